@@ -1,1 +1,30 @@
-//! x
+//! `reten-outbox`: a durable outbox between the systems that produce activity results and the Reten integration API.
+//!
+//! ```text
+//!  files ─┐                       ┌──────────── policy (pure) ───────────┐
+//!  rows  ─┼─ intake ──► store ──► delivery ──► api ──► verdict ──► store │  delivered · pending(due) · dead · parked
+//!  CLI   ─┘   admit     (outbox)   claim       send     judge      settle└──────────────────────────────────────────
+//! ```
+//!
+//! `intake` and `delivery` never meet except in `store`: either may stop, fail or be full without the other. The database is the truth;
+//! no queue lives in memory beyond what is claimed and in flight.
+//!
+//! # Where to start
+//! [`model`] has the words, [`policy`] the decisions, [`store`] the one durable thing. `delivery` and `intake` are the two engines round
+//! it, `daemon` starts and stops them, `cli` is what a person types.
+//!
+//! # What is never here
+//! - `policy` contains no `async`, no clock and no randomness.
+//! - No type of `sqlx` or `reqwest` stands in a signature outside `store` (with `intake::rows`) and `api`.
+//! - `delivery` knows no SQL, `store` no meaning of HTTP, `api` decides nothing, `sandbox` uses nothing of ours.
+//! - Nothing is removed from the inbox, and no outcome acted upon, before the commit that records it.
+
+pub mod clock;
+pub mod model;
+pub mod policy;
+
+pub mod config;
+
+pub mod api;
+pub mod store;
+pub mod telemetry;

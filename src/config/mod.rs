@@ -1,1 +1,158 @@
-//! (to be written)
+//! The checked configuration (interface.md, "Configuration"). What is here is in range: the rest of the house trusts it.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use url::Url;
+
+use crate::policy::conflict::ConflictSettings;
+use crate::policy::schedule::RetrySettings;
+use crate::policy::validate::ValidationSettings;
+
+/// Every setting, checked.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Config {
+    /// `[api]`
+    pub api: Api,
+    /// `[inbox]`
+    pub inbox: Inbox,
+    /// `[outbox]`
+    pub outbox: OutboxSettings,
+    /// `[delivery]`
+    pub delivery: Delivery,
+    /// `[retry]`
+    pub retry: RetrySettings,
+    /// `[conflict]`
+    pub conflict: ConflictSettings,
+    /// `[auth]`
+    pub auth: Auth,
+    /// `[validation]`
+    pub validation: ValidationSettings,
+    /// `[log]`
+    pub log: Log,
+}
+
+/// `[api]`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Api {
+    /// `base_url` + `submit_path`: https, or http to a loopback address, or allowed by `allow_insecure_http`.
+    pub submit_url: Url,
+    /// `base_url` + `result_types_path`.
+    pub result_types_url: Url,
+    /// Where the key is looked for after `$CREDENTIALS_DIRECTORY/api-key`.
+    pub key_file: PathBuf,
+    /// For the connection alone.
+    pub connect_timeout: Duration,
+    /// For the whole exchange, the answer's body included.
+    pub timeout: Duration,
+    /// Extra trust anchors (PEM).
+    pub ca_file: Option<PathBuf>,
+    /// The only proxy that is used.
+    pub proxy: Option<Url>,
+    /// Whether a 2xx must have an empty or JSON body to count.
+    pub require_json: bool,
+    /// How many bytes of an answer's body are kept.
+    pub max_error_body: usize,
+}
+
+/// `[inbox]`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Inbox {
+    /// Where files are dropped.
+    pub dir: PathBuf,
+    /// Where rows are inserted.
+    pub database: PathBuf,
+    /// How long a file that was not seen being closed must stand still.
+    pub settle: Duration,
+    /// How often everything is looked at besides inotify.
+    pub rescan: Duration,
+    /// The largest result, in bytes.
+    pub max_result_size: usize,
+    /// Above this many pending, intake waits; `None` = no limit.
+    pub max_pending: Option<u64>,
+    /// Below this many free bytes, intake waits.
+    pub min_free_disk: u64,
+}
+
+/// `[outbox]`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OutboxSettings {
+    /// The SQLite file.
+    pub database: PathBuf,
+    /// How long delivered ones are kept.
+    pub keep_delivered: Keep,
+    /// How long dismissed ones are kept.
+    pub keep_dismissed: Keep,
+}
+
+/// How long something is kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Keep {
+    /// This long; zero deletes at once.
+    For(Duration),
+    /// For ever.
+    Forever,
+}
+
+/// `[delivery]`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Delivery {
+    /// The most requests at one time; at least 1.
+    pub max_in_flight: u32,
+    /// The most requests in any second; `None` = no limit.
+    pub max_per_second: Option<u32>,
+    /// So many 400s in a row blow the fuse; `None` = never.
+    pub reject_fuse: Option<u32>,
+    /// How long requests in flight may take to finish at shutdown.
+    pub shutdown_timeout: Duration,
+}
+
+/// `[auth]`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Auth {
+    /// How often a closed gate asks whether the key works again.
+    pub probe_interval: Duration,
+    /// Whether what an episode dead-lettered is requeued when the gate opens.
+    pub requeue: bool,
+}
+
+/// `[log]`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Log {
+    /// The least level that is written.
+    pub level: Level,
+    /// How it is written.
+    pub format: LogFormat,
+    /// How often the summary comes, when something changed.
+    pub summary_interval: Duration,
+}
+
+/// `log.level`
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub enum Level {
+    /// Only what needs a person.
+    Error,
+    /// And what may need one.
+    Warn,
+    /// And what happened.
+    #[default]
+    Info,
+    /// And each result taken in.
+    Debug,
+    /// And everything else.
+    Trace,
+}
+
+/// `log.format`
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum LogFormat {
+    /// By what standard error is.
+    #[default]
+    Auto,
+    /// Lines for people.
+    Text,
+    /// One JSON object a line.
+    Json,
+    /// Native journal fields.
+    Journald,
+}

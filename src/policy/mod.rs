@@ -1,1 +1,7 @@
-//! (to be written)
+//! Decisions. No `async`, no I/O, no clock, no randomness: what a rule needs to know comes in as an argument, and what it decides
+//! comes out as a value that others carry out.
+
+pub mod conflict;
+pub mod gate;
+pub mod schedule;
+pub mod validate;

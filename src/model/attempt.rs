@@ -1,0 +1,80 @@
+//! One request for a submission, as it is remembered.
+
+use crate::clock::Timestamp;
+
+use super::answer::{Answer, Fault};
+
+/// Counts the attempts of a submission from 1, over its whole life. With the id and the state it guards every settlement: an answer to
+/// an attempt that is no longer the current one changes nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct AttemptNumber(pub u32);
+
+/// What was made of an attempt; the word `show` prints.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum AttemptOutcome {
+    /// 2xx: delivered.
+    Delivered,
+    /// A 409 taken for our own earlier success.
+    Accepted,
+    /// Another attempt follows.
+    Retry,
+    /// A 409, answered by resending with `hard_override`.
+    Override,
+    /// Became a dead letter.
+    Dead,
+    /// Parked.
+    Parked,
+    /// Given back uncharged: the gate was closed on it.
+    Released,
+    /// The daemon ended while it may have been on the wire.
+    Interrupted,
+}
+
+impl AttemptOutcome {
+    /// Every outcome; the position is the database's code, so only ever add at the end.
+    pub const ALL: &'static [Self] = &[
+        Self::Delivered,
+        Self::Accepted,
+        Self::Retry,
+        Self::Override,
+        Self::Dead,
+        Self::Parked,
+        Self::Released,
+        Self::Interrupted,
+    ];
+
+    /// The name in JSON and in `show`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Delivered => "delivered",
+            Self::Accepted => "accepted",
+            Self::Retry => "retry",
+            Self::Override => "override",
+            Self::Dead => "dead",
+            Self::Parked => "parked",
+            Self::Released => "released",
+            Self::Interrupted => "interrupted",
+        }
+    }
+}
+
+/// An attempt that has ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Attempt {
+    /// Its number.
+    pub number: AttemptNumber,
+    /// When it was claimed.
+    pub started_at: Timestamp,
+    /// How long the request took, in milliseconds; 0 where it was interrupted.
+    pub elapsed_ms: u64,
+    /// Whether the request carried `"hard_override": true` (ours or the producer's).
+    pub hard_override: bool,
+    /// What was made of it.
+    pub outcome: AttemptOutcome,
+    /// Whether it may have reached the API without our seeing the answer (a lost response).
+    pub lost_response: bool,
+    /// The answer, where one came in full.
+    pub answer: Option<Answer>,
+    /// The fault, where none did.
+    pub fault: Option<Fault>,
+}
