@@ -2,4 +2,9 @@
 
 pub mod directives;
 pub mod entry;
+pub mod folder;
 pub mod parse;
+pub mod pieces;
+pub mod reject;
+pub mod remove;
+pub mod taking;
