@@ -7,4 +7,6 @@ pub mod parse;
 pub mod pieces;
 pub mod reject;
 pub mod remove;
+pub mod settle;
 pub mod taking;
+pub mod watch;
