@@ -23,6 +23,7 @@ pub mod parse;
 pub mod pieces;
 mod reject;
 mod remove;
+pub mod rows;
 mod settle;
 mod take;
 pub mod taking;
@@ -71,7 +72,7 @@ pub struct Context {
 /// Takes files and rows until shutdown; what is being admitted then is finished first.
 pub async fn run(context: Context) {
     let waiting = Waiting::default();
-    tokio::join!(files::run(&context, &waiting));
+    tokio::join!(files::run(&context, &waiting), rows::run(&context, &waiting));
 }
 
 impl Context {
