@@ -21,6 +21,7 @@ mod gather;
 mod ledger;
 pub mod parse;
 pub mod pieces;
+mod prepare;
 mod reject;
 mod remove;
 pub mod rows;
@@ -44,6 +45,7 @@ use crate::config::Config;
 use crate::policy::validate::ResultType;
 use crate::store::Outbox;
 
+pub use prepare::{PrepareError, prepare};
 use taking::Standards;
 use waiting::Waiting;
 

@@ -25,7 +25,8 @@ use super::watch::Watch;
 use super::{Context, PRESSURE_PAUSE, TURN_MAX, blocking};
 
 use batch::Row;
-use database::{Database, directory};
+use database::Database;
+pub(super) use database::directory;
 pub use error::RowsError;
 
 /// Where an event may come before the commit that it belongs to can be seen, these looks follow it: half a millisecond, doubled ten times.
