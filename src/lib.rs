@@ -28,3 +28,5 @@ pub mod config;
 pub mod api;
 pub mod store;
 pub mod telemetry;
+
+pub mod sandbox;
