@@ -33,4 +33,7 @@ pub struct PauseRecord {
     pub by: String,
     /// Milliseconds since 1970.
     pub at: i64,
+    /// Why, in the person's words (`pause --why`).
+    #[serde(default)]
+    pub why: Option<String>,
 }
