@@ -1,0 +1,229 @@
+//! The JSON of `list` and `show` (interface.md, "Commands"): one object a line, safe on a terminal, the fields of the contract and more.
+
+use serde::{Serialize, Serializer};
+use serde_json::value::RawValue;
+
+use crate::clock::Timestamp;
+use crate::model::{Answer, Attempt, Origin, Payload};
+use crate::store::{Event, Listed, Story};
+
+use super::escape;
+use super::outcome::{ErrorView, error_of, error_of_attempt, hint_of, hint_of_attempt, next_attempt_at, status_of};
+use super::story::{Step, steps};
+
+/// A line of `list --json`.
+pub fn listed(listed: &Listed) -> serde_json::Result<String> {
+    let text = serde_json::to_string(&ListedView::of(listed))?;
+    Ok(escape::json(&text).into_owned())
+}
+
+/// The object of `show --json`.
+pub fn story(story: &Story) -> serde_json::Result<String> {
+    let view = StoryView {
+        listed: ListedView::of(&story.listed),
+        superseded_by: story.superseded_by.map(|id| id.0),
+        payload: PayloadView(&story.payload),
+        history: steps(story).iter().map(StepView::of).collect(),
+    };
+    let text = serde_json::to_string(&view)?;
+    Ok(escape::json(&text).into_owned())
+}
+
+#[derive(Serialize)]
+struct ListedView<'a> {
+    id: i64,
+    key: Option<&'a str>,
+    activity_id: Option<&'a str>,
+    provider_activity_id: Option<&'a str>,
+    commerce_external_id: Option<&'a str>,
+    source: Option<&'a str>,
+    state: &'static str,
+    reason: Option<&'static str>,
+    attempts: u32,
+    next_attempt_at: Option<Timestamp>,
+    created_at: Timestamp,
+    updated_at: Timestamp,
+    http_status: Option<u16>,
+    error: Option<ErrorView>,
+    body: Option<String>,
+    /// The true length in bytes, where `body` is only the beginning.
+    body_length: Option<u64>,
+    hint: Option<String>,
+    origin: OriginView<'a>,
+    on_conflict: Option<&'static str>,
+    not_before: Option<Timestamp>,
+    waits_behind: Option<i64>,
+    lost_response: bool,
+}
+
+impl<'a> ListedView<'a> {
+    fn of(listed: &'a Listed) -> Self {
+        let answer = listed.last.as_ref().and_then(|last| last.answer.as_ref());
+        Self {
+            id: listed.id.0,
+            key: listed.key.as_ref().map(|key| key.0.as_str()),
+            activity_id: listed.facts.activity_id.as_deref(),
+            provider_activity_id: listed.facts.provider_activity_id.as_deref(),
+            commerce_external_id: listed.facts.commerce_external_id.as_deref(),
+            source: listed.source.as_deref(),
+            state: listed.state.name().name(),
+            reason: listed.state.reason(),
+            attempts: listed.attempts,
+            next_attempt_at: next_attempt_at(listed),
+            created_at: listed.created_at,
+            updated_at: listed.updated_at,
+            http_status: listed.last.as_ref().and_then(status_of),
+            error: error_of(listed),
+            body: answer.map(body_text),
+            body_length: answer.map(|answer| answer.body_length),
+            hint: hint_of(listed),
+            origin: OriginView::of(&listed.origin),
+            on_conflict: listed.on_conflict.map(|policy| policy.name()),
+            not_before: listed.not_before,
+            waits_behind: listed.waits_behind.map(|id| id.0),
+            lost_response: listed.lost_response,
+        }
+    }
+}
+
+fn body_text(answer: &Answer) -> String {
+    String::from_utf8_lossy(&answer.body).into_owned()
+}
+
+/// Where a submission came from: only the members that say something.
+#[derive(Serialize, Default)]
+struct OriginView<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    file: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    row: Option<i64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    user: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    line: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    item: Option<u64>,
+}
+
+impl<'a> OriginView<'a> {
+    fn of(origin: &'a Origin) -> Self {
+        match origin {
+            Origin::File { name, line, item } => Self {
+                file: Some(name),
+                line: *line,
+                item: *item,
+                ..Self::default()
+            },
+            Origin::Row { id } => Self { row: Some(*id), ..Self::default() },
+            Origin::User { name, line } => Self {
+                user: Some(name),
+                line: *line,
+                ..Self::default()
+            },
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct StoryView<'a> {
+    #[serde(flatten)]
+    listed: ListedView<'a>,
+    superseded_by: Option<i64>,
+    payload: PayloadView<'a>,
+    history: Vec<StepView<'a>>,
+}
+
+/// A payload as the JSON value it is, digit for digit; as a string where it is no JSON.
+struct PayloadView<'a>(&'a Payload);
+
+impl Serialize for PayloadView<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match serde_json::from_str::<Box<RawValue>>(&self.0.in_one_line()) {
+            Ok(raw) => raw.serialize(serializer),
+            Err(_) => serializer.serialize_str(&self.0.text()),
+        }
+    }
+}
+
+#[derive(Serialize)]
+#[serde(untagged)]
+enum StepView<'a> {
+    Attempt(Box<AttemptView<'a>>),
+    Event(EventView<'a>),
+}
+
+#[derive(Serialize)]
+struct AttemptView<'a> {
+    at: Timestamp,
+    actor: &'static str,
+    what: &'static str,
+    detail: &'static str,
+    attempt: u32,
+    outcome: &'static str,
+    elapsed_ms: u64,
+    hard_override: bool,
+    lost_response: bool,
+    http_status: Option<u16>,
+    headers: Option<std::collections::BTreeMap<&'a str, &'a str>>,
+    error: Option<ErrorView>,
+    body: Option<String>,
+    body_length: Option<u64>,
+    hint: Option<String>,
+}
+
+#[derive(Serialize)]
+struct EventView<'a> {
+    at: Timestamp,
+    actor: &'a str,
+    what: &'a str,
+    detail: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    old_payload: Option<PayloadView<'a>>,
+}
+
+impl<'a> StepView<'a> {
+    fn of(step: &Step<'a>) -> Self {
+        match step {
+            Step::Attempt(attempt) => Self::Attempt(Box::new(AttemptView::of(attempt))),
+            Step::Event(event) => Self::Event(EventView::of(event)),
+        }
+    }
+}
+
+impl<'a> AttemptView<'a> {
+    fn of(attempt: &'a Attempt) -> Self {
+        let headers = |answer: &'a Answer| {
+            let pairs = answer.headers.iter();
+            pairs.map(|(name, value)| (name.as_str(), value.as_str())).collect()
+        };
+        Self {
+            at: attempt.started_at,
+            actor: "daemon",
+            what: "attempt",
+            detail: attempt.outcome.name(),
+            attempt: attempt.number.0,
+            outcome: attempt.outcome.name(),
+            elapsed_ms: attempt.elapsed_ms,
+            hard_override: attempt.hard_override,
+            lost_response: attempt.lost_response,
+            http_status: status_of(attempt),
+            headers: attempt.answer.as_ref().map(headers),
+            error: error_of_attempt(attempt),
+            body: attempt.answer.as_ref().map(body_text),
+            body_length: attempt.answer.as_ref().map(|answer| answer.body_length),
+            hint: hint_of_attempt(attempt),
+        }
+    }
+}
+
+impl<'a> EventView<'a> {
+    fn of(event: &'a Event) -> Self {
+        Self {
+            at: event.at,
+            actor: &event.actor,
+            what: &event.what,
+            detail: event.detail.as_deref(),
+            old_payload: event.old_payload.as_ref().map(PayloadView),
+        }
+    }
+}
