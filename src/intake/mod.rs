@@ -1,1 +1,5 @@
-//! (to be written)
+//! Intake.
+
+pub mod directives;
+pub mod entry;
+pub mod parse;

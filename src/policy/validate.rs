@@ -41,3 +41,29 @@ pub struct ResultType {
     #[serde(default)]
     pub requires_future_scheduled_at: bool,
 }
+
+// A stand-in with the agreed signature, until the real rules are merged.
+
+/// What is wrong.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Violation(pub String);
+
+impl std::fmt::Display for Violation {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// Looks at a payload.
+pub fn validate(
+    object: &crate::model::payload::Object<'_>,
+    _settings: &ValidationSettings,
+    _result_types: Option<&[ResultType]>,
+    _now: crate::clock::Timestamp,
+) -> Vec<Violation> {
+    if object.get("commerce_external_id").is_some() {
+        Vec::new()
+    } else {
+        vec![Violation("commerce_external_id: is missing".into())]
+    }
+}
