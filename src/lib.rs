@@ -31,4 +31,6 @@ pub mod telemetry;
 
 pub mod intake;
 
+pub mod cli;
+
 pub mod sandbox;

@@ -1,5 +1,10 @@
 //! The tree of commands: what `--help`, the completions and the manual pages say.
 
+#![expect(
+    clippy::doc_markdown,
+    reason = "the doc comments are help texts, which a terminal shows as they stand"
+)]
+
 use std::path::PathBuf;
 
 use clap::builder::{PossibleValuesParser, TypedValueParser as _};
@@ -20,7 +25,7 @@ use super::{act, completions, demo, edit, enqueue, export, list, man, pause, pur
         takes them. What the API refuses stays with its answer until a person mends it.",
     after_help = "Examples:\n  reten-outbox demo                  see it work, without an account\n  reten-outbox run                   the daemon\n  \
         reten-outbox status                how the queue stands\n  reten-outbox list --state dead     what needs a person\n\n\
-        Exit codes: 0 done, 1 failed, 2 wrong usage, 3 no such submission, 69 unavailable\n(may pass by itself), 78 a person must mend it."
+        Exit codes: 0 done, 1 failed, 2 wrong usage, 3 no such submission,\n69 unavailable (may pass by itself), 78 a person must mend it."
 )]
 pub struct Cli {
     #[command(flatten)]
@@ -90,7 +95,9 @@ pub enum Command {
     Status(status::Args),
 
     /// List submissions, newest first
-    #[command(after_help = "Examples:\n  reten-outbox list --state dead --since 24h\n  reten-outbox list --http-status 409 --json | jq .id")]
+    #[command(
+        after_help = "Examples:\n  reten-outbox list --state dead --since 24h\n  reten-outbox list --http-status 409 --json | jq .id"
+    )]
     List(list::Args),
 
     /// Tell everything about one submission
@@ -100,8 +107,10 @@ pub enum Command {
     /// Send dead, parked or pending submissions now
     ///
     /// Their attempts and their age start anew. They go back into the order of their activity.
-    #[command(after_help = "Examples:\n  reten-outbox requeue 12 15\n  reten-outbox requeue --state dead --reason retries_exhausted --dry-run\n  \
-        reten-outbox list --json --source crm | jq .id | reten-outbox requeue -")]
+    #[command(
+        after_help = "Examples:\n  reten-outbox requeue 12 15\n  reten-outbox requeue --state dead --reason retries_exhausted --dry-run\n  \
+        reten-outbox list --json --source crm | jq .id | reten-outbox requeue -"
+    )]
     Requeue(act::Args),
 
     /// Let parked submissions replace the registered result
@@ -123,8 +132,10 @@ pub enum Command {
     /// Correct the payload of a dead, parked or pending submission
     ///
     /// Opens it in $VISUAL or $EDITOR, checks what comes back, and puts it into the queue. The old payload stays in the history.
-    #[command(after_help = "Examples:\n  reten-outbox edit 12\n  reten-outbox edit 12 --payload corrected.json\n  \
-        reten-outbox show 12 --json | jq '.payload | .status = \"EFFECTIVE\"' |\n    reten-outbox edit 12 --payload -")]
+    #[command(
+        after_help = "Examples:\n  reten-outbox edit 12\n  reten-outbox edit 12 --payload corrected.json\n  \
+        reten-outbox show 12 --json | jq '.payload | .status = \"EFFECTIVE\"' |\n    reten-outbox edit 12 --payload -"
+    )]
     Edit(edit::Args),
 
     /// Write submissions as NDJSON that the inbox takes
@@ -146,7 +157,9 @@ pub enum Command {
     /// Delete old submissions for good
     ///
     /// Delivered and dismissed ones leave by retention too. Dead and parked ones were never delivered: deleting them asks first.
-    #[command(after_help = "Examples:\n  reten-outbox purge --state delivered --older-than 7d\n  reten-outbox purge --state dead --older-than 90d --dry-run")]
+    #[command(
+        after_help = "Examples:\n  reten-outbox purge --state delivered --older-than 7d\n  reten-outbox purge --state dead --older-than 90d --dry-run"
+    )]
     Purge(purge::Args),
 
     /// Print the effective configuration, and what is wrong with it

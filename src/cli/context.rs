@@ -29,7 +29,11 @@ impl Context {
         let Loaded { config, .. } = global.load()?;
         let user = owner::invoking_user();
         owner::become_owner_of(&config.outbox.database)?;
-        Ok(Self { config, user, now: clock::now() })
+        Ok(Self {
+            config,
+            user,
+            now: clock::now(),
+        })
     }
 
     /// The person, as history names them.

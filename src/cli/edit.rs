@@ -8,7 +8,6 @@ use std::process::Command;
 use anyhow::Context as _;
 
 use crate::intake::entry::{Judge, Judged, entry};
-use crate::model::payload::Object;
 use crate::model::{Entry, Origin, SubmissionId, Transition};
 use crate::store::{Act, ActRequest, Acted, Outbox, Story};
 
@@ -60,7 +59,9 @@ fn may_edit(story: &Story, force: bool) -> Result<(), CliError> {
     let id = story.listed.id;
     let state = story.listed.state.name();
     if !Transition::Edit.allowed_from().contains(&state) {
-        return Err(CliError::Refused(format!("{id} is {state}: edit is for what is pending, dead or parked")));
+        return Err(CliError::Refused(format!(
+            "{id} is {state}: edit is for what is pending, dead or parked"
+        )));
     }
     match story.superseded_by {
         Some(later) if !force => Err(CliError::Refused(format!(
@@ -73,7 +74,10 @@ fn may_edit(story: &Story, force: bool) -> Result<(), CliError> {
 fn read_payload(path: &Path) -> anyhow::Result<String> {
     let mut text = String::new();
     if path == Path::new("-") {
-        io::stdin().lock().read_to_string(&mut text).context("standard input cannot be read")?;
+        io::stdin()
+            .lock()
+            .read_to_string(&mut text)
+            .context("standard input cannot be read")?;
     } else {
         text = fs::read_to_string(path).with_context(|| format!("{} cannot be read", path.display()))?;
     }
@@ -84,7 +88,10 @@ fn read_payload(path: &Path) -> anyhow::Result<String> {
 async fn in_editor(outbox: &Outbox, context: &Context, args: &Args, story: &Story) -> anyhow::Result<bool> {
     let raw = story.payload.text();
     let before = format!("{}\n", pretty(&raw).as_deref().unwrap_or(&raw));
-    let file = tempfile::Builder::new().prefix(&format!("reten-outbox-{}-", args.id)).suffix(".json").tempfile()?;
+    let file = tempfile::Builder::new()
+        .prefix(&format!("reten-outbox-{}-", args.id))
+        .suffix(".json")
+        .tempfile()?;
     // Closed, not deleted: some editors write a new file and rename it over this one.
     let path = file.into_temp_path();
     fs::write(&path, &before)?;
@@ -97,7 +104,11 @@ async fn in_editor(outbox: &Outbox, context: &Context, args: &Args, story: &Stor
         Ok(()) => Ok(true),
         Err(error) => {
             let kept = path.keep()?;
-            note(&format!("your text is in {}; `reten-outbox edit {} --payload` takes it when it is right", kept.display(), args.id));
+            note(&format!(
+                "your text is in {}; `reten-outbox edit {} --payload` takes it when it is right",
+                kept.display(),
+                args.id
+            ));
             Err(error)
         }
     }
@@ -105,13 +116,20 @@ async fn in_editor(outbox: &Outbox, context: &Context, args: &Args, story: &Stor
 
 /// Runs the person's editor, as git does: the variable may hold arguments, so the shell reads it.
 fn edit_file(path: &Path) -> anyhow::Result<()> {
-    let chosen = ["VISUAL", "EDITOR"].iter().find_map(|name| std::env::var(name).ok().filter(|value| !value.trim().is_empty()));
+    let chosen = ["VISUAL", "EDITOR"]
+        .iter()
+        .find_map(|name| std::env::var(name).ok().filter(|value| !value.trim().is_empty()));
     let editor = match chosen {
         Some(editor) => editor,
         None if io::stdin().is_terminal() => "vi".to_owned(),
         None => return Err(CliError::Usage("there is no terminal to edit on; use --payload FILE, or set $EDITOR".to_owned()).into()),
     };
-    let status = Command::new("sh").arg("-c").arg(format!("{editor} \"$@\"")).arg("sh").arg(path).status();
+    let status = Command::new("sh")
+        .arg("-c")
+        .arg(format!("{editor} \"$@\""))
+        .arg("sh")
+        .arg(path)
+        .status();
     let status = status.with_context(|| format!("the editor `{editor}` cannot be started"))?;
     if !status.success() {
         return Err(CliError::Refused(format!("the editor `{editor}` ended with {status}; nothing was changed")).into());

@@ -3,6 +3,7 @@
 use std::io;
 use std::process::ExitCode;
 
+use crate::config::{ConfigError, KeyError};
 use crate::store::{OpenError, StoreError};
 
 /// How a command ended.
@@ -105,6 +106,8 @@ mod tests {
             (StoreError::Busy(text()).into(), Exit::Unavailable),
             (StoreError::Broken(text()).into(), Exit::Mend),
             (StoreError::Closed.into(), Exit::Failed),
+            (ConfigError { problems: Vec::new() }.into(), Exit::Mend),
+            (KeyError::Missing { key_file: text() }.into(), Exit::Mend),
             (anyhow::anyhow!("anything else"), Exit::Failed),
         ];
         for (error, expected) in cases {

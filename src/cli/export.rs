@@ -5,6 +5,7 @@ use std::io::{IsTerminal as _, Write};
 use serde::Serialize;
 
 use crate::clock::Timestamp;
+use crate::model::ConflictPolicy;
 use crate::model::payload::{DIRECTIVES, Object};
 use crate::store::Story;
 
@@ -21,7 +22,7 @@ pub struct Args {
     filter: FilterArgs,
 
     /// Only the N oldest
-    #[arg(long, value_name = "N", help_heading = "Options")]
+    #[arg(long, value_name = "N")]
     limit: Option<usize>,
 }
 
@@ -43,7 +44,9 @@ pub async fn run(args: Args, global: &Global, out: &mut dyn Write) -> anyhow::Re
             Some(line) if on_terminal => writeln!(out, "{}", escape::json(&line))?,
             Some(line) => writeln!(out, "{line}")?,
             None => {
-                note(&format!("{id} is left out: its payload is no JSON object; `reten-outbox edit {id}` mends it"));
+                note(&format!(
+                    "{id} is left out: its payload is no JSON object; `reten-outbox edit {id}` mends it"
+                ));
                 exit = Exit::Failed;
             }
         }
@@ -69,14 +72,16 @@ fn line(story: &Story) -> serde_json::Result<Option<String>> {
     let listed = &story.listed;
     let directives = Directives {
         key: listed.key.as_ref().map(|key| key.0.as_str()),
-        on_conflict: listed.on_conflict.map(|policy| policy.name()),
+        on_conflict: listed.on_conflict.map(ConflictPolicy::name),
         not_before: listed.not_before,
         source: listed.source.as_deref(),
     };
     let directives = serde_json::to_string(&directives)?;
     let payload = story.payload.in_one_line();
     let Ok(object) = Object::parse(&payload) else { return Ok(None) };
-    let Some((before, members)) = payload.split_once('{') else { return Ok(None) };
+    let Some((before, members)) = payload.split_once('{') else {
+        return Ok(None);
+    };
     if directives == "{}" {
         return Ok(Some(payload));
     }
@@ -88,7 +93,7 @@ fn line(story: &Story) -> serde_json::Result<Option<String>> {
 mod tests {
     use super::*;
     use crate::cli::render::sample::story;
-    use crate::model::{ConflictPolicy, Payload, SubmissionKey};
+    use crate::model::{Payload, SubmissionKey};
 
     #[test]
     fn the_directives_come_first_and_the_payload_stays_as_it_is() {
@@ -106,7 +111,10 @@ mod tests {
         );
         story.payload = Payload::from_text("{\n }");
         let exported = line(&story).unwrap().unwrap();
-        assert!(exported.ends_with("\"source\":\"crm\"}  }") && !exported.contains('\n'), "{exported}");
+        assert!(
+            exported.ends_with("\"source\":\"crm\"}  }") && !exported.contains('\n'),
+            "{exported}"
+        );
         assert_eq!(Object::parse(&exported).unwrap().payload().in_one_line(), "{  }");
     }
 

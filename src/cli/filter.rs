@@ -11,30 +11,29 @@ use crate::store::Filter;
 
 /// Which submissions. Every condition that is named must hold.
 #[derive(Debug, Clone, PartialEq, Eq, Default, clap::Args)]
-#[command(next_help_heading = "Filters (all that are given must hold)")]
 pub struct FilterArgs {
-    /// In this state
+    /// Only those in this state; of several filters all must hold
     #[arg(long, value_name = "STATE", value_parser = PossibleValuesParser::new(StateName::ALL.iter().map(|state| state.name()))
         .try_map(|name| name.parse::<StateName>()))]
     pub state: Option<StateName>,
 
-    /// Dead or parked for this reason
+    /// Only those dead or parked for this reason
     #[arg(long, value_name = "REASON", value_parser = PossibleValuesParser::new(reasons()))]
     pub reason: Option<String>,
 
-    /// Whose last answer had this status
+    /// Only those whose last answer had this status
     #[arg(long, value_name = "N")]
     pub http_status: Option<u16>,
 
-    /// Of this activity (`activity_id` or `provider_activity_id`)
+    /// Only those of this activity (`activity_id` or `provider_activity_id`)
     #[arg(long, value_name = "KEY")]
     pub activity: Option<String>,
 
-    /// From this producer
+    /// Only those from this producer
     #[arg(long, value_name = "SOURCE")]
     pub source: Option<String>,
 
-    /// Taken in since then: a time (2026-11-23T10:00:00Z) or an age (2h, 7d)
+    /// Only those taken in since then: a time (2026-11-23T10:00:00Z) or an age (2h, 7d)
     #[arg(long, value_name = "TIME", value_parser = parse_since)]
     pub since: Option<Since>,
 }
@@ -96,7 +95,13 @@ mod tests {
     #[test]
     fn since_is_a_time_or_an_age() {
         let now = Timestamp::from_millis(10_000_000);
-        let filter = |text| FilterArgs { since: Some(parse_since(text).unwrap()), ..FilterArgs::default() }.at(now);
+        let filter = |text| {
+            FilterArgs {
+                since: Some(parse_since(text).unwrap()),
+                ..FilterArgs::default()
+            }
+            .at(now)
+        };
         assert_eq!(filter("2h").since, Some(Timestamp::from_millis(2_800_000)));
         assert_eq!(filter("1970-01-01T00:00:05Z").since, Some(Timestamp::from_millis(5_000)));
         assert!(parse_since("yesterday").is_err());
@@ -105,14 +110,27 @@ mod tests {
     #[test]
     fn a_filter_without_a_condition_is_empty() {
         assert!(FilterArgs::default().is_empty());
-        assert!(!FilterArgs { http_status: Some(0), ..FilterArgs::default() }.is_empty());
+        assert!(
+            !FilterArgs {
+                http_status: Some(0),
+                ..FilterArgs::default()
+            }
+            .is_empty()
+        );
     }
 
     #[test]
     fn each_reason_is_offered_once() {
         assert_eq!(
             reasons(),
-            ["rejected", "invalid", "conflict", "retries_exhausted", "unauthorized", "conflict_after_lost_response"]
+            [
+                "rejected",
+                "invalid",
+                "conflict",
+                "retries_exhausted",
+                "unauthorized",
+                "conflict_after_lost_response"
+            ]
         );
     }
 }

@@ -25,12 +25,42 @@ const PAGE: u32 = 500;
 const CELL_MAX: usize = 200;
 
 const COLUMNS: [Column; 6] = [
-    Column { heading: "ID", right: true, least: None, most: 20 },
-    Column { heading: "STATE", right: false, least: Some(14), most: 23 },
-    Column { heading: "TRIES", right: true, least: None, most: 10 },
-    Column { heading: "WHEN", right: false, least: Some(9), most: 14 },
-    Column { heading: "ACTIVITY", right: false, least: Some(10), most: 36 },
-    Column { heading: "LAST ANSWER", right: false, least: Some(11), most: CELL_MAX },
+    Column {
+        heading: "ID",
+        right: true,
+        least: None,
+        most: 20,
+    },
+    Column {
+        heading: "STATE",
+        right: false,
+        least: Some(14),
+        most: 23,
+    },
+    Column {
+        heading: "TRIES",
+        right: true,
+        least: None,
+        most: 10,
+    },
+    Column {
+        heading: "WHEN",
+        right: false,
+        least: Some(9),
+        most: 14,
+    },
+    Column {
+        heading: "ACTIVITY",
+        right: false,
+        least: Some(10),
+        most: 36,
+    },
+    Column {
+        heading: "LAST ANSWER",
+        right: false,
+        least: Some(11),
+        most: CELL_MAX,
+    },
 ];
 
 /// The options of `list`.
@@ -40,11 +70,11 @@ pub struct Args {
     filter: FilterArgs,
 
     /// At most this many, 0 for all [default: 100 in a table, all with --json]
-    #[arg(long, value_name = "N", help_heading = "Options")]
+    #[arg(long, value_name = "N")]
     limit: Option<u32>,
 
     /// One JSON object a line, for scripts
-    #[arg(long, help_heading = "Options")]
+    #[arg(long)]
     json: bool,
 }
 
@@ -80,13 +110,12 @@ async fn table(pages: &mut Pages<'_>, now: Timestamp, out: &mut dyn Write) -> an
     while let Some(page) = pages.next().await? {
         let rows: Vec<Vec<String>> = page.iter().map(|listed| row(listed, now)).collect();
         // The first page decides the widths of all: they must not jump in the middle.
-        let layout = match &layout {
-            Some(layout) => layout,
-            None => {
-                let fitted = layout.insert(Layout::fit(&COLUMNS, &rows, terminal::width()));
-                writeln!(out, "{}", fitted.heading())?;
-                fitted
-            }
+        let layout = if let Some(layout) = &layout {
+            layout
+        } else {
+            let fitted = layout.insert(Layout::fit(&COLUMNS, &rows, terminal::width()));
+            writeln!(out, "{}", fitted.heading())?;
+            fitted
         };
         for row in &rows {
             writeln!(out, "{}", layout.row(row))?;
@@ -104,7 +133,9 @@ async fn table(pages: &mut Pages<'_>, now: Timestamp, out: &mut dyn Write) -> an
 /// The cells of a row, escaped.
 fn row(listed: &Listed, now: Timestamp) -> Vec<String> {
     let activity = listed.facts.activity().map(|activity| activity.text().to_owned());
-    let name = activity.or_else(|| listed.key.as_ref().map(|key| format!("key {key}"))).unwrap_or_default();
+    let name = activity
+        .or_else(|| listed.key.as_ref().map(|key| format!("key {key}")))
+        .unwrap_or_default();
     vec![
         listed.id.to_string(),
         story::state(listed),
@@ -148,7 +179,13 @@ pub struct Pages<'a> {
 impl<'a> Pages<'a> {
     /// `limit` of `None`: all.
     pub fn new(outbox: &'a Outbox, filter: &'a Filter, limit: Option<u32>) -> Self {
-        Self { outbox, filter, before: None, left: limit, ended: false }
+        Self {
+            outbox,
+            filter,
+            before: None,
+            left: limit,
+            ended: false,
+        }
     }
 
     /// The next page; `None` at the end or at the limit. Never an empty one.

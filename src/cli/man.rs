@@ -35,13 +35,11 @@ pub fn run(args: &Args, out: &mut dyn Write) -> anyhow::Result<Exit> {
 
 fn write_pages(tree: &clap::Command, dir: &Path) -> anyhow::Result<()> {
     let verbs = tree.get_subcommands().filter(|verb| verb.get_name() != "help");
-    let named = verbs.map(|verb| {
-        let name = format!("{}-{}", tree.get_name(), verb.get_name());
-        (name.clone(), verb.clone().name(name.clone()).display_name(name))
-    });
-    for (name, command) in std::iter::once((tree.get_name().to_owned(), tree.clone())).chain(named) {
+    for command in std::iter::once(tree).chain(verbs) {
+        // Set by `build`: `reten-outbox-requeue`.
+        let name = command.get_display_name().unwrap_or_else(|| command.get_name());
         let path = dir.join(format!("{name}.{SECTION}"));
-        fs::write(&path, page(command)?).with_context(|| format!("{} cannot be written", path.display()))?;
+        fs::write(&path, page(command.clone())?).with_context(|| format!("{} cannot be written", path.display()))?;
     }
     Ok(())
 }
@@ -59,7 +57,13 @@ mod tests {
     #[test]
     fn there_is_a_page_for_every_verb() {
         let dir = tempfile::tempdir().unwrap();
-        run(&Args { dir: Some(dir.path().to_owned()) }, &mut Vec::new()).unwrap();
+        run(
+            &Args {
+                dir: Some(dir.path().to_owned()),
+            },
+            &mut Vec::new(),
+        )
+        .unwrap();
         let text = fs::read_to_string(dir.path().join("reten-outbox-requeue.8")).unwrap();
         assert!(text.contains(".TH reten-outbox-requeue 8"), "{text}");
         assert!(text.contains("retries_exhausted"), "the example: {text}");

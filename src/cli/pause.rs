@@ -46,7 +46,9 @@ pub async fn resume(global: &Global, out: &mut dyn Write) -> anyhow::Result<Exit
         return Ok(Exit::Done);
     };
     let paused = remembered::<PauseRecord>(&outbox, PAUSE).await?;
-    let gate = remembered::<GateRecord>(&outbox, GATE).await?.filter(|gate| !status::is_open(&gate.state));
+    let gate = remembered::<GateRecord>(&outbox, GATE)
+        .await?
+        .filter(|gate| !status::is_open(&gate.state));
     if paused.is_some() {
         outbox.remember(PAUSE, None, context.now).await?;
     }
@@ -60,7 +62,12 @@ pub async fn resume(global: &Global, out: &mut dyn Write) -> anyhow::Result<Exit
         None => writeln!(out, "it was not paused")?,
     }
     if let Some(gate) = &gate {
-        writeln!(out, "the gate is {}: {}; the daemon tries it at once", visible(&gate.state), visible(&gate.why))?;
+        writeln!(
+            out,
+            "the gate is {}: {}; the daemon tries it at once",
+            visible(&gate.state),
+            visible(&gate.why)
+        )?;
     }
     if !status::daemon_runs(&context.config) {
         note("the daemon is not running: nothing is sent until it is started");
@@ -79,12 +86,17 @@ fn record(context: &Context, why: Option<String>) -> PauseRecord {
 /// `paused by ana, 2026-… (4 min ago): why`, escaped.
 pub fn told(record: &PauseRecord, now: Timestamp) -> String {
     let why = record.why.as_deref().map(|why| format!(": {}", visible(why))).unwrap_or_default();
-    format!("paused by {}, {}{why}", visible(&record.by), full(Timestamp::from_millis(record.at), now))
+    format!(
+        "paused by {}, {}{why}",
+        visible(&record.by),
+        full(Timestamp::from_millis(record.at), now)
+    )
 }
 
 /// What the outbox remembers under a name.
 pub async fn remembered<T: DeserializeOwned>(outbox: &Outbox, name: &str) -> anyhow::Result<Option<T>> {
     let Some(text) = outbox.recall(name).await? else { return Ok(None) };
-    let value = serde_json::from_str(&text).with_context(|| format!("what the outbox remembers as `{name}` is not readable; is it from a newer version?"))?;
+    let value = serde_json::from_str(&text)
+        .with_context(|| format!("what the outbox remembers as `{name}` is not readable; is it from a newer version?"))?;
     Ok(Some(value))
 }

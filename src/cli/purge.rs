@@ -58,7 +58,10 @@ pub async fn run(args: Args, global: &Global, out: &mut dyn Write) -> anyhow::Re
             return Ok(Exit::Done);
         }
         if count > 0 {
-            confirm(&format!("purge would delete {count} {} submissions, which were never delivered.", args.state))?;
+            confirm(&format!(
+                "purge would delete {count} {} submissions, which were never delivered.",
+                args.state
+            ))?;
         }
     }
     let deleted = sweep(&outbox, args.state, older_than).await?;
@@ -77,7 +80,10 @@ fn needs_yes(state: StateName) -> bool {
 }
 
 async fn count(outbox: &Outbox, state: StateName, older_than: Timestamp) -> anyhow::Result<usize> {
-    let filter = Filter { state: Some(state), ..Filter::default() };
+    let filter = Filter {
+        state: Some(state),
+        ..Filter::default()
+    };
     let mut pages = Pages::new(outbox, &filter, None);
     let mut count = 0;
     while let Some(page) = pages.next().await? {
@@ -90,7 +96,13 @@ async fn sweep(outbox: &Outbox, state: StateName, older_than: Timestamp) -> anyh
     let progress = Progress::new("submissions");
     let mut deleted = 0;
     loop {
-        let batch = outbox.sweep(Sweep { state, older_than, limit: BATCH }).await?;
+        let batch = outbox
+            .sweep(Sweep {
+                state,
+                older_than,
+                limit: BATCH,
+            })
+            .await?;
         deleted += batch;
         progress.at(deleted, deleted);
         if batch == 0 {

@@ -88,10 +88,16 @@ pub struct Args {
 /// Serves until SIGINT or SIGTERM.
 pub async fn run(args: Args, out: &mut dyn Write) -> anyhow::Result<Exit> {
     let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
-    let listener = TcpListener::bind(args.listen).await.with_context(|| format!("cannot listen on {}", args.listen))?;
+    let listener = TcpListener::bind(args.listen)
+        .await
+        .with_context(|| format!("cannot listen on {}", args.listen))?;
     let address = listener.local_addr()?;
     writeln!(out, "listening on http://{address}")?;
-    writeln!(out, "\n  RETEN_OUTBOX__API__BASE_URL=http://{address} RETEN_API_KEY={} reten-outbox run\n", args.api_key)?;
+    writeln!(
+        out,
+        "\n  RETEN_OUTBOX__API__BASE_URL=http://{address} RETEN_API_KEY={} reten-outbox run\n",
+        args.api_key
+    )?;
     out.flush()?;
     let report = if args.quiet { None } else { Some(reporter()) };
     let stop = async {
@@ -113,7 +119,10 @@ fn options(args: Args, report: Option<Report>) -> Options {
         listen: args.listen,
         settings: Settings {
             api_key: args.api_key,
-            permissions: permissions.into_iter().filter_map(|(has, permission)| has.then_some(permission)).collect(),
+            permissions: permissions
+                .into_iter()
+                .filter_map(|(has, permission)| has.then_some(permission))
+                .collect(),
             fail_share: args.fail_share,
             latency: args.latency,
             latency_jitter: args.latency_jitter,

@@ -54,7 +54,11 @@ pub async fn run(args: Args, global: &Global, out: &mut dyn Write) -> anyhow::Re
 
 /// The story, or that there is none.
 pub fn find(story: Option<Story>, id: SubmissionId) -> Result<Story, CliError> {
-    story.ok_or_else(|| CliError::NoSuch(format!("there is no submission {id}; retention removes what is delivered or dismissed")))
+    story.ok_or_else(|| {
+        CliError::NoSuch(format!(
+            "there is no submission {id}; retention removes what is delivered or dismissed"
+        ))
+    })
 }
 
 fn tell(story: &Story, now: Timestamp, out: &mut dyn Write) -> io::Result<()> {
@@ -120,7 +124,10 @@ fn facts(listed: &Listed, now: Timestamp) -> Vec<(&'static str, String)> {
 }
 
 fn answer_title(answer: &Answer) -> String {
-    let kind = answer.header("content-type").map(|kind| format!(", {}", visible(kind))).unwrap_or_default();
+    let kind = answer
+        .header("content-type")
+        .map(|kind| format!(", {}", visible(kind)))
+        .unwrap_or_default();
     let length = if answer.is_truncated() {
         format!("the first {} of {} bytes", answer.body.len(), answer.body_length)
     } else {

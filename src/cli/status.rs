@@ -43,6 +43,7 @@ pub struct Args {
 
 /// What `--check` does not put up with.
 #[derive(Debug, Clone, Default, clap::Args)]
+#[expect(clippy::struct_field_names, reason = "the fields name the options: --max-dead, --max-parked")]
 struct Limits {
     /// The oldest pending one was taken in longer ago than this (30m, 2h)
     #[arg(long, value_name = "AGE", requires = "check", value_parser = parse_age)]
@@ -117,9 +118,15 @@ fn problems(status: &Status, limits: &Limits) -> Vec<String> {
     if let (Some(limit), Some(age)) = (limits.max_pending_age, status.oldest_pending_seconds)
         && age > limit.as_secs()
     {
-        problems.push(format!("the oldest pending submission is {age} s old, more than {} s", limit.as_secs()));
+        problems.push(format!(
+            "the oldest pending submission is {age} s old, more than {} s",
+            limit.as_secs()
+        ));
     }
-    for (limit, state, count) in [(limits.max_dead, "dead", status.counts.dead), (limits.max_parked, "parked", status.counts.parked)] {
+    for (limit, state, count) in [
+        (limits.max_dead, "dead", status.counts.dead),
+        (limits.max_parked, "parked", status.counts.parked),
+    ] {
         if let Some(limit) = limit.filter(|limit| count > *limit) {
             problems.push(format!("{count} {state} submissions, more than {limit}"));
         }

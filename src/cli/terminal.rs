@@ -17,7 +17,11 @@ const PROGRESS_AFTER: Duration = Duration::from_secs(1);
 /// The columns of standard output: of the terminal, else `$COLUMNS`, else 80.
 pub fn width() -> usize {
     let stdout = io::stdout();
-    let window = if stdout.is_terminal() { rustix::termios::tcgetwinsize(&stdout).ok() } else { None };
+    let window = if stdout.is_terminal() {
+        rustix::termios::tcgetwinsize(&stdout).ok()
+    } else {
+        None
+    };
     let columns = || std::env::var("COLUMNS").ok()?.parse().ok();
     window
         .map(|window| usize::from(window.ws_col))
@@ -30,7 +34,10 @@ pub fn width() -> usize {
 pub fn confirm(question: &str) -> anyhow::Result<()> {
     let stdin = io::stdin();
     if !stdin.is_terminal() || !io::stderr().is_terminal() {
-        return Err(CliError::Usage(format!("{question} Nothing was changed. Add --yes to go on, or --dry-run to see what would happen.")).into());
+        return Err(CliError::Usage(format!(
+            "{question} Nothing was changed. Add --yes to go on, or --dry-run to see what would happen."
+        ))
+        .into());
     }
     let mut asked = io::stderr();
     write!(asked, "{question} [y/N] ")?;
@@ -57,7 +64,10 @@ impl Progress {
         if let Ok(style) = ProgressStyle::with_template(&template) {
             bar.set_style(style);
         }
-        Self { bar, started: Instant::now() }
+        Self {
+            bar,
+            started: Instant::now(),
+        }
     }
 
     /// So much is done of so much.

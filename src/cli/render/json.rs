@@ -4,7 +4,7 @@ use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
 
 use crate::clock::Timestamp;
-use crate::model::{Answer, Attempt, Origin, Payload};
+use crate::model::{Answer, Attempt, ConflictPolicy, Origin, Payload};
 use crate::store::{Event, Listed, Story};
 
 use super::escape;
@@ -78,7 +78,7 @@ impl<'a> ListedView<'a> {
             body_length: answer.map(|answer| answer.body_length),
             hint: hint_of(listed),
             origin: OriginView::of(&listed.origin),
-            on_conflict: listed.on_conflict.map(|policy| policy.name()),
+            on_conflict: listed.on_conflict.map(ConflictPolicy::name),
             not_before: listed.not_before,
             waits_behind: listed.waits_behind.map(|id| id.0),
             lost_response: listed.lost_response,
@@ -114,7 +114,10 @@ impl<'a> OriginView<'a> {
                 item: *item,
                 ..Self::default()
             },
-            Origin::Row { id } => Self { row: Some(*id), ..Self::default() },
+            Origin::Row { id } => Self {
+                row: Some(*id),
+                ..Self::default()
+            },
             Origin::User { name, line } => Self {
                 user: Some(name),
                 line: *line,

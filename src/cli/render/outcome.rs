@@ -73,3 +73,13 @@ pub fn next_attempt_at(listed: &Listed) -> Option<Timestamp> {
         State::Sending | State::Delivered | State::Dead(_) | State::Parked(_) | State::Dismissed => None,
     }
 }
+
+/// What mends what went wrong with an attempt.
+pub fn hint_of_attempt(attempt: &Attempt) -> Option<String> {
+    None
+}
+
+/// What mends what went wrong with a submission.
+pub fn hint_of(listed: &Listed) -> Option<String> {
+    None
+}

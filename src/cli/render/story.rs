@@ -41,7 +41,11 @@ pub fn line(step: &Step<'_>) -> String {
     match step {
         Step::Attempt(attempt) => format!("{}  {}", attempt.started_at, attempt_line(attempt)),
         Step::Event(event) => {
-            let detail = event.detail.as_deref().map(|detail| format!(": {}", visible(detail))).unwrap_or_default();
+            let detail = event
+                .detail
+                .as_deref()
+                .map(|detail| format!(": {}", visible(detail)))
+                .unwrap_or_default();
             format!("{}  {} by {}{detail}", event.at, visible(&event.what), visible(&event.actor))
         }
     }
@@ -73,7 +77,10 @@ fn attempt_line(attempt: &Attempt) -> String {
 /// The state with its reason: `dead: rejected`.
 pub fn state(listed: &Listed) -> String {
     let name = listed.state.name();
-    listed.state.reason().map_or_else(|| name.to_string(), |reason| format!("{name}: {reason}"))
+    listed
+        .state
+        .reason()
+        .map_or_else(|| name.to_string(), |reason| format!("{name}: {reason}"))
 }
 
 /// Where it came from, in words.
@@ -94,9 +101,7 @@ pub fn next(story: &Story, now: Timestamp) -> String {
     let listed = &story.listed;
     match &listed.state {
         State::Pending { .. } => pending(listed, now),
-        State::Sending => {
-            "A request is under way. Should the daemon have ended meanwhile, its next start takes it up again.".to_owned()
-        }
+        State::Sending => "A request is under way. Should the daemon have ended meanwhile, its next start takes it up again.".to_owned(),
         State::Delivered => "Nothing: the API has it.".to_owned(),
         State::Dead(reason) => format!("Nothing, until a person acts: {}", dead(*reason)),
         State::Parked(reason) => format!("Nothing, until a person decides: {}", parked(*reason)),
@@ -119,8 +124,12 @@ const fn dead(reason: DeadReason) -> &'static str {
         DeadReason::Rejected => "the API refuses it as it is, and would refuse it again. Correct it, or dismiss it.",
         DeadReason::Invalid => "it breaks the API's contract and was not sent. Correct it, or dismiss it.",
         DeadReason::Conflict => "its activity already has a result, and the policy does not replace it.",
-        DeadReason::RetriesExhausted => "it was tried for as long or as often as the configuration allows. Requeue it when the API is well.",
-        DeadReason::Unauthorized => "the API refused our key. When a working key opens the gate it is requeued by itself, unless auth.requeue is off.",
+        DeadReason::RetriesExhausted => {
+            "it was tried for as long or as often as the configuration allows. Requeue it when the API is well."
+        }
+        DeadReason::Unauthorized => {
+            "the API refused our key. When a working key opens the gate it is requeued by itself, unless auth.requeue is off."
+        }
     }
 }
 

@@ -58,7 +58,11 @@ impl<'a> Layout<'a> {
     pub fn row(&self, cells: &[String]) -> String {
         let mut line = String::new();
         for ((column, width), cell) in self.columns.iter().zip(&self.widths).zip(cells) {
-            let cell = if column.least.is_some() { truncate(cell, *width) } else { cell.clone() };
+            let cell = if column.least.is_some() {
+                truncate(cell, *width)
+            } else {
+                cell.clone()
+            };
             let blanks = " ".repeat(width.saturating_sub(cell.width()));
             if column.right {
                 line.push_str(&blanks);
@@ -97,19 +101,18 @@ pub fn truncate(text: &str, width: usize) -> String {
 
 /// The text in lines of at most `width` columns, broken at blanks, each behind `indent`. A longer word stands on a line of its own.
 pub fn wrap(text: &str, indent: &str, width: usize) -> String {
-    let mut out = String::new();
-    let mut line = String::new();
+    let mut lines = vec![String::new()];
     for word in text.split_whitespace() {
-        if !line.is_empty() && indent.width() + line.width() + 1 + word.width() > width {
-            out.push_str(&format!("{indent}{line}\n"));
-            line.clear();
+        match lines.last_mut() {
+            Some(line) if line.is_empty() => line.push_str(word),
+            Some(line) if indent.width() + line.width() + 1 + word.width() <= width => {
+                line.push(' ');
+                line.push_str(word);
+            }
+            _ => lines.push(word.to_owned()),
         }
-        if !line.is_empty() {
-            line.push(' ');
-        }
-        line.push_str(word);
     }
-    out + &format!("{indent}{line}\n")
+    lines.iter().map(|line| [indent, line, "\n"].concat()).collect()
 }
 
 #[cfg(test)]
@@ -143,7 +146,9 @@ mod tests {
 
     fn table(rows: &[Vec<String>], width: usize) -> Vec<String> {
         let layout = Layout::fit(&COLUMNS, rows, width);
-        std::iter::once(layout.heading()).chain(rows.iter().map(|row| layout.row(row))).collect()
+        std::iter::once(layout.heading())
+            .chain(rows.iter().map(|row| layout.row(row)))
+            .collect()
     }
 
     #[test]

@@ -8,9 +8,9 @@ use std::time::Duration;
 use anyhow::Context as _;
 use serde::{Deserialize, Serialize};
 
-use crate::clock::Timestamp;
 use crate::cli::context::Context;
 use crate::cli::pause::{remembered, told};
+use crate::clock::Timestamp;
 use crate::model::StateName;
 use crate::policy::gate::{GATE, GateRecord, PAUSE, PauseRecord};
 use crate::store::{Outbox, Tally};
@@ -127,8 +127,10 @@ async fn gate(status: &mut Status, outbox: &Outbox, now: Timestamp) -> anyhow::R
         status.gate_since = Some(Timestamp::from_millis(record.since));
     }
     if let Some(pause) = remembered::<PauseRecord>(outbox, PAUSE).await? {
-        let below = beneath.filter(|record| record.state != "open").map(|record| format!("; beneath it is {}", record.state));
-        status.gate = "paused".to_owned();
+        let below = beneath
+            .filter(|record| record.state != "open")
+            .map(|record| format!("; beneath it is {}", record.state));
+        status.gate = String::from("paused");
         status.gate_reason = Some(told(&pause, now) + &below.unwrap_or_default());
         status.gate_hint = Some("`reten-outbox resume` lets it go on".to_owned());
         status.gate_since = Some(Timestamp::from_millis(pause.at));
@@ -137,7 +139,9 @@ async fn gate(status: &mut Status, outbox: &Outbox, now: Timestamp) -> anyhow::R
 }
 
 async fn pulse(status: &mut Status, outbox: &Outbox, now: Timestamp) -> anyhow::Result<()> {
-    let Some(pulse) = remembered::<Pulse>(outbox, PULSE).await? else { return Ok(()) };
+    let Some(pulse) = remembered::<Pulse>(outbox, PULSE).await? else {
+        return Ok(());
+    };
     status.last_error = pulse.last_error;
     if status.daemon == RUNNING && now.since(Timestamp::from_millis(pulse.at)) < PULSE_FRESH {
         status.delivered_per_minute = pulse.delivered_per_minute;
@@ -181,6 +185,12 @@ mod tests {
     #[test]
     fn states_without_submissions_count_zero() {
         let counts = Counts::of(&[(StateName::Dead, 3)]);
-        assert_eq!(counts, Counts { dead: 3, ..Counts::default() });
+        assert_eq!(
+            counts,
+            Counts {
+                dead: 3,
+                ..Counts::default()
+            }
+        );
     }
 }

@@ -29,7 +29,10 @@ pub fn text(status: &Status, config: &Config) -> String {
         Some(more) if count > 0 => format!("{count}, {more}"),
         _ => count.to_string(),
     };
-    let mut pending: Vec<String> = seconds(status.oldest_pending_seconds).map(|age| format!("the oldest for {age}")).into_iter().collect();
+    let mut pending: Vec<String> = seconds(status.oldest_pending_seconds)
+        .map(|age| format!("the oldest for {age}"))
+        .into_iter()
+        .collect();
     pending.extend(status.next_due_at.map(|at| format!("the next {}", due(at, status.at))));
     let gate = match status.gate_since {
         Some(since) => format!("{} since {}", status.gate, full(since, status.at)),
@@ -41,13 +44,25 @@ pub fn text(status: &Status, config: &Config) -> String {
         ("gate", Some(gate)),
         ("", status.gate_reason.clone()),
         ("", status.gate_hint.clone()),
-        ("pending", Some(counted(counts.pending, Some(pending.join(", ")).filter(|more| !more.is_empty())))),
+        (
+            "pending",
+            Some(counted(counts.pending, Some(pending.join(", ")).filter(|more| !more.is_empty()))),
+        ),
         ("sending", Some(counts.sending.to_string())),
         ("delivered", Some(counts.delivered.to_string())),
-        ("dead", Some(counted(counts.dead, seconds(status.oldest_dead_seconds).map(|age| format!("the oldest for {age}"))))),
+        (
+            "dead",
+            Some(counted(
+                counts.dead,
+                seconds(status.oldest_dead_seconds).map(|age| format!("the oldest for {age}")),
+            )),
+        ),
         ("parked", Some(counts.parked.to_string())),
         ("dismissed", Some(counts.dismissed.to_string())),
-        ("rate", status.delivered_per_minute.map(|rate| format!("{rate:.0} delivered a minute"))),
+        (
+            "rate",
+            status.delivered_per_minute.map(|rate| format!("{rate:.0} delivered a minute")),
+        ),
         ("last error", status.last_error.clone()),
         ("rejected files", Some(counted(status.rejected_files, Some(rejected)))),
     ];
@@ -72,7 +87,11 @@ mod tests {
         let now = Timestamp::from_millis(1_795_428_000_000);
         let status = Status {
             daemon: RUNNING,
-            counts: Counts { pending: 3, dead: 1, ..Counts::default() },
+            counts: Counts {
+                pending: 3,
+                dead: 1,
+                ..Counts::default()
+            },
             oldest_pending_seconds: Some(245),
             next_due_at: Some(now),
             gate: "unauthorized".into(),
