@@ -32,9 +32,9 @@ pub fn become_owner_of(database: &Path) -> anyhow::Result<()> {
     become_user(uid, gid).with_context(|| format!("cannot become user {uid}, the owner of {}", database.display()))
 }
 
-/// The owner of the path, or of its nearest ancestor that exists.
+/// The owner of what the path leads to (SQLite's files lie there, not beside a link), or of its nearest ancestor that exists.
 fn owner_of(path: &Path) -> Option<(Uid, Gid)> {
-    let found = path.ancestors().find_map(|place| fs::symlink_metadata(place).ok())?;
+    let found = path.ancestors().find_map(|place| fs::metadata(place).ok())?;
     Some((Uid::from_raw(found.uid()), Gid::from_raw(found.gid())))
 }
 

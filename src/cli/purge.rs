@@ -94,6 +94,8 @@ async fn count(outbox: &Outbox, state: StateName, older_than: Timestamp) -> anyh
 
 async fn sweep(outbox: &Outbox, state: StateName, older_than: Timestamp) -> anyhow::Result<u64> {
     let progress = Progress::new("submissions");
+    let tally = outbox.tally().await?;
+    let at_most = tally.counts.iter().find(|(name, _)| *name == state).map_or(0, |(_, count)| *count);
     let mut deleted = 0;
     loop {
         let batch = outbox
@@ -104,7 +106,7 @@ async fn sweep(outbox: &Outbox, state: StateName, older_than: Timestamp) -> anyh
             })
             .await?;
         deleted += batch;
-        progress.at(deleted, deleted);
+        progress.at(deleted, at_most);
         if batch == 0 {
             return Ok(deleted);
         }

@@ -230,3 +230,95 @@ impl<'a> EventView<'a> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::Value;
+
+    use super::*;
+    use crate::cli::render::sample;
+    use crate::model::{DeadReason, State};
+
+    /// interface.md, "Commands".
+    const CONTRACT: [&str; 17] = [
+        "id",
+        "key",
+        "activity_id",
+        "provider_activity_id",
+        "commerce_external_id",
+        "source",
+        "state",
+        "reason",
+        "attempts",
+        "next_attempt_at",
+        "created_at",
+        "updated_at",
+        "http_status",
+        "error",
+        "body",
+        "hint",
+        "origin",
+    ];
+
+    fn value(text: &str) -> Value {
+        assert!(!text.contains(['\n', '\u{202e}']), "one line, and safe: {text}");
+        serde_json::from_str(text).unwrap()
+    }
+
+    #[test]
+    fn every_field_of_the_contract_is_there() {
+        let story = sample::story(r#"{"provider_activity_id":"act-1"}"#);
+        let (listed, shown) = (value(&listed(&story.listed).unwrap()), value(&super::story(&story).unwrap()));
+        for field in CONTRACT {
+            assert!(listed.get(field).is_some(), "{field}: {listed}");
+            assert_eq!(listed[field], shown[field]);
+        }
+        assert_eq!(listed["origin"], serde_json::json!({"file": "batch.ndjson", "line": 3}));
+        assert_eq!(
+            (&listed["state"], &listed["reason"]),
+            (&Value::from("dead"), &Value::from("rejected"))
+        );
+        assert_eq!(listed["http_status"], 400);
+        assert!(
+            shown["body"].as_str().unwrap().contains("commerce \u{202e}unknown"),
+            "the very same text: {shown}"
+        );
+    }
+
+    #[test]
+    fn a_payload_is_the_json_it_is_and_else_a_text() {
+        let digits = r#"{"n":12345678901234567890123.4500,"n":[]}"#;
+        assert!(super::story(&sample::story(digits)).unwrap().contains(digits));
+        let broken = value(&super::story(&sample::story("{\"a\":\n")).unwrap());
+        assert_eq!(broken["payload"], "{\"a\":\n");
+        let several_lines = value(&super::story(&sample::story("{\"a\":\n1}")).unwrap());
+        assert_eq!(several_lines["payload"]["a"], 1);
+    }
+
+    #[test]
+    fn history_holds_attempts_and_changes_in_their_order() {
+        let shown = value(&super::story(&sample::story("{}")).unwrap());
+        let history = shown["history"].as_array().unwrap();
+        assert_eq!(history[0]["what"], "attempt");
+        assert_eq!(
+            (&history[0]["outcome"], &history[0]["elapsed_ms"]),
+            (&Value::from("dead"), &Value::from(412))
+        );
+        assert_eq!(
+            (&history[1]["what"], &history[1]["actor"]),
+            (&Value::from("requeued"), &Value::from("user ana"))
+        );
+    }
+
+    #[test]
+    fn what_is_invalid_says_so_whatever_came_before() {
+        let mut story = sample::story("{}");
+        story.listed.state = State::Dead(DeadReason::Invalid);
+        story.listed.invalid = Some("status: missing".into());
+        let listed = value(&listed(&story.listed).unwrap());
+        assert_eq!(
+            listed["error"],
+            serde_json::json!({"status_code": null, "error": "invalid", "message": "status: missing"})
+        );
+    }
+}

@@ -171,3 +171,82 @@ pub fn when(listed: &Listed, now: Timestamp) -> String {
         _ => ago(listed.updated_at, now),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::cli::render::sample;
+    use crate::model::SubmissionId;
+
+    const NOW: Timestamp = Timestamp::from_millis(1_795_428_100_000);
+
+    fn verbs(state: State) -> Vec<String> {
+        let mut story = sample::story("{}");
+        story.listed.state = state;
+        let commands = commands(&story);
+        commands
+            .iter()
+            .filter_map(|(command, _)| command.split(' ').nth(1))
+            .map(str::to_owned)
+            .collect()
+    }
+
+    #[test]
+    fn only_the_commands_that_apply_are_named() {
+        assert_eq!(verbs(State::Dead(DeadReason::Rejected)), ["edit", "requeue", "dismiss"]);
+        assert_eq!(
+            verbs(State::Parked(ParkReason::Conflict)),
+            ["edit", "requeue", "override", "accept", "dismiss"]
+        );
+        assert_eq!(verbs(State::Pending { due: NOW }), ["edit", "requeue", "dismiss"]);
+        assert!(verbs(State::Sending).is_empty() && verbs(State::Delivered).is_empty() && verbs(State::Dismissed).is_empty());
+    }
+
+    #[test]
+    fn what_is_superseded_needs_force_where_it_would_be_sent() {
+        let mut story = sample::story("{}");
+        story.superseded_by = Some(SubmissionId(13));
+        let commands: Vec<String> = commands(&story).into_iter().map(|(command, _)| command).collect();
+        assert_eq!(
+            commands,
+            [
+                "reten-outbox edit 12 --force",
+                "reten-outbox requeue 12 --force",
+                "reten-outbox dismiss 12"
+            ]
+        );
+    }
+
+    #[test]
+    fn a_pending_one_says_what_it_waits_for() {
+        let mut story = sample::story("{}");
+        story.listed.state = State::Pending {
+            due: NOW.plus(Duration::from_secs(12)),
+        };
+        assert!(next(&story, NOW).contains("in 12 s"));
+        story.listed.not_before = Some(NOW.plus(Duration::from_hours(2)));
+        assert!(next(&story, NOW).contains("in 2 h"), "{}", next(&story, NOW));
+        story.listed.waits_behind = Some(SubmissionId(7));
+        assert!(next(&story, NOW).contains("submission 7"));
+        assert_eq!(when(&story.listed, NOW), "after 7");
+    }
+
+    #[test]
+    fn a_step_is_one_escaped_line() {
+        let story = sample::story("{}");
+        let lines: Vec<String> = steps(&story).iter().map(line).collect();
+        assert!(
+            lines[0].contains("attempt 1: 400 Bad Request: commerce \\u{202e}unknown (412 ms) → dead"),
+            "{lines:?}"
+        );
+        assert!(lines[1].ends_with("requeued by user ana"), "{lines:?}");
+    }
+
+    #[test]
+    fn an_origin_names_file_and_place() {
+        assert_eq!(origin(&sample::story("{}").listed.origin), "file batch.ndjson, line 3");
+        assert_eq!(origin(&Origin::Row { id: 4 }), "row 4 of the inbox database");
+    }
+}
