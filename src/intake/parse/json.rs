@@ -3,7 +3,7 @@
 use super::{BOM, Bad, Piece, Place};
 
 /// Finds the items in the bytes of one file.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct JsonSplitter {
     bytes_max: usize,
     state: State,

@@ -3,7 +3,7 @@
 use super::{BOM, Bad, Piece, Place};
 
 /// Finds the lines in the bytes of one file.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct LineSplitter {
     bytes_max: usize,
     /// What came of the present line, at most `bytes_max` and what is cut off its ends.

@@ -179,7 +179,7 @@ impl Place {
 }
 
 /// Finds the results in the bytes of one file.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub enum Splitter {
     /// Of a `.json`.
     Json(JsonSplitter),
