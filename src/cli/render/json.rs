@@ -1,15 +1,18 @@
 //! The JSON of `list` and `show` (interface.md, "Commands"): one object a line, safe on a terminal, the fields of the contract and more.
 
+mod steps;
+
 use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
 
 use crate::clock::Timestamp;
-use crate::model::{Answer, Attempt, ConflictPolicy, Origin, Payload};
-use crate::store::{Event, Listed, Story};
+use crate::model::{Answer, ConflictPolicy, Origin, Payload};
+use crate::store::{Listed, Story};
 
 use super::escape;
-use super::outcome::{ErrorView, error_of, error_of_attempt, hint_of, hint_of_attempt, next_attempt_at, status_of};
-use super::story::{Step, steps};
+use super::outcome::{ErrorView, error_of, hint_of, next_attempt_at, status_of};
+use super::story::steps;
+use steps::StepView;
 
 /// A line of `list --json`.
 pub fn listed(listed: &Listed) -> serde_json::Result<String> {
@@ -23,7 +26,7 @@ pub fn story(story: &Story) -> serde_json::Result<String> {
         listed: ListedView::of(&story.listed),
         superseded_by: story.superseded_by.map(|id| id.0),
         payload: PayloadView(&story.payload),
-        history: steps(story).iter().map(StepView::of).collect(),
+        history: steps(story).iter().map(|step| StepView::of(step, story.listed.id)).collect(),
     };
     let text = serde_json::to_string(&view)?;
     Ok(escape::json(&text).into_owned())
@@ -148,89 +151,6 @@ impl Serialize for PayloadView<'_> {
     }
 }
 
-#[derive(Serialize)]
-#[serde(untagged)]
-enum StepView<'a> {
-    Attempt(Box<AttemptView<'a>>),
-    Event(EventView<'a>),
-}
-
-#[derive(Serialize)]
-struct AttemptView<'a> {
-    at: Timestamp,
-    actor: &'static str,
-    what: &'static str,
-    detail: &'static str,
-    attempt: u32,
-    outcome: &'static str,
-    elapsed_ms: u64,
-    hard_override: bool,
-    lost_response: bool,
-    http_status: Option<u16>,
-    headers: Option<std::collections::BTreeMap<&'a str, &'a str>>,
-    error: Option<ErrorView>,
-    body: Option<String>,
-    body_length: Option<u64>,
-    hint: Option<String>,
-}
-
-#[derive(Serialize)]
-struct EventView<'a> {
-    at: Timestamp,
-    actor: &'a str,
-    what: &'a str,
-    detail: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    old_payload: Option<PayloadView<'a>>,
-}
-
-impl<'a> StepView<'a> {
-    fn of(step: &Step<'a>) -> Self {
-        match step {
-            Step::Attempt(attempt) => Self::Attempt(Box::new(AttemptView::of(attempt))),
-            Step::Event(event) => Self::Event(EventView::of(event)),
-        }
-    }
-}
-
-impl<'a> AttemptView<'a> {
-    fn of(attempt: &'a Attempt) -> Self {
-        let headers = |answer: &'a Answer| {
-            let pairs = answer.headers.iter();
-            pairs.map(|(name, value)| (name.as_str(), value.as_str())).collect()
-        };
-        Self {
-            at: attempt.started_at,
-            actor: "daemon",
-            what: "attempt",
-            detail: attempt.outcome.name(),
-            attempt: attempt.number.0,
-            outcome: attempt.outcome.name(),
-            elapsed_ms: attempt.elapsed_ms,
-            hard_override: attempt.hard_override,
-            lost_response: attempt.lost_response,
-            http_status: status_of(attempt),
-            headers: attempt.answer.as_ref().map(headers),
-            error: error_of_attempt(attempt),
-            body: attempt.answer.as_ref().map(body_text),
-            body_length: attempt.answer.as_ref().map(|answer| answer.body_length),
-            hint: hint_of_attempt(attempt),
-        }
-    }
-}
-
-impl<'a> EventView<'a> {
-    fn of(event: &'a Event) -> Self {
-        Self {
-            at: event.at,
-            actor: &event.actor,
-            what: &event.what,
-            detail: event.detail.as_deref(),
-            old_payload: event.old_payload.as_ref().map(PayloadView),
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use serde_json::Value;
@@ -267,8 +187,8 @@ mod tests {
 
     #[test]
     fn every_field_of_the_contract_is_there() {
-        let story = sample::story(r#"{"provider_activity_id":"act-1"}"#);
-        let (listed, shown) = (value(&listed(&story.listed).unwrap()), value(&super::story(&story).unwrap()));
+        let sample = sample::story(r#"{"provider_activity_id":"act-1"}"#);
+        let (listed, shown) = (value(&listed(&sample.listed).unwrap()), value(&story(&sample).unwrap()));
         for field in CONTRACT {
             assert!(listed.get(field).is_some(), "{field}: {listed}");
             assert_eq!(listed[field], shown[field]);
@@ -288,16 +208,16 @@ mod tests {
     #[test]
     fn a_payload_is_the_json_it_is_and_else_a_text() {
         let digits = r#"{"n":12345678901234567890123.4500,"n":[]}"#;
-        assert!(super::story(&sample::story(digits)).unwrap().contains(digits));
-        let broken = value(&super::story(&sample::story("{\"a\":\n")).unwrap());
+        assert!(story(&sample::story(digits)).unwrap().contains(digits));
+        let broken = value(&story(&sample::story("{\"a\":\n")).unwrap());
         assert_eq!(broken["payload"], "{\"a\":\n");
-        let several_lines = value(&super::story(&sample::story("{\"a\":\n1}")).unwrap());
+        let several_lines = value(&story(&sample::story("{\"a\":\n1}")).unwrap());
         assert_eq!(several_lines["payload"]["a"], 1);
     }
 
     #[test]
     fn history_holds_attempts_and_changes_in_their_order() {
-        let shown = value(&super::story(&sample::story("{}")).unwrap());
+        let shown = value(&story(&sample::story("{}")).unwrap());
         let history = shown["history"].as_array().unwrap();
         assert_eq!(history[0]["what"], "attempt");
         assert_eq!(
@@ -312,10 +232,10 @@ mod tests {
 
     #[test]
     fn what_is_invalid_says_so_whatever_came_before() {
-        let mut story = sample::story("{}");
-        story.listed.state = State::Dead(DeadReason::Invalid);
-        story.listed.invalid = Some("status: missing".into());
-        let listed = value(&listed(&story.listed).unwrap());
+        let mut sample = sample::story("{}");
+        sample.listed.state = State::Dead(DeadReason::Invalid);
+        sample.listed.invalid = Some("status: missing".into());
+        let listed = value(&listed(&sample.listed).unwrap());
         assert_eq!(
             listed["error"],
             serde_json::json!({"status_code": null, "error": "invalid", "message": "status: missing"})

@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use crate::clock::Timestamp;
-use crate::model::{Attempt, DeadReason, State};
+use crate::model::{Attempt, DeadReason, State, SubmissionId};
 use crate::policy::hint::{self, ApiError};
 use crate::store::Listed;
 
@@ -74,12 +74,12 @@ pub fn next_attempt_at(listed: &Listed) -> Option<Timestamp> {
     }
 }
 
-/// What mends what went wrong with an attempt.
-pub fn hint_of_attempt(attempt: &Attempt) -> Option<String> {
-    None
+/// What mends a submission, in a line.
+pub fn hint_of(listed: &Listed) -> Option<String> {
+    hint::of_submission(&listed.state, listed.last.as_ref(), listed.id)
 }
 
-/// What mends what went wrong with a submission.
-pub fn hint_of(listed: &Listed) -> Option<String> {
-    None
+/// What mends what went wrong with an attempt of it.
+pub fn hint_of_attempt(attempt: &Attempt, id: SubmissionId) -> Option<String> {
+    hint::of_attempt(attempt, Some(id))
 }
