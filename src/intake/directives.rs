@@ -42,7 +42,9 @@ pub struct RowColumns {
 /// finds the one it replaces; each fault is one line.
 pub fn directives(object: &Object<'_>, columns: Option<&RowColumns>) -> (Directives, Vec<String>) {
     let mut reading = Reading::default();
-    if let Some(raw) = object.get(DIRECTIVES) {
+    if object.members().iter().filter(|member| member.name == DIRECTIVES).count() > 1 {
+        reading.fault(DIRECTIVES, "stands twice; keep one of them");
+    } else if let Some(raw) = object.get(DIRECTIVES) {
         match Object::parse(raw) {
             Ok(asked) => reading.member(&asked),
             Err(error) => reading.fault(DIRECTIVES, &error.to_string()),
@@ -158,7 +160,7 @@ fn moment(value: &str) -> Result<Timestamp, String> {
 }
 
 /// As much of a value as a message shows.
-pub(super) fn shortened(value: &str) -> Cow<'_, str> {
+fn shortened(value: &str) -> Cow<'_, str> {
     match value.char_indices().nth(FOUND_CHARS_MAX) {
         None => Cow::Borrowed(value),
         Some((end, _)) => Cow::Owned(format!("{}…", &value[..end])),

@@ -5,11 +5,11 @@
 //! ([`not_an_object`]), a command refuses it.
 
 use crate::clock::Timestamp;
-use crate::model::payload::{NotAnObject, Object};
+use crate::model::payload::{DIRECTIVES, NotAnObject, Object};
 use crate::model::{Digest, Entry, Facts, Origin, Payload};
-use crate::policy::validate::{ResultType, ValidationMode, ValidationSettings, validate};
+use crate::policy::validate::{ResultType, Rule, ValidationMode, ValidationSettings, Violation, refusal, validate};
 
-use super::directives::{RowColumns, directives, of_columns, shortened};
+use super::directives::{RowColumns, directives, of_columns};
 
 /// The most faults that are named of one submission: the line has to be read by a person.
 const FAULTS_NAMED: usize = 10;
@@ -34,28 +34,16 @@ pub struct Judged {
     pub warning: Option<String>,
 }
 
-/// Everything that is wrong with an object, and what its producer asked.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Findings {
-    /// Makes it `invalid` in every mode: duplicate members, wrong directives.
-    pub faults: Vec<String>,
-    /// Breaks the API's contract; what that leads to is the mode's decision. Empty under `off`.
-    pub violations: Vec<String>,
-}
-
 /// Judges the text of one result. `columns` are those of a row.
 pub fn entry(text: &str, origin: Origin, columns: Option<&RowColumns>, judge: &Judge<'_>) -> Result<Judged, NotAnObject> {
     let object = Object::parse(text)?;
-    let (directives, faults) = directives(&object, columns);
-    let Findings { mut faults, violations } = findings(&object, faults, judge);
-    let mut warning = None;
-    if !violations.is_empty() {
-        match judge.settings.mode {
-            ValidationMode::Strict => faults.extend(violations),
-            ValidationMode::Warn => warning = Some(in_one_line(&violations)),
-            ValidationMode::Off => {}
-        }
-    }
+    let (directives, mut faults) = directives(&object, columns);
+    let violations = violations(&object, judge);
+    faults.extend(refusal(&violations, judge.settings.mode));
+    let warning = match judge.settings.mode {
+        ValidationMode::Warn if faults.is_empty() && !violations.is_empty() => Some(in_one_line(&told(&violations))),
+        ValidationMode::Strict | ValidationMode::Warn | ValidationMode::Off => None,
+    };
     let payload = object.payload();
     Ok(Judged {
         entry: Entry {
@@ -71,9 +59,10 @@ pub fn entry(text: &str, origin: Origin, columns: Option<&RowColumns>, judge: &J
 }
 
 /// Everything that is wrong with an object, one line each: for `validate`, which shows all of it.
-pub fn inspect(object: &Object<'_>, judge: &Judge<'_>) -> Findings {
-    let (_, faults) = directives(object, None);
-    findings(object, faults, judge)
+pub fn problems(object: &Object<'_>, judge: &Judge<'_>) -> Vec<String> {
+    let (_, mut faults) = directives(object, None);
+    faults.extend(told(&violations(object, judge)));
+    faults
 }
 
 /// The entry of a row that is no JSON object: a dead letter that keeps the text, where it can be mended.
@@ -91,24 +80,15 @@ pub fn not_an_object(text: &str, why: &NotAnObject, origin: Origin, columns: &Ro
     }
 }
 
-fn findings(object: &Object<'_>, mut faults: Vec<String>, judge: &Judge<'_>) -> Findings {
-    // Readers of JSON differ in which of two they take: what the API would understand is a guess.
-    if let Some(name) = object.duplicate() {
-        faults.insert(0, format!("{}: stands twice", shortened(name)));
-    }
-    if let Some(task) = object.object("task_result")
-        && let Some(name) = task.duplicate()
-    {
-        faults.push(format!("task_result.{}: stands twice", shortened(name)));
-    }
-    let violations = match judge.settings.mode {
-        ValidationMode::Strict | ValidationMode::Warn => validate(object, judge.settings, judge.result_types, judge.now)
-            .iter()
-            .map(ToString::to_string)
-            .collect(),
-        ValidationMode::Off => Vec::new(),
-    };
-    Findings { faults, violations }
+/// What breaks the API's contract. That `$outbox` stands twice is said with the directives: it holds in every mode.
+fn violations(object: &Object<'_>, judge: &Judge<'_>) -> Vec<Violation> {
+    let mut violations = validate(object, judge.settings, judge.result_types, judge.now);
+    violations.retain(|violation| violation.rule != Rule::Duplicate || violation.path != DIRECTIVES);
+    violations
+}
+
+fn told(violations: &[Violation]) -> Vec<String> {
+    violations.iter().map(ToString::to_string).collect()
 }
 
 fn in_one_line(faults: &[String]) -> String {
@@ -180,33 +160,36 @@ mod tests {
     }
 
     #[test]
-    fn duplicates_and_wrong_directives_are_invalid_in_every_mode() {
+    fn wrong_directives_are_invalid_in_every_mode() {
         let cases = [
-            (with(r#""status":"PENDING""#), "status: stands twice"),
             (with(r#""$outbox":{},"$outbox":{}"#), "$outbox: stands twice"),
             (with(r#""$outbox":{"key":"a","key":"b"}"#), "$outbox: `key` stands twice"),
-            (
-                GOOD.replace(r#""result":"#, r#""result":1,"result":"#),
-                "task_result.result: stands twice",
-            ),
             (with(r#""$outbox":7"#), "$outbox: not a JSON object"),
         ];
         for (text, expected) in cases {
             for mode in [ValidationMode::Strict, ValidationMode::Warn, ValidationMode::Off] {
                 let why = judged(&text, mode).entry.invalid.unwrap();
-                assert!(why.contains(expected), "{text}: {why}");
+                assert!(why.contains(expected) && !why.contains("more than once"), "{text}: {why}");
             }
         }
     }
 
     #[test]
+    fn a_member_that_stands_twice_is_invalid_unless_nothing_is_looked_at() {
+        for text in [
+            with(r#""status":"PENDING""#),
+            GOOD.replace(r#""result":"#, r#""result":"A","result":"#),
+        ] {
+            assert!(judged(&text, ValidationMode::Strict).entry.invalid.is_some(), "{text}");
+            assert!(judged(&text, ValidationMode::Warn).entry.invalid.is_some(), "{text}");
+            assert_eq!(judged(&text, ValidationMode::Off).entry.invalid, None, "{text}");
+        }
+    }
+
+    #[test]
     fn duplicates_elsewhere_are_the_producers_own_affair() {
-        assert_eq!(
-            judged(&with(r#""raw_payload":{"a":1,"a":2}"#), ValidationMode::Strict)
-                .entry
-                .invalid,
-            None
-        );
+        let judged = judged(&with(r#""raw_payload":{"a":1,"a":2}"#), ValidationMode::Strict);
+        assert_eq!(judged.entry.invalid, None);
     }
 
     #[test]

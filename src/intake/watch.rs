@@ -6,13 +6,15 @@ use std::io;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 
-use inotify::{Event, EventMask, Inotify, WatchMask};
-use tokio::io::unix::AsyncFd;
+use futures_util::{FutureExt as _, StreamExt as _};
+use inotify::{EventMask, EventOwned, EventStream, Inotify, WatchMask};
 
 use super::settle::Sight;
 
 /// The bytes that are read of the kernel's queue at once: about 500 events with names of common length. What is left is read next.
 const BUFFER_BYTES: usize = 32 * 1024;
+/// The most hints that are given out at once, so that a flood of them cannot hold up the taking.
+const HINTS_MAX: usize = 4096;
 
 /// What happened in the inbox.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,8 +28,7 @@ pub enum Hint {
 /// A watch on one directory.
 #[derive(Debug)]
 pub struct Watch {
-    inotify: AsyncFd<Inotify>,
-    buffer: Vec<u8>,
+    events: EventStream<Vec<u8>>,
 }
 
 impl Watch {
@@ -48,46 +49,40 @@ impl Watch {
         let inotify = Inotify::init()?;
         inotify.watches().add(dir, mask | WatchMask::ONLYDIR)?;
         Ok(Self {
-            inotify: AsyncFd::register(inotify)?,
-            buffer: vec![0; BUFFER_BYTES],
+            events: inotify.into_event_stream(vec![0; BUFFER_BYTES])?,
         })
     }
 
-    /// Waits for events of files, and returns all that have come. Cancel safe: what is not returned stays in the kernel's queue.
+    /// Waits for events of files, and returns all that have come, at most [`HINTS_MAX`]. Cancel safe: what is not returned stays queued.
     pub async fn hints(&mut self) -> io::Result<Vec<Hint>> {
         let mut hints = Vec::new();
-        self.read(|event| hints.extend(hint(event))).await?;
+        let mut event = Some(self.next().await?);
+        while let Some(seen) = event {
+            hints.extend(hint(seen));
+            event = if hints.len() < HINTS_MAX {
+                self.next().now_or_never().transpose()?
+            } else {
+                None
+            };
+        }
         Ok(hints)
     }
 
     /// Waits for events of the database of this name and the files SQLite keeps beside it. False when the watch is lost. Cancel safe.
     pub async fn touched(&mut self, database: &OsStr) -> io::Result<bool> {
-        let (mut touched, mut lost) = (false, false);
-        while !touched && !lost {
-            self.read(|event| {
-                lost |= is_lost(event.mask);
-                touched |= event.name.is_some_and(|name| is_of(name, database));
-            })
-            .await?;
-        }
-        Ok(!lost)
-    }
-
-    async fn read(&mut self, mut visit: impl FnMut(&Event<&OsStr>)) -> io::Result<()> {
         loop {
-            let mut ready = self.inotify.readable_mut().await?;
-            let buffer = &mut self.buffer;
-            let outcome = ready.try_io(|inotify| {
-                for event in inotify.get_mut().read_events(buffer)? {
-                    visit(&event);
-                }
-                Ok(())
-            });
-            match outcome {
-                Ok(done) => return done,
-                Err(_would_block) => {}
+            let event = self.next().await?;
+            if is_lost(event.mask) {
+                return Ok(false);
+            }
+            if event.name.is_some_and(|name| is_of(&name, database)) {
+                return Ok(true);
             }
         }
+    }
+
+    async fn next(&mut self) -> io::Result<EventOwned> {
+        self.events.next().await.unwrap_or_else(|| Err(io::ErrorKind::UnexpectedEof.into()))
     }
 }
 
@@ -95,7 +90,7 @@ fn is_lost(mask: EventMask) -> bool {
     mask.intersects(EventMask::Q_OVERFLOW | EventMask::IGNORED | EventMask::UNMOUNT | EventMask::MOVE_SELF | EventMask::DELETE_SELF)
 }
 
-fn hint(event: &Event<&OsStr>) -> Option<Hint> {
+fn hint(event: EventOwned) -> Option<Hint> {
     if is_lost(event.mask) {
         return Some(Hint::Lost);
     }
@@ -111,7 +106,7 @@ fn hint(event: &Event<&OsStr>) -> Option<Hint> {
             written: event.mask.contains(EventMask::CLOSE_WRITE),
         }
     };
-    Some(Hint::Name(name.to_owned(), sight))
+    Some(Hint::Name(name, sight))
 }
 
 /// The database itself, its journal or its WAL.
