@@ -3,5 +3,6 @@
 
 pub mod conflict;
 pub mod gate;
+pub mod hint;
 pub mod schedule;
 pub mod validate;

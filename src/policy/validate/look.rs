@@ -19,17 +19,12 @@ pub(super) struct Look<'o, 't> {
 }
 
 impl<'o, 't> Look<'o, 't> {
-    /// Begins; a member that stands twice is the first thing to say.
+    /// Begins with nothing wrong.
     pub fn at(object: &'o Object<'t>, prefix: &'static str) -> Self {
-        let duplicate = object.duplicate().map(|name| Violation {
-            path: format!("{prefix}{name}"),
-            rule: Rule::Duplicate,
-            found: None,
-        });
         Self {
             object,
             prefix,
-            violations: duplicate.into_iter().collect(),
+            violations: Vec::new(),
         }
     }
 
