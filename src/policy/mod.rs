@@ -5,3 +5,4 @@ pub mod conflict;
 pub mod gate;
 pub mod schedule;
 pub mod validate;
+pub mod verdict;
