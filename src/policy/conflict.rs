@@ -23,7 +23,8 @@ pub struct ConflictSettings {
 }
 
 /// `conflict.after_lost_response`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum AfterLostResponse {
     /// The ordinary rules decide.
     #[default]

@@ -16,7 +16,8 @@ pub struct ValidationSettings {
 }
 
 /// `validation.mode`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum ValidationMode {
     /// A violation makes a dead letter, `invalid`.
     #[default]
