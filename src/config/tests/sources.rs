@@ -4,6 +4,8 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
+use proptest::prelude::*;
+
 use super::{load_text, problems};
 use crate::config::load::load_with;
 use crate::config::{Config, Environment, Origin};
@@ -193,4 +195,13 @@ fn what_is_rendered_names_the_origin_and_hides_secrets() {
     );
     assert!(rendered.contains("proxy = \"http://user:[hidden]@proxy:3128\""), "{rendered}");
     assert!(rendered.contains("timeout = \"30s\"\n"), "{rendered}");
+}
+
+proptest! {
+    #[test]
+    fn any_text_is_read_or_refused_without_a_panic(
+        text in "(\\[{0,2}(api|retry|conflict\\.rules|x)\\]{0,2}\n|(timeout|rules|policy|\"é\") ?= ?(\"[^\n]{0,5}\"|[0-9.]{1,3}|\\[\\{a=1\\}\\]|\"\"\"\n)\n|\\PC{0,9}\n){0,8}",
+    ) {
+        let _ = crate::config::reader::read_file(Path::new("x"), &text);
+    }
 }
