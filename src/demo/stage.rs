@@ -110,7 +110,10 @@ impl Stage {
     /// Waits until a file has left the inbox.
     pub(super) async fn taken(&self, name: &str) -> anyhow::Result<()> {
         let path = self.path(&format!("inbox/{name}"));
-        self.until(&format!("{name} taken out of the inbox"), async || Ok((!path.exists()).then_some(()))).await
+        self.until(&format!("{name} taken out of the inbox"), async || {
+            Ok((!path.exists()).then_some(()))
+        })
+        .await
     }
 
     /// Waits until the activity's submission has come to rest, which has to be in this state with this reason.
@@ -178,7 +181,8 @@ impl Stage {
 
 /// The demo's configuration: short waits, everything in one directory.
 fn settings(dir: &Path, base_url: &str) -> String {
-    let quoted = |relative: &str| toml::Value::String(dir.join(relative).display().to_string());
+    // A JSON string is a TOML string.
+    let quoted = |relative: &str| serde_json::Value::String(dir.join(relative).display().to_string());
     format!(
         "[api]\nbase_url = \"{base_url}\"\nkey_file = {key}\ntimeout = \"5s\"\n\n\
          [inbox]\ndir = {inbox}\ndatabase = {rows}\nsettle = \"200ms\"\nrescan = \"1s\"\nmin_free_disk = \"0\"\n\n\

@@ -30,7 +30,7 @@ pub(super) async fn tell(stage: &mut Stage, began: Instant, out: &mut dyn Write)
     dropped_twice(stage, &mut teller, now).await?;
     a_file_with_a_bad_line(stage, &mut teller, now).await?;
     writeln!(out, "\nThis is what `reten-outbox list` says now:\n")?;
-    cli::print_list(stage.outbox(), clock::now(), out).await?;
+    cli::list::everything(stage.outbox(), clock::now(), out).await?;
     every_result_once(stage)?;
     tell::closing(stage, began.elapsed(), out)
 }
@@ -56,7 +56,11 @@ async fn delivered_after_retries(stage: &Stage, teller: &mut Teller<'_>, now: Ti
     drop_one(stage, teller, "call-1003.json", &scripted(result("call-1003", now), "503x2"))?;
     let listed = stage.rests("call-1003", StateName::Delivered, None).await?;
     let attempts = attempts(stage, &listed).await?;
-    anyhow::ensure!(attempts.len() == 3, "call-1003 should have taken 3 attempts, and took {}", attempts.len());
+    anyhow::ensure!(
+        attempts.len() == 3,
+        "call-1003 should have taken 3 attempts, and took {}",
+        attempts.len()
+    );
     teller.attempts(&attempts)?;
     teller.outcome(&listed, "each wait is longer than the one before, with some chance in it")
 }
@@ -87,7 +91,12 @@ async fn parked_then_overridden(stage: &Stage, teller: &mut Teller<'_>, now: Tim
 
 async fn invalid_and_never_sent(stage: &Stage, teller: &mut Teller<'_>, now: Timestamp) -> anyhow::Result<()> {
     teller.step("A result without its commerce: the API would refuse it, so it is not sent")?;
-    drop_one(stage, teller, "visit-1006.json", &without(result("visit-1006", now), "commerce_external_id"))?;
+    drop_one(
+        stage,
+        teller,
+        "visit-1006.json",
+        &without(result("visit-1006", now), "commerce_external_id"),
+    )?;
     let listed = stage.rests("visit-1006", StateName::Dead, Some("invalid")).await?;
     teller.outcome(&listed, listed.invalid.as_deref().unwrap_or_default())?;
     teller.hint(&listed)
@@ -95,14 +104,24 @@ async fn invalid_and_never_sent(stage: &Stage, teller: &mut Teller<'_>, now: Tim
 
 async fn lost_response(stage: &Stage, teller: &mut Teller<'_>, now: Timestamp) -> anyhow::Result<()> {
     teller.step("The API takes a result, and the connection breaks before it has answered")?;
-    drop_one(stage, teller, "call-1007.json", &scripted(result("call-1007", now), "drop-after-accept"))?;
-    let parked = stage.rests("call-1007", StateName::Parked, Some("conflict_after_lost_response")).await?;
+    drop_one(
+        stage,
+        teller,
+        "call-1007.json",
+        &scripted(result("call-1007", now), "drop-after-accept"),
+    )?;
+    let parked = stage
+        .rests("call-1007", StateName::Parked, Some("conflict_after_lost_response"))
+        .await?;
     teller.attempts(&attempts(stage, &parked).await?)?;
     teller.outcome(&parked, "the registered result is very likely ours")?;
     teller.does(&format!("reten-outbox accept {}", parked.id))?;
     stage.act(&parked, Act::Accept).await?;
     let listed = stage.rests("call-1007", StateName::Delivered, None).await?;
-    teller.outcome(&listed, "taken for ours; conflict.after_lost_response = \"accept\" does so by itself")
+    teller.outcome(
+        &listed,
+        "taken for ours; conflict.after_lost_response = \"accept\" does so by itself",
+    )
 }
 
 async fn dropped_twice(stage: &Stage, teller: &mut Teller<'_>, now: Timestamp) -> anyhow::Result<()> {
@@ -129,9 +148,14 @@ async fn a_file_with_a_bad_line(stage: &Stage, teller: &mut Teller<'_>, now: Tim
     }
     stage.taken("calls.ndjson").await?;
     let report = stage.path("inbox/rejected/calls.ndjson.error.json");
-    let text = stage.until("the report on calls.ndjson", async || Ok(fs::read_to_string(&report).ok())).await?;
+    let text = stage
+        .until("the report on calls.ndjson", async || Ok(fs::read_to_string(&report).ok()))
+        .await?;
     let kept = fs::read_to_string(stage.path("inbox/rejected/calls.ndjson"))?;
-    anyhow::ensure!(kept.trim_end() == broken, "rejected/ should hold the bad line alone, and holds: {kept}");
+    anyhow::ensure!(
+        kept.trim_end() == broken,
+        "rejected/ should hold the bad line alone, and holds: {kept}"
+    );
     let report: Value = serde_json::from_str(&text)?;
     teller.rejected("inbox/rejected/calls.ndjson", &report)
 }

@@ -48,13 +48,20 @@ impl<'a> Teller<'a> {
 
     /// What became of a submission, and what that means.
     pub(super) fn outcome(&mut self, listed: &Listed, meaning: &str) -> anyhow::Result<()> {
-        let state = listed.state.reason().map_or_else(|| listed.state.name().to_string(), |reason| format!("{}, {reason}", listed.state.name()));
+        let state = listed.state.reason().map_or_else(
+            || listed.state.name().to_string(),
+            |reason| format!("{}, {reason}", listed.state.name()),
+        );
         let tries = match listed.attempts {
             0 => "never sent".to_owned(),
             1 => "1 attempt".to_owned(),
             more => format!("{more} attempts"),
         };
-        let meaning = if meaning.is_empty() { String::new() } else { format!(": {}", visible(meaning)) };
+        let meaning = if meaning.is_empty() {
+            String::new()
+        } else {
+            format!(": {}", visible(meaning))
+        };
         self.arrow(&format!("#{} {state} ({tries}){meaning}", listed.id))
     }
 
@@ -66,7 +73,11 @@ impl<'a> Teller<'a> {
                 (None, Some(fault)) => format!("no answer ({})", fault.kind.name()),
                 (None, None) => "interrupted".to_owned(),
             };
-            let lost = if attempt.lost_response { ", maybe taken: a lost response" } else { "" };
+            let lost = if attempt.lost_response {
+                ", maybe taken: a lost response"
+            } else {
+                ""
+            };
             writeln!(self.out, "{DEEPER}attempt {}: {came}{lost}", attempt.number.0)?;
         }
         Ok(())
@@ -108,7 +119,10 @@ impl<'a> Teller<'a> {
 
 /// Where everything is.
 pub(super) fn opening(stage: &Stage, out: &mut dyn Write) -> anyhow::Result<()> {
-    writeln!(out, "The whole job on this machine: results are dropped, kept safe, and delivered.\n")?;
+    writeln!(
+        out,
+        "The whole job on this machine: results are dropped, kept safe, and delivered.\n"
+    )?;
     writeln!(out, "{INDENT}simulated API  {}", stage.sandbox().base_url())?;
     writeln!(out, "{INDENT}everything in  {}", stage.dir().display())?;
     Ok(())
@@ -138,7 +152,10 @@ pub(super) fn invitation(stage: &Stage, out: &mut dyn Write) -> anyhow::Result<(
     for command in ["status", "list", "show 4", "list --state dead --json"] {
         writeln!(out, "  reten-outbox --config {config} {command}")?;
     }
-    writeln!(out, "\nWith \"external_status\": \"sim:503x2\" (or sim:409, sim:hang, …) in a result the API fails on it.")?;
+    writeln!(
+        out,
+        "\nWith \"external_status\": \"sim:503x2\" (or sim:409, sim:hang, …) in a result the API fails on it."
+    )?;
     writeln!(out, "The daemon's log:\n")?;
     Ok(out.flush()?)
 }
