@@ -3,6 +3,7 @@
 use std::io;
 use std::process::ExitCode;
 
+use crate::api::ClientError;
 use crate::config::{ConfigError, KeyError};
 use crate::store::{OpenError, StoreError};
 
@@ -77,7 +78,7 @@ fn of_cause(cause: &(dyn std::error::Error + 'static)) -> Option<Exit> {
             StoreError::Closed => Exit::Failed,
         });
     }
-    let mend = cause.is::<ConfigError>() || cause.is::<KeyError>();
+    let mend = cause.is::<ConfigError>() || cause.is::<KeyError>() || cause.is::<ClientError>();
     mend.then_some(Exit::Mend)
 }
 
@@ -108,6 +109,7 @@ mod tests {
             (StoreError::Closed.into(), Exit::Failed),
             (ConfigError { problems: Vec::new() }.into(), Exit::Mend),
             (KeyError::Missing { key_file: text() }.into(), Exit::Mend),
+            (ClientError::Proxy(text()).into(), Exit::Mend),
             (anyhow::anyhow!("anything else"), Exit::Failed),
         ];
         for (error, expected) in cases {

@@ -141,7 +141,7 @@ pub fn is_open(gate: &str) -> bool {
 
 /// Whether a daemon holds the lock of this outbox.
 pub fn daemon_runs(config: &Config) -> bool {
-    store::daemon_is_running(&config.outbox.database)
+    store::daemon_is_running(&config.outbox.database).is_some()
 }
 
 #[cfg(test)]
