@@ -29,4 +29,8 @@ pub mod api;
 pub mod store;
 pub mod telemetry;
 
+pub mod intake;
+
+pub mod cli;
+
 pub mod sandbox;
