@@ -29,4 +29,6 @@ pub mod api;
 pub mod store;
 pub mod telemetry;
 
+pub mod delivery;
+
 pub mod sandbox;
