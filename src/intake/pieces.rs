@@ -64,14 +64,16 @@ pub struct Pieces {
 }
 
 impl Pieces {
-    /// From the file's beginning. Its cursor is neither used nor moved.
-    pub fn new(file: File, format: Format, bytes_max: usize) -> Self {
+    /// From the file's beginning; `size` is what it has by now. Its cursor is neither used nor moved.
+    pub fn new(file: File, size: u64, format: Format, bytes_max: usize) -> Self {
+        // A hundred small files are held at once, so their blocks are small as well; one byte more, to see the end in one read.
+        let block_bytes = usize::try_from(size).unwrap_or(BLOCK_BYTES).saturating_add(1).min(BLOCK_BYTES);
         Self {
             file,
             splitter: Splitter::new(format, bytes_max),
             hasher: Sha256::new(),
             taken: 0,
-            block: vec![0; BLOCK_BYTES],
+            block: vec![0; block_bytes],
             rest: 0..0,
         }
     }
@@ -102,7 +104,7 @@ impl Pieces {
             if let Some(piece) = piece.map_err(ReadError::Bad)? {
                 return Ok(Some(piece));
             }
-            let room = usize::try_from(limit - self.taken).unwrap_or(BLOCK_BYTES).min(BLOCK_BYTES);
+            let room = usize::try_from(limit - self.taken).unwrap_or(BLOCK_BYTES).min(self.block.len());
             let length = read(&self.file, &mut self.block[..room], self.taken)?;
             self.rest = 0..length;
             if length == 0 {
@@ -177,7 +179,7 @@ mod tests {
     #[test]
     fn a_bookmark_says_how_far_and_which_bytes_and_is_found_again() {
         let content = b"{\"a\":1}\n\n{\"b\":2}\n{\"c\":3}";
-        let mut pieces = Pieces::new(file(content), Format::Lines, 100);
+        let mut pieces = Pieces::new(file(content), 0, Format::Lines, 100);
         pieces.next().unwrap();
         pieces.next().unwrap();
         let place = pieces.bookmark();
@@ -194,7 +196,7 @@ mod tests {
 
     #[test]
     fn what_grew_is_read_on() {
-        let mut pieces = Pieces::new(file(b"{\"a\":1}\n"), Format::Lines, 100);
+        let mut pieces = Pieces::new(file(b"{\"a\":1}\n"), 8, Format::Lines, 100);
         assert!(pieces.next().unwrap().is_some());
         assert_eq!(pieces.next().unwrap(), None);
         pieces.file().write_all_at(b"{\"b\":2}\n", 8).unwrap();
@@ -203,7 +205,7 @@ mod tests {
 
     #[test]
     fn reading_up_to_a_limit_leaves_what_lies_behind_it() {
-        let mut pieces = Pieces::new(file(b"[{\"a\":1},{\"b\":2}]"), Format::Json, 100);
+        let mut pieces = Pieces::new(file(b"[{\"a\":1},{\"b\":2}]"), 17, Format::Json, 100);
         assert!(pieces.next_until(8).unwrap().is_some());
         assert!(pieces.next_until(8).unwrap().is_none());
         assert_eq!(pieces.bookmark().taken(), 8);
@@ -214,7 +216,7 @@ mod tests {
     fn a_long_file_is_read_block_by_block() {
         let line = format!("{{\"a\":\"{}\"}}\n", "x".repeat(1000));
         let content = line.repeat(300);
-        let mut pieces = Pieces::new(file(content.as_bytes()), Format::Lines, 2000);
+        let mut pieces = Pieces::new(file(content.as_bytes()), 300_000, Format::Lines, 2000);
         let mut count = 0;
         while pieces.next().unwrap().is_some() {
             count += 1;

@@ -133,9 +133,9 @@ pub fn lines(
 }
 
 /// Lists the bad lines in the first `limits.1` bytes of a file, and copies them.
-pub fn collect(source: &File, to: &File, limits: (usize, u64)) -> Result<(Vec<BadLine>, u64), ReadError> {
+pub fn collect(source: &File, to: impl io::Write, limits: (usize, u64)) -> Result<(Vec<BadLine>, u64), ReadError> {
     let (bytes_max, taken) = limits;
-    let mut pieces = Pieces::new(source.try_clone()?, Format::Lines, bytes_max);
+    let mut pieces = Pieces::new(source.try_clone()?, u64::MAX, Format::Lines, bytes_max);
     let mut to = BufWriter::new(to);
     let mut listed = Vec::new();
     let mut total = 0;

@@ -66,6 +66,8 @@ pub struct Taking {
     pub bad_lines: u64,
     /// Whether a receipt of an earlier take was continued.
     pub is_resumed: bool,
+    /// It stood still since it seemed unfinished: a last line that does not parse is a bad one.
+    pub is_last_look: bool,
     pieces: Pieces,
     /// How far it is given out.
     mark: Bookmark,
@@ -111,7 +113,7 @@ pub enum End {
 
 impl Taking {
     /// Opens a file of the inbox and continues where `receipt` says, if it is of this very file.
-    pub fn open(folder: &Folder, name: OsString, receipt: Option<&FileReceipt>, bytes_max: usize) -> Result<Opened, ReadError> {
+    pub fn open(folder: &Folder, name: OsString, receipt: Option<&FileReceipt>, bytes_max: usize) -> io::Result<Opened> {
         let Some(format) = Format::of(&name) else { return Ok(Opened::Gone) };
         let Some((file, look)) = folder.open_file(&name)? else {
             return Ok(Opened::Gone);
@@ -128,7 +130,7 @@ impl Taking {
     }
 
     fn new(file: File, name: OsString, format: Format, look: Look, bytes_max: usize) -> Self {
-        let pieces = Pieces::new(file, format, bytes_max);
+        let pieces = Pieces::new(file, look.size, format, bytes_max);
         Self {
             shown: shown(&name),
             name,
@@ -138,6 +140,7 @@ impl Taking {
             results: 0,
             bad_lines: 0,
             is_resumed: false,
+            is_last_look: false,
             mark: pieces.bookmark(),
             pieces,
             is_checked: false,
@@ -147,7 +150,7 @@ impl Taking {
 
     /// Reads what the receipt says is taken; false when these are other bytes. An equal file dropped later under the same name has another
     /// modification time, unless it was given the same one on purpose.
-    fn resume(&mut self, receipt: &FileReceipt) -> Result<bool, ReadError> {
+    fn resume(&mut self, receipt: &FileReceipt) -> io::Result<bool> {
         let nothing_behind = self.look.size == receipt.taken;
         if self.look.inode != receipt.inode || self.look.size < receipt.taken {
             return Ok(false);
@@ -161,7 +164,7 @@ impl Taking {
                 Ok(None) => break,
                 // It was taken once, so what does not parse now is something else.
                 Err(ReadError::Bad(_)) => return Ok(false),
-                Err(error @ ReadError::Io(_)) => return Err(error),
+                Err(ReadError::Io(error)) => return Err(error),
             }
         }
         if self.pieces.bookmark().digest() != receipt.digest {
@@ -176,10 +179,9 @@ impl Taking {
         Ok(true)
     }
 
-    /// The next results. `is_last_look`: the file stood still long enough, a last line that does not parse is a bad one.
-    /// `Err(Bad)`: the file cannot be taken; of a `.json` nothing was given out before, unless it was changed under our eyes.
-    pub fn chunk(&mut self, standards: &Standards, is_last_look: bool) -> Result<Chunk, ReadError> {
-        let chunk = self.read(standards, is_last_look)?;
+    /// The next results. `Err(Bad)`: the file cannot be taken; of a `.json` nothing was given out before, unless it was changed under our eyes.
+    pub fn chunk(&mut self, standards: &Standards) -> Result<Chunk, ReadError> {
+        let chunk = self.read(standards)?;
         if self.format == Format::Json && !self.is_checked {
             if chunk.end == End::More {
                 self.check()?;
@@ -193,7 +195,7 @@ impl Taking {
         Ok(chunk)
     }
 
-    fn read(&mut self, standards: &Standards, is_last_look: bool) -> Result<Chunk, ReadError> {
+    fn read(&mut self, standards: &Standards) -> Result<Chunk, ReadError> {
         let mut chunk = Chunk::default();
         let mut bytes = 0;
         let mut seen = 0;
@@ -217,7 +219,7 @@ impl Taking {
                     chunk.entries.push(judged.entry);
                 }
                 Err(bad) if self.format == Format::Json => return Err(ReadError::Bad(bad)),
-                Err(bad) if !piece.ended && !is_last_look => {
+                Err(bad) if !piece.ended && !self.is_last_look => {
                     // The mark stays before it: the next take reads it again, with what has come by then.
                     chunk.end = End::Unfinished(bad);
                     break;
