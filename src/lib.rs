@@ -29,6 +29,7 @@ pub mod api;
 pub mod store;
 pub mod telemetry;
 
+pub mod delivery;
 pub mod intake;
 
 pub mod cli;
