@@ -24,23 +24,27 @@ const SWEEP_ROWS_MAX: u32 = 500;
 /// Between two batches the writer belongs to the others.
 const BATCH_GAP: Duration = Duration::from_millis(20);
 
-/// Sweeps and tidies until `shutdown` says so, or until the outbox is closed: its writer has then ended, and the caller ends the daemon.
-pub(super) async fn run(outbox: Outbox, config: watch::Receiver<Arc<Config>>, mut shutdown: watch::Receiver<bool>) {
+/// Sweeps and tidies until `shutdown` says so. The only error is an outbox whose writer has ended: with it the daemon has to end.
+pub(super) async fn run(
+    outbox: Outbox,
+    config: watch::Receiver<Arc<Config>>,
+    mut shutdown: watch::Receiver<bool>,
+) -> Result<(), StoreError> {
     loop {
         let keeps = keeps(&config.borrow());
         let at_once = keeps.iter().any(|(_, keep)| *keep == Keep::For(Duration::ZERO));
         tokio::select! {
             () = sleep(if at_once { ROUND_AT_ONCE } else { ROUND }) => {}
             // An error is a sender that is gone: the end as well.
-            _ = shutdown.wait_for(|stop| *stop) => return,
+            _ = shutdown.wait_for(|stop| *stop) => return Ok(()),
         }
         let round = tokio::select! {
             round = tidy_up(&outbox, &keeps) => round,
-            _ = shutdown.wait_for(|stop| *stop) => return,
+            _ = shutdown.wait_for(|stop| *stop) => return Ok(()),
         };
         match round {
             Ok(()) => {}
-            Err(StoreError::Closed) => return,
+            Err(StoreError::Closed) => return Err(StoreError::Closed),
             Err(error @ (StoreError::Busy(_) | StoreError::Full(_) | StoreError::Broken(_))) => events::storage_error(
                 "retention",
                 &error.to_string(),

@@ -65,6 +65,7 @@ impl Rooms {
         let (shutdown, shutdown_seen) = watch::channel(false);
         // The list of result types: delivery asks for it (it has the key), intake goes by it.
         let (result_types, result_types_seen) = watch::channel(None);
+        let unknown_code = Arc::new(Notify::new());
         let arrivals = Arc::new(Notify::new());
         let meters = Arc::new(delivery::Meters::default());
         let mut tasks = Tasks::default();
@@ -78,7 +79,8 @@ impl Rooms {
                 shutdown: shutdown_seen.clone(),
                 meters: Arc::clone(&meters),
                 seed: plan.seed,
-                result_types,
+                result_types: Arc::new(result_types),
+                unknown_code,
                 progress: Arc::default(),
             }),
         );

@@ -37,8 +37,8 @@ struct Seen {
 }
 
 impl Watcher {
-    /// Looks until `shutdown` says so, or until the outbox is closed.
-    pub(super) async fn run(mut self, mut shutdown: watch::Receiver<bool>) {
+    /// Looks until `shutdown` says so. The only error is an outbox that is closed.
+    pub(super) async fn run(mut self, mut shutdown: watch::Receiver<bool>) -> Result<(), StoreError> {
         let mut last = None;
         loop {
             let interval = self.config.borrow_and_update().log.summary_interval;
@@ -47,11 +47,11 @@ impl Watcher {
                 // A new interval counts from its coming into force.
                 Ok(()) = self.config.changed() => continue,
                 // An error is a sender that is gone: the end as well.
-                _ = shutdown.wait_for(|stop| *stop) => return,
+                _ = shutdown.wait_for(|stop| *stop) => return Ok(()),
             }
             match self.look(&mut last).await {
                 Ok(()) => {}
-                Err(StoreError::Closed) => return,
+                Err(StoreError::Closed) => return Err(StoreError::Closed),
                 Err(error @ (StoreError::Busy(_) | StoreError::Full(_) | StoreError::Broken(_))) => {
                     events::storage_error("summary", &error.to_string(), "the next one comes in its time");
                 }

@@ -13,28 +13,29 @@ use tokio::time::timeout;
 pub struct TaskEnded {
     /// Which.
     pub room: &'static str,
-    /// A panic (its words are in the log), or a return.
-    pub why: &'static str,
+    /// A panic (its words are in the log), an error, or a mere return.
+    pub why: String,
 }
 
 /// The tasks by their rooms' names. Dropping it ends them where they stand.
 #[derive(Debug, Default)]
 pub(super) struct Tasks {
-    set: JoinSet<()>,
+    set: JoinSet<anyhow::Result<()>>,
     rooms: HashMap<Id, &'static str>,
 }
 
 impl Tasks {
-    pub(super) fn spawn(&mut self, room: &'static str, task: impl Future<Output = ()> + Send + 'static) {
-        let handle = self.set.spawn(task);
+    pub(super) fn spawn<E: Into<anyhow::Error>>(&mut self, room: &'static str, task: impl Future<Output = Result<(), E>> + Send + 'static) {
+        let handle = self.set.spawn(async { task.await.map_err(Into::into) });
         self.rooms.insert(handle.id(), room);
     }
 
     /// The next one that ends. Never, when there is none left.
     pub(super) async fn next(&mut self) -> TaskEnded {
         match self.set.join_next_with_id().await {
-            Some(Ok((id, ()))) => self.ended(id, "it returned"),
-            Some(Err(error)) => self.ended(error.id(), why(&error)),
+            Some(Ok((id, Ok(())))) => self.ended(id, "it returned".to_owned()),
+            Some(Ok((id, Err(error)))) => self.ended(id, format!("{error:#}")),
+            Some(Err(error)) => self.ended(error.id(), why(&error).to_owned()),
             None => std::future::pending().await,
         }
     }
@@ -43,7 +44,7 @@ impl Tasks {
     pub(super) async fn finish(&mut self, patience: Duration) -> Vec<&'static str> {
         let all = async {
             while let Some(ended) = self.set.join_next_with_id().await {
-                let id = ended.map_or_else(|error| error.id(), |(id, ())| id);
+                let id = ended.map_or_else(|error| error.id(), |(id, _)| id);
                 self.rooms.remove(&id);
             }
         };
@@ -53,7 +54,7 @@ impl Tasks {
         self.rooms.drain().map(|(_, room)| room).collect()
     }
 
-    fn ended(&mut self, id: Id, why: &'static str) -> TaskEnded {
+    fn ended(&mut self, id: Id, why: String) -> TaskEnded {
         let room = self.rooms.remove(&id).unwrap_or("a task");
         TaskEnded { room, why }
     }
@@ -80,12 +81,14 @@ mod tests {
     fn a_room_that_returns_or_panics_is_named() {
         block_on(async {
             let mut tasks = Tasks::default();
-            tasks.spawn("summary", std::future::pending());
-            tasks.spawn("intake", async {});
+            tasks.spawn("summary", std::future::pending::<anyhow::Result<()>>());
+            tasks.spawn("intake", async { anyhow::Ok(()) });
             assert_eq!(tasks.next().await.room, "intake");
             tasks.spawn("delivery", async { panic!("as the test wants it") });
             let ended = tasks.next().await;
-            assert_eq!((ended.room, ended.why), ("delivery", "it panicked; the log says where"));
+            assert_eq!((ended.room, ended.why.as_str()), ("delivery", "it panicked; the log says where"));
+            tasks.spawn("delivery", async { anyhow::bail!("no client") });
+            assert!(tasks.next().await.to_string().contains("no client"));
         });
     }
 
@@ -93,8 +96,11 @@ mod tests {
     fn who_does_not_finish_in_time_is_ended_and_named() {
         block_on(async {
             let mut tasks = Tasks::default();
-            tasks.spawn("delivery", tokio::task::yield_now());
-            tasks.spawn("intake", std::future::pending());
+            tasks.spawn("delivery", async {
+                tokio::task::yield_now().await;
+                anyhow::Ok(())
+            });
+            tasks.spawn("intake", std::future::pending::<anyhow::Result<()>>());
             assert_eq!(tasks.finish(Duration::from_millis(1)).await, ["intake"]);
             assert!(tasks.finish(Duration::from_secs(30)).await.is_empty());
         });
