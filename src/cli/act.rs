@@ -15,6 +15,7 @@ use super::exit::Exit;
 use super::terminal::{Progress, confirm};
 use super::{Global, note};
 use report::Report;
+pub use report::refusal;
 pub use select::Args;
 
 /// Which act.

@@ -11,6 +11,7 @@ use crate::intake::entry::{Judge, Judged, entry};
 use crate::model::{Entry, Origin, SubmissionId, Transition};
 use crate::store::{Act, ActRequest, Acted, Outbox, Story};
 
+use super::act::refusal;
 use super::context::Context;
 use super::exit::{CliError, Exit};
 use super::render::escape::visible;
@@ -50,24 +51,27 @@ pub async fn run(args: Args, global: &Global, out: &mut dyn Write) -> anyhow::Re
     };
     outbox.close().await;
     let told = if exit? { "edited and requeued" } else { "unchanged" };
-    writeln!(out, "{} {told}", args.id)?;
+    writeln!(out, "submission {} {told}", args.id)?;
     Ok(Exit::Done)
 }
 
 /// Refuses before anybody types for nothing.
 fn may_edit(story: &Story, force: bool) -> Result<(), CliError> {
-    let id = story.listed.id;
-    let state = story.listed.state.name();
-    if !Transition::Edit.allowed_from().contains(&state) {
-        return Err(CliError::Refused(format!(
-            "{id} is {state}: edit is for what is pending, dead or parked"
-        )));
+    let state = story.listed.state;
+    if !Transition::Edit.allowed_from().contains(&state.name()) {
+        return Err(refused(story.listed.id, &Acted::WrongState(state)));
     }
     match story.superseded_by {
-        Some(later) if !force => Err(CliError::Refused(format!(
-            "{id} is superseded: submission {later} of the same activity came later and is delivered; --force does it all the same"
-        ))),
+        Some(later) if !force => Err(refused(story.listed.id, &Acted::Superseded(later))),
         _ => Ok(()),
+    }
+}
+
+fn refused(id: SubmissionId, acted: &Acted) -> CliError {
+    let text = format!("submission {id} {}", refusal("edit", &Transition::Edit, acted));
+    match acted {
+        Acted::NoSuch => CliError::NoSuch(text),
+        Acted::Done | Acted::WrongState(_) | Acted::Superseded(_) => CliError::Refused(text),
     }
 }
 
@@ -105,9 +109,9 @@ async fn in_editor(outbox: &Outbox, context: &Context, args: &Args, story: &Stor
         Err(error) => {
             let kept = path.keep()?;
             note(&format!(
-                "your text is in {}; `reten-outbox edit {} --payload` takes it when it is right",
-                kept.display(),
-                args.id
+                "your text is kept; mended, `reten-outbox edit {} --payload {}` takes it",
+                args.id,
+                kept.display()
             ));
             Err(error)
         }
@@ -148,17 +152,9 @@ async fn replace(outbox: &Outbox, context: &Context, args: &Args, text: &str) ->
         dry_run: false,
         now: context.now,
     };
-    let id = args.id;
-    for (_, acted) in outbox.act(request).await? {
-        match acted {
-            Acted::Done => {}
-            Acted::NoSuch => return Err(CliError::NoSuch(format!("there is no submission {id} any more")).into()),
-            Acted::WrongState(state) => {
-                return Err(CliError::Refused(format!("{id} is {} by now: nothing was changed", state.name())).into());
-            }
-            Acted::Superseded(later) => {
-                return Err(CliError::Refused(format!("{id} is superseded by now, by submission {later}: nothing was changed")).into());
-            }
+    for (id, acted) in outbox.act(request).await? {
+        if acted != Acted::Done {
+            return Err(refused(id, &acted).into());
         }
     }
     Ok(())

@@ -28,7 +28,7 @@ mod show;
 mod status;
 mod validate;
 
-use std::io::{self, Write as _};
+use std::io::{self, IsTerminal as _, Write};
 use std::process::ExitCode;
 
 use clap::Parser as _;
@@ -52,34 +52,44 @@ pub fn main() -> ExitCode {
 
 async fn dispatch(cli: Cli) -> anyhow::Result<Exit> {
     let global = &cli.global;
-    let mut out = io::BufWriter::new(io::stdout());
+    let mut out = standard_output();
     let exit = match cli.command {
         Command::Run => run::run(global).await,
         Command::Demo(args) => demo::run(&args).await,
-        Command::Sandbox(args) => sandbox::run(args, &mut out).await,
-        Command::Enqueue(args) => enqueue::run(args, global, &mut out).await,
-        Command::Validate(args) => validate::run(args, global, &mut out).await,
-        Command::Status(args) => status::run(args, global, &mut out).await,
-        Command::List(args) => list::run(args, global, &mut out).await,
-        Command::Show(args) => show::run(args, global, &mut out).await,
-        Command::Requeue(args) => act::run(act::Verb::Requeue, args, global, &mut out).await,
-        Command::Override(args) => act::run(act::Verb::Override, args, global, &mut out).await,
-        Command::Accept(args) => act::run(act::Verb::Accept, args, global, &mut out).await,
-        Command::Dismiss(args) => act::run(act::Verb::Dismiss, args, global, &mut out).await,
-        Command::Edit(args) => edit::run(args, global, &mut out).await,
-        Command::Export(args) => export::run(args, global, &mut out).await,
-        Command::Pause(args) => pause::pause(args, global, &mut out).await,
-        Command::Resume => pause::resume(global, &mut out).await,
-        Command::Purge(args) => purge::run(args, global, &mut out).await,
-        Command::CheckConfig => check_config::run(global, &mut out),
-        Command::Completions(args) => completions::run(&args, &mut out),
-        Command::Man(args) => man::run(&args, &mut out),
+        Command::Sandbox(args) => sandbox::run(args, &mut *out).await,
+        Command::Enqueue(args) => enqueue::run(args, global, &mut *out).await,
+        Command::Validate(args) => validate::run(args, global, &mut *out).await,
+        Command::Status(args) => status::run(args, global, &mut *out).await,
+        Command::List(args) => list::run(args, global, &mut *out).await,
+        Command::Show(args) => show::run(args, global, &mut *out).await,
+        Command::Requeue(args) => act::run(act::Verb::Requeue, args, global, &mut *out).await,
+        Command::Override(args) => act::run(act::Verb::Override, args, global, &mut *out).await,
+        Command::Accept(args) => act::run(act::Verb::Accept, args, global, &mut *out).await,
+        Command::Dismiss(args) => act::run(act::Verb::Dismiss, args, global, &mut *out).await,
+        Command::Edit(args) => edit::run(args, global, &mut *out).await,
+        Command::Export(args) => export::run(args, global, &mut *out).await,
+        Command::Pause(args) => pause::pause(args, global, &mut *out).await,
+        Command::Resume => pause::resume(global, &mut *out).await,
+        Command::Purge(args) => purge::run(args, global, &mut *out).await,
+        Command::CheckConfig => check_config::run(global, &mut *out),
+        Command::Completions(args) => completions::run(&args, &mut *out),
+        Command::Man(args) => man::run(&args, &mut *out),
     };
     // Also when it failed: what was done is told.
     let flushed = out.flush();
     let exit = exit?;
     flushed?;
     Ok(exit)
+}
+
+/// On a terminal each line comes at once, in its order with what is said on standard error; into a pipe or a file in blocks.
+fn standard_output() -> Box<dyn Write> {
+    let out = io::stdout();
+    if out.is_terminal() {
+        Box::new(out)
+    } else {
+        Box::new(io::BufWriter::new(out))
+    }
 }
 
 /// Tells the failure; its exit code.

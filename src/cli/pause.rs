@@ -69,7 +69,7 @@ pub async fn resume(global: &Global, out: &mut dyn Write) -> anyhow::Result<Exit
             visible(&gate.why)
         )?;
     }
-    if !status::daemon_runs(&context.config) {
+    if status::daemon(&context.config).is_none() {
         note("the daemon is not running: nothing is sent until it is started");
     }
     Ok(Exit::Done)

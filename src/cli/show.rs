@@ -9,7 +9,7 @@ use crate::store::{Listed, Story};
 use super::Global;
 use super::context::Context;
 use super::exit::{CliError, Exit};
-use super::render::escape::{lines, visible};
+use super::render::escape::{self, visible};
 use super::render::outcome::hint_of;
 use super::render::pretty::pretty;
 use super::render::table::wrap;
@@ -85,7 +85,7 @@ fn tell(story: &Story, now: Timestamp, out: &mut dyn Write) -> io::Result<()> {
         section(out, &answer_title(answer), &laid_out(&String::from_utf8_lossy(&answer.body)))?;
     }
     writeln!(out, "\nPayload")?;
-    for line in laid_out(&listed_payload(story)) {
+    for line in laid_out(&story.payload.text()) {
         writeln!(out, "  {line}")?;
     }
     let commands = story::commands(story);
@@ -97,10 +97,6 @@ fn tell(story: &Story, now: Timestamp, out: &mut dyn Write) -> io::Result<()> {
         writeln!(out, "  {command:<width$}  {does}")?;
     }
     Ok(())
-}
-
-fn listed_payload(story: &Story) -> String {
-    story.payload.text().into_owned()
 }
 
 /// Name and value of what is known, escaped; what is absent is left out.
@@ -136,9 +132,9 @@ fn answer_title(answer: &Answer) -> String {
     format!("Last answer: {}{kind}, {length}", answer.status)
 }
 
-/// Text in lines, escaped; JSON laid out.
+/// Text in lines, escaped: JSON laid out and in JSON's own way, so that it can be copied.
 fn laid_out(text: &str) -> Vec<String> {
-    let shown = lines(pretty(text).as_deref().unwrap_or(text));
+    let shown = pretty(text).map_or_else(|| escape::lines(text), |laid_out| escape::json(&laid_out).into_owned());
     shown.lines().map(str::to_owned).collect()
 }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use crate::clock;
 use crate::config::Config;
-use crate::store;
+use crate::store::{self, Running};
 
 use super::Global;
 use super::context::Context;
@@ -139,9 +139,9 @@ pub fn is_open(gate: &str) -> bool {
     matches!(gate, "open" | "throttled")
 }
 
-/// Whether a daemon holds the lock of this outbox.
-pub fn daemon_runs(config: &Config) -> bool {
-    store::daemon_is_running(&config.outbox.database).is_some()
+/// The daemon that holds the lock of this outbox.
+pub fn daemon(config: &Config) -> Option<Running> {
+    store::daemon_is_running(&config.outbox.database)
 }
 
 #[cfg(test)]
@@ -151,7 +151,7 @@ mod tests {
     #[test]
     fn a_check_names_every_reason_and_puts_up_with_a_throttled_gate() {
         let limits = Limits {
-            max_pending_age: Some(Duration::from_secs(60)),
+            max_pending_age: Some(Duration::from_mins(1)),
             max_dead: Some(0),
             max_parked: Some(3),
         };

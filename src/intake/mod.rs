@@ -26,6 +26,8 @@ mod remove;
 mod settle;
 mod take;
 pub mod taking;
+#[cfg(test)]
+mod tests;
 mod waiting;
 mod watch;
 

@@ -212,12 +212,10 @@ impl Desk {
         let folder = Arc::clone(&self.folder);
         let standards = context.standards();
         let bytes_max = standards.config.inbox.max_result_size;
-        let finished = blocking(move || finish_all(&folder, takings, bytes_max, standards.now))
-            .await
-            .and_then(|done| done);
-        let finished = match finished {
+        let finished = blocking(move || finish_all(&folder, takings, bytes_max, standards.now)).await;
+        let (finished, synced) = match finished {
             Ok(finished) => finished,
-            Err(error) => return events::storage_error("remove taken files", &error.to_string(), "look at the disk of the inbox"),
+            Err(error) => return stumbled(context, &error).await,
         };
         let mut gone = Vec::new();
         for Finished {

@@ -4,7 +4,7 @@ use std::io::{self, Write};
 
 use crate::cli::exit::Exit;
 use crate::cli::note;
-use crate::model::SubmissionId;
+use crate::model::{StateName, SubmissionId, Transition};
 use crate::store::Acted;
 
 use super::{Args, Verb};
@@ -55,14 +55,16 @@ impl<'a> Report<'a> {
         let total = self.done.len() + self.refused.len();
         if total <= LINES_MAX {
             for id in &self.done {
-                writeln!(out, "{id} {done}")?;
+                writeln!(out, "submission {id} {done}")?;
             }
         }
         for (id, why) in self.refused.iter().take(LINES_MAX) {
-            note(&format!("{id} {}", refusal(verb, why)));
+            note(&format!("submission {id} {}", refusal(verb.name(), &verb.transition(), why)));
         }
         if total > LINES_MAX || args.in_bulk() {
-            writeln!(out, "{} {done}{}", self.done.len(), self.skipped())?;
+            let count = self.done.len();
+            let noun = if count == 1 { "submission" } else { "submissions" };
+            writeln!(out, "{count} {noun} {done}{}", self.skipped())?;
         }
         Ok(())
     }
@@ -87,19 +89,27 @@ impl<'a> Report<'a> {
     }
 }
 
-/// Why not, in words.
-fn refusal(verb: Verb, acted: &Acted) -> String {
-    let name = verb.name();
+/// Why not, in words that go on from the submission's number.
+pub fn refusal(verb: &str, transition: &Transition, acted: &Acted) -> String {
     match acted {
-        Acted::Done => verb.done().to_owned(),
+        Acted::Done => "is done".to_owned(),
         Acted::NoSuch => "does not exist".to_owned(),
         Acted::WrongState(state) => {
-            let allowed: Vec<&str> = verb.transition().allowed_from().iter().map(|state| state.name()).collect();
-            format!("is {}: {name} is for what is {}", state.name(), allowed.join(" or "))
+            format!("is {}: {verb} is for what is {}", state.name(), one_of(transition.allowed_from()))
         }
         Acted::Superseded(later) => {
             format!("is superseded: submission {later} of the same activity came later and is delivered; --force does it all the same")
         }
+    }
+}
+
+/// `pending, dead or parked`.
+fn one_of(states: &[StateName]) -> String {
+    let names: Vec<&str> = states.iter().map(|state| state.name()).collect();
+    match names.split_last() {
+        Some((last, [])) => (*last).to_owned(),
+        Some((last, others)) => format!("{} or {last}", others.join(", ")),
+        None => String::new(),
     }
 }
 
@@ -123,5 +133,14 @@ mod tests {
         }
         let report = Report::of(&cases[2].0);
         assert_eq!(report.skipped(), ", 2 skipped (1 in another state, 1 gone)");
+    }
+
+    #[test]
+    fn a_refusal_names_the_state_or_the_later_one() {
+        let wrong = refusal("requeue", &Transition::Requeue, &Acted::WrongState(State::Delivered));
+        assert_eq!(wrong, "is delivered: requeue is for what is pending, dead or parked");
+        let wrong = refusal("accept", &Transition::Accept, &Acted::WrongState(State::Sending));
+        assert_eq!(wrong, "is sending: accept is for what is parked");
+        assert!(refusal("edit", &Transition::Edit, &Acted::Superseded(SubmissionId(7))).contains("submission 7"));
     }
 }

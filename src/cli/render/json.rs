@@ -219,13 +219,14 @@ mod tests {
     fn history_holds_attempts_and_changes_in_their_order() {
         let shown = value(&story(&sample::story("{}")).unwrap());
         let history = shown["history"].as_array().unwrap();
-        assert_eq!(history[0]["what"], "attempt");
+        assert_eq!(history[0]["detail"], "file batch.ndjson, line 3");
+        assert_eq!(history[1]["what"], "attempt");
         assert_eq!(
-            (&history[0]["outcome"], &history[0]["elapsed_ms"]),
+            (&history[1]["outcome"], &history[1]["elapsed_ms"]),
             (&Value::from("dead"), &Value::from(412))
         );
         assert_eq!(
-            (&history[1]["what"], &history[1]["actor"]),
+            (&history[2]["what"], &history[2]["actor"]),
             (&Value::from("requeued"), &Value::from("user ana"))
         );
     }

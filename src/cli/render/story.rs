@@ -10,9 +10,14 @@ use super::escape::visible;
 use super::outcome::{error_of_attempt, next_attempt_at, status_of};
 use super::time::{ago, due, elapsed};
 
+/// The first step of every story.
+pub const TAKEN: &str = "taken in";
+
 /// One thing that happened.
 #[derive(Debug, Clone, Copy)]
 pub enum Step<'a> {
+    /// It was taken in.
+    Taken(&'a Listed),
     /// A request.
     Attempt(&'a Attempt),
     /// Any other change.
@@ -22,23 +27,27 @@ pub enum Step<'a> {
 impl Step<'_> {
     fn at(&self) -> Timestamp {
         match self {
+            Self::Taken(listed) => listed.created_at,
             Self::Attempt(attempt) => attempt.started_at,
             Self::Event(event) => event.at,
         }
     }
 }
 
-/// Attempts and events by their times. What a person did stands before the attempt of the same millisecond, which it caused.
+/// What happened, by its time. What a person did stands before the attempt of the same millisecond, which it caused.
 pub fn steps(story: &Story) -> Vec<Step<'_>> {
-    let events = story.history.iter().map(Step::Event);
-    let mut steps: Vec<Step<'_>> = events.chain(story.attempts.iter().map(Step::Attempt)).collect();
-    steps.sort_by_key(Step::at);
+    let mut steps = vec![Step::Taken(&story.listed)];
+    steps.extend(story.history.iter().map(Step::Event));
+    steps.extend(story.attempts.iter().map(Step::Attempt));
+    // The first is the first, also where the clock was set back later.
+    steps[1..].sort_by_key(Step::at);
     steps
 }
 
 /// A step in one line.
 pub fn line(step: &Step<'_>) -> String {
     match step {
+        Step::Taken(listed) => format!("{}  {TAKEN} from {}", listed.created_at, origin(&listed.origin)),
         Step::Attempt(attempt) => format!("{}  {}", attempt.started_at, attempt_line(attempt)),
         Step::Event(event) => {
             let detail = event
@@ -121,12 +130,10 @@ fn pending(listed: &Listed, now: Timestamp) -> String {
 
 const fn dead(reason: DeadReason) -> &'static str {
     match reason {
-        DeadReason::Rejected => "the API refuses it as it is, and would refuse it again. Correct it, or dismiss it.",
-        DeadReason::Invalid => "it breaks the API's contract and was not sent. Correct it, or dismiss it.",
+        DeadReason::Rejected => "the API refuses it as it is, and would refuse it again.",
+        DeadReason::Invalid => "it breaks the API's contract, and was not sent.",
         DeadReason::Conflict => "its activity already has a result, and the policy does not replace it.",
-        DeadReason::RetriesExhausted => {
-            "it was tried for as long or as often as the configuration allows. Requeue it when the API is well."
-        }
+        DeadReason::RetriesExhausted => "it was tried for as long, or as often, as the configuration allows.",
         DeadReason::Unauthorized => {
             "the API refused our key. When a working key opens the gate it is requeued by itself, unless auth.requeue is off."
         }
@@ -135,9 +142,9 @@ const fn dead(reason: DeadReason) -> &'static str {
 
 const fn parked(reason: ParkReason) -> &'static str {
     match reason {
-        ParkReason::Conflict => "its activity already has a result. Override it with ours, or dismiss ours.",
+        ParkReason::Conflict => "its activity already has a result.",
         ParkReason::ConflictAfterLostResponse => {
-            "its activity already has a result, which may be this very one: an earlier attempt may have reached the API without our seeing the answer. Accept it as ours, or override it."
+            "its activity already has a result, which may be this very one: an earlier attempt may have reached the API without our seeing the answer."
         }
     }
 }
@@ -237,11 +244,12 @@ mod tests {
     fn a_step_is_one_escaped_line() {
         let story = sample::story("{}");
         let lines: Vec<String> = steps(&story).iter().map(line).collect();
+        assert!(lines[0].ends_with("taken in from file batch.ndjson, line 3"), "{lines:?}");
         assert!(
-            lines[0].contains("attempt 1: 400 Bad Request: commerce \\u{202e}unknown (412 ms) → dead"),
+            lines[1].contains("attempt 1: 400 Bad Request: commerce \\u{202e}unknown (412 ms) → dead"),
             "{lines:?}"
         );
-        assert!(lines[1].ends_with("requeued by user ana"), "{lines:?}");
+        assert!(lines[2].ends_with("requeued by user ana"), "{lines:?}");
     }
 
     #[test]

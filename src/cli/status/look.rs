@@ -34,6 +34,7 @@ const REASON_SUFFIX: &str = ".error.json";
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct Status {
     pub daemon: &'static str,
+    pub daemon_pid: Option<u32>,
     pub counts: Counts,
     pub oldest_pending_seconds: Option<u64>,
     pub next_due_at: Option<Timestamp>,
@@ -93,8 +94,10 @@ impl Counts {
 
 /// Looks. Before the first start everything is zero.
 pub async fn look(context: &Context, now: Timestamp) -> anyhow::Result<Status> {
+    let daemon = super::daemon(&context.config);
     let mut status = Status {
-        daemon: if super::daemon_runs(&context.config) { RUNNING } else { STOPPED },
+        daemon: if daemon.is_some() { RUNNING } else { STOPPED },
+        daemon_pid: daemon.and_then(|daemon| daemon.pid),
         gate: "open".to_owned(),
         rejected_files: rejected_files(&context.config.inbox.dir)?,
         at: now,

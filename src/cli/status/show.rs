@@ -38,9 +38,13 @@ pub fn text(status: &Status, config: &Config) -> String {
         Some(since) => format!("{} since {}", status.gate, full(since, status.at)),
         None => status.gate.clone(),
     };
+    let daemon = match status.daemon_pid {
+        Some(pid) => format!("{}, process {pid}", status.daemon),
+        None => status.daemon.to_owned(),
+    };
     let rejected = format!("in {}", config.inbox.dir.join("rejected").display());
     let rows = [
-        ("daemon", Some(status.daemon.to_owned())),
+        ("daemon", Some(daemon)),
         ("gate", Some(gate)),
         ("", status.gate_reason.clone()),
         ("", status.gate_hint.clone()),

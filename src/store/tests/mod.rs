@@ -1,19 +1,37 @@
 //! The conformance suite of the seam: what any store behind [`Outbox`] must hold.
 
+mod claims;
+mod order;
+mod settling;
 mod thin;
 
 use std::path::PathBuf;
+use std::time::Duration;
 
+use sqlx::sqlite::SqliteConnectOptions;
+use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, Row as _};
 use tempfile::TempDir;
 
 use crate::clock::Timestamp;
 use crate::model::{
-    Actor, Admission, Admitted, Answer, Attempt, AttemptOutcome, Directives, Entry, Facts, Origin, Payload, State, SubmissionId,
-    SubmissionKey, Transition,
+    Actor, Admission, Admitted, Answer, Attempt, AttemptOutcome, ConflictPolicy, DeadReason, Directives, Entry, Facts, Fault, FaultKind,
+    Origin, ParkReason, Payload, State, SubmissionId, SubmissionKey, Transition,
 };
 use crate::store::{Act, ActRequest, Acted, ClaimOrder, ClaimRequest, Claimed, Outbox, Role, Settled, Settlement};
 
-use std::time::Duration;
+/// Every table of the outbox.
+const TABLES: [&str; 10] = [
+    "submission",
+    "delivery",
+    "tally",
+    "lane_memory",
+    "attempt",
+    "history",
+    "episode",
+    "receipt_file",
+    "receipt_row",
+    "memory",
+];
 
 /// The present of most tests.
 pub(super) const NOW: Timestamp = Timestamp::from_millis(1_800_000_000_000);
@@ -101,6 +119,35 @@ impl Bench {
             now: NOW,
         };
         self.outbox.act(request).await.unwrap().remove(0).1
+    }
+
+    /// What another hand does to the database, on a connection of its own.
+    pub(super) async fn by_hand(&self, sql: &str) -> Result<u64, sqlx::Error> {
+        let options = SqliteConnectOptions::new().filename(self.path());
+        let mut conn = options.connect().await?;
+        let done = sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut conn).await;
+        conn.close().await?;
+        done.map(|done| done.rows_affected())
+    }
+
+    /// Every row of every table, as text.
+    pub(super) async fn dump(&self) -> Vec<String> {
+        let options = SqliteConnectOptions::new().filename(self.path()).read_only(true);
+        let mut conn = options.connect().await.unwrap();
+        let mut lines = Vec::new();
+        for table in TABLES {
+            let columns = sqlx::query(AssertSqlSafe(format!("SELECT name FROM pragma_table_info('{table}')")));
+            let columns: Vec<String> = columns.fetch_all(&mut conn).await.unwrap().iter().map(|row| row.get(0)).collect();
+            let line = columns
+                .iter()
+                .map(|column| format!("quote({column})"))
+                .collect::<Vec<_>>()
+                .join(" || '|' || ");
+            let rows = sqlx::query(AssertSqlSafe(format!("SELECT '{table} ' || {line} FROM {table} ORDER BY 1")));
+            lines.extend(rows.fetch_all(&mut conn).await.unwrap().iter().map(|row| row.get::<String, _>(0)));
+        }
+        conn.close().await.unwrap();
+        lines
     }
 
     pub(super) async fn state(&self, id: SubmissionId) -> State {

@@ -5,10 +5,10 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use crate::cli::render::outcome::{ErrorView, error_of_attempt, hint_of_attempt, status_of};
-use crate::cli::render::story::Step;
+use crate::cli::render::story::{Step, TAKEN, origin};
 use crate::clock::Timestamp;
-use crate::model::{Answer, Attempt, SubmissionId};
-use crate::store::Event;
+use crate::model::{Answer, Attempt, Origin, SubmissionId};
+use crate::store::{Event, Listed};
 
 use super::{PayloadView, body_text};
 
@@ -16,8 +16,18 @@ use super::{PayloadView, body_text};
 #[derive(Serialize)]
 #[serde(untagged)]
 pub enum StepView<'a> {
+    Taken(TakenView<'a>),
     Attempt(Box<AttemptView<'a>>),
     Event(EventView<'a>),
+}
+
+/// How it came in.
+#[derive(Serialize)]
+pub struct TakenView<'a> {
+    at: Timestamp,
+    actor: &'a str,
+    what: &'static str,
+    detail: String,
 }
 
 /// A request that ended.
@@ -55,8 +65,24 @@ impl<'a> StepView<'a> {
     /// With the submission's number, which hints name.
     pub fn of(step: &Step<'a>, id: SubmissionId) -> Self {
         match step {
+            Step::Taken(listed) => Self::Taken(TakenView::of(listed)),
             Step::Attempt(attempt) => Self::Attempt(Box::new(AttemptView::of(attempt, id))),
             Step::Event(event) => Self::Event(EventView::of(event)),
+        }
+    }
+}
+
+impl<'a> TakenView<'a> {
+    fn of(listed: &'a Listed) -> Self {
+        let actor = match &listed.origin {
+            Origin::File { .. } | Origin::Row { .. } => "daemon (intake)",
+            Origin::User { name, .. } => name,
+        };
+        Self {
+            at: listed.created_at,
+            actor,
+            what: TAKEN,
+            detail: origin(&listed.origin),
         }
     }
 }
