@@ -55,6 +55,13 @@ impl<'c> Transaction<'c> {
     }
 }
 
+/// Takes the write lock for an instant, to know that writing is possible before anything is. Writes nothing.
+pub(super) async fn try_lock(conn: &mut SqliteConnection) -> Result<(), sqlx::Error> {
+    sqlx::query(BEGIN).execute(&mut *conn).await?;
+    roll_back(conn).await;
+    Ok(())
+}
+
 /// Ends whatever transaction is open. SQLite may have ended it by itself (a full disk, an I/O error), and then says that there is none:
 /// either way none is open afterwards.
 pub(super) async fn roll_back(conn: &mut SqliteConnection) {
