@@ -94,7 +94,7 @@ fn told(violations: &[Violation]) -> Vec<String> {
 fn in_one_line(faults: &[String]) -> String {
     let mut line = faults.iter().take(FAULTS_NAMED).map(String::as_str).collect::<Vec<_>>().join("; ");
     if faults.len() > FAULTS_NAMED {
-        line.push_str(&format!("; and {} more", faults.len() - FAULTS_NAMED));
+        line = format!("{line}; and {} more", faults.len() - FAULTS_NAMED);
     }
     line.replace(['\n', '\r'], " ")
 }

@@ -328,5 +328,5 @@ fn tell_rejected(name: &OsStr, moved: &OsStr, reason: &Reason) {
         "{}/{moved}{REPORT_ENDING} says what to mend; drop the mended one into the inbox again",
         reject::REJECTED
     );
-    events::file_rejected(&shown(name), &reason.reason, &format!("{}/{moved}", reject::REJECTED), &hint);
+    events::file_rejected(&shown(name), &reason.why, &format!("{}/{moved}", reject::REJECTED), &hint);
 }

@@ -71,8 +71,6 @@ pub struct Taking {
     pieces: Pieces,
     /// How far it is given out.
     mark: Bookmark,
-    /// Whether a `.json` was read to its end.
-    is_checked: bool,
     /// The look at which it was made durable.
     synced: Option<Look>,
 }
@@ -143,7 +141,6 @@ impl Taking {
             is_last_look: false,
             mark: pieces.bookmark(),
             pieces,
-            is_checked: false,
             synced: None,
         }
     }
@@ -159,7 +156,7 @@ impl Taking {
             return Ok(false);
         }
         loop {
-            match self.pieces.next_until(receipt.taken) {
+            match self.pieces.read_until(receipt.taken) {
                 Ok(Some(piece)) => self.bad_lines += u64::from(fault_of(&piece).is_some()),
                 Ok(None) => break,
                 // It was taken once, so what does not parse now is something else.
@@ -175,19 +172,16 @@ impl Taking {
         }
         self.mark = self.pieces.bookmark();
         self.is_resumed = true;
-        self.is_checked = true;
         Ok(true)
     }
 
     /// The next results. `Err(Bad)`: the file cannot be taken; of a `.json` nothing was given out before, unless it was changed under our eyes.
     pub fn chunk(&mut self, standards: &Standards) -> Result<Chunk, ReadError> {
+        let is_first = self.mark.found() == 0;
         let chunk = self.read(standards)?;
-        if self.format == Format::Json && !self.is_checked {
-            if chunk.end == End::More {
-                self.check()?;
-                self.pieces.return_to(&self.mark);
-            }
-            self.is_checked = true;
+        if self.format == Format::Json && is_first && chunk.end == End::More {
+            self.check()?;
+            self.pieces.return_to(&self.mark);
         }
         // Only now, behind the reading: the receipt is to know a time that is no older than the bytes it speaks of.
         self.look_again()?;
@@ -200,7 +194,7 @@ impl Taking {
         let mut bytes = 0;
         let mut seen = 0;
         while seen < CHUNK_RESULTS && bytes < CHUNK_BYTES {
-            let Some(piece) = self.pieces.next()? else {
+            let Some(piece) = self.pieces.read_next()? else {
                 if !self.is_at_end()? {
                     continue; // It grew while it was read.
                 }
@@ -243,7 +237,7 @@ impl Taking {
 
     /// Reads a `.json` to its end, for its faults alone.
     fn check(&mut self) -> Result<(), ReadError> {
-        while let Some(piece) = self.pieces.next()? {
+        while let Some(piece) = self.pieces.read_next()? {
             if let Some(bad) = fault_of(&piece) {
                 return Err(ReadError::Bad(bad));
             }
