@@ -138,6 +138,10 @@ impl Outbound {
             activity: claimed.activity.as_deref(),
             source: claimed.source.as_deref(),
         };
+        if record.answer.is_none() && record.fault.is_none() {
+            // Claimed and never sent: nothing happened that anyone could watch.
+            return;
+        }
         let answer = record.answer.as_ref();
         let documented = answer.and_then(|answer| ApiError::parse(&answer.body));
         let fault = record.fault.as_ref();
