@@ -6,7 +6,7 @@ use sqlx::Row as _;
 use sqlx::sqlite::SqliteConnection;
 
 use crate::clock::Timestamp;
-use crate::model::{Actor, Admission, Admitted, DeadReason, Digest, Entry, StateName, SubmissionId, Transition};
+use crate::model::{Actor, Admission, Admitted, ConflictPolicy, DeadReason, Digest, Entry, StateName, SubmissionId, Transition};
 
 use super::admission::{self, DEAD, Holder, Known, NewRow};
 use super::transaction::Transaction;
@@ -117,7 +117,7 @@ async fn insert_submissions(conn: &mut SqliteConnection, rows: &[NewRow<'_>], no
                 .bind(new.holds_key)
                 .bind(new.digest.map(|digest| digest.0.to_vec()))
                 .bind(directives.source.as_deref())
-                .bind(directives.on_conflict.map(|policy| policy.name()))
+                .bind(directives.on_conflict.map(ConflictPolicy::name))
                 .bind(directives.not_before.map(Timestamp::millis))
                 .bind(row::origin_text(origin)?)
                 .bind(new.invalid.as_deref())

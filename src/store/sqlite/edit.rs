@@ -3,7 +3,7 @@
 use sqlx::sqlite::SqliteConnection;
 
 use crate::clock::Timestamp;
-use crate::model::{Directives, Entry, SubmissionId};
+use crate::model::{ConflictPolicy, Directives, Entry, SubmissionId};
 
 use super::history;
 
@@ -57,7 +57,7 @@ pub(super) async fn edit(
         .bind(entry.facts.commerce_external_id.as_deref())
         .bind(key.as_ref().map(|key| key.0.as_str()))
         .bind(source.as_deref())
-        .bind(on_conflict.map(|policy| policy.name()))
+        .bind(on_conflict.map(ConflictPolicy::name))
         .bind(brings_directives)
         .bind(entry.digest.unwrap_or_else(|| entry.payload.digest()).0.to_vec())
         .bind(not_before.map(Timestamp::millis))

@@ -1,5 +1,7 @@
 //! Whether a database may be used: whose it is, how new, and whole. Nothing here changes a byte of it.
 
+use std::cmp::Ordering;
+
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
 use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, Row as _};
 
@@ -10,8 +12,10 @@ use super::schema::{self, Identity};
 pub(super) enum Verdict {
     /// Nothing in it yet.
     Empty,
-    /// An outbox of this version or an older one.
+    /// An outbox of this version.
     Ours,
+    /// An outbox of an older one, to be migrated.
+    Older(i64),
     /// An outbox that a newer program wrote.
     Newer(i64),
     /// Somebody else's database.
@@ -30,11 +34,11 @@ pub(super) fn judge(identity: Identity) -> Verdict {
             application_id: schema::APPLICATION_ID,
             version,
             ..
-        } if version > schema::newest() => Verdict::Newer(version),
-        Identity {
-            application_id: schema::APPLICATION_ID,
-            ..
-        } => Verdict::Ours,
+        } => match version.cmp(&schema::newest()) {
+            Ordering::Less => Verdict::Older(version),
+            Ordering::Equal => Verdict::Ours,
+            Ordering::Greater => Verdict::Newer(version),
+        },
         Identity { .. } => Verdict::Foreign,
     }
 }

@@ -11,9 +11,8 @@ use crate::store::{OpenError, Role, StoreError};
 use super::inspect::{self, Verdict};
 use super::lock::{self, Lock};
 use super::place::{self, Place};
-use super::transaction::{self, Transaction};
 use super::trouble::Trouble;
-use super::{pragma, schema};
+use super::{pragma, schema, transaction};
 
 /// The oldest SQLite that may write the outbox: earlier ones can lose commits when two processes write and checkpoint at the same time.
 const SQLITE_MIN: (u32, u32, u32) = (3, 51, 3);
@@ -105,9 +104,13 @@ async fn look_inside(conn: &mut SqliteConnection, role: Role, bytes: u64) -> Res
 fn refuse_strangers(path: &Path, verdict: Verdict, role: Role, has_more: bool) -> Result<(), OpenError> {
     let shown = path.display();
     match verdict {
-        Verdict::Ours => Ok(()),
         Verdict::Empty if role == Role::Reader && !has_more => Err(missing(path)),
-        Verdict::Empty => Ok(()),
+        Verdict::Older(version) if role == Role::Reader => Err(OpenError::Unusable(format!(
+            "{shown}: written by an older reten-outbox (its version {version}, this program knows {}); start the daemon once, which brings it up \
+             to date",
+            schema::newest()
+        ))),
+        Verdict::Ours | Verdict::Older(_) | Verdict::Empty => Ok(()),
         Verdict::Newer(version) => Err(OpenError::Unusable(format!(
             "{shown}: written by a newer reten-outbox (its version {version}, this program knows {}); install that one again, or name another \
              outbox.database. It was not touched",
@@ -127,8 +130,7 @@ async fn writer(path: &Path, options: &SqliteConnectOptions) -> Result<SqliteCon
         if schema::identity(&mut conn).await?.objects == 0 {
             pragma::for_creation(&mut conn).await?;
         } else {
-            drop(Transaction::begin(&mut conn).await?);
-            transaction::roll_back(&mut conn).await;
+            transaction::try_lock(&mut conn).await?;
         }
         pragma::for_writing(&mut conn).await?;
         schema::migrate(&mut conn).await?;

@@ -15,7 +15,7 @@ pub(super) struct Transaction<'c> {
 const BEGIN: &str = "BEGIN IMMEDIATE";
 const COMMIT: &str = "COMMIT";
 const ROLLBACK: &str = "ROLLBACK";
-const COUNT: &str = "UPDATE tally SET n = n + j.by \
+pub(super) const COUNT: &str = "UPDATE tally SET n = n + j.by \
      FROM (SELECT value ->> 0 AS state, value ->> 1 AS by FROM json_each(?1)) AS j \
      WHERE tally.state = j.state";
 
@@ -53,6 +53,13 @@ impl<'c> Transaction<'c> {
         sqlx::query(COMMIT).execute(&mut *self.conn).await?;
         Ok(())
     }
+}
+
+/// Takes the write lock for an instant, to know that writing is possible before anything is. Writes nothing.
+pub(super) async fn try_lock(conn: &mut SqliteConnection) -> Result<(), sqlx::Error> {
+    sqlx::query(BEGIN).execute(&mut *conn).await?;
+    roll_back(conn).await;
+    Ok(())
 }
 
 /// Ends whatever transaction is open. SQLite may have ended it by itself (a full disk, an I/O error), and then says that there is none:

@@ -22,7 +22,7 @@ pub(super) enum Trouble {
 /// SQLite's extended result codes are its primary ones in the lowest byte, with detail above.
 const PRIMARY: i32 = 0xff;
 /// `SQLITE_IOERR_SHMSIZE`: the index of the WAL could not be made longer, which happens on a full disk.
-const SHM_SIZE: i32 = 10 | (19 << 8);
+const SHM_SIZE: i32 = 0x130a;
 
 impl Trouble {
     /// Which kind this is.

@@ -1,19 +1,84 @@
 //! The conformance suite of the seam: what any store behind [`Outbox`] must hold.
 
+mod acting;
+mod claims;
+mod intake;
+mod looking;
+mod machine;
+mod matrix;
+mod model;
+mod opening;
+mod order;
+mod recovery;
+mod retention;
+mod settling;
 mod thin;
 
 use std::path::PathBuf;
+use std::time::Duration;
 
+use sqlx::sqlite::SqliteConnectOptions;
+use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, Row as _};
 use tempfile::TempDir;
 
 use crate::clock::Timestamp;
 use crate::model::{
-    Actor, Admission, Admitted, Answer, Attempt, AttemptOutcome, Directives, Entry, Facts, Origin, Payload, State, SubmissionId,
-    SubmissionKey, Transition,
+    Actor, Admission, Admitted, Answer, Attempt, AttemptOutcome, ConflictPolicy, DeadReason, Directives, Entry, Facts, Fault, FaultKind,
+    Origin, ParkReason, Payload, State, SubmissionId, SubmissionKey, Transition,
 };
 use crate::store::{Act, ActRequest, Acted, ClaimOrder, ClaimRequest, Claimed, Outbox, Role, Settled, Settlement};
 
-use std::time::Duration;
+/// Every table of the outbox.
+const TABLES: [&str; 10] = [
+    "submission",
+    "delivery",
+    "tally",
+    "lane_memory",
+    "attempt",
+    "history",
+    "episode",
+    "receipt_file",
+    "receipt_row",
+    "memory",
+];
+
+/// Queries that find what must not be.
+const RULES: &[(&str, &str)] = &[
+    (
+        "the database is whole",
+        "SELECT * FROM pragma_integrity_check WHERE integrity_check <> 'ok'",
+    ),
+    ("no child without its parent", "SELECT * FROM pragma_foreign_key_check"),
+    (
+        "the tally counts what is there",
+        "SELECT t.state FROM tally AS t WHERE t.n <> (SELECT count(*) FROM delivery AS d \
+          WHERE t.state = CASE WHEN d.state IN ('head', 'waiting') THEN 'pending' ELSE d.state END)",
+    ),
+    (
+        "the head of a lane is its smallest pending one, and none leads while one is sending",
+        "SELECT h.id FROM delivery AS h WHERE h.state = 'head' AND h.lane IS NOT NULL AND EXISTS ( \
+            SELECT 1 FROM delivery AS o WHERE o.lane = h.lane AND o.id <> h.id \
+               AND (o.state = 'sending' OR (o.state IN ('head', 'waiting') AND o.id < h.id)))",
+    ),
+    (
+        "nothing waits behind nobody",
+        "SELECT w.id FROM delivery AS w WHERE w.state = 'waiting' AND NOT EXISTS ( \
+            SELECT 1 FROM delivery AS o WHERE o.lane = w.lane AND o.state IN ('head', 'sending'))",
+    ),
+    (
+        "every submission stands somewhere",
+        "SELECT id FROM submission WHERE id NOT IN (SELECT id FROM delivery)",
+    ),
+    (
+        "what was delivered is remembered",
+        "SELECT d.id FROM delivery AS d WHERE d.state = 'delivered' AND d.lane IS NOT NULL AND NOT EXISTS ( \
+            SELECT 1 FROM lane_memory AS m WHERE m.lane = d.lane AND m.delivered_id >= d.id)",
+    ),
+    (
+        "nothing is remembered of what is gone",
+        "SELECT lane FROM lane_memory WHERE lane NOT IN (SELECT lane FROM delivery WHERE lane IS NOT NULL)",
+    ),
+];
 
 /// The present of most tests.
 pub(super) const NOW: Timestamp = Timestamp::from_millis(1_800_000_000_000);
@@ -101,6 +166,46 @@ impl Bench {
             now: NOW,
         };
         self.outbox.act(request).await.unwrap().remove(0).1
+    }
+
+    /// What another hand does to the database, on a connection of its own.
+    pub(super) async fn by_hand(&self, sql: &str) -> Result<u64, sqlx::Error> {
+        let options = SqliteConnectOptions::new().filename(self.path());
+        let mut conn = options.connect().await?;
+        let done = sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut conn).await;
+        conn.close().await?;
+        done.map(|done| done.rows_affected())
+    }
+
+    /// Every row of every table, as text.
+    pub(super) async fn dump(&self) -> Vec<String> {
+        let options = SqliteConnectOptions::new().filename(self.path()).read_only(true);
+        let mut conn = options.connect().await.unwrap();
+        let mut lines = Vec::new();
+        for table in TABLES {
+            let columns = sqlx::query(AssertSqlSafe(format!("SELECT name FROM pragma_table_info('{table}')")));
+            let columns: Vec<String> = columns.fetch_all(&mut conn).await.unwrap().iter().map(|row| row.get(0)).collect();
+            let line = columns
+                .iter()
+                .map(|column| format!("quote({column})"))
+                .collect::<Vec<_>>()
+                .join(" || '|' || ");
+            let rows = sqlx::query(AssertSqlSafe(format!("SELECT '{table} ' || {line} FROM {table} ORDER BY 1")));
+            lines.extend(rows.fetch_all(&mut conn).await.unwrap().iter().map(|row| row.get::<String, _>(0)));
+        }
+        conn.close().await.unwrap();
+        lines
+    }
+
+    /// What must hold between any two transactions, whatever happened.
+    pub(super) async fn check(&self) {
+        let options = SqliteConnectOptions::new().filename(self.path()).read_only(true);
+        let mut conn = options.connect().await.unwrap();
+        for (rule, sql) in RULES {
+            let rows = sqlx::query(*sql).fetch_all(&mut conn).await.unwrap();
+            assert!(rows.is_empty(), "{rule}: {:#?}", self.dump().await);
+        }
+        conn.close().await.unwrap();
     }
 
     pub(super) async fn state(&self, id: SubmissionId) -> State {
