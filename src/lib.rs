@@ -30,5 +30,8 @@ pub mod store;
 pub mod telemetry;
 
 pub mod delivery;
+pub mod intake;
+
+pub mod cli;
 
 pub mod sandbox;

@@ -13,6 +13,7 @@ use crate::api::{Catalogue, Client};
 use crate::clock::{self, Timestamp};
 use crate::policy::hint;
 use crate::policy::validate::ResultType;
+use crate::store::Outbox;
 use crate::telemetry::events;
 
 use super::Context;
@@ -31,6 +32,13 @@ struct Remembered {
     /// Milliseconds since 1970.
     fetched_at: i64,
     types: Vec<ResultType>,
+}
+
+/// The list as it was last fetched, for commands; `None` where there is none that can be used: then codes are not checked.
+pub async fn remembered(outbox: &Outbox) -> Option<Vec<ResultType>> {
+    let text = outbox.recall(RESULT_TYPES).await.ok().flatten()?;
+    let list: Remembered = serde_json::from_str(&text).ok()?;
+    (!list.types.is_empty()).then_some(list.types)
 }
 
 /// Keeps the list fresh until it is stopped.
@@ -141,10 +149,8 @@ impl Keeper {
     }
 
     async fn publish_remembered(&self) {
-        let remembered = self.context.outbox.recall(RESULT_TYPES).await.ok().flatten();
-        let list = remembered.and_then(|text| serde_json::from_str::<Remembered>(&text).ok());
-        if let Some(list) = list.filter(|list| !list.types.is_empty()) {
-            self.publish(Some(list.types.into()));
+        if let Some(types) = remembered(&self.context.outbox).await {
+            self.publish(Some(types.into()));
         }
     }
 

@@ -20,7 +20,7 @@ use crate::policy::validate::ResultType;
 use crate::store::{Outbox, StoreError};
 
 mod attempt;
-mod catalogue;
+pub mod catalogue;
 mod dispatcher;
 mod gatekeeper;
 pub mod meters;
