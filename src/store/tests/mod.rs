@@ -1,7 +1,13 @@
 //! The conformance suite of the seam: what any store behind [`Outbox`] must hold.
 
+mod acting;
 mod claims;
+mod intake;
+mod looking;
+mod matrix;
 mod order;
+mod recovery;
+mod retention;
 mod settling;
 mod thin;
 
@@ -31,6 +37,44 @@ const TABLES: [&str; 10] = [
     "receipt_file",
     "receipt_row",
     "memory",
+];
+
+/// Queries that find what must not be.
+const RULES: &[(&str, &str)] = &[
+    (
+        "the database is whole",
+        "SELECT * FROM pragma_integrity_check WHERE integrity_check <> 'ok'",
+    ),
+    ("no child without its parent", "SELECT * FROM pragma_foreign_key_check"),
+    (
+        "the tally counts what is there",
+        "SELECT t.state FROM tally AS t WHERE t.n <> (SELECT count(*) FROM delivery AS d \
+          WHERE t.state = CASE WHEN d.state IN ('head', 'waiting') THEN 'pending' ELSE d.state END)",
+    ),
+    (
+        "the head of a lane is its smallest pending one, and none leads while one is sending",
+        "SELECT h.id FROM delivery AS h WHERE h.state = 'head' AND h.lane IS NOT NULL AND EXISTS ( \
+            SELECT 1 FROM delivery AS o WHERE o.lane = h.lane AND o.id <> h.id \
+               AND (o.state = 'sending' OR (o.state IN ('head', 'waiting') AND o.id < h.id)))",
+    ),
+    (
+        "nothing waits behind nobody",
+        "SELECT w.id FROM delivery AS w WHERE w.state = 'waiting' AND NOT EXISTS ( \
+            SELECT 1 FROM delivery AS o WHERE o.lane = w.lane AND o.state IN ('head', 'sending'))",
+    ),
+    (
+        "every submission stands somewhere",
+        "SELECT id FROM submission WHERE id NOT IN (SELECT id FROM delivery)",
+    ),
+    (
+        "what was delivered is remembered",
+        "SELECT d.id FROM delivery AS d WHERE d.state = 'delivered' AND d.lane IS NOT NULL AND NOT EXISTS ( \
+            SELECT 1 FROM lane_memory AS m WHERE m.lane = d.lane AND m.delivered_id >= d.id)",
+    ),
+    (
+        "nothing is remembered of what is gone",
+        "SELECT lane FROM lane_memory WHERE lane NOT IN (SELECT lane FROM delivery WHERE lane IS NOT NULL)",
+    ),
 ];
 
 /// The present of most tests.
@@ -148,6 +192,17 @@ impl Bench {
         }
         conn.close().await.unwrap();
         lines
+    }
+
+    /// What must hold between any two transactions, whatever happened.
+    pub(super) async fn check(&self) {
+        let options = SqliteConnectOptions::new().filename(self.path()).read_only(true);
+        let mut conn = options.connect().await.unwrap();
+        for (rule, sql) in RULES {
+            let rows = sqlx::query(*sql).fetch_all(&mut conn).await.unwrap();
+            assert!(rows.is_empty(), "{rule}: {:#?}", self.dump().await);
+        }
+        conn.close().await.unwrap();
     }
 
     pub(super) async fn state(&self, id: SubmissionId) -> State {
