@@ -105,9 +105,9 @@ pub async fn run(args: Args, global: &Global, out: &mut dyn Write) -> anyhow::Re
     Ok(Exit::Done)
 }
 
-/// Every submission as a table, newest first.
+/// The table of everything, as `list` shows it without options; for `demo`.
 pub async fn everything(outbox: &Outbox, now: Timestamp, out: &mut dyn Write) -> anyhow::Result<()> {
-    table(&mut Pages::new(outbox, &Filter::default(), None), now, out).await
+    table(&mut Pages::new(outbox, &Filter::default(), Some(TABLE_LIMIT)), now, out).await
 }
 
 async fn table(pages: &mut Pages<'_>, now: Timestamp, out: &mut dyn Write) -> anyhow::Result<()> {
