@@ -80,7 +80,7 @@ impl Rooms {
                 meters: Arc::clone(&meters),
                 seed: plan.seed,
                 result_types,
-                unknown_code,
+                unknown_code: Arc::clone(&unknown_code),
                 progress: Arc::default(),
             }),
         );
@@ -88,6 +88,7 @@ impl Rooms {
             outbox: outbox.clone(),
             config: config_seen.clone(),
             result_types: result_types_seen,
+            unknown_code,
             arrivals,
             shutdown: shutdown_seen.clone(),
             progress: Arc::default(),

@@ -63,6 +63,8 @@ pub struct Context {
     pub config: channel::Receiver<Arc<Config>>,
     /// The API's list of result types, where it is known.
     pub result_types: channel::Receiver<Option<Arc<[ResultType]>>>,
+    /// Told when a result has a type that is not in that list.
+    pub unknown_code: Arc<Notify>,
     /// Told after each admission that accepted something.
     pub arrivals: Arc<Notify>,
     /// True when the daemon is to end.

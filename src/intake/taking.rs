@@ -93,6 +93,8 @@ pub struct Chunk {
     pub entries: Vec<Entry>,
     /// Under `validation.mode = "warn"`: what is to be said, with the line.
     pub warnings: Vec<String>,
+    /// Whether one of them has a result type that is not in the list.
+    pub has_unknown_code: bool,
     /// Whether more follows.
     pub end: End,
 }
@@ -207,6 +209,7 @@ impl Taking {
                 Ok(judged) => {
                     bytes += judged.entry.payload.bytes().len();
                     let place = piece.place.line;
+                    chunk.has_unknown_code |= judged.has_unknown_code;
                     chunk
                         .warnings
                         .extend(judged.warning.map(|what| format!("{}, line {place}: {what}", self.shown)));
