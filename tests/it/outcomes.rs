@@ -141,7 +141,7 @@ fn a_large_error_body_is_kept_up_to_the_limit_with_its_true_length() {
     world.set("api.max_error_body", "\"2KiB\"");
     let shown = outcome(&mut world, "big=100KiB", "dead");
     assert_eq!(shown["body"].as_str().unwrap().len(), 2048);
-    assert!(shown.to_string().contains("102400"), "the true length is told: {shown}");
+    assert!(shown["body_length"].as_u64().unwrap() > 100_000, "the true length is told: {}", shown["body_length"]);
 }
 
 #[test]
