@@ -113,10 +113,10 @@ impl Pieces {
         }
     }
 
-    /// Forgets a last line without its line break: it was given out in an earlier life of the file.
-    pub fn drop_last_line(&mut self) {
-        // An error here says only that nothing was found before, and so that nothing is to be forgotten.
-        let _nothing_to_forget = self.splitter.finish();
+    /// What stands behind the last line break of what was read; more that comes is the rest of that line.
+    pub fn last_line(&mut self) -> Option<Piece> {
+        // An error says only that nothing was found at all.
+        self.splitter.finish().ok().flatten()
     }
 
     /// The place behind what was consumed. To be asked between results, or at the end.

@@ -170,7 +170,8 @@ impl Taking {
             return Ok(false);
         }
         if self.format == Format::Lines {
-            self.pieces.drop_last_line();
+            let last = self.pieces.last_line();
+            self.bad_lines += u64::from(last.is_some_and(|piece| fault_of(&piece).is_some()));
         }
         self.mark = self.pieces.bookmark();
         self.is_resumed = true;
