@@ -28,3 +28,13 @@ pub mod config;
 pub mod api;
 pub mod store;
 pub mod telemetry;
+
+pub mod delivery;
+pub mod intake;
+
+pub mod cli;
+pub mod daemon;
+
+pub mod sandbox;
+
+pub mod demo;

@@ -1,4 +1,23 @@
 //! The checked configuration (interface.md, "Configuration"). What is here is in range: the rest of the house trusts it.
+//!
+//! [`Config::load`] reads the defaults, the file with what lies in `conf.d/` beside it, and the environment, each over the one before, and
+//! names everything that is wrong at once ([`ConfigError`]), with file, line and key. The API key is no part of it: [`ApiKey::load`].
+
+mod check;
+mod endpoint;
+mod environment;
+mod keys;
+mod kind;
+mod load;
+mod log;
+mod problem;
+mod raw;
+mod reader;
+mod render;
+mod secret;
+#[cfg(test)]
+mod tests;
+pub mod units;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -8,6 +27,12 @@ use url::Url;
 use crate::policy::conflict::ConflictSettings;
 use crate::policy::schedule::RetrySettings;
 use crate::policy::validate::ValidationSettings;
+
+pub use environment::Environment;
+pub use load::{DEFAULT_PATH, DEFAULTS, Loaded};
+pub use log::{Level, Log, LogFormat};
+pub use problem::{ConfigError, Origin, Problem};
+pub use secret::{ApiKey, KeyError, KeyPlace};
 
 /// Every setting, checked.
 #[derive(Debug, Clone, PartialEq)]
@@ -39,7 +64,7 @@ pub struct Api {
     pub submit_url: Url,
     /// `base_url` + `result_types_path`.
     pub result_types_url: Url,
-    /// Where the key is looked for after `$CREDENTIALS_DIRECTORY/api-key`.
+    /// Where the key is looked for after `$CREDENTIALS_DIRECTORY/api-key`; empty for nowhere.
     pub key_file: PathBuf,
     /// For the connection alone.
     pub connect_timeout: Duration,
@@ -94,6 +119,16 @@ pub enum Keep {
     Forever,
 }
 
+impl Keep {
+    /// Reads a duration or `forever`.
+    fn parse(text: &str) -> Option<Self> {
+        match text {
+            "forever" => Some(Self::Forever),
+            _ => units::parse_duration(text).map(Self::For),
+        }
+    }
+}
+
 /// `[delivery]`
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Delivery {
@@ -114,45 +149,4 @@ pub struct Auth {
     pub probe_interval: Duration,
     /// Whether what an episode dead-lettered is requeued when the gate opens.
     pub requeue: bool,
-}
-
-/// `[log]`
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Log {
-    /// The least level that is written.
-    pub level: Level,
-    /// How it is written.
-    pub format: LogFormat,
-    /// How often the summary comes, when something changed.
-    pub summary_interval: Duration,
-}
-
-/// `log.level`
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
-pub enum Level {
-    /// Only what needs a person.
-    Error,
-    /// And what may need one.
-    Warn,
-    /// And what happened.
-    #[default]
-    Info,
-    /// And each result taken in.
-    Debug,
-    /// And everything else.
-    Trace,
-}
-
-/// `log.format`
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum LogFormat {
-    /// By what standard error is.
-    #[default]
-    Auto,
-    /// Lines for people.
-    Text,
-    /// One JSON object a line.
-    Json,
-    /// Native journal fields.
-    Journald,
 }

@@ -3,5 +3,7 @@
 
 pub mod conflict;
 pub mod gate;
+pub mod hint;
 pub mod schedule;
 pub mod validate;
+pub mod verdict;

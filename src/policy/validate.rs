@@ -1,6 +1,20 @@
 //! A payload against the API's contract (reten-api.md, "Submit a result") and the list of result types.
+//!
+//! What is refused here would be refused there with a 400. Where the docs leave room, the payload gets the benefit of the doubt: a good
+//! result held back is worse than a bad one answered with 400.
+
+mod look;
+#[cfg(test)]
+mod tests;
+mod violation;
 
 use std::time::Duration;
+
+use crate::clock::Timestamp;
+use crate::model::payload::{HARD_OVERRIDE, Object};
+
+use look::{Look, is_object};
+pub use violation::{Rule, Violation, refusal};
 
 /// `[validation]` of the configuration.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -16,14 +30,15 @@ pub struct ValidationSettings {
 }
 
 /// `validation.mode`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum ValidationMode {
     /// A violation makes a dead letter, `invalid`.
     #[default]
     Strict,
-    /// A violation is logged, and the result is sent.
+    /// A violation is logged, and the result is sent; but for a member that stands twice, of which nobody knows which one counts.
     Warn,
-    /// Nothing is looked at.
+    /// Nothing is looked at, beyond that the payload is a JSON object.
     Off,
 }
 
@@ -39,4 +54,55 @@ pub struct ResultType {
     /// Whether `future_scheduled_at` must be there and lie in the future.
     #[serde(default)]
     pub requires_future_scheduled_at: bool,
+}
+
+/// Everything by which an object breaks the contract, in the contract's order; nothing where `settings.mode` is `off`.
+///
+/// `result_types` is the tenant's list, where it is known; an empty one is taken for unknown, because a tenant without result types could
+/// submit nothing at all. A member that is `null` counts as absent. The `$outbox` member is the caller's to check.
+pub fn validate(object: &Object<'_>, settings: &ValidationSettings, result_types: Option<&[ResultType]>, now: Timestamp) -> Vec<Violation> {
+    match settings.mode {
+        ValidationMode::Off => return Vec::new(),
+        ValidationMode::Strict | ValidationMode::Warn => {}
+    }
+    let mut top = Look::at(object, "");
+    top.activity();
+    top.required_text("commerce_external_id");
+    if let Some(text) = top.required_text("occurred_at") {
+        top.date("occurred_at", &text);
+    }
+    if let Some(status) = top.required_text("status") {
+        top.one_of("status", &status, &settings.statuses);
+    }
+    top.text("external_status");
+    top.of_kind(HARD_OVERRIDE, "true or false", |raw| matches!(raw, "true" | "false"));
+    top.of_kind("raw_payload", "an object", is_object);
+    match top.present("task_result").map(|raw| (raw, Object::parse(raw))) {
+        None => top.violated("task_result", Rule::Missing),
+        Some((_, Ok(task_result))) => top.violations.extend(validate_task_result(&task_result, result_types, now)),
+        Some((_, Err(_))) => top.violated("task_result", Rule::NotA("an object")),
+    }
+    top.violations
+}
+
+fn validate_task_result(task_result: &Object<'_>, result_types: Option<&[ResultType]>, now: Timestamp) -> Vec<Violation> {
+    let mut look = Look::at(task_result, "task_result.");
+    let code = look.required_text("result");
+    let known = result_types.filter(|types| !types.is_empty());
+    let result_type = code.as_ref().zip(known).and_then(|(code, types)| {
+        let found = types.iter().find(|known| known.code == *code);
+        if found.is_none() {
+            look.violated("result", Rule::NoResultType(types.iter().map(|known| known.code.clone()).collect()));
+        }
+        found
+    });
+    look.text("comment");
+    if let Some(contact) = look.text("contact_type") {
+        look.one_of("contact_type", &contact, &["INBOUND", "OUTBOUND"]);
+    }
+    look.text("operator_external_id");
+    let scheduling = result_type.filter(|known| known.requires_future_scheduled_at);
+    look.schedule(scheduling.map(|known| known.code.as_str()), now);
+    look.of_kind("payload", "an object", is_object);
+    look.violations
 }

@@ -1,0 +1,180 @@
+//! Where the configuration comes from, and in which order: the built-in defaults, the file, `conf.d/*.toml` beside it, the environment.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::{self, ErrorKind, Read as _};
+use std::path::{Path, PathBuf};
+
+use config::{File as Layer, FileFormat};
+
+use super::Config;
+use super::check::Checker;
+use super::environment::{Environment, read_environment};
+use super::problem::{ConfigError, Origin, Problem, one_line};
+use super::raw::Raw;
+use super::reader::{Found, Setting, read_file, read_text};
+
+/// The file of defaults, as it is shipped: the one source of every default.
+pub const DEFAULTS: &str = include_str!("../../config/config.toml");
+
+/// Read when neither `--config` nor `$RETEN_OUTBOX_CONFIG` names a file.
+pub const DEFAULT_PATH: &str = "/etc/reten-outbox/config.toml";
+
+/// The variable that names the file.
+const PATH_VARIABLE: &str = "RETEN_OUTBOX_CONFIG";
+
+/// The directory beside the file whose `*.toml` are read after it, in the order of their names.
+const DROP_INS: &str = "conf.d";
+
+/// The most bytes of one file that are read: a whole configuration has a few thousand, and a wrong path may lead to anything.
+const FILE_BYTES_MAX: u64 = 1024 * 1024;
+
+/// A configuration with where it came from.
+#[derive(Debug)]
+pub struct Loaded {
+    /// Every setting, checked.
+    pub config: Config,
+    /// The main file; `None` when there is none and the defaults are in force.
+    pub path: Option<PathBuf>,
+    /// Every file that was read, in order.
+    pub files: Vec<PathBuf>,
+    /// What is allowed and yet seldom meant; to be shown by `check-config` and at start.
+    pub warnings: Vec<Problem>,
+    /// The winning settings, for [`Loaded::to_toml`].
+    pub(super) settings: BTreeMap<String, Setting>,
+}
+
+impl Loaded {
+    /// Where a key's value came from, by `section.key`; `None` for a key that there is not, or that has no value (`conflict.rules`).
+    pub fn origin(&self, key: &str) -> Option<&Origin> {
+        self.settings.get(key).map(|setting| &setting.origin)
+    }
+}
+
+impl Config {
+    /// Loads the configuration. `explicit` is what `--config` named; a file that is named, there or by `$RETEN_OUTBOX_CONFIG`, has to exist.
+    pub fn load(explicit: Option<&Path>, env: &Environment) -> Result<Loaded, ConfigError> {
+        load_with(explicit, env, Path::new(DEFAULT_PATH))
+    }
+
+    /// The defaults alone.
+    pub fn defaults() -> Result<Self, ConfigError> {
+        assemble(Found::default(), None, Vec::new()).map(|loaded| loaded.config)
+    }
+}
+
+/// [`Config::load`], with the place of the default file as an argument.
+pub(super) fn load_with(explicit: Option<&Path>, env: &Environment, default: &Path) -> Result<Loaded, ConfigError> {
+    let variable = env.get(PATH_VARIABLE).filter(|path| !path.is_empty()).map(Path::new);
+    let (path, named_by) = match (explicit, variable) {
+        (Some(path), _) => (path, Some("--config")),
+        (None, Some(path)) => (path, Some("$RETEN_OUTBOX_CONFIG")),
+        (None, None) => (default, None),
+    };
+    let mut found = Found::default();
+    let mut files = Vec::new();
+    let main = read(path, &mut found, &mut files, named_by);
+    match drop_ins(path) {
+        Ok(paths) => paths.iter().for_each(|path| {
+            read(path, &mut found, &mut files, None);
+        }),
+        Err(problem) => found.problems.push(problem),
+    }
+    found.append(read_environment(env));
+    assemble(found, main.then(|| path.to_owned()), files)
+}
+
+/// Reads one file into what was found; whether there was one. Only a file that is named has to exist.
+fn read(path: &Path, found: &mut Found, files: &mut Vec<PathBuf>, named_by: Option<&str>) -> bool {
+    match text_of(path) {
+        Ok(text) => {
+            found.append(read_file(path, &text));
+            files.push(path.to_owned());
+            true
+        }
+        Err(error) if error.kind() == ErrorKind::NotFound && named_by.is_none() => false,
+        Err(error) => {
+            let named = named_by.map_or_else(String::new, |by| format!(" (named by {by})"));
+            let message = format!("the configuration cannot be read{named}: {error}");
+            found.problems.push(unreadable(path, message));
+            false
+        }
+    }
+}
+
+fn unreadable(path: &Path, message: String) -> Problem {
+    Problem {
+        place: one_line(&path.to_string_lossy()),
+        key: None,
+        message,
+    }
+}
+
+fn text_of(path: &Path) -> io::Result<String> {
+    let mut bytes = Vec::new();
+    File::open(path)?.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > FILE_BYTES_MAX {
+        return Err(io::Error::other(format!(
+            "it is longer than {FILE_BYTES_MAX} bytes, so it is no configuration"
+        )));
+    }
+    String::from_utf8(bytes).map_err(|error| {
+        let before = &error.as_bytes()[..error.utf8_error().valid_up_to()];
+        let line = before.split(|byte| *byte == b'\n').count();
+        io::Error::other(format!("line {line} is not UTF-8"))
+    })
+}
+
+/// The `*.toml` of the directory beside the file, in the order of their names; those that begin with a dot are an editor's.
+fn drop_ins(path: &Path) -> Result<Vec<PathBuf>, Problem> {
+    let directory = path.parent().unwrap_or(Path::new("")).join(DROP_INS);
+    let listed = fs::read_dir(&directory).and_then(|entries| entries.map(|entry| Ok(entry?.path())).collect::<io::Result<Vec<_>>>());
+    let mut paths = match listed {
+        Ok(paths) => paths,
+        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => return Ok(Vec::new()),
+        Err(error) => return Err(unreadable(&directory, format!("the directory cannot be read: {error}"))),
+    };
+    let hidden = |path: &Path| path.file_name().is_none_or(|name| name.as_encoded_bytes().starts_with(b"."));
+    paths.retain(|path| path.extension().is_some_and(|extension| extension == "toml") && !hidden(path));
+    paths.sort();
+    Ok(paths)
+}
+
+/// Lays what was found over the defaults, and checks what comes out of it.
+fn assemble(found: Found, path: Option<PathBuf>, files: Vec<PathBuf>) -> Result<Loaded, ConfigError> {
+    let mut settings: BTreeMap<String, Setting> = by_key(read_text(DEFAULTS, |_| Origin::Default).settings);
+    settings.extend(by_key(found.settings));
+    let mut checker = Checker::new(&settings, found.problems);
+    let config = match layered(&settings) {
+        Ok(raw) => checker.config(raw),
+        Err(error) => {
+            checker.problems.push(unreadable(Path::new("configuration"), error.to_string()));
+            None
+        }
+    };
+    let (problems, warnings) = (checker.problems, checker.warnings);
+    match config {
+        Some(config) if problems.is_empty() => Ok(Loaded {
+            config,
+            path,
+            files,
+            warnings,
+            settings,
+        }),
+        Some(_) | None => Err(ConfigError { problems }),
+    }
+}
+
+/// The last setting of each key.
+fn by_key(settings: Vec<Setting>) -> BTreeMap<String, Setting> {
+    settings.into_iter().map(|setting| (setting.key.clone(), setting)).collect()
+}
+
+/// The defaults with these settings over them.
+fn layered(settings: &BTreeMap<String, Setting>) -> Result<Raw, config::ConfigError> {
+    let mut layers = config::Config::builder().add_source(Layer::from_str(DEFAULTS, FileFormat::Toml));
+    for setting in settings.values() {
+        layers = layers.set_override(&setting.key, setting.value.clone())?;
+    }
+    layers.build()?.try_deserialize()
+}

@@ -1,0 +1,194 @@
+//! The loop: what may be sent is claimed, what is claimed is sent, what has landed is settled.
+//!
+//! One task owns the gate, the slots and the pace, so nothing here is shared. A slot is counted free before a submission is claimed for it:
+//! whatever is claimed has a sender. Claiming, landing and settling overlap, so that claims and outcomes gather in the same commits.
+
+mod landing;
+mod sending;
+#[cfg(test)]
+mod tests;
+
+use std::collections::HashMap;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use tokio::sync::futures::Notified;
+use tokio::sync::watch;
+use tokio::task::{Id, JoinSet};
+use tokio::time::{Instant, sleep, sleep_until};
+
+use crate::api::Client;
+use crate::clock::{self, Timestamp};
+use crate::policy::gate::{Allowance, Input, KeyVerdict, Ticket};
+use crate::store::Claimed;
+use crate::telemetry::events;
+
+use super::attempt::{Equipment, Landed};
+use super::gatekeeper::Gatekeeper;
+use super::pacer::Pacer;
+use super::{Context, StartError, probe};
+
+/// How often it is asked whether another process wrote to the outbox, and whether a reload came.
+const POLL: Duration = Duration::from_millis(200);
+/// The same before something is sent: after `pause` has returned, hardly anything may still leave. Not before each claim, because under load
+/// there are thousands a second.
+const POLL_BEFORE_SENDING: Duration = Duration::from_millis(2);
+/// The shortest wait for a due time: it may have passed while we looked, and would be looked for without a pause.
+const WAIT_MIN: Duration = Duration::from_millis(1);
+/// How long outcomes may still wait for the outbox once no request is in flight at shutdown. Then they stay `sending`.
+const STORE_GRACE: Duration = Duration::from_secs(10);
+
+/// What a step did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Step {
+    /// It sent so many.
+    Sent(usize),
+    /// There is nothing to do, before this time at the earliest (or before something happens).
+    Idle {
+        /// When to look again.
+        until: Option<Timestamp>,
+    },
+    /// The daemon ends, or the outbox is closed: nothing is sent any more.
+    Closed,
+}
+
+/// The owner of everything that is in flight.
+#[derive(Debug)]
+pub struct Dispatcher {
+    context: Context,
+    equipment: Equipment,
+    keeper: Gatekeeper,
+    pacer: Pacer,
+    rng: fastrand::Rng,
+    /// Requests; at most `delivery.max_in_flight`.
+    flights: JoinSet<Landed>,
+    aboard: HashMap<Id, Aboard>,
+    /// Outcomes on their way to the outbox; at most [`super::settle::UNSETTLED_MAX`], and those that land meanwhile.
+    settling: JoinSet<bool>,
+    /// The key question; at most one.
+    question: JoinSet<KeyVerdict>,
+    /// Something may be due that was not when we last looked.
+    look: bool,
+    /// When the next one is due, as far as we know.
+    due_at: Option<Timestamp>,
+    polled: Instant,
+}
+
+/// What is known of a request in flight.
+#[derive(Debug)]
+struct Aboard {
+    claimed: Arc<Claimed>,
+    ticket: Ticket,
+}
+
+impl Dispatcher {
+    /// A dispatcher that has looked at nothing yet but the gate's memory.
+    pub async fn new(mut context: Context) -> Result<Self, StartError> {
+        let config = context.config.borrow_and_update().clone();
+        let key = context.key.borrow_and_update().clone();
+        let client = Arc::new(Client::new(&config.api, &key)?);
+        let keeper = Gatekeeper::recall(context.outbox.clone(), Arc::clone(&context.meters), &config, clock::now()).await?;
+        Ok(Self {
+            keeper,
+            pacer: Pacer::new(config.delivery.max_per_second),
+            rng: fastrand::Rng::with_seed(context.seed),
+            flights: JoinSet::new(),
+            aboard: HashMap::new(),
+            settling: JoinSet::new(),
+            question: JoinSet::new(),
+            look: true,
+            due_at: None,
+            polled: Instant::now(),
+            equipment: Equipment {
+                outbox: context.outbox.clone(),
+                config,
+                client,
+            },
+            context,
+        })
+    }
+
+    /// Something was taken in.
+    pub fn look_again(&mut self) {
+        self.look = true;
+    }
+
+    /// Does what can be done now, without waiting for anything but the outbox.
+    pub async fn step(&mut self) -> Step {
+        self.context.progress.fetch_add(1, Ordering::Relaxed);
+        if *self.context.shutdown.borrow() {
+            return Step::Closed;
+        }
+        let now = clock::now();
+        if let Err(step) = self.take_notice(now).await {
+            return step;
+        }
+        self.collect();
+        if let Some(rest) = self.keeper.rests(Instant::now()) {
+            return Step::Idle {
+                until: Some(now.plus(rest)),
+            };
+        }
+        match self.keeper.allowance(now) {
+            Allowance::Nothing { until } => Step::Idle { until },
+            Allowance::Question => {
+                self.keeper.note(Input::Asked, now);
+                self.question.spawn(probe::ask(Arc::clone(&self.equipment.client)));
+                Step::Idle { until: None }
+            }
+            Allowance::Opening => self.open(now).await,
+            Allowance::One(role) => self.send_one(role, now).await,
+            Allowance::All => self.send_due(now).await,
+        }
+    }
+
+    /// Waits until a step may have something to do: `until`, an arrival, a landing, a settlement, an answer, the next poll, the end.
+    pub async fn wait(&mut self, arrived: Pin<&mut Notified<'_>>, until: Option<Timestamp>) {
+        let longest = POLL.saturating_sub(self.polled.elapsed());
+        let pause = until.map_or(longest, |until| until.since(clock::now()).min(longest));
+        tokio::select! {
+            () = arrived => self.look = true,
+            Some(landed) = self.flights.join_next_with_id() => self.landed(landed),
+            Some(stored) = self.settling.join_next() => self.settled(stored),
+            Some(answer) = self.question.join_next() => self.answered(answer),
+            () = asked_to_end(&mut self.context.shutdown) => {}
+            () = sleep(pause) => {}
+        }
+    }
+
+    /// The end: lets what is in flight finish within `delivery.shutdown_timeout`, then stores what is in.
+    pub async fn finish(&mut self) {
+        let deadline = Instant::now() + self.equipment.config.delivery.shutdown_timeout;
+        while !self.flights.is_empty() {
+            tokio::select! {
+                Some(landed) = self.flights.join_next_with_id() => self.landed(landed),
+                Some(stored) = self.settling.join_next() => self.settled(stored),
+                () = sleep_until(deadline) => break,
+            }
+        }
+        // What is still on the wire stays `sending`: whether it arrived is not known.
+        self.flights.shutdown().await;
+        self.aboard.clear();
+        self.context.meters.set_in_flight(0);
+        let deadline = Instant::now() + STORE_GRACE;
+        while !self.settling.is_empty() {
+            tokio::select! {
+                Some(stored) = self.settling.join_next() => self.settled(stored),
+                () = sleep_until(deadline) => {
+                    let left = format!("{} outcomes could not be stored before the end; they will be sent again", self.settling.len());
+                    events::internal_error("settle", &left);
+                    break;
+                }
+            }
+        }
+    }
+}
+
+/// Waits for the end; for ever where nobody can call it any more.
+async fn asked_to_end(shutdown: &mut watch::Receiver<bool>) {
+    if shutdown.wait_for(|end| *end).await.is_err() {
+        std::future::pending::<()>().await;
+    }
+}
