@@ -39,11 +39,11 @@ pub struct Cli {
 #[derive(Debug, Clone, clap::Args)]
 pub struct Global {
     /// The configuration file [default: $RETEN_OUTBOX_CONFIG, else /etc/reten-outbox/config.toml]
-    #[arg(long, global = true, value_name = "FILE", display_order = 900, hide_env = true)]
+    #[arg(long, global = true, value_name = "FILE", display_order = 900, overrides_with = "config")]
     pub config: Option<PathBuf>,
 
     /// The least level that is logged, instead of log.level
-    #[arg(long, global = true, value_name = "LEVEL", display_order = 901, value_parser = PossibleValuesParser::new(Level::ALL.iter().map(|level| level.name()))
+    #[arg(long, global = true, value_name = "LEVEL", display_order = 901, overrides_with = "log_level", value_parser = PossibleValuesParser::new(Level::ALL.iter().map(|level| level.name()))
         .try_map(|name| name.parse::<Level>()))]
     pub log_level: Option<Level>,
 }

@@ -9,6 +9,7 @@
 
 mod housekeeping;
 mod key;
+mod progress;
 mod reload;
 mod rooms;
 mod run;

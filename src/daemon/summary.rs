@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep_until};
 
 use crate::clock::Timestamp;
 use crate::config::Config;
@@ -33,10 +33,10 @@ const GATE_LOOK: Duration = Duration::from_secs(1);
 /// What was told last.
 #[derive(Debug, Default)]
 struct Told {
-    /// To the log.
-    summary: Option<Seen>,
+    /// To the log. An empty outbox is nothing to tell.
+    summary: Seen,
     /// To the service manager.
-    status: Seen,
+    status: Option<Seen>,
 }
 
 /// What has to change for another line.
@@ -59,31 +59,32 @@ impl Default for Seen {
 
 impl Watcher {
     /// Looks until `shutdown` says so. The only error is an outbox that is closed.
-    pub(super) async fn run(self, mut shutdown: watch::Receiver<bool>) -> Result<(), StoreError> {
+    pub(super) async fn run(mut self, mut shutdown: watch::Receiver<bool>) -> Result<(), StoreError> {
         let mut told = Told::default();
-        let mut last = Instant::now();
+        // The first one at once: what is there when the daemon comes up.
+        let mut next = Instant::now();
         loop {
+            if next <= Instant::now() {
+                next = Instant::now() + self.interval();
+                match self.look(&mut told).await {
+                    Ok(()) => {}
+                    Err(StoreError::Closed) => return Err(StoreError::Closed),
+                    Err(error @ (StoreError::Busy(_) | StoreError::Full(_) | StoreError::Broken(_))) => {
+                        events::storage_error("summary", &error.to_string(), "the next one comes in its time");
+                    }
+                }
+            }
             tokio::select! {
-                () = sleep(GATE_LOOK.min(self.interval())) => {}
+                () = sleep_until(next.min(Instant::now() + GATE_LOOK)) => {}
+                // A reload may have changed the interval.
+                Ok(()) = self.config.changed() => next = next.min(Instant::now() + self.interval()),
                 // An error is a sender that is gone: the end as well.
                 _ = shutdown.wait_for(|stop| *stop) => return Ok(()),
             }
             self.look_at_gate(&mut told);
-            if last.elapsed() < self.interval() {
-                continue;
-            }
-            last = Instant::now();
-            match self.look(&mut told).await {
-                Ok(()) => {}
-                Err(StoreError::Closed) => return Err(StoreError::Closed),
-                Err(error @ (StoreError::Busy(_) | StoreError::Full(_) | StoreError::Broken(_))) => {
-                    events::storage_error("summary", &error.to_string(), "the next one comes in its time");
-                }
-            }
         }
     }
 
-    /// As it is configured now: a reload may have changed it.
     fn interval(&self) -> Duration {
         self.config.borrow().log.summary_interval
     }
@@ -95,9 +96,9 @@ impl Watcher {
 
     fn look_at_gate(&self, told: &mut Told) {
         let gate = self.gate();
-        if told.status.gate != gate {
-            told.status.gate = gate;
-            self.notifier.status(&told.status.line());
+        if let Some(status) = told.status.as_mut().filter(|status| status.gate != gate) {
+            status.gate = gate;
+            self.notifier.status(&status.line());
         }
     }
 
@@ -105,7 +106,11 @@ impl Watcher {
         let tally = self.outbox.tally().await?;
         let seen = Seen::of(&tally, self.gate());
         let since = self.meters.take();
-        if told.summary.as_ref() == Some(&seen) && since.delivered == 0 && since.failed == 0 {
+        if told.status.as_ref() != Some(&seen) {
+            self.notifier.status(&seen.line());
+            told.status = Some(seen.clone());
+        }
+        if told.summary == seen && since.delivered == 0 && since.failed == 0 {
             return Ok(());
         }
         let free_disk = free_bytes(&self.config.borrow().outbox.database);
@@ -123,9 +128,7 @@ impl Watcher {
             gate: seen.gate,
             free_disk,
         });
-        self.notifier.status(&seen.line());
-        told.status = seen.clone();
-        told.summary = Some(seen);
+        told.summary = seen;
         Ok(())
     }
 }
