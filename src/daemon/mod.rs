@@ -9,6 +9,7 @@
 
 mod housekeeping;
 mod key;
+mod progress;
 mod reload;
 mod rooms;
 mod run;
@@ -20,4 +21,5 @@ pub use key::KeyFile;
 pub use reload::Source;
 pub use rooms::{Plan, Rooms};
 pub use run::{Start, run};
+pub use signals::{Asked, Signals};
 pub use tasks::TaskEnded;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{Notify, watch};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use crate::api::Client;
 use crate::clock::Timestamp;
@@ -16,6 +16,7 @@ use crate::telemetry::systemd::Notifier;
 use crate::{delivery, intake};
 
 use super::housekeeping;
+use super::progress::Progress;
 use super::summary;
 use super::tasks::{TaskEnded, Tasks};
 
@@ -46,6 +47,7 @@ pub struct Rooms {
     key: watch::Sender<Arc<ApiKey>>,
     shutdown: watch::Sender<bool>,
     tasks: Tasks,
+    progress: Progress,
 }
 
 impl Rooms {
@@ -68,6 +70,7 @@ impl Rooms {
         let unknown_code = Arc::new(Notify::new());
         let arrivals = Arc::new(Notify::new());
         let meters = Arc::new(delivery::Meters::default());
+        let mut progress = Progress::default();
         let mut tasks = Tasks::default();
         tasks.spawn(
             "delivery",
@@ -79,22 +82,24 @@ impl Rooms {
                 shutdown: shutdown_seen.clone(),
                 meters: Arc::clone(&meters),
                 seed: plan.seed,
-                result_types: Arc::new(result_types),
-                unknown_code,
-                progress: Arc::default(),
+                result_types,
+                unknown_code: Arc::clone(&unknown_code),
+                progress: progress.of("delivery", Instant::now()),
             }),
         );
-        tasks.spawn(
-            "intake",
-            intake::run(intake::Context {
-                outbox: outbox.clone(),
-                config: config_seen.clone(),
-                result_types: result_types_seen,
-                arrivals,
-                shutdown: shutdown_seen.clone(),
-                progress: Arc::default(),
-            }),
-        );
+        let taking = intake::run(intake::Context {
+            outbox: outbox.clone(),
+            config: config_seen.clone(),
+            result_types: result_types_seen,
+            unknown_code,
+            arrivals,
+            shutdown: shutdown_seen.clone(),
+            progress: progress.of("intake", Instant::now()),
+        });
+        tasks.spawn("intake", async {
+            taking.await;
+            anyhow::Ok(())
+        });
         tasks.spawn(
             "housekeeping",
             housekeeping::run(outbox.clone(), config_seen.clone(), shutdown_seen.clone()),
@@ -112,6 +117,7 @@ impl Rooms {
             key,
             shutdown,
             tasks,
+            progress,
         }
     }
 
@@ -144,6 +150,18 @@ impl Rooms {
     /// Waits for a room that ends though nobody asked: the daemon cannot go on.
     pub async fn ended(&mut self) -> TaskEnded {
         self.tasks.next().await
+    }
+
+    /// Whether every room still turns. One that does not is told once.
+    pub(super) fn are_alive(&mut self) -> bool {
+        let still = self.progress.still(Instant::now());
+        for (room, _) in still.iter().filter(|(_, news)| *news) {
+            events::internal_error(
+                room,
+                "it has stood still for minutes; under a service manager's watchdog the daemon is restarted",
+            );
+        }
+        still.is_empty()
     }
 
     /// Ends everything in order: intake takes nothing in any more, requests in flight finish within `delivery.shutdown_timeout` and their

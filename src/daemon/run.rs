@@ -17,8 +17,8 @@ use super::reload::Source;
 use super::rooms::{Plan, Rooms, count};
 use super::signals::{Asked, Signals};
 
-/// How often the key's files are looked at: one `stat` each. A new key is in force that soon.
-const KEY_LOOK: Duration = Duration::from_secs(2);
+/// How often the key's files are looked at, one `stat` each (a new key is in force that soon), and whether the rooms still turn.
+const LOOK: Duration = Duration::from_secs(2);
 
 /// What `run` begins with.
 pub struct Start {
@@ -97,7 +97,8 @@ impl<'a> Daemon<'a> {
 
     /// Goes on until a signal asks for the end (`Ok`) or a room ends by itself (`Err`).
     async fn watch(&mut self, signals: &mut Signals) -> anyhow::Result<()> {
-        let mut key_look = every(KEY_LOOK);
+        let mut look = every(LOOK);
+        let mut alive = true;
         let mut watchdog = self.notifier.watchdog_interval().map(every);
         loop {
             tokio::select! {
@@ -112,8 +113,13 @@ impl<'a> Daemon<'a> {
                     events::internal_error(ended.room, &ended.to_string());
                     return Err(ended.into());
                 }
-                _ = key_look.tick() => self.look_at_key(),
-                () = tick(watchdog.as_mut()) => self.notifier.watchdog(),
+                _ = look.tick() => {
+                    self.look_at_key();
+                    alive = self.rooms.are_alive();
+                }
+                () = tick(watchdog.as_mut()) => if alive {
+                    self.notifier.watchdog();
+                },
             }
         }
     }
@@ -186,7 +192,7 @@ fn every(period: Duration) -> Interval {
     interval
 }
 
-/// Until the service manager wants to hear from us; never, where it does not watch. That this loop turns at all is the sign of life: all
+/// Until the service manager wants to hear from us; never, where it does not watch. That this loop turns at all is a sign of life: all
 /// rooms share its thread, and one that holds it would hold this up too.
 async fn tick(interval: Option<&mut Interval>) {
     match interval {

@@ -276,6 +276,9 @@ fn admission(context: &Context, inbox: [u8; 16], rows: &[Row]) -> Admission {
     let mut admission = Admission::default();
     for row in rows {
         let Some(judged) = row.judge(&standards.judge()) else { continue };
+        if judged.has_unknown_code {
+            context.unknown_code.notify_one();
+        }
         if let Some(warning) = judged.warning {
             events::warning(
                 &format!("row {}: {warning}", row.id),

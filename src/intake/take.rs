@@ -107,7 +107,7 @@ impl Desk {
             if let Found::Results(taking, chunk) = found
                 && !chunk.entries.is_empty()
             {
-                warn(chunk);
+                tell(context, chunk);
                 share = chunk.entries.len();
                 admission.entries.append(&mut chunk.entries);
                 receipts.push(taking.receipt());
@@ -174,7 +174,7 @@ impl Desk {
             };
             let end = chunk.end.clone();
             if !chunk.entries.is_empty() {
-                warn(&mut chunk);
+                tell(context, &mut chunk);
                 let receipt = taking.receipt();
                 let admission = Admission {
                     entries: chunk.entries,
@@ -316,7 +316,11 @@ async fn stumbled(context: &Context, error: &io::Error) {
     context.sleep(STUMBLED_PAUSE).await;
 }
 
-fn warn(chunk: &mut Chunk) {
+/// What is to be said of a chunk beside what becomes of its results.
+fn tell(context: &Context, chunk: &mut Chunk) {
+    if chunk.has_unknown_code {
+        context.unknown_code.notify_one();
+    }
     for warning in chunk.warnings.drain(..) {
         events::warning(&warning, "it is sent all the same: validation.mode is \"warn\"");
     }
@@ -328,5 +332,5 @@ fn tell_rejected(name: &OsStr, moved: &OsStr, reason: &Reason) {
         "{}/{moved}{REPORT_ENDING} says what to mend; drop the mended one into the inbox again",
         reject::REJECTED
     );
-    events::file_rejected(&shown(name), &reason.reason, &format!("{}/{moved}", reject::REJECTED), &hint);
+    events::file_rejected(&shown(name), &reason.why, &format!("{}/{moved}", reject::REJECTED), &hint);
 }
