@@ -357,8 +357,9 @@ impl World {
         })
     }
 
-    /// Waits until nothing is pending or being sent.
+    /// Waits until every dropped file is taken and nothing is pending or being sent.
     pub fn settled(&self) {
+        self.taken();
         eventually("everything settled", || {
             let status = self.status();
             let open = status["counts"]["pending"].as_u64().unwrap_or(1) + status["counts"]["sending"].as_u64().unwrap_or(1);
