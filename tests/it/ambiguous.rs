@@ -81,18 +81,21 @@ fn what_was_never_sent_or_was_plainly_answered_is_no_lost_answer() {
     for found in world.wait_for("parked", plain.len()) {
         assert_eq!(found["reason"], "conflict", "{found}");
     }
-    world.sandbox.settings(&json!({"refuse_connections_ms": 600}));
-    world.drop_results("refused.ndjson", &[scripted("refused", "409")]);
-    world.event_where("retry_scheduled", |line| line["error"] == "connect");
-    let found = eventually("the refused one parked", || {
-        let found = world.of_activity("refused");
-        if found["state"] == "parked" {
-            Ok(found)
-        } else {
-            Err(found.to_string())
-        }
-    });
-    assert_eq!(found["reason"], "conflict", "a refused connection carried no request");
+}
+
+#[test]
+fn a_refused_connection_carried_no_request() {
+    let mut world = World::new();
+    let there = format!("\"http://{}\"", world.sandbox.address());
+    world
+        .set("conflict.after_lost_response", "\"accept\"")
+        .set("api.base_url", "\"http://127.0.0.1:9\"")
+        .start();
+    world.drop_results("one.ndjson", &[scripted("act-1", "409")]);
+    assert_eq!(world.event("retry_scheduled")["error"], "connect");
+    world.set("api.base_url", &there);
+    world.signal("HUP");
+    assert_eq!(world.wait_for("parked", 1)[0]["reason"], "conflict");
 }
 
 /// Waits until the sandbox holds the answer to a result that it has registered.
