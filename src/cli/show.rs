@@ -79,7 +79,7 @@ fn tell(story: &Story, obstacle: Option<&str>, context: &Context, out: &mut dyn 
     if let Some(answer) = listed.last.as_ref().and_then(|last| last.answer.as_ref()) {
         section(out, &answer_title(answer), &laid_out(&String::from_utf8_lossy(&answer.body)))?;
     }
-    let told: Vec<String> = story::steps(story).iter().flat_map(|step| step_lines(&story::line(step))).collect();
+    let told: Vec<String> = story::steps(story).iter().map(told).collect();
     section(out, "Story", &told)?;
     writeln!(out, "\nWhat happens next")?;
     for sentence in sentences(story, obstacle, context) {
@@ -88,16 +88,12 @@ fn tell(story: &Story, obstacle: Option<&str>, context: &Context, out: &mut dyn 
     commands(story, out)
 }
 
-/// A step: its time, and beside it its words, broken where they are too long for a line.
-fn step_lines((at, words): &(Timestamp, String)) -> Vec<String> {
+/// A step with its time before it, broken under itself.
+fn told(step: &story::Step<'_>) -> String {
+    let (at, what) = story::line(step);
     let at = at.to_string();
-    let beside = " ".repeat(at.len() + 2);
-    let text = wrap(words, &beside, TEXT_WIDTH - 2);
-    let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
-    if let Some(first) = lines.first_mut() {
-        first.replace_range(..at.len(), &at);
-    }
-    lines
+    let below = " ".repeat(2 + at.len() + 2);
+    format!("{at}  {}", wrap(&what, &below, TEXT_WIDTH).trim())
 }
 
 /// What happens next and why, a paragraph each.

@@ -145,10 +145,11 @@ impl Outbound {
         let answer = record.answer.as_ref();
         let documented = answer.and_then(|answer| ApiError::parse(&answer.body));
         let fault = record.fault.as_ref();
-        let hint = match &self.settlement.transition {
-            // Why it waits says more than the 409 does: it may be our own.
-            Transition::Park(reason) => hint::of_submission(&State::Parked(*reason), Some(record), claimed.id),
-            _ => hint::of_attempt(record, Some(claimed.id)),
+        // Why a parked one waits says more than its 409 does: it may be our own.
+        let hint = if let Transition::Park(reason) = self.settlement.transition {
+            hint::of_submission(&State::Parked(reason), Some(record), claimed.id)
+        } else {
+            hint::of_attempt(record, Some(claimed.id))
         };
         let how = How {
             attempt: Some(record.number),

@@ -12,14 +12,14 @@ const MANY: usize = 4000;
 /// Puts `MANY` dead letters in that cost no request: their directive is wrong, and what would be sent is right.
 fn many_dead(world: &mut World) {
     world.start();
-    let lines: String = (0..MANY)
+    let results: Vec<Value> = (0..MANY)
         .map(|n| {
             let mut one = result(&format!("old-{n}"), &json!({}));
             one["$outbox"] = json!({"on_conflict": "whatever"});
-            format!("{one}\n")
+            one
         })
         .collect();
-    world.drop_file("many.ndjson", lines);
+    world.drop_results("many.ndjson", &results);
     eventually("all of them dead", || {
         let dead = world.status()["counts"]["dead"].clone();
         if dead == MANY { Ok(()) } else { Err(dead.to_string()) }
