@@ -29,4 +29,9 @@ pub mod api;
 pub mod store;
 pub mod telemetry;
 
+pub mod delivery;
+pub mod intake;
+
+pub mod cli;
+
 pub mod sandbox;

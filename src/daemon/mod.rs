@@ -1,1 +1,23 @@
-//! (to be written)
+//! The daemon: starts the rooms in their order, watches over them, carries a reload to them, and stops them in theirs.
+//!
+//! - [`run`]: the process, from the first log line to the exit. [`Rooms`]: everything that runs between, with no signal and no global of
+//!   its own, so that `demo` runs the very same.
+//! - `reload`: a new configuration or key, all or nothing. `housekeeping`: retention. `summary`: how the queue stands, for log and systemd.
+//!
+//! A room that ends or panics though nobody asked ends the process: the service manager starts it anew, and what it left is recovered. A
+//! daemon that takes in and no longer sends, or the other way round, would look well and be dead.
+
+mod housekeeping;
+mod key;
+mod reload;
+mod rooms;
+mod run;
+mod signals;
+mod summary;
+mod tasks;
+
+pub use key::KeyFile;
+pub use reload::Source;
+pub use rooms::{Plan, Rooms};
+pub use run::{Start, run};
+pub use tasks::TaskEnded;

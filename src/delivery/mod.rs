@@ -1,1 +1,100 @@
-//! (to be written)
+//! The sending engine: takes what is due out of the outbox, submits it, and stores what came of it.
+//!
+//! - `dispatcher`: the loop, and the only owner of the gate: allowance, claim, flight, landing.
+//! - `attempt`: one request from its body to its verdict. `settle`: from the verdict to the commit, and only then to the log.
+//! - `gatekeeper`: the gate's memory and a person's acts on it. `probe`: how a refused key is found to work again.
+//! - `pacer`: `delivery.max_per_second`. `catalogue`: the tenant's result types. `meters`, `pulse`: how it goes, for those who watch.
+//!
+//! No queue lives here: what is claimed has a sender, and what came of it waits for its commit only. A crash at any line leaves
+//! submissions in `sending`; the next start recovers them, each with a lost response.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+
+use tokio::sync::{Notify, watch};
+use tokio::task::JoinSet;
+
+use crate::api::ClientError;
+use crate::config::{ApiKey, Config};
+use crate::policy::validate::ResultType;
+use crate::store::{Outbox, StoreError};
+
+mod attempt;
+pub mod catalogue;
+mod dispatcher;
+mod gatekeeper;
+pub mod meters;
+mod pacer;
+mod patience;
+mod probe;
+pub mod pulse;
+mod settle;
+#[cfg(test)]
+mod tests;
+
+pub use dispatcher::{Dispatcher, Step};
+pub use meters::Meters;
+
+/// What delivery lives on. Cheap to clone; all parts are shared with those who hold the other ends.
+#[derive(Debug, Clone)]
+pub struct Context {
+    /// Where submissions come from and outcomes go to.
+    pub outbox: Outbox,
+    /// The configuration in force. A new value is a reload, even if it is equal.
+    pub config: watch::Receiver<Arc<Config>>,
+    /// The key in force. A new value is a change of it.
+    pub key: watch::Receiver<Arc<ApiKey>>,
+    /// Told when something was taken in.
+    pub arrivals: Arc<Notify>,
+    /// True when the daemon ends.
+    pub shutdown: watch::Receiver<bool>,
+    /// How it goes.
+    pub meters: Arc<Meters>,
+    /// For the jitter of waits.
+    pub seed: u64,
+    /// The tenant's result types, `None` while they are not known.
+    pub result_types: watch::Sender<Option<Arc<[ResultType]>>>,
+    /// Told when a result's code is not in the list: it is fetched again.
+    pub unknown_code: Arc<Notify>,
+    /// Counts the dispatcher's steps: a watchdog sees it alive.
+    pub progress: Arc<AtomicU64>,
+}
+
+/// Why delivery cannot begin.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The configuration makes no client.
+    #[error(transparent)]
+    Client(#[from] ClientError),
+    /// The gate's state cannot be read.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// Delivers until `shutdown`. When it returns, every outcome is stored, but for those that the outbox refused to the end; what was still on
+/// the wire stays `sending`, and the next start recovers it.
+pub async fn run(context: Context) -> Result<(), StartError> {
+    let mut dispatcher = Dispatcher::new(context.clone()).await?;
+    let mut beside = JoinSet::new();
+    beside.spawn(catalogue::keep(context.clone()));
+    beside.spawn(pulse::keep(context.outbox.clone(), Arc::clone(&context.meters)));
+
+    let mut arrived = Box::pin(context.arrivals.notified());
+    loop {
+        // Before looking: what arrives while we look must wake us.
+        if arrived.as_mut().enable() {
+            arrived.set(context.arrivals.notified());
+            arrived.as_mut().enable();
+            dispatcher.look_again();
+        }
+        match dispatcher.step().await {
+            Step::Sent(_) => {}
+            Step::Idle { until } => dispatcher.wait(arrived.as_mut(), until).await,
+            Step::Closed => break,
+        }
+    }
+    dispatcher.finish().await;
+    beside.shutdown().await;
+    pulse::remember(&context.outbox, &context.meters, crate::clock::now()).await;
+    Ok(())
+}

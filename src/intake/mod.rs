@@ -1,1 +1,113 @@
-//! (to be written)
+//! Intake: takes results out of the inbox (files, rows) into the outbox, exactly once through a crash at any line.
+//!
+//! ```text
+//!  watch ─► settle ─► gather ─► admit ─► finish          files: parse · pieces · taking · reject · remove
+//!  look ──────────► read ─────► admit ─► delete          rows
+//! ```
+//!
+//! What holds everywhere here:
+//! - Nothing leaves the inbox before the commit that records it; nothing is admitted before it is durable where it lies.
+//! - With what is admitted a receipt is committed, which is forgotten only after the source is durably gone. Whatever a crash leaves
+//!   between is recognised by it and not taken twice.
+//! - Errors end nothing: they are said once, and what failed is tried again. Deliveries never notice.
+
+pub mod admit;
+pub mod directives;
+pub mod entry;
+mod files;
+mod finish;
+mod folder;
+mod gather;
+mod ledger;
+pub mod parse;
+pub mod pieces;
+mod reject;
+mod remove;
+mod settle;
+mod take;
+pub mod taking;
+#[cfg(test)]
+mod tests;
+mod waiting;
+mod watch;
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use tokio::sync::{Notify, watch as channel};
+
+use crate::clock;
+use crate::config::Config;
+use crate::policy::validate::ResultType;
+use crate::store::Outbox;
+
+use taking::Standards;
+use waiting::Waiting;
+
+/// A loop turns at least this often, so that a watchdog can tell a quiet one from a stuck one.
+pub const TURN_MAX: Duration = Duration::from_secs(5);
+/// How often a hindrance (a full disk, a large backlog) is looked at again.
+const PRESSURE_PAUSE: Duration = Duration::from_millis(250);
+
+/// What intake works with.
+#[derive(Debug)]
+pub struct Context {
+    /// Where results go.
+    pub outbox: Outbox,
+    /// The configuration in force.
+    pub config: channel::Receiver<Arc<Config>>,
+    /// The API's list of result types, where it is known.
+    pub result_types: channel::Receiver<Option<Arc<[ResultType]>>>,
+    /// Told after each admission that accepted something.
+    pub arrivals: Arc<Notify>,
+    /// True when the daemon is to end.
+    pub shutdown: channel::Receiver<bool>,
+    /// Counts the turns of the loops; it stands still only when one is stuck.
+    pub progress: Arc<AtomicU64>,
+}
+
+/// Takes files and rows until shutdown; what is being admitted then is finished first.
+pub async fn run(context: Context) {
+    let waiting = Waiting::default();
+    tokio::join!(files::run(&context, &waiting));
+}
+
+impl Context {
+    /// A turn of a loop.
+    fn turn(&self) {
+        self.progress.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn is_ending(&self) -> bool {
+        *self.shutdown.borrow()
+    }
+
+    /// Waits for the shutdown; a daemon that is gone without saying so is one, too.
+    async fn ending(&self) {
+        let mut shutdown = self.shutdown.clone();
+        let _gone_counts_as_well = shutdown.wait_for(|is_ending| *is_ending).await;
+    }
+
+    /// Sleeps; false when the shutdown came.
+    async fn sleep(&self, duration: Duration) -> bool {
+        tokio::select! {
+            () = tokio::time::sleep(duration) => true,
+            () = self.ending() => false,
+        }
+    }
+
+    fn standards(&self) -> Standards {
+        Standards {
+            config: self.config.borrow().clone(),
+            result_types: self.result_types.borrow().clone(),
+            now: clock::now(),
+        }
+    }
+}
+
+/// Does something that blocks on a thread that may; a panic there is an error here.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> io::Result<T> {
+    tokio::task::spawn_blocking(work).await.map_err(io::Error::other)
+}

@@ -1,8 +1,13 @@
-//! The `[conflict]` rules: what to do about a 409.
+//! The `[conflict]` rules: what to do about a 409 (interface.md, "What becomes of an answer" and `[conflict]`).
+//!
+//! The order is the contract's: `accept` after a lost response, then a request that carried `hard_override` already, then the submission's own
+//! word, the first rule that matches, the policy. What would override is then held against the two limits that no rule lifts: a
+//! superseded submission, and `override_within`.
 
 use std::time::Duration;
 
-use crate::model::ConflictPolicy;
+use crate::clock::Timestamp;
+use crate::model::{ConflictPolicy, ParkReason};
 
 /// `[conflict]` of the configuration.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -42,3 +47,118 @@ pub struct Rule {
     /// What to do then.
     pub policy: ConflictPolicy,
 }
+
+/// What is known of a submission whose request was answered with 409. A member of the payload that is missing or cannot be read is `None`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "independent facts, each named where it is used")]
+pub struct Past<'a> {
+    /// An earlier attempt may have reached the API without our seeing the answer.
+    pub lost_response: bool,
+    /// This request carried `"hard_override": true`, ours or the producer's.
+    pub carried_override: bool,
+    /// The submission's own word on a 409.
+    pub on_conflict: Option<ConflictPolicy>,
+    /// Which producer.
+    pub source: Option<&'a str>,
+    /// `task_result.result`
+    pub result: Option<&'a str>,
+    /// `status`
+    pub status: Option<&'a str>,
+    /// `occurred_at`
+    pub occurred_at: Option<Timestamp>,
+    /// The last delivered result of this activity was ours and older.
+    pub registered_by_us: bool,
+    /// A later one of its activity has been delivered.
+    pub superseded: bool,
+    /// The present.
+    pub now: Timestamp,
+}
+
+/// What to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Decision {
+    /// The registered result is ours.
+    AcceptAsOurs,
+    /// Resend with `"hard_override": true`.
+    Override,
+    /// A dead letter.
+    DeadLetter,
+    /// A person decides.
+    Park(ParkReason),
+}
+
+/// A decision, and what made it, in words for a person.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Decided {
+    /// What to do.
+    pub decision: Decision,
+    /// Which rule, by the name that the configuration or the producer gave it.
+    pub rule: String,
+}
+
+/// What to do about a 409.
+pub fn decide(settings: &ConflictSettings, past: &Past<'_>) -> Decided {
+    let park = Decision::Park(if past.lost_response {
+        ParkReason::ConflictAfterLostResponse
+    } else {
+        ParkReason::Conflict
+    });
+    let decided = |decision, rule: String| Decided { decision, rule };
+    if past.lost_response && settings.after_lost_response == AfterLostResponse::Accept {
+        return decided(Decision::AcceptAsOurs, "conflict.after_lost_response = \"accept\"".to_owned());
+    }
+    if past.carried_override {
+        return decided(park, "409 although the request carried hard_override".to_owned());
+    }
+    let (policy, rule) = wanted(settings, past);
+    match policy {
+        ConflictPolicy::Park => decided(park, rule),
+        ConflictPolicy::DeadLetter => decided(Decision::DeadLetter, rule),
+        ConflictPolicy::Override => match forbids_override(settings, past) {
+            Some(limit) => decided(park, format!("{rule}, but {limit}")),
+            None => decided(Decision::Override, rule),
+        },
+    }
+}
+
+/// What the first of those who may speak wants, and who that is.
+fn wanted(settings: &ConflictSettings, past: &Past<'_>) -> (ConflictPolicy, String) {
+    if let Some(policy) = past.on_conflict {
+        return (policy, "the submission's on_conflict".to_owned());
+    }
+    match settings.rules.iter().position(|rule| rule.matches(past)) {
+        Some(place) => (settings.rules[place].policy, format!("conflict.rules, number {}", place + 1)),
+        None => (settings.policy, "conflict.policy".to_owned()),
+    }
+}
+
+/// Why this one must not be overridden by anything automatic, if so.
+fn forbids_override(settings: &ConflictSettings, past: &Past<'_>) -> Option<&'static str> {
+    if past.superseded {
+        return Some("a later result of this activity is delivered");
+    }
+    let within = settings.override_within?;
+    match past.occurred_at {
+        Some(at) if past.now.since(at) <= within => None,
+        Some(_) => Some("occurred_at is older than conflict.override_within"),
+        None => Some("occurred_at cannot be read, and conflict.override_within needs it"),
+    }
+}
+
+impl Rule {
+    /// Whether every condition that is named holds.
+    fn matches(&self, past: &Past<'_>) -> bool {
+        let is_one_of = |wanted: &Option<Vec<String>>, found: Option<&str>| {
+            wanted
+                .as_ref()
+                .is_none_or(|wanted| found.is_some_and(|found| wanted.iter().any(|one| one == found)))
+        };
+        self.registered_by_us.is_none_or(|wanted| wanted == past.registered_by_us)
+            && self.source.as_deref().is_none_or(|wanted| past.source == Some(wanted))
+            && is_one_of(&self.result, past.result)
+            && is_one_of(&self.status, past.status)
+    }
+}
+
+#[cfg(test)]
+mod tests;

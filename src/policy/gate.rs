@@ -1,6 +1,26 @@
 //! The gate before the API (interface.md, "Gate"): one pure state machine, and what of it is remembered in the outbox.
+//!
+//! The caller asks [`Gate::allowance`] what may be sent, tells [`Gate::step`] what was sent and what came back, and carries out what the
+//! [`Step`] says. Laws, held by properties: nothing is sent while it is closed, at most one request finds out whether the key works again,
+//! answers to requests of an earlier era never open it, and no state is a dead end.
+//!
+//! `throttled`, `probing` and `rejecting` have their places ([`GateState`]'s arms say where their signals arrive) and no behaviour yet: until
+//! then faults only back off, by the schedule of each submission.
+
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+
+use crate::clock::Timestamp;
+
+use super::verdict::{Refusal, Signal};
+
+mod machine;
+#[cfg(test)]
+mod properties;
+mod states;
+#[cfg(test)]
+mod tests;
 
 /// The name under which the daemon remembers the gate ([`GateRecord`] as JSON).
 pub const GATE: &str = "gate";
@@ -33,4 +53,189 @@ pub struct PauseRecord {
     pub by: String,
     /// Milliseconds since 1970.
     pub at: i64,
+    /// Why, in the person's words (`pause --why`).
+    #[serde(default)]
+    pub why: Option<String>,
+}
+
+/// What of the configuration the gate goes by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct GateSettings {
+    /// `auth.probe_interval`: how often a closed gate finds out whether the key works again.
+    pub probe_interval: Duration,
+    /// `retry.initial_interval`: the first gap after the one that goes first met a fault; doubled with each further one.
+    pub gap_min: Duration,
+    /// The smaller of `retry.max_interval` and a minute: the longest such gap.
+    pub gap_max: Duration,
+}
+
+/// What may be sent now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Allowance {
+    /// As much as the configuration allows.
+    All,
+    /// One submission, the least tried, in this role.
+    One(Role),
+    /// The key question: `GET` of the result types. No submission.
+    Question,
+    /// Nothing: the gate wants to open. Store that, requeue what it dead-lettered, then say [`Input::Opened`].
+    Opening,
+    /// Nothing, before this time at the earliest; `None`: until something else happens.
+    Nothing {
+        /// When to ask again.
+        until: Option<Timestamp>,
+    },
+}
+
+/// Why a submission is sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Role {
+    /// Because it is due.
+    Ordinary,
+    /// To be the first after an opening.
+    Lead,
+    /// To find out whether a key that was forbidden (403) is allowed again.
+    Trial,
+}
+
+/// What a request carries from its sending to its answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ticket {
+    /// Counts closings, openings and changes of the key: what was sent in an earlier era says nothing of the present one.
+    era: u64,
+    /// Why it was sent.
+    pub role: Role,
+}
+
+/// What the key question brought.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum KeyVerdict {
+    /// 200 or 403: the key is known.
+    Works,
+    /// 401.
+    Refused,
+    /// Anything else, or nothing at all.
+    Silent,
+}
+
+/// What happened.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Input {
+    /// A submission left in this role ([`Gate::ticket`] goes with it).
+    Departed(Role),
+    /// The key question left.
+    Asked,
+    /// A submission's exchange ended. A request that came to nothing at all is [`Signal::Faulty`].
+    Ended {
+        /// What it had from its sending.
+        ticket: Ticket,
+        /// What its exchange said.
+        signal: Signal,
+        /// Whether the key was refused on this very submission before.
+        refused_before: bool,
+    },
+    /// The key question ended.
+    Answered(KeyVerdict),
+    /// What [`Allowance::Opening`] asks for is durable.
+    Opened,
+    /// Another key is in force.
+    KeyChanged,
+    /// A reload, or a person's `resume`: find out at once.
+    AskNow,
+    /// A person paused.
+    Paused(PauseRecord),
+    /// A person resumed.
+    Resumed,
+}
+
+/// What becomes of a submission whose key was refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refused {
+    /// A dead letter, `unauthorized`.
+    Die {
+        /// Whether the opening requeues it.
+        requeue_on_opening: bool,
+    },
+    /// Back to pending, uncharged: it was a trial, or it was refused for a key that is no longer in force.
+    Release,
+}
+
+/// A change that is logged.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Change {
+    /// The public name before.
+    pub from: &'static str,
+    /// The public name now.
+    pub to: &'static str,
+    /// Why, in words for a person.
+    pub why: String,
+    /// What mends it.
+    pub hint: Option<String>,
+}
+
+/// What has to be done after an input.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Step {
+    /// Of [`Input::Ended`] with [`Signal::Unauthorized`]: what becomes of the submission.
+    pub refused: Option<Refused>,
+    /// To be logged.
+    pub change: Option<Change>,
+    /// To be remembered under [`GATE`], before any submission that was refused is settled: after a crash the gate must know what it closed on.
+    pub remember: Option<GateRecord>,
+}
+
+/// The gate.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Gate {
+    /// Lies over the state beneath, and uncovers it again.
+    pause: Option<PauseRecord>,
+    state: GateState,
+    era: u64,
+}
+
+/// The state beneath a pause.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum GateState {
+    Open(Open),
+    Unauthorized(Closed),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Open {
+    /// The one that goes first after an opening.
+    lead: Lead,
+    /// Whether anything was delivered in this era: then a single refusal says something of that submission and nothing of the key.
+    delivered: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Lead {
+    /// All may go.
+    Over,
+    /// One may go from this time on; should it meet a fault, the next one after this gap.
+    Due { from: Timestamp, gap: Duration },
+    /// It is on its way.
+    Out { gap: Duration },
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Closed {
+    refusal: Refusal,
+    since: Timestamp,
+    phase: Phase,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    /// Until it is time to find out.
+    Waiting { ask_at: Timestamp },
+    /// The question or the trial is on its way; `again` when somebody asked meanwhile, so that it is repeated at once.
+    Asking { again: bool },
+    /// The key works; the opening is not durable yet.
+    Opening {
+        /// Whether one goes first: after a trial one has gone already.
+        lead: bool,
+        /// Whether that one was delivered.
+        delivered: bool,
+    },
 }

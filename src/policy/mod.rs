@@ -6,3 +6,4 @@ pub mod gate;
 pub mod hint;
 pub mod schedule;
 pub mod validate;
+pub mod verdict;

@@ -14,7 +14,7 @@ use crate::clock::Timestamp;
 use crate::model::payload::{HARD_OVERRIDE, Object};
 
 use look::{Look, is_object};
-pub use violation::{Rule, Violation};
+pub use violation::{Rule, Violation, refusal};
 
 /// `[validation]` of the configuration.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,7 +36,7 @@ pub enum ValidationMode {
     /// A violation makes a dead letter, `invalid`.
     #[default]
     Strict,
-    /// A violation is logged, and the result is sent.
+    /// A violation is logged, and the result is sent; but for a member that stands twice, of which nobody knows which one counts.
     Warn,
     /// Nothing is looked at, beyond that the payload is a JSON object.
     Off,
@@ -59,8 +59,7 @@ pub struct ResultType {
 /// Everything by which an object breaks the contract, in the contract's order; nothing where `settings.mode` is `off`.
 ///
 /// `result_types` is the tenant's list, where it is known; an empty one is taken for unknown, because a tenant without result types could
-/// submit nothing at all. A member that is `null` counts as absent. What makes an object
-/// unfit in every mode (a member that stands twice, a wrong `$outbox`) is intake's to say.
+/// submit nothing at all. A member that is `null` counts as absent. The `$outbox` member is the caller's to check.
 pub fn validate(object: &Object<'_>, settings: &ValidationSettings, result_types: Option<&[ResultType]>, now: Timestamp) -> Vec<Violation> {
     match settings.mode {
         ValidationMode::Off => return Vec::new(),

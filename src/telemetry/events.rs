@@ -176,8 +176,8 @@ pub fn stopping(signal: &str) {
     event!(target: TARGET, Level::INFO, event = "stopping", signal = signal);
 }
 
-/// The daemon has ended; what is left in the outbox.
-pub fn stopped(pending: u64, dead: u64, parked: u64) {
+/// The daemon has ended; what is left in the outbox (`None` where it could not be asked any more).
+pub fn stopped(pending: Option<u64>, dead: Option<u64>, parked: Option<u64>) {
     event!(target: TARGET, Level::INFO, event = "stopped", pending = pending, dead = dead, parked = parked);
 }
 

@@ -19,12 +19,17 @@ pub(super) struct Look<'o, 't> {
 }
 
 impl<'o, 't> Look<'o, 't> {
-    /// Begins with nothing wrong.
+    /// Begins; a member that stands twice is the first thing to say.
     pub fn at(object: &'o Object<'t>, prefix: &'static str) -> Self {
+        let duplicate = object.duplicate().map(|name| Violation {
+            path: format!("{prefix}{name}"),
+            rule: Rule::Duplicate,
+            found: None,
+        });
         Self {
             object,
             prefix,
-            violations: Vec::new(),
+            violations: duplicate.into_iter().collect(),
         }
     }
 

@@ -238,18 +238,38 @@ fn a_result_type_may_require_a_date_in_the_future() {
 }
 
 #[test]
-fn everything_wrong_is_said_at_once_unless_nothing_is_to_be_looked_at() {
-    let object = Object::parse(r#"{"status":"DONE","task_result":{}}"#).unwrap();
-    let violations = |mode| validate(&object, &settings(mode), None, NOW);
-    let paths: Vec<String> = violations(ValidationMode::Strict)
-        .into_iter()
-        .map(|violation| violation.path)
-        .collect();
+fn a_member_that_stands_twice_is_named_where_it_stands() {
     assert_eq!(
-        paths,
-        ["activity_id", "commerce_external_id", "occurred_at", "status", "task_result.result"]
+        said_with(STATUS, &format!("{STATUS}, {STATUS}")),
+        ["status: stands more than once; keep one of them"]
     );
-    assert_eq!(violations(ValidationMode::Warn), violations(ValidationMode::Strict));
+    assert_eq!(
+        said_with(RESULT, &format!("{RESULT}, \"a\\nb\":1, \"a\\nb\":2")),
+        ["task_result.a\\nb: stands more than once; keep one of them"]
+    );
+    assert_eq!(
+        said_with(STATUS, &format!("{STATUS}, \"raw_payload\":{{\"a\":1,\"a\":2}}")),
+        [""; 0]
+    );
+}
+
+#[test]
+fn everything_wrong_is_said_at_once_and_the_mode_decides_what_comes_of_it() {
+    let object = Object::parse(r#"{"status":"DONE","status":"X","task_result":{}}"#).unwrap();
+    let violations = |mode| validate(&object, &settings(mode), None, NOW);
+    let strict = violations(ValidationMode::Strict);
+    assert_eq!(strict.len(), 6, "{strict:?}");
+    let why = refusal(&strict, ValidationMode::Strict).unwrap();
+    assert!(
+        why.starts_with("status: stands more than once; keep one of them; activity_id: is missing"),
+        "{why}"
+    );
+    assert_eq!(violations(ValidationMode::Warn), strict);
+    assert_eq!(
+        refusal(&strict, ValidationMode::Warn).as_deref(),
+        Some("status: stands more than once; keep one of them")
+    );
+    assert_eq!(refusal(&strict[1..], ValidationMode::Warn), None);
     assert_eq!(violations(ValidationMode::Off), []);
 }
 
@@ -288,6 +308,6 @@ proptest! {
         let object = Object::parse(&text).unwrap();
         let violations = validate(&object, &settings(ValidationMode::Strict), Some(&types()), Timestamp::from_millis(now));
         prop_assert!(!violations.is_empty());
-        prop_assert!(violations.iter().all(|violation| !violation.to_string().contains('\n')));
+        prop_assert!(!refusal(&violations, ValidationMode::Strict).unwrap().contains('\n'));
     }
 }

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use super::ValidationMode;
+
 /// The longest value that a message repeats, in characters: enough to recognise it; a result's body is never shown in a log.
 const SHOWN_CHARS_MAX: usize = 60;
 /// The most names that a message lists; a tenant may have hundreds of result types.
@@ -14,13 +16,15 @@ pub struct Violation {
     pub path: String,
     /// What was broken.
     pub rule: Rule,
-    /// The member's raw text; `None` where it is absent or `null`.
+    /// The member's raw text; `None` where it is absent, `null`, or stands twice.
     pub found: Option<String>,
 }
 
 /// What a member has to keep.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Rule {
+    /// It stands once.
+    Duplicate,
     /// It is there, and not empty.
     Missing,
     /// `activity_id` or `provider_activity_id` is there.
@@ -46,6 +50,7 @@ impl fmt::Display for Violation {
         write!(f, "{}: ", one_line(&self.path))?;
         let found = self.found.as_deref().map_or_else(|| "it".to_owned(), shown);
         match &self.rule {
+            Rule::Duplicate => write!(f, "stands more than once; keep one of them"),
             Rule::Missing => write!(f, "is missing or empty; it is required"),
             Rule::NoActivity => write!(f, "is missing, and so is provider_activity_id; one of them is required"),
             Rule::NotA(kind) => write!(f, "{found} is not {kind}"),
@@ -57,6 +62,17 @@ impl fmt::Display for Violation {
             Rule::ScheduleRequired(code) => write!(f, "is missing; {} requires a date in the future", one_line(code)),
         }
     }
+}
+
+/// Why these violations make a result `invalid`, in one line; `None` where it is to be sent all the same.
+pub fn refusal(violations: &[Violation], mode: ValidationMode) -> Option<String> {
+    let refuses = |violation: &&Violation| match mode {
+        ValidationMode::Strict => true,
+        ValidationMode::Warn => violation.rule == Rule::Duplicate,
+        ValidationMode::Off => false,
+    };
+    let why: Vec<String> = violations.iter().filter(refuses).map(Violation::to_string).collect();
+    (!why.is_empty()).then(|| why.join("; "))
 }
 
 /// A member's text as a message shows it: an object or array is named, not repeated.

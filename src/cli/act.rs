@@ -1,0 +1,123 @@
+//! `requeue`, `override`, `accept`, `dismiss`: what a person does to submissions, by their numbers or by a filter.
+
+mod report;
+mod select;
+
+use std::io::Write;
+
+use anyhow::Context as _;
+
+use crate::model::{SubmissionId, Transition};
+use crate::store::{ACT_IDS_MAX, Act, ActRequest, Acted, Outbox};
+
+use super::context::Context;
+use super::exit::Exit;
+use super::terminal::{Progress, confirm};
+use super::{Global, note};
+use report::Report;
+pub use report::refusal;
+pub use select::Args;
+
+/// Which act.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verb {
+    /// Due now, attempts and age anew.
+    Requeue,
+    /// Ours replaces the registered one.
+    Override,
+    /// The registered one is ours.
+    Accept,
+    /// Close without delivering.
+    Dismiss,
+}
+
+impl Verb {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Requeue => "requeue",
+            Self::Override => "override",
+            Self::Accept => "accept",
+            Self::Dismiss => "dismiss",
+        }
+    }
+
+    /// What it was, afterwards.
+    const fn done(self) -> &'static str {
+        match self {
+            Self::Requeue => "requeued",
+            Self::Override => "requeued to override",
+            Self::Accept => "accepted as delivered",
+            Self::Dismiss => "dismissed",
+        }
+    }
+
+    const fn act(self) -> Act {
+        match self {
+            Self::Requeue => Act::Requeue,
+            Self::Override => Act::Override,
+            Self::Accept => Act::Accept,
+            Self::Dismiss => Act::Dismiss,
+        }
+    }
+
+    const fn transition(self) -> Transition {
+        match self {
+            Self::Requeue => Transition::Requeue,
+            Self::Override => Transition::ForceOverride,
+            Self::Accept => Transition::Accept,
+            Self::Dismiss => Transition::Dismiss,
+        }
+    }
+}
+
+/// Acts.
+pub async fn run(verb: Verb, args: Args, global: &Global, out: &mut dyn Write) -> anyhow::Result<Exit> {
+    args.check(verb)?;
+    let in_bulk = args.in_bulk();
+    let context = Context::enter(global)?;
+    let named = args.named()?;
+    let Some(outbox) = context.change_existing().await? else {
+        note(&context.none_yet());
+        return Ok(if in_bulk { Exit::Done } else { Exit::NoSuch });
+    };
+    let ids = if in_bulk {
+        args.matching(&outbox, verb, context.now).await?
+    } else {
+        named
+    };
+    if in_bulk && ids.len() > 1 && !args.yes && !args.dry_run {
+        confirm(&format!("{} would touch {} submissions.", verb.name(), ids.len()))?;
+    }
+    let acted = act(&outbox, verb, &ids, &args, &context).await;
+    outbox.close().await;
+    let acted = acted?;
+    let report = Report::of(&acted);
+    report.tell(verb, &args, out)?;
+    Ok(report.exit(in_bulk))
+}
+
+async fn act(
+    outbox: &Outbox,
+    verb: Verb,
+    ids: &[SubmissionId],
+    args: &Args,
+    context: &Context,
+) -> anyhow::Result<Vec<(SubmissionId, Acted)>> {
+    let progress = Progress::new("submissions");
+    let mut acted = Vec::with_capacity(ids.len());
+    for chunk in ids.chunks(ACT_IDS_MAX) {
+        let request = ActRequest {
+            ids: chunk.to_vec(),
+            act: verb.act(),
+            actor: context.actor(),
+            force: args.force,
+            dry_run: args.dry_run,
+            now: context.now,
+        };
+        // Each chunk is a transaction of its own: what an error leaves undone can be asked for again.
+        let answers = outbox.act(request).await;
+        acted.extend(answers.with_context(|| format!("{} of {} were done before", acted.len(), ids.len()))?);
+        progress.at(acted.len() as u64, ids.len() as u64);
+    }
+    Ok(acted)
+}

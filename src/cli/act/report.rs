@@ -1,0 +1,146 @@
+//! What became of each submission, told one by one or counted, and the exit code that follows.
+
+use std::io::{self, Write};
+
+use crate::cli::exit::Exit;
+use crate::cli::note;
+use crate::model::{StateName, SubmissionId, Transition};
+use crate::store::Acted;
+
+use super::{Args, Verb};
+
+/// Up to so many are told one by one; more are counted.
+const LINES_MAX: usize = 20;
+
+/// What became of each.
+#[derive(Debug)]
+pub struct Report<'a> {
+    done: Vec<SubmissionId>,
+    refused: Vec<(SubmissionId, &'a Acted)>,
+}
+
+impl<'a> Report<'a> {
+    /// Sorts them.
+    pub fn of(acted: &'a [(SubmissionId, Acted)]) -> Self {
+        let mut report = Self {
+            done: Vec::new(),
+            refused: Vec::new(),
+        };
+        for (id, acted) in acted {
+            match acted {
+                Acted::Done => report.done.push(*id),
+                Acted::NoSuch | Acted::WrongState(_) | Acted::Superseded(_) => report.refused.push((*id, acted)),
+            }
+        }
+        report
+    }
+
+    /// Named ones must all be done; of those a filter matched, what cannot be done is only skipped.
+    pub fn exit(&self, in_bulk: bool) -> Exit {
+        let unknown = self.refused.iter().any(|(_, why)| matches!(why, Acted::NoSuch));
+        match (in_bulk, self.refused.is_empty()) {
+            (true, _) | (false, true) => Exit::Done,
+            (false, false) if unknown => Exit::NoSuch,
+            (false, false) => Exit::Failed,
+        }
+    }
+
+    /// Tells what was done on `out`, and what was refused beside it.
+    pub fn tell(&self, verb: Verb, args: &Args, out: &mut dyn Write) -> io::Result<()> {
+        let done = if args.dry_run {
+            format!("would be {}", verb.done())
+        } else {
+            verb.done().to_owned()
+        };
+        let total = self.done.len() + self.refused.len();
+        if total <= LINES_MAX {
+            for id in &self.done {
+                writeln!(out, "submission {id} {done}")?;
+            }
+        }
+        for (id, why) in self.refused.iter().take(LINES_MAX) {
+            note(&format!("submission {id} {}", refusal(verb.name(), &verb.transition(), why)));
+        }
+        if total > LINES_MAX || args.in_bulk() {
+            let count = self.done.len();
+            let noun = if count == 1 { "submission" } else { "submissions" };
+            writeln!(out, "{count} {noun} {done}{}", self.skipped())?;
+        }
+        Ok(())
+    }
+
+    /// `, 3 skipped (2 superseded, 1 in another state)`; nothing where none were.
+    fn skipped(&self) -> String {
+        let count = |is: fn(&Acted) -> bool| self.refused.iter().filter(|(_, why)| is(why)).count();
+        let kinds = [
+            (count(|why| matches!(why, Acted::Superseded(_))), "superseded"),
+            (count(|why| matches!(why, Acted::WrongState(_))), "in another state"),
+            (count(|why| matches!(why, Acted::NoSuch)), "gone"),
+        ];
+        let kinds: Vec<String> = kinds
+            .iter()
+            .filter(|(count, _)| *count > 0)
+            .map(|(count, kind)| format!("{count} {kind}"))
+            .collect();
+        if kinds.is_empty() {
+            return String::new();
+        }
+        format!(", {} skipped ({})", self.refused.len(), kinds.join(", "))
+    }
+}
+
+/// Why not, in words that go on from the submission's number.
+pub fn refusal(verb: &str, transition: &Transition, acted: &Acted) -> String {
+    match acted {
+        Acted::Done => "is done".to_owned(),
+        Acted::NoSuch => "does not exist".to_owned(),
+        Acted::WrongState(state) => {
+            format!("is {}: {verb} is for what is {}", state.name(), one_of(transition.allowed_from()))
+        }
+        Acted::Superseded(later) => {
+            format!("is superseded: submission {later} of the same activity came later and is delivered; --force does it all the same")
+        }
+    }
+}
+
+/// `pending, dead or parked`.
+fn one_of(states: &[StateName]) -> String {
+    let names: Vec<&str> = states.iter().map(|state| state.name()).collect();
+    match names.split_last() {
+        Some((last, [])) => (*last).to_owned(),
+        Some((last, others)) => format!("{} or {last}", others.join(", ")),
+        None => String::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::State;
+
+    #[test]
+    fn named_ones_must_be_done_and_matching_ones_are_skipped() {
+        let acted = |why: &[Acted]| -> Vec<(SubmissionId, Acted)> { (1..).map(SubmissionId).zip(why.iter().cloned()).collect() };
+        let cases = [
+            (acted(&[Acted::Done]), Exit::Done),
+            (acted(&[Acted::Done, Acted::Superseded(SubmissionId(9))]), Exit::Failed),
+            (acted(&[Acted::WrongState(State::Delivered), Acted::NoSuch]), Exit::NoSuch),
+        ];
+        for (acted, expected) in &cases {
+            let report = Report::of(acted);
+            assert_eq!(report.exit(false), *expected);
+            assert_eq!(report.exit(true), Exit::Done);
+        }
+        let report = Report::of(&cases[2].0);
+        assert_eq!(report.skipped(), ", 2 skipped (1 in another state, 1 gone)");
+    }
+
+    #[test]
+    fn a_refusal_names_the_state_or_the_later_one() {
+        let wrong = refusal("requeue", &Transition::Requeue, &Acted::WrongState(State::Delivered));
+        assert_eq!(wrong, "is delivered: requeue is for what is pending, dead or parked");
+        let wrong = refusal("accept", &Transition::Accept, &Acted::WrongState(State::Sending));
+        assert_eq!(wrong, "is sending: accept is for what is parked");
+        assert!(refusal("edit", &Transition::Edit, &Acted::Superseded(SubmissionId(7))).contains("submission 7"));
+    }
+}

@@ -1,0 +1,165 @@
+//! Which submissions an act is about: the numbers a person names, or what a filter matches.
+
+use std::collections::BTreeSet;
+use std::io::{self, Read as _};
+use std::str::FromStr;
+
+use anyhow::Context as _;
+
+use crate::cli::exit::CliError;
+use crate::cli::filter::FilterArgs;
+use crate::clock::Timestamp;
+use crate::model::SubmissionId;
+use crate::store::{Filter, Outbox};
+
+use super::Verb;
+
+/// So much is read of standard input: over a million numbers, and a bound on memory where it is something else.
+const INPUT_BYTES_MAX: u64 = 16 << 20;
+
+/// The options of the acts.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// The submissions' numbers; `-` reads them from standard input
+    #[arg(value_name = "ID")]
+    ids: Vec<Named>,
+
+    #[command(flatten)]
+    filter: FilterArgs,
+
+    /// Of those that match, only the N oldest
+    #[arg(long, value_name = "N", conflicts_with = "ids")]
+    limit: Option<usize>,
+
+    /// Only say what would be done
+    #[arg(long)]
+    pub dry_run: bool,
+
+    /// Do not ask, however many match
+    #[arg(long)]
+    pub yes: bool,
+
+    /// Also those of whose activity a later one has been delivered
+    #[arg(long)]
+    pub force: bool,
+}
+
+/// A submission on the command line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Named {
+    Id(SubmissionId),
+    Input,
+}
+
+impl FromStr for Named {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        if text == "-" { Ok(Self::Input) } else { text.parse().map(Self::Id) }
+    }
+}
+
+impl Args {
+    /// Never everything by accident, and never a filter that silently does not count.
+    pub fn check(&self, verb: Verb) -> Result<(), CliError> {
+        let name = verb.name();
+        match (self.ids.is_empty(), self.filter.is_empty()) {
+            (true, true) => Err(CliError::Usage(format!(
+                "name the submissions by their numbers, or say which by a filter: `reten-outbox {name} 12`, `reten-outbox {name} --state {}`",
+                verb.transition().allowed_from().last().map_or("dead", |state| state.name())
+            ))),
+            (false, false) => Err(CliError::Usage(format!("{name} takes numbers or a filter, not both"))),
+            (true, false) | (false, true) => Ok(()),
+        }
+    }
+
+    /// Whether a filter says which.
+    pub fn in_bulk(&self) -> bool {
+        !self.filter.is_empty()
+    }
+
+    /// The numbers on the command line and on standard input, each once, in their order.
+    pub fn named(&self) -> anyhow::Result<Vec<SubmissionId>> {
+        let mut ids = Vec::new();
+        for one in &self.ids {
+            match one {
+                Named::Id(id) => ids.push(*id),
+                Named::Input => {
+                    let mut text = String::new();
+                    let read = io::stdin().lock().take(INPUT_BYTES_MAX + 1).read_to_string(&mut text);
+                    if read.context("standard input cannot be read")? as u64 > INPUT_BYTES_MAX {
+                        return Err(CliError::Usage(format!("standard input is longer than {INPUT_BYTES_MAX} bytes; use a filter")).into());
+                    }
+                    ids.extend(parse_ids(&text)?);
+                }
+            }
+        }
+        let mut seen = BTreeSet::new();
+        ids.retain(|id| seen.insert(*id));
+        Ok(ids)
+    }
+
+    /// What the filter matches, oldest first; without a state of its own, of the states from which the act is possible.
+    pub async fn matching(&self, outbox: &Outbox, verb: Verb, now: Timestamp) -> anyhow::Result<Vec<SubmissionId>> {
+        let filter = self.filter.at(now);
+        let mut ids = Vec::new();
+        if filter.state.is_some() {
+            ids = outbox.select(&filter).await?;
+        } else {
+            for state in verb.transition().allowed_from() {
+                let of_state = Filter {
+                    state: Some(*state),
+                    ..filter.clone()
+                };
+                ids.extend(outbox.select(&of_state).await?);
+            }
+            ids.sort_unstable();
+        }
+        ids.truncate(self.limit.unwrap_or(usize::MAX));
+        Ok(ids)
+    }
+}
+
+/// Numbers between any white space.
+fn parse_ids(text: &str) -> Result<Vec<SubmissionId>, CliError> {
+    text.lines()
+        .enumerate()
+        .flat_map(|(place, line)| line.split_whitespace().map(move |word| (place + 1, word)))
+        .map(|(line, word)| {
+            word.parse()
+                .map_err(|why| CliError::Usage(format!("standard input, line {line}: {why}")))
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser as _;
+
+    use super::*;
+    use crate::cli::{Cli, Command};
+
+    fn args(arguments: &[&str]) -> Args {
+        let all = ["reten-outbox", "requeue"].iter().chain(arguments);
+        match Cli::try_parse_from(all).unwrap().command {
+            Command::Requeue(args) => args,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn numbers_or_a_filter_and_never_neither() {
+        assert!(args(&[]).check(Verb::Requeue).is_err());
+        assert!(args(&["--yes"]).check(Verb::Requeue).is_err());
+        assert!(args(&["1", "--state", "dead"]).check(Verb::Requeue).is_err());
+        assert!(args(&["-"]).check(Verb::Requeue).is_ok());
+        assert!(args(&["--http-status", "400"]).check(Verb::Requeue).is_ok());
+    }
+
+    #[test]
+    fn numbers_are_taken_once_each_and_wrong_ones_named_with_their_line() {
+        assert_eq!(args(&["2", "1", "2"]).named().unwrap(), [SubmissionId(2), SubmissionId(1)]);
+        assert_eq!(parse_ids("3\n 4 5\n\n").unwrap(), [3, 4, 5].map(SubmissionId));
+        assert!(parse_ids("3\nx").unwrap_err().to_string().contains("line 2"));
+    }
+}

@@ -1,0 +1,42 @@
+//! `check-config`: the effective configuration, and everything that is wrong with it or that it names.
+
+use std::io::Write;
+use std::path::Path;
+
+use crate::config::{ApiKey, Config, Environment, KeyError};
+
+use super::exit::Exit;
+use super::{Global, note};
+
+/// Prints it. What is wrong is an error with all of it; what is only missing yet is a warning.
+pub fn run(global: &Global, out: &mut dyn Write) -> anyhow::Result<Exit> {
+    let loaded = global.load()?;
+    let environment = Environment::of_process();
+    write!(out, "{}", loaded.to_toml())?;
+    for warning in &loaded.warnings {
+        note(&format!("warning: {warning}"));
+    }
+    for missing in missing_directories(&loaded.config) {
+        note(&format!("warning: {missing}"));
+    }
+    match ApiKey::load(&loaded.config.api.key_file, &environment) {
+        Ok(_) => {}
+        Err(missing @ KeyError::Missing { .. }) => note(&format!("warning: {missing}")),
+        Err(wrong @ (KeyError::Unreadable { .. } | KeyError::Malformed { .. })) => return Err(wrong.into()),
+    }
+    Ok(Exit::Done)
+}
+
+/// The directories that `run` will want.
+fn missing_directories(config: &Config) -> Vec<String> {
+    let parents = [
+        ("inbox.database", config.inbox.database.parent()),
+        ("outbox.database", config.outbox.database.parent()),
+    ];
+    let wanted = std::iter::once(("inbox.dir", Some(config.inbox.dir.as_path()))).chain(parents);
+    wanted
+        .filter_map(|(key, directory)| Some((key, directory.filter(|directory| *directory != Path::new(""))?)))
+        .filter(|(_, directory)| !directory.is_dir())
+        .map(|(key, directory)| format!("{key}: there is no directory {}; `run` needs it", directory.display()))
+        .collect()
+}

@@ -1,0 +1,211 @@
+//! The tree of commands: what `--help`, the completions and the manual pages say.
+
+#![expect(
+    clippy::doc_markdown,
+    reason = "the doc comments are help texts, which a terminal shows as they stand"
+)]
+
+use std::path::PathBuf;
+
+use clap::builder::{PossibleValuesParser, TypedValueParser as _};
+
+use crate::config::{Config, ConfigError, Environment, Level, Loaded};
+
+use super::{act, completions, demo, edit, enqueue, export, list, man, pause, purge, sandbox, show, status, validate};
+
+/// The program.
+#[derive(Debug, clap::Parser)]
+#[command(
+    name = "reten-outbox",
+    version,
+    max_term_width = 80,
+    about = "A durable outbox between the systems that produce activity results and the Reten API",
+    long_about = "A durable outbox between the systems that produce activity results and the Reten API.\n\n\
+        Results are dropped as files or database rows, kept safe in the outbox, and delivered in order, once the API \
+        takes them. What the API refuses stays with its answer until a person mends it.",
+    after_help = "Examples:\n  reten-outbox demo                  see it work, without an account\n  reten-outbox run                   the daemon\n  \
+        reten-outbox status                how the queue stands\n  reten-outbox list --state dead     what needs a person\n\n\
+        Exit codes: 0 done, 1 failed, 2 wrong usage, 3 no such submission,\n69 unavailable (may pass by itself), 78 a person must mend it."
+)]
+pub struct Cli {
+    #[command(flatten)]
+    pub(super) global: Global,
+
+    #[command(subcommand)]
+    pub(super) command: Command,
+}
+
+/// The options of every command.
+#[derive(Debug, Clone, clap::Args)]
+pub struct Global {
+    /// The configuration file [default: $RETEN_OUTBOX_CONFIG, else /etc/reten-outbox/config.toml]
+    #[arg(long, global = true, value_name = "FILE", display_order = 900, hide_env = true)]
+    pub config: Option<PathBuf>,
+
+    /// The least level that is logged, instead of log.level
+    #[arg(long, global = true, value_name = "LEVEL", display_order = 901, value_parser = PossibleValuesParser::new(Level::ALL.iter().map(|level| level.name()))
+        .try_map(|name| name.parse::<Level>()))]
+    pub log_level: Option<Level>,
+}
+
+impl Global {
+    /// The effective configuration, with what these options say over it.
+    pub fn load(&self) -> Result<Loaded, ConfigError> {
+        let mut loaded = Config::load(self.config.as_deref(), &Environment::of_process())?;
+        if let Some(level) = self.log_level {
+            loaded.config.log.level = level;
+        }
+        Ok(loaded)
+    }
+}
+
+/// The verbs, in the order of the overview.
+#[derive(Debug, clap::Subcommand)]
+pub enum Command {
+    /// Run the daemon, in the foreground
+    ///
+    /// Takes results in and delivers them until SIGTERM or SIGINT: then requests in flight finish (delivery.shutdown_timeout), and it exits
+    /// with 0. SIGHUP reads configuration and key file again; if they are wrong, the old ones stay.
+    #[command(after_help = "Example:\n  reten-outbox run --config /etc/reten-outbox/config.toml")]
+    Run,
+
+    /// See the whole job on this machine, without an account
+    ///
+    /// Starts a simulated API, the daemon and sample results in a temporary directory, shows what becomes of each, and leaves nothing behind.
+    #[command(after_help = "Examples:\n  reten-outbox demo\n  reten-outbox demo --keep     stays up and says where to drop files")]
+    Demo(demo::Args),
+
+    /// Simulate the API, to rehearse failures
+    #[command(after_help = sandbox::AFTER_HELP)]
+    Sandbox(sandbox::Args),
+
+    /// Put results into the outbox
+    ///
+    /// Reads the same formats as the inbox (JSON object or array, NDJSON), checks them, and returns once they are durably in. The files stay.
+    /// Run as root, files are read as the outbox's owner; give what only root may read on standard input.
+    #[command(after_help = "Examples:\n  reten-outbox enqueue results.ndjson\n  produce-results | reten-outbox enqueue")]
+    Enqueue(enqueue::Args),
+
+    /// Check results without taking them in
+    #[command(after_help = "Examples:\n  reten-outbox validate results.ndjson\n  produce-results | reten-outbox validate")]
+    Validate(validate::Args),
+
+    /// Show how the queue stands, or check it for monitoring
+    #[command(after_help = "Examples:\n  reten-outbox status --watch\n  reten-outbox status --check --max-pending-age 30m --max-dead 0")]
+    Status(status::Args),
+
+    /// List submissions, newest first
+    #[command(
+        after_help = "Examples:\n  reten-outbox list --state dead --since 24h\n  reten-outbox list --http-status 409 --json | jq .id"
+    )]
+    List(list::Args),
+
+    /// Tell everything about one submission
+    #[command(after_help = "Examples:\n  reten-outbox show 12\n  reten-outbox show 12 --json | jq .payload")]
+    Show(show::Args),
+
+    /// Send dead, parked or pending submissions now
+    ///
+    /// Their attempts and their age start anew. They go back into the order of their activity.
+    #[command(
+        after_help = "Examples:\n  reten-outbox requeue 12 15\n  reten-outbox requeue --state dead --reason retries_exhausted --dry-run\n  \
+        reten-outbox list --json --source crm | jq .id | reten-outbox requeue -"
+    )]
+    Requeue(act::Args),
+
+    /// Let parked submissions replace the registered result
+    ///
+    /// They are sent again with "hard_override": true.
+    #[command(after_help = "Examples:\n  reten-outbox override 12\n  reten-outbox override --state parked --source crm --yes")]
+    Override(act::Args),
+
+    /// Take the registered result of parked submissions for ours
+    ///
+    /// Nothing is sent: they count as delivered.
+    #[command(after_help = "Examples:\n  reten-outbox accept 12\n  reten-outbox accept --reason conflict_after_lost_response --yes")]
+    Accept(act::Args),
+
+    /// Close dead, parked or pending submissions without delivering them
+    #[command(after_help = "Examples:\n  reten-outbox dismiss 12\n  reten-outbox dismiss --state dead --http-status 404 --dry-run")]
+    Dismiss(act::Args),
+
+    /// Correct the payload of a dead, parked or pending submission
+    ///
+    /// Opens it in $VISUAL or $EDITOR, checks what comes back, and puts it into the queue. The old payload stays in the history.
+    #[command(
+        after_help = "Examples:\n  reten-outbox edit 12\n  reten-outbox edit 12 --payload corrected.json\n  \
+        reten-outbox show 12 --json | jq '.payload | .status = \"EFFECTIVE\"' |\n    reten-outbox edit 12 --payload -"
+    )]
+    Edit(edit::Args),
+
+    /// Write submissions as NDJSON that the inbox takes
+    ///
+    /// With their key and other directives, oldest first: mended and dropped in again, they replace the dead ones of the same key.
+    #[command(after_help = "Example:\n  reten-outbox export --state dead > dead.ndjson")]
+    Export(export::Args),
+
+    /// Stop sending, until `resume`
+    ///
+    /// Taking in goes on. A pause is kept over restarts, and works while the daemon is stopped.
+    #[command(after_help = "Example:\n  reten-outbox pause --why 'the CRM sends rubbish'")]
+    Pause(pause::Args),
+
+    /// Send again after `pause`, and ask a closed gate at once
+    #[command(after_help = "Example:\n  reten-outbox resume")]
+    Resume,
+
+    /// Delete old submissions for good
+    ///
+    /// Delivered and dismissed ones leave by retention too. Dead and parked ones were never delivered: deleting them asks first.
+    #[command(
+        after_help = "Examples:\n  reten-outbox purge --state delivered --older-than 7d\n  reten-outbox purge --state dead --older-than 90d --dry-run"
+    )]
+    Purge(purge::Args),
+
+    /// Print the effective configuration, and what is wrong with it
+    #[command(after_help = "Example:\n  reten-outbox check-config --config new.toml")]
+    CheckConfig,
+
+    /// Print a completion script for a shell
+    #[command(after_help = "Example:\n  reten-outbox completions bash > /etc/bash_completion.d/reten-outbox")]
+    Completions(completions::Args),
+
+    /// Print the manual page, or write all of them
+    #[command(after_help = "Examples:\n  reten-outbox man | man -l -\n  reten-outbox man --dir /usr/local/share/man/man8")]
+    Man(man::Args),
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::{CommandFactory as _, Parser as _};
+
+    use super::*;
+
+    #[test]
+    fn the_tree_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn global_options_stand_before_or_after_the_verb() {
+        for arguments in [
+            ["reten-outbox", "--config", "a.toml", "status"],
+            ["reten-outbox", "status", "--config", "a.toml"],
+        ] {
+            assert_eq!(Cli::parse_from(arguments).global.config, Some(PathBuf::from("a.toml")));
+        }
+    }
+
+    #[test]
+    fn every_verb_has_an_example_and_no_help_is_wider_than_80_columns() {
+        let mut tree = Cli::command();
+        tree.build();
+        for verb in tree.get_subcommands_mut().filter(|verb| verb.get_name() != "help") {
+            let name = verb.get_name().to_owned();
+            let help = verb.render_long_help().to_string();
+            assert!(help.contains("Example") && help.contains(&format!("reten-outbox {name}")), "{help}");
+            let widest = help.lines().max_by_key(|line| line.chars().count()).unwrap_or_default();
+            assert!(widest.chars().count() <= 80, "{name}: {widest}");
+        }
+    }
+}

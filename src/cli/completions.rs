@@ -1,0 +1,26 @@
+//! `completions`: for packaging, and for the shell's configuration.
+
+use std::io::Write;
+
+use clap::CommandFactory as _;
+use clap_complete::Shell;
+
+use super::Cli;
+use super::exit::Exit;
+
+/// The options of `completions`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// The shell
+    #[arg(value_name = "SHELL")]
+    shell: Shell,
+}
+
+/// Prints the script.
+pub fn run(args: &Args, out: &mut dyn Write) -> anyhow::Result<Exit> {
+    let mut script = Vec::new();
+    clap_complete::generate(args.shell, &mut Cli::command(), "reten-outbox", &mut script);
+    // Not straight to `out`: the generator panics where nobody reads any more.
+    out.write_all(&script)?;
+    Ok(Exit::Done)
+}

@@ -1,0 +1,75 @@
+//! What every command that opens the outbox begins with: the configuration, who acts, as whom, and one moment that is the present.
+
+use std::io;
+
+use anyhow::Context as _;
+
+use crate::clock::{self, Timestamp};
+use crate::config::{Config, Loaded};
+use crate::model::Actor;
+use crate::store::{OpenError, Outbox, Role};
+
+use super::{Global, owner};
+
+/// A command's surroundings.
+#[derive(Debug)]
+pub struct Context {
+    /// The effective configuration.
+    pub config: Config,
+    /// Who runs the command.
+    pub user: String,
+    /// When it began; its one present.
+    pub now: Timestamp,
+}
+
+impl Context {
+    /// Reads the configuration, asks who we are, and only then, as root, becomes the outbox's owner. What else only root may read
+    /// has to be read before this.
+    pub fn enter(global: &Global) -> anyhow::Result<Self> {
+        let Loaded { config, .. } = global.load()?;
+        let user = owner::invoking_user();
+        owner::become_owner_of(&config.outbox.database)?;
+        Ok(Self {
+            config,
+            user,
+            now: clock::now(),
+        })
+    }
+
+    /// The person, as history names them.
+    pub fn actor(&self) -> Actor {
+        Actor::User(self.user.clone())
+    }
+
+    /// Opens the outbox to look at it; `None` before the first start.
+    pub async fn look(&self) -> anyhow::Result<Option<Outbox>> {
+        match Outbox::open(&self.config.outbox.database, Role::Reader, self.now).await {
+            Ok(outbox) => Ok(Some(outbox)),
+            Err(OpenError::Missing(_)) => Ok(None),
+            Err(error @ (OpenError::InUse(_) | OpenError::Busy(_) | OpenError::Unusable(_))) => Err(error.into()),
+        }
+    }
+
+    /// Opens the outbox to change it, and creates it where there is none.
+    pub async fn change(&self) -> anyhow::Result<Outbox> {
+        Ok(Outbox::open(&self.config.outbox.database, Role::Tool, self.now).await?)
+    }
+
+    /// Opens the outbox to change what is in it; `None` before the first start, when there is nothing to change.
+    pub async fn change_existing(&self) -> anyhow::Result<Option<Outbox>> {
+        let path = &self.config.outbox.database;
+        match std::fs::metadata(path) {
+            Ok(_) => self.change().await.map(Some),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(OpenError::Unusable(format!("{}: {error}", path.display()))).context("the outbox cannot be opened"),
+        }
+    }
+
+    /// What there is to say when there is no outbox yet.
+    pub fn none_yet(&self) -> String {
+        format!(
+            "there is no outbox yet at {}; `reten-outbox run` (or `enqueue`) makes it",
+            self.config.outbox.database.display()
+        )
+    }
+}

@@ -1,0 +1,209 @@
+//! `list`: submissions, newest first.
+
+use std::io::Write;
+
+use crate::clock::Timestamp;
+use crate::model::{Attempt, AttemptOutcome, SubmissionId};
+use crate::store::{Filter, Listed, Outbox};
+
+use super::context::Context;
+use super::exit::Exit;
+use super::filter::FilterArgs;
+use super::render::escape::visible;
+use super::render::outcome::{error_of, status_of};
+use super::render::table::{Column, Layout};
+use super::render::{json, story};
+use super::{Global, terminal};
+
+/// What a table shows unless told otherwise: about what a person reads.
+const TABLE_LIMIT: u32 = 100;
+
+/// Read at a time: bounds the memory of a list of any length, and holds no read transaction over a slow pager.
+const PAGE: u32 = 500;
+
+/// The longest cell: the table is cut to the terminal anyway, and a server's message may be 64 KiB.
+const CELL_MAX: usize = 200;
+
+const COLUMNS: [Column; 6] = [
+    Column {
+        heading: "ID",
+        right: true,
+        least: None,
+        most: 20,
+    },
+    Column {
+        heading: "STATE",
+        right: false,
+        least: Some(14),
+        most: 23,
+    },
+    Column {
+        heading: "TRIES",
+        right: true,
+        least: None,
+        most: 10,
+    },
+    Column {
+        heading: "WHEN",
+        right: false,
+        least: Some(9),
+        most: 14,
+    },
+    Column {
+        heading: "ACTIVITY",
+        right: false,
+        least: Some(10),
+        most: 36,
+    },
+    Column {
+        heading: "LAST ANSWER",
+        right: false,
+        least: Some(11),
+        most: CELL_MAX,
+    },
+];
+
+/// The options of `list`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    #[command(flatten)]
+    filter: FilterArgs,
+
+    /// At most this many, 0 for all [default: 100 in a table, all with --json]
+    #[arg(long, value_name = "N")]
+    limit: Option<u32>,
+
+    /// One JSON object a line, for scripts
+    #[arg(long)]
+    json: bool,
+}
+
+/// Lists.
+pub async fn run(args: Args, global: &Global, out: &mut dyn Write) -> anyhow::Result<Exit> {
+    let context = Context::enter(global)?;
+    let Some(outbox) = context.look().await? else {
+        super::note(&context.none_yet());
+        return Ok(Exit::Done);
+    };
+    let filter = args.filter.at(context.now);
+    let limit = match args.limit {
+        Some(0) => None,
+        Some(limit) => Some(limit),
+        None if args.json => None,
+        None => Some(TABLE_LIMIT),
+    };
+    let mut pages = Pages::new(&outbox, &filter, limit);
+    if args.json {
+        while let Some(page) = pages.next().await? {
+            for listed in &page {
+                writeln!(out, "{}", json::listed(listed)?)?;
+            }
+        }
+        return Ok(Exit::Done);
+    }
+    table(&mut pages, context.now, out).await?;
+    Ok(Exit::Done)
+}
+
+async fn table(pages: &mut Pages<'_>, now: Timestamp, out: &mut dyn Write) -> anyhow::Result<()> {
+    let mut layout: Option<Layout<'_>> = None;
+    while let Some(page) = pages.next().await? {
+        let rows: Vec<Vec<String>> = page.iter().map(|listed| row(listed, now)).collect();
+        // The first page decides the widths of all: they must not jump in the middle.
+        let layout = if let Some(layout) = &layout {
+            layout
+        } else {
+            let fitted = layout.insert(Layout::fit(&COLUMNS, &rows, terminal::width()));
+            writeln!(out, "{}", fitted.heading())?;
+            fitted
+        };
+        for row in &rows {
+            writeln!(out, "{}", layout.row(row))?;
+        }
+    }
+    if layout.is_none() {
+        super::note("no submission matches");
+    }
+    if pages.has_more().await? {
+        super::note("there are more; --limit N shows as many, --limit 0 all");
+    }
+    Ok(())
+}
+
+/// The cells of a row, escaped.
+fn row(listed: &Listed, now: Timestamp) -> Vec<String> {
+    let activity = listed.facts.activity().map(|activity| activity.text().to_owned());
+    let name = activity
+        .or_else(|| listed.key.as_ref().map(|key| format!("key {key}")))
+        .unwrap_or_default();
+    vec![
+        listed.id.to_string(),
+        story::state(listed),
+        listed.attempts.to_string(),
+        story::when(listed, now),
+        cell(&name),
+        cell(&last_answer(listed)),
+    ]
+}
+
+fn cell(text: &str) -> String {
+    let short: String = text.chars().take(CELL_MAX).collect();
+    visible(&short).into_owned()
+}
+
+fn last_answer(listed: &Listed) -> String {
+    if let Some(error) = error_of(listed) {
+        // The state says `invalid` already.
+        return match (error.status_code, &error.message) {
+            (None, Some(why)) if listed.invalid.is_some() => why.clone(),
+            _ => error.line(),
+        };
+    }
+    let outcome = |last: &Attempt| match status_of(last) {
+        Some(status) => status.to_string(),
+        None if last.outcome == AttemptOutcome::Interrupted => last.outcome.name().to_owned(),
+        None => String::new(),
+    };
+    listed.last.as_ref().map(outcome).unwrap_or_default()
+}
+
+/// What matches, page by page, up to a limit.
+pub struct Pages<'a> {
+    outbox: &'a Outbox,
+    filter: &'a Filter,
+    before: Option<SubmissionId>,
+    left: Option<u32>,
+    ended: bool,
+}
+
+impl<'a> Pages<'a> {
+    /// `limit` of `None`: all.
+    pub fn new(outbox: &'a Outbox, filter: &'a Filter, limit: Option<u32>) -> Self {
+        Self {
+            outbox,
+            filter,
+            before: None,
+            left: limit,
+            ended: false,
+        }
+    }
+
+    /// The next page; `None` at the end or at the limit. Never an empty one.
+    pub async fn next(&mut self) -> anyhow::Result<Option<Vec<Listed>>> {
+        let wanted = self.left.map_or(PAGE, |left| left.min(PAGE));
+        if self.ended || wanted == 0 {
+            return Ok(None);
+        }
+        let page = self.outbox.list(self.filter, self.before, wanted).await?;
+        let count = u32::try_from(page.len()).unwrap_or(u32::MAX);
+        self.left = self.left.map(|left| left.saturating_sub(count));
+        self.ended = count < wanted;
+        self.before = page.last().map(|listed| listed.id).or(self.before);
+        Ok(Some(page).filter(|page| !page.is_empty()))
+    }
+
+    /// Whether something lies beyond the limit.
+    pub async fn has_more(&self) -> anyhow::Result<bool> {
+        Ok(!self.ended && !self.outbox.list(self.filter, self.before, 1).await?.is_empty())
+    }
+}

@@ -1,0 +1,73 @@
+//! `man`: the manual pages, of section 8.
+
+use std::fs;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context as _;
+use clap::CommandFactory as _;
+use clap_mangen::Man;
+
+use super::Cli;
+use super::exit::Exit;
+
+/// Commands of a system's administrator.
+const SECTION: &str = "8";
+
+/// The options of `man`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Write the page of the program and of every command into this directory
+    #[arg(long, value_name = "DIR")]
+    dir: Option<PathBuf>,
+}
+
+/// Prints the program's page, or writes all pages.
+pub fn run(args: &Args, out: &mut dyn Write) -> anyhow::Result<Exit> {
+    let mut tree = Cli::command();
+    tree.build();
+    match &args.dir {
+        None => out.write_all(&page(tree)?)?,
+        Some(dir) => write_pages(&tree, dir)?,
+    }
+    Ok(Exit::Done)
+}
+
+fn write_pages(tree: &clap::Command, dir: &Path) -> anyhow::Result<()> {
+    let verbs = tree.get_subcommands().filter(|verb| verb.get_name() != "help");
+    for command in std::iter::once(tree).chain(verbs) {
+        // Set by `build`: `reten-outbox-requeue`.
+        let name = command.get_display_name().unwrap_or_else(|| command.get_name());
+        let path = dir.join(format!("{name}.{SECTION}"));
+        fs::write(&path, page(command.clone())?).with_context(|| format!("{} cannot be written", path.display()))?;
+    }
+    Ok(())
+}
+
+fn page(command: clap::Command) -> anyhow::Result<Vec<u8>> {
+    let mut page = Vec::new();
+    Man::new(command).section(SECTION).render(&mut page)?;
+    Ok(page)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn there_is_a_page_for_every_verb() {
+        let dir = tempfile::tempdir().unwrap();
+        run(
+            &Args {
+                dir: Some(dir.path().to_owned()),
+            },
+            &mut Vec::new(),
+        )
+        .unwrap();
+        let text = fs::read_to_string(dir.path().join("reten-outbox-requeue.8")).unwrap();
+        assert!(text.contains(".TH reten-outbox-requeue 8"), "{text}");
+        assert!(text.contains("retries_exhausted"), "the example: {text}");
+        assert!(dir.path().join("reten-outbox.8").exists());
+        assert!(!dir.path().join("reten-outbox-help.8").exists());
+    }
+}

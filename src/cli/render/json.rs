@@ -1,0 +1,245 @@
+//! The JSON of `list` and `show` (interface.md, "Commands"): one object a line, safe on a terminal, the fields of the contract and more.
+
+mod steps;
+
+use serde::{Serialize, Serializer};
+use serde_json::value::RawValue;
+
+use crate::clock::Timestamp;
+use crate::model::{Answer, ConflictPolicy, Origin, Payload};
+use crate::store::{Listed, Story};
+
+use super::escape;
+use super::outcome::{ErrorView, error_of, hint_of, next_attempt_at, status_of};
+use super::story::steps;
+use steps::StepView;
+
+/// A line of `list --json`.
+pub fn listed(listed: &Listed) -> serde_json::Result<String> {
+    let text = serde_json::to_string(&ListedView::of(listed))?;
+    Ok(escape::json(&text).into_owned())
+}
+
+/// The object of `show --json`.
+pub fn story(story: &Story) -> serde_json::Result<String> {
+    let view = StoryView {
+        listed: ListedView::of(&story.listed),
+        superseded_by: story.superseded_by.map(|id| id.0),
+        payload: PayloadView(&story.payload),
+        history: steps(story).iter().map(|step| StepView::of(step, story.listed.id)).collect(),
+    };
+    let text = serde_json::to_string(&view)?;
+    Ok(escape::json(&text).into_owned())
+}
+
+#[derive(Serialize)]
+struct ListedView<'a> {
+    id: i64,
+    key: Option<&'a str>,
+    activity_id: Option<&'a str>,
+    provider_activity_id: Option<&'a str>,
+    commerce_external_id: Option<&'a str>,
+    source: Option<&'a str>,
+    state: &'static str,
+    reason: Option<&'static str>,
+    attempts: u32,
+    next_attempt_at: Option<Timestamp>,
+    created_at: Timestamp,
+    updated_at: Timestamp,
+    http_status: Option<u16>,
+    error: Option<ErrorView>,
+    body: Option<String>,
+    /// The true length in bytes, where `body` is only the beginning.
+    body_length: Option<u64>,
+    hint: Option<String>,
+    origin: OriginView<'a>,
+    on_conflict: Option<&'static str>,
+    not_before: Option<Timestamp>,
+    waits_behind: Option<i64>,
+    lost_response: bool,
+}
+
+impl<'a> ListedView<'a> {
+    fn of(listed: &'a Listed) -> Self {
+        let answer = listed.last.as_ref().and_then(|last| last.answer.as_ref());
+        Self {
+            id: listed.id.0,
+            key: listed.key.as_ref().map(|key| key.0.as_str()),
+            activity_id: listed.facts.activity_id.as_deref(),
+            provider_activity_id: listed.facts.provider_activity_id.as_deref(),
+            commerce_external_id: listed.facts.commerce_external_id.as_deref(),
+            source: listed.source.as_deref(),
+            state: listed.state.name().name(),
+            reason: listed.state.reason(),
+            attempts: listed.attempts,
+            next_attempt_at: next_attempt_at(listed),
+            created_at: listed.created_at,
+            updated_at: listed.updated_at,
+            http_status: listed.last.as_ref().and_then(status_of),
+            error: error_of(listed),
+            body: answer.map(body_text),
+            body_length: answer.map(|answer| answer.body_length),
+            hint: hint_of(listed),
+            origin: OriginView::of(&listed.origin),
+            on_conflict: listed.on_conflict.map(ConflictPolicy::name),
+            not_before: listed.not_before,
+            waits_behind: listed.waits_behind.map(|id| id.0),
+            lost_response: listed.lost_response,
+        }
+    }
+}
+
+fn body_text(answer: &Answer) -> String {
+    String::from_utf8_lossy(&answer.body).into_owned()
+}
+
+/// Where a submission came from: only the members that say something.
+#[derive(Serialize, Default)]
+struct OriginView<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    file: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    row: Option<i64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    user: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    line: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    item: Option<u64>,
+}
+
+impl<'a> OriginView<'a> {
+    fn of(origin: &'a Origin) -> Self {
+        match origin {
+            Origin::File { name, line, item } => Self {
+                file: Some(name),
+                line: *line,
+                item: *item,
+                ..Self::default()
+            },
+            Origin::Row { id } => Self {
+                row: Some(*id),
+                ..Self::default()
+            },
+            Origin::User { name, line } => Self {
+                user: Some(name),
+                line: *line,
+                ..Self::default()
+            },
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct StoryView<'a> {
+    #[serde(flatten)]
+    listed: ListedView<'a>,
+    superseded_by: Option<i64>,
+    payload: PayloadView<'a>,
+    history: Vec<StepView<'a>>,
+}
+
+/// A payload as the JSON value it is, digit for digit; as a string where it is no JSON.
+struct PayloadView<'a>(&'a Payload);
+
+impl Serialize for PayloadView<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match serde_json::from_str::<Box<RawValue>>(&self.0.in_one_line()) {
+            Ok(raw) => raw.serialize(serializer),
+            Err(_) => serializer.serialize_str(&self.0.text()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::Value;
+
+    use super::*;
+    use crate::cli::render::sample;
+    use crate::model::{DeadReason, State};
+
+    /// interface.md, "Commands".
+    const CONTRACT: [&str; 17] = [
+        "id",
+        "key",
+        "activity_id",
+        "provider_activity_id",
+        "commerce_external_id",
+        "source",
+        "state",
+        "reason",
+        "attempts",
+        "next_attempt_at",
+        "created_at",
+        "updated_at",
+        "http_status",
+        "error",
+        "body",
+        "hint",
+        "origin",
+    ];
+
+    fn value(text: &str) -> Value {
+        assert!(!text.contains(['\n', '\u{202e}']), "one line, and safe: {text}");
+        serde_json::from_str(text).unwrap()
+    }
+
+    #[test]
+    fn every_field_of_the_contract_is_there() {
+        let sample = sample::story(r#"{"provider_activity_id":"act-1"}"#);
+        let (listed, shown) = (value(&listed(&sample.listed).unwrap()), value(&story(&sample).unwrap()));
+        for field in CONTRACT {
+            assert!(listed.get(field).is_some(), "{field}: {listed}");
+            assert_eq!(listed[field], shown[field]);
+        }
+        assert_eq!(listed["origin"], serde_json::json!({"file": "batch.ndjson", "line": 3}));
+        assert_eq!(
+            (&listed["state"], &listed["reason"]),
+            (&Value::from("dead"), &Value::from("rejected"))
+        );
+        assert_eq!(listed["http_status"], 400);
+        assert!(
+            shown["body"].as_str().unwrap().contains("commerce \u{202e}unknown"),
+            "the very same text: {shown}"
+        );
+    }
+
+    #[test]
+    fn a_payload_is_the_json_it_is_and_else_a_text() {
+        let digits = r#"{"n":12345678901234567890123.4500,"n":[]}"#;
+        assert!(story(&sample::story(digits)).unwrap().contains(digits));
+        let broken = value(&story(&sample::story("{\"a\":\n")).unwrap());
+        assert_eq!(broken["payload"], "{\"a\":\n");
+        let several_lines = value(&story(&sample::story("{\"a\":\n1}")).unwrap());
+        assert_eq!(several_lines["payload"]["a"], 1);
+    }
+
+    #[test]
+    fn history_holds_attempts_and_changes_in_their_order() {
+        let shown = value(&story(&sample::story("{}")).unwrap());
+        let history = shown["history"].as_array().unwrap();
+        assert_eq!(history[0]["detail"], "file batch.ndjson, line 3");
+        assert_eq!(history[1]["what"], "attempt");
+        assert_eq!(
+            (&history[1]["outcome"], &history[1]["elapsed_ms"]),
+            (&Value::from("dead"), &Value::from(412))
+        );
+        assert_eq!(
+            (&history[2]["what"], &history[2]["actor"]),
+            (&Value::from("requeued"), &Value::from("user ana"))
+        );
+    }
+
+    #[test]
+    fn what_is_invalid_says_so_whatever_came_before() {
+        let mut sample = sample::story("{}");
+        sample.listed.state = State::Dead(DeadReason::Invalid);
+        sample.listed.invalid = Some("status: missing".into());
+        let listed = value(&listed(&sample.listed).unwrap());
+        assert_eq!(
+            listed["error"],
+            serde_json::json!({"status_code": null, "error": "invalid", "message": "status: missing"})
+        );
+    }
+}

@@ -1,0 +1,126 @@
+//! The `history` of `show --json`: attempts and every other change, in their order.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+use crate::cli::render::outcome::{ErrorView, error_of_attempt, hint_of_attempt, status_of};
+use crate::cli::render::story::{Step, TAKEN, origin};
+use crate::clock::Timestamp;
+use crate::model::{Answer, Attempt, Origin, SubmissionId};
+use crate::store::{Event, Listed};
+
+use super::{PayloadView, body_text};
+
+/// A step of `history`.
+#[derive(Serialize)]
+#[serde(untagged)]
+pub enum StepView<'a> {
+    Taken(TakenView<'a>),
+    Attempt(Box<AttemptView<'a>>),
+    Event(EventView<'a>),
+}
+
+/// How it came in.
+#[derive(Serialize)]
+pub struct TakenView<'a> {
+    at: Timestamp,
+    actor: &'a str,
+    what: &'static str,
+    detail: String,
+}
+
+/// A request that ended.
+#[derive(Serialize)]
+pub struct AttemptView<'a> {
+    at: Timestamp,
+    actor: &'static str,
+    what: &'static str,
+    detail: &'static str,
+    attempt: u32,
+    outcome: &'static str,
+    elapsed_ms: u64,
+    hard_override: bool,
+    lost_response: bool,
+    http_status: Option<u16>,
+    headers: Option<BTreeMap<&'a str, &'a str>>,
+    error: Option<ErrorView>,
+    body: Option<String>,
+    body_length: Option<u64>,
+    hint: Option<String>,
+}
+
+/// Any other change.
+#[derive(Serialize)]
+pub struct EventView<'a> {
+    at: Timestamp,
+    actor: &'a str,
+    what: &'a str,
+    detail: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    old_payload: Option<PayloadView<'a>>,
+}
+
+impl<'a> StepView<'a> {
+    /// With the submission's number, which hints name.
+    pub fn of(step: &Step<'a>, id: SubmissionId) -> Self {
+        match step {
+            Step::Taken(listed) => Self::Taken(TakenView::of(listed)),
+            Step::Attempt(attempt) => Self::Attempt(Box::new(AttemptView::of(attempt, id))),
+            Step::Event(event) => Self::Event(EventView::of(event)),
+        }
+    }
+}
+
+impl<'a> TakenView<'a> {
+    fn of(listed: &'a Listed) -> Self {
+        let actor = match &listed.origin {
+            Origin::File { .. } | Origin::Row { .. } => "daemon (intake)",
+            Origin::User { name, .. } => name,
+        };
+        Self {
+            at: listed.created_at,
+            actor,
+            what: TAKEN,
+            detail: origin(&listed.origin),
+        }
+    }
+}
+
+impl<'a> AttemptView<'a> {
+    fn of(attempt: &'a Attempt, id: SubmissionId) -> Self {
+        let headers = |answer: &'a Answer| {
+            let pairs = answer.headers.iter();
+            pairs.map(|(name, value)| (name.as_str(), value.as_str())).collect()
+        };
+        Self {
+            at: attempt.started_at,
+            actor: "daemon",
+            what: "attempt",
+            detail: attempt.outcome.name(),
+            attempt: attempt.number.0,
+            outcome: attempt.outcome.name(),
+            elapsed_ms: attempt.elapsed_ms,
+            hard_override: attempt.hard_override,
+            lost_response: attempt.lost_response,
+            http_status: status_of(attempt),
+            headers: attempt.answer.as_ref().map(headers),
+            error: error_of_attempt(attempt),
+            body: attempt.answer.as_ref().map(body_text),
+            body_length: attempt.answer.as_ref().map(|answer| answer.body_length),
+            hint: hint_of_attempt(attempt, id),
+        }
+    }
+}
+
+impl<'a> EventView<'a> {
+    fn of(event: &'a Event) -> Self {
+        Self {
+            at: event.at,
+            actor: &event.actor,
+            what: &event.what,
+            detail: event.detail.as_deref(),
+            old_payload: event.old_payload.as_ref().map(PayloadView),
+        }
+    }
+}

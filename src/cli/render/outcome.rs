@@ -1,0 +1,85 @@
+//! How it went with a submission, in the terms of the contract: the error, what mends it, when it goes on. For tables and JSON alike.
+
+use serde::Serialize;
+
+use crate::clock::Timestamp;
+use crate::model::{Attempt, DeadReason, State, SubmissionId};
+use crate::policy::hint::{self, ApiError};
+use crate::store::Listed;
+
+/// What went wrong: the API's documented error, else the fault on the way, else why it was never sent.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ErrorView {
+    /// The documented `statusCode`; none where no such answer came.
+    pub status_code: Option<u16>,
+    /// The documented `error`, or the name of the fault (`timeout`, `dns`, …), or `invalid`.
+    pub error: Option<String>,
+    /// In words.
+    pub message: Option<String>,
+}
+
+impl ErrorView {
+    /// In one line, not escaped.
+    pub fn line(&self) -> String {
+        let status = self.status_code.map(|status| status.to_string());
+        let head: Vec<String> = status.into_iter().chain(self.error.clone()).collect();
+        match &self.message {
+            Some(message) if head.is_empty() => message.clone(),
+            Some(message) => format!("{}: {message}", head.join(" ")),
+            None => head.join(" "),
+        }
+    }
+}
+
+/// The status of an attempt's answer; of one that was cut off, too.
+pub fn status_of(attempt: &Attempt) -> Option<u16> {
+    let answered = attempt.answer.as_ref().map(|answer| answer.status);
+    answered.or_else(|| attempt.fault.as_ref().and_then(|fault| fault.status))
+}
+
+/// What went wrong with an attempt.
+pub fn error_of_attempt(attempt: &Attempt) -> Option<ErrorView> {
+    if let Some(fault) = &attempt.fault {
+        return Some(ErrorView {
+            status_code: None,
+            error: Some(fault.kind.name().to_owned()),
+            message: Some(fault.message.clone()),
+        });
+    }
+    let documented = ApiError::parse(&attempt.answer.as_ref()?.body)?;
+    Some(ErrorView {
+        status_code: documented.status_code,
+        error: documented.error,
+        message: documented.message,
+    })
+}
+
+/// What went wrong with a submission; what is `invalid` has not been sent since, whatever came before.
+pub fn error_of(listed: &Listed) -> Option<ErrorView> {
+    if let (State::Dead(DeadReason::Invalid), Some(why)) = (&listed.state, &listed.invalid) {
+        return Some(ErrorView {
+            status_code: None,
+            error: Some(DeadReason::Invalid.name().to_owned()),
+            message: Some(why.clone()),
+        });
+    }
+    listed.last.as_ref().and_then(error_of_attempt)
+}
+
+/// When the next attempt is due; only of a pending one.
+pub fn next_attempt_at(listed: &Listed) -> Option<Timestamp> {
+    match listed.state {
+        State::Pending { due } => Some(listed.not_before.map_or(due, |earliest| earliest.max(due))),
+        State::Sending | State::Delivered | State::Dead(_) | State::Parked(_) | State::Dismissed => None,
+    }
+}
+
+/// What mends a submission, in a line.
+pub fn hint_of(listed: &Listed) -> Option<String> {
+    hint::of_submission(&listed.state, listed.last.as_ref(), listed.id)
+}
+
+/// What mends what went wrong with an attempt of it.
+pub fn hint_of_attempt(attempt: &Attempt, id: SubmissionId) -> Option<String> {
+    hint::of_attempt(attempt, Some(id))
+}

@@ -1,0 +1,260 @@
+//! A submission's life in order: its attempts and every other change, told in plain words.
+
+use std::fmt::Write as _;
+
+use crate::clock::Timestamp;
+use crate::model::{Attempt, DeadReason, Origin, ParkReason, State, StateName, Transition};
+use crate::store::{Event, Listed, Story};
+
+use super::escape::visible;
+use super::outcome::{error_of_attempt, next_attempt_at, status_of};
+use super::time::{ago, due, elapsed};
+
+/// The first step of every story.
+pub const TAKEN: &str = "taken in";
+
+/// One thing that happened.
+#[derive(Debug, Clone, Copy)]
+pub enum Step<'a> {
+    /// It was taken in.
+    Taken(&'a Listed),
+    /// A request.
+    Attempt(&'a Attempt),
+    /// Any other change.
+    Event(&'a Event),
+}
+
+impl Step<'_> {
+    fn at(&self) -> Timestamp {
+        match self {
+            Self::Taken(listed) => listed.created_at,
+            Self::Attempt(attempt) => attempt.started_at,
+            Self::Event(event) => event.at,
+        }
+    }
+}
+
+/// What happened, by its time. What a person did stands before the attempt of the same millisecond, which it caused.
+pub fn steps(story: &Story) -> Vec<Step<'_>> {
+    let mut steps = vec![Step::Taken(&story.listed)];
+    steps.extend(story.history.iter().map(Step::Event));
+    steps.extend(story.attempts.iter().map(Step::Attempt));
+    // The first is the first, also where the clock was set back later.
+    steps[1..].sort_by_key(Step::at);
+    steps
+}
+
+/// A step in one line.
+pub fn line(step: &Step<'_>) -> String {
+    match step {
+        Step::Taken(listed) => format!("{}  {TAKEN} from {}", listed.created_at, origin(&listed.origin)),
+        Step::Attempt(attempt) => format!("{}  {}", attempt.started_at, attempt_line(attempt)),
+        Step::Event(event) => {
+            let detail = event
+                .detail
+                .as_deref()
+                .map(|detail| format!(": {}", visible(detail)))
+                .unwrap_or_default();
+            format!("{}  {} by {}{detail}", event.at, visible(&event.what), visible(&event.actor))
+        }
+    }
+}
+
+fn attempt_line(attempt: &Attempt) -> String {
+    let mut line = format!("attempt {}", attempt.number.0);
+    if attempt.hard_override {
+        line.push_str(" with hard_override");
+    }
+    // Writing to a String cannot fail.
+    let _ = match (error_of_attempt(attempt), status_of(attempt)) {
+        (Some(error), None) => write!(line, ": {}", visible(&error.line())),
+        (Some(error), Some(status)) if error.status_code == Some(status) => write!(line, ": {}", visible(&error.line())),
+        (Some(error), Some(status)) => write!(line, ": {status}, {}", visible(&error.line())),
+        (None, Some(status)) => write!(line, ": {status}"),
+        (None, None) => Ok(()),
+    };
+    if attempt.elapsed_ms > 0 {
+        let _ = write!(line, " ({})", elapsed(attempt.elapsed_ms));
+    }
+    let _ = write!(line, " → {}", attempt.outcome.name());
+    if attempt.lost_response {
+        line.push_str("; it may have reached the API");
+    }
+    line
+}
+
+/// The state with its reason: `dead: rejected`.
+pub fn state(listed: &Listed) -> String {
+    let name = listed.state.name();
+    listed
+        .state
+        .reason()
+        .map_or_else(|| name.to_string(), |reason| format!("{name}: {reason}"))
+}
+
+/// Where it came from, in words.
+pub fn origin(origin: &Origin) -> String {
+    let (name, place) = match origin {
+        Origin::File { name, line, item } => {
+            let line = line.map(|line| format!(", line {line}"));
+            (format!("file {name}"), line.or_else(|| item.map(|item| format!(", item {item}"))))
+        }
+        Origin::Row { id } => (format!("row {id} of the inbox database"), None),
+        Origin::User { name, line } => (format!("user {name}"), line.map(|line| format!(", line {line}"))),
+    };
+    visible(&(name + &place.unwrap_or_default())).into_owned()
+}
+
+/// What happens next, in a sentence or two.
+pub fn next(story: &Story, now: Timestamp) -> String {
+    let listed = &story.listed;
+    match &listed.state {
+        State::Pending { .. } => pending(listed, now),
+        State::Sending => "A request is under way. Should the daemon have ended meanwhile, its next start takes it up again.".to_owned(),
+        State::Delivered => "Nothing: the API has it.".to_owned(),
+        State::Dead(reason) => format!("Nothing, until a person acts: {}", dead(*reason)),
+        State::Parked(reason) => format!("Nothing, until a person decides: {}", parked(*reason)),
+        State::Dismissed => "Nothing: it was closed without being delivered.".to_owned(),
+    }
+}
+
+fn pending(listed: &Listed, now: Timestamp) -> String {
+    if let Some(earlier) = listed.waits_behind {
+        return format!("It waits behind submission {earlier} of the same activity, which goes first.");
+    }
+    match next_attempt_at(listed) {
+        Some(at) if at > now => format!("It is sent {} ({at}), if the gate is open then.", due(at, now)),
+        _ => "It is due: it is sent as soon as the daemon runs, the gate is open and a slot is free.".to_owned(),
+    }
+}
+
+const fn dead(reason: DeadReason) -> &'static str {
+    match reason {
+        DeadReason::Rejected => "the API refuses it as it is, and would refuse it again.",
+        DeadReason::Invalid => "it breaks the API's contract, and was not sent.",
+        DeadReason::Conflict => "its activity already has a result, and the policy does not replace it.",
+        DeadReason::RetriesExhausted => "it was tried for as long, or as often, as the configuration allows.",
+        DeadReason::Unauthorized => {
+            "the API refused our key. When a working key opens the gate it is requeued by itself, unless auth.requeue is off."
+        }
+    }
+}
+
+const fn parked(reason: ParkReason) -> &'static str {
+    match reason {
+        ParkReason::Conflict => "its activity already has a result.",
+        ParkReason::ConflictAfterLostResponse => {
+            "its activity already has a result, which may be this very one: an earlier attempt may have reached the API without our seeing the answer."
+        }
+    }
+}
+
+/// The commands that apply to it now, each with what it does.
+pub fn commands(story: &Story) -> Vec<(String, &'static str)> {
+    let id = story.listed.id;
+    let state = story.listed.state.name();
+    let acts = [
+        (Transition::Edit, "edit", "correct the payload and send it"),
+        (Transition::Requeue, "requeue", "send it again as it is"),
+        (Transition::ForceOverride, "override", "replace the registered result by ours"),
+        (Transition::Accept, "accept", "the registered result is ours: delivered"),
+        (Transition::Dismiss, "dismiss", "close it without delivering"),
+    ];
+    let force = |act: &Transition| match act {
+        Transition::Edit | Transition::Requeue | Transition::ForceOverride if story.superseded_by.is_some() => " --force",
+        _ => "",
+    };
+    acts.iter()
+        .filter(|(act, ..)| act.allowed_from().contains(&state))
+        .map(|(act, verb, does)| (format!("reten-outbox {verb} {id}{}", force(act)), *does))
+        .collect()
+}
+
+/// A short word for when: what is pending waits, everything else changed.
+pub fn when(listed: &Listed, now: Timestamp) -> String {
+    match (listed.state.name(), listed.waits_behind, next_attempt_at(listed)) {
+        (StateName::Pending, Some(earlier), _) => format!("after {earlier}"),
+        (StateName::Pending, None, Some(at)) => due(at, now),
+        _ => ago(listed.updated_at, now),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::cli::render::sample;
+    use crate::model::SubmissionId;
+
+    const NOW: Timestamp = Timestamp::from_millis(1_795_428_100_000);
+
+    fn verbs(state: State) -> Vec<String> {
+        let mut story = sample::story("{}");
+        story.listed.state = state;
+        let commands = commands(&story);
+        commands
+            .iter()
+            .filter_map(|(command, _)| command.split(' ').nth(1))
+            .map(str::to_owned)
+            .collect()
+    }
+
+    #[test]
+    fn only_the_commands_that_apply_are_named() {
+        assert_eq!(verbs(State::Dead(DeadReason::Rejected)), ["edit", "requeue", "dismiss"]);
+        assert_eq!(
+            verbs(State::Parked(ParkReason::Conflict)),
+            ["edit", "requeue", "override", "accept", "dismiss"]
+        );
+        assert_eq!(verbs(State::Pending { due: NOW }), ["edit", "requeue", "dismiss"]);
+        assert!(verbs(State::Sending).is_empty() && verbs(State::Delivered).is_empty() && verbs(State::Dismissed).is_empty());
+    }
+
+    #[test]
+    fn what_is_superseded_needs_force_where_it_would_be_sent() {
+        let mut story = sample::story("{}");
+        story.superseded_by = Some(SubmissionId(13));
+        let commands: Vec<String> = commands(&story).into_iter().map(|(command, _)| command).collect();
+        assert_eq!(
+            commands,
+            [
+                "reten-outbox edit 12 --force",
+                "reten-outbox requeue 12 --force",
+                "reten-outbox dismiss 12"
+            ]
+        );
+    }
+
+    #[test]
+    fn a_pending_one_says_what_it_waits_for() {
+        let mut story = sample::story("{}");
+        story.listed.state = State::Pending {
+            due: NOW.plus(Duration::from_secs(12)),
+        };
+        assert!(next(&story, NOW).contains("in 12 s"));
+        story.listed.not_before = Some(NOW.plus(Duration::from_hours(2)));
+        assert!(next(&story, NOW).contains("in 2 h"), "{}", next(&story, NOW));
+        story.listed.waits_behind = Some(SubmissionId(7));
+        assert!(next(&story, NOW).contains("submission 7"));
+        assert_eq!(when(&story.listed, NOW), "after 7");
+    }
+
+    #[test]
+    fn a_step_is_one_escaped_line() {
+        let story = sample::story("{}");
+        let lines: Vec<String> = steps(&story).iter().map(line).collect();
+        assert!(lines[0].ends_with("taken in from file batch.ndjson, line 3"), "{lines:?}");
+        assert!(
+            lines[1].contains("attempt 1: 400 Bad Request: commerce \\u{202e}unknown (412 ms) → dead"),
+            "{lines:?}"
+        );
+        assert!(lines[2].ends_with("requeued by user ana"), "{lines:?}");
+    }
+
+    #[test]
+    fn an_origin_names_file_and_place() {
+        assert_eq!(origin(&sample::story("{}").listed.origin), "file batch.ndjson, line 3");
+        assert_eq!(origin(&Origin::Row { id: 4 }), "row 4 of the inbox database");
+    }
+}

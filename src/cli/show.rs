@@ -1,0 +1,150 @@
+//! `show`: everything about one submission, told in order, and what can be done about it.
+
+use std::io::{self, Write};
+
+use crate::clock::Timestamp;
+use crate::model::{Answer, SubmissionId};
+use crate::store::{Listed, Story};
+
+use super::Global;
+use super::context::Context;
+use super::exit::{CliError, Exit};
+use super::render::escape::{self, visible};
+use super::render::outcome::hint_of;
+use super::render::pretty::pretty;
+use super::render::table::wrap;
+use super::render::time::full;
+use super::render::{json, story};
+
+/// The lines of a story or an answer that are shown; of longer ones the beginning and the end. `--json` has all.
+const LINES_MAX: usize = 60;
+
+/// Of those, so many are the beginning.
+const LINES_FIRST: usize = 15;
+
+/// Where sentences are broken, on a terminal of any width.
+const TEXT_WIDTH: usize = 80;
+
+/// The options of `show`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// The submission's number, as `list` shows it
+    #[arg(value_name = "ID")]
+    id: SubmissionId,
+
+    /// One JSON object, for scripts
+    #[arg(long)]
+    json: bool,
+}
+
+/// Shows.
+pub async fn run(args: Args, global: &Global, out: &mut dyn Write) -> anyhow::Result<Exit> {
+    let context = Context::enter(global)?;
+    let Some(outbox) = context.look().await? else {
+        return Err(CliError::NoSuch(context.none_yet()).into());
+    };
+    let story = find(outbox.show(args.id).await?, args.id)?;
+    if args.json {
+        writeln!(out, "{}", json::story(&story)?)?;
+    } else {
+        tell(&story, context.now, out)?;
+    }
+    Ok(Exit::Done)
+}
+
+/// The story, or that there is none.
+pub fn find(story: Option<Story>, id: SubmissionId) -> Result<Story, CliError> {
+    story.ok_or_else(|| {
+        CliError::NoSuch(format!(
+            "there is no submission {id}; retention removes what is delivered or dismissed"
+        ))
+    })
+}
+
+fn tell(story: &Story, now: Timestamp, out: &mut dyn Write) -> io::Result<()> {
+    let listed = &story.listed;
+    writeln!(out, "Submission {}, {}\n", listed.id, story::state(listed))?;
+    for (name, value) in facts(listed, now) {
+        writeln!(out, "  {name:<12} {value}")?;
+    }
+    writeln!(out, "\nWhat next")?;
+    write!(out, "{}", wrap(&story::next(story, now), "  ", TEXT_WIDTH))?;
+    if let Some(later) = story.superseded_by {
+        let text = format!("It is superseded: submission {later} of the same activity came later and is delivered.");
+        write!(out, "{}", wrap(&text, "  ", TEXT_WIDTH))?;
+    }
+    if let Some(why) = &listed.invalid {
+        write!(out, "{}", wrap(&format!("Wrong in it: {}", visible(why)), "  ", TEXT_WIDTH))?;
+    }
+    if let Some(hint) = hint_of(listed) {
+        write!(out, "{}", wrap(&format!("Hint: {}", visible(&hint)), "  ", TEXT_WIDTH))?;
+    }
+    let told: Vec<String> = story::steps(story).iter().map(story::line).collect();
+    section(out, "Story", &told)?;
+    if let Some(answer) = listed.last.as_ref().and_then(|last| last.answer.as_ref()) {
+        section(out, &answer_title(answer), &laid_out(&String::from_utf8_lossy(&answer.body)))?;
+    }
+    writeln!(out, "\nPayload")?;
+    for line in laid_out(&story.payload.text()) {
+        writeln!(out, "  {line}")?;
+    }
+    let commands = story::commands(story);
+    if !commands.is_empty() {
+        writeln!(out, "\nCommands")?;
+    }
+    let width = commands.iter().map(|(command, _)| command.len()).max().unwrap_or(0);
+    for (command, does) in commands {
+        writeln!(out, "  {command:<width$}  {does}")?;
+    }
+    Ok(())
+}
+
+/// Name and value of what is known, escaped; what is absent is left out.
+fn facts(listed: &Listed, now: Timestamp) -> Vec<(&'static str, String)> {
+    let text = |value: Option<&str>| value.map(|value| visible(value).into_owned());
+    let id = listed.facts.activity_id.as_deref();
+    let rows = [
+        ("Activity", text(id)),
+        ("Provider's", text(listed.facts.provider_activity_id.as_deref())),
+        ("Commerce", text(listed.facts.commerce_external_id.as_deref())),
+        ("Key", text(listed.key.as_ref().map(|key| key.0.as_str()))),
+        ("Source", text(listed.source.as_deref())),
+        ("On conflict", listed.on_conflict.map(|policy| policy.to_string())),
+        ("Not before", listed.not_before.map(|at| full(at, now))),
+        ("Came from", Some(story::origin(&listed.origin))),
+        ("Taken in", Some(full(listed.created_at, now))),
+        ("Changed", Some(full(listed.updated_at, now))),
+        ("Attempts", Some(listed.attempts.to_string())),
+    ];
+    rows.into_iter().filter_map(|(name, value)| Some((name, value?))).collect()
+}
+
+fn answer_title(answer: &Answer) -> String {
+    let kind = answer
+        .header("content-type")
+        .map(|kind| format!(", {}", visible(kind)))
+        .unwrap_or_default();
+    let length = if answer.is_truncated() {
+        format!("the first {} of {} bytes", answer.body.len(), answer.body_length)
+    } else {
+        format!("{} bytes", answer.body_length)
+    };
+    format!("Last answer: {}{kind}, {length}", answer.status)
+}
+
+/// Text in lines, escaped: JSON laid out and in JSON's own way, so that it can be copied.
+fn laid_out(text: &str) -> Vec<String> {
+    let shown = pretty(text).map_or_else(|| escape::lines(text), |laid_out| escape::json(&laid_out).into_owned());
+    shown.lines().map(str::to_owned).collect()
+}
+
+fn section(out: &mut dyn Write, title: &str, lines: &[String]) -> io::Result<()> {
+    writeln!(out, "\n{title}")?;
+    if lines.len() <= LINES_MAX {
+        return lines.iter().try_for_each(|line| writeln!(out, "  {line}"));
+    }
+    let last = lines.len() - (LINES_MAX - LINES_FIRST);
+    lines[..LINES_FIRST].iter().try_for_each(|line| writeln!(out, "  {line}"))?;
+    writeln!(out, "  … {} more lines; --json has them", last - LINES_FIRST)?;
+    lines[last..].iter().try_for_each(|line| writeln!(out, "  {line}"))
+}

@@ -1,0 +1,176 @@
+//! `status`: how the queue stands, once, every second, or as a check for monitoring.
+
+mod look;
+mod show;
+
+use std::io::{IsTerminal as _, Write};
+use std::time::Duration;
+
+use crate::clock;
+use crate::config::Config;
+use crate::store::{self, Running};
+
+use super::Global;
+use super::context::Context;
+use super::exit::Exit;
+use super::filter::parse_age;
+use look::{Status, look};
+
+/// Between two looks of `--watch`.
+const WATCH_INTERVAL: Duration = Duration::from_secs(1);
+
+/// To the upper left corner, and clear from there: nothing flickers, and what was there before stays in the scrollback.
+const REDRAW: &str = "\u{1b}[H\u{1b}[J";
+
+/// The options of `status`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// One JSON object, for scripts
+    #[arg(long)]
+    json: bool,
+
+    /// Look again every second, until interrupted
+    #[arg(long, conflicts_with = "check")]
+    watch: bool,
+
+    /// Exit with 1 and the reasons if a limit is passed, the gate is not open (throttled is fine) or the daemon is stopped
+    #[arg(long)]
+    check: bool,
+
+    #[command(flatten)]
+    limits: Limits,
+}
+
+/// What `--check` does not put up with.
+#[derive(Debug, Clone, Default, clap::Args)]
+#[expect(clippy::struct_field_names, reason = "the fields name the options: --max-dead, --max-parked")]
+struct Limits {
+    /// The oldest pending one was taken in longer ago than this (30m, 2h)
+    #[arg(long, value_name = "AGE", requires = "check", value_parser = parse_age)]
+    max_pending_age: Option<Duration>,
+
+    /// There are more dead letters than this
+    #[arg(long, value_name = "N", requires = "check")]
+    max_dead: Option<u64>,
+
+    /// There are more parked ones than this
+    #[arg(long, value_name = "N", requires = "check")]
+    max_parked: Option<u64>,
+}
+
+/// Looks.
+pub async fn run(args: Args, global: &Global, out: &mut dyn Write) -> anyhow::Result<Exit> {
+    let context = Context::enter(global)?;
+    let mut status = look(&context, context.now).await?;
+    if args.check {
+        return check(&args, &mut status, &context, out);
+    }
+    loop {
+        print(&args, &status, &context.config, out)?;
+        if !args.watch {
+            return Ok(Exit::Done);
+        }
+        out.flush()?;
+        tokio::time::sleep(WATCH_INTERVAL).await;
+        status = look(&context, clock::now()).await?;
+    }
+}
+
+fn print(args: &Args, status: &Status, config: &Config, out: &mut dyn Write) -> anyhow::Result<()> {
+    if args.json {
+        writeln!(out, "{}", show::json(status)?)?;
+        return Ok(());
+    }
+    if args.watch && std::io::stdout().is_terminal() {
+        write!(out, "{REDRAW}")?;
+    }
+    write!(out, "{}", show::text(status, config))?;
+    Ok(())
+}
+
+fn check(args: &Args, status: &mut Status, context: &Context, out: &mut dyn Write) -> anyhow::Result<Exit> {
+    let problems = problems(status, &args.limits);
+    let exit = if problems.is_empty() { Exit::Done } else { Exit::Failed };
+    if args.json {
+        status.problems = Some(problems);
+        print(args, status, &context.config, out)?;
+        return Ok(exit);
+    }
+    if problems.is_empty() {
+        writeln!(out, "ok")?;
+    }
+    for problem in &problems {
+        writeln!(out, "{problem}")?;
+    }
+    Ok(exit)
+}
+
+/// Every reason for which a check fails, a line each.
+fn problems(status: &Status, limits: &Limits) -> Vec<String> {
+    let mut problems = Vec::new();
+    if status.daemon != look::RUNNING {
+        problems.push(format!("the daemon is {}", status.daemon));
+    }
+    if !is_open(&status.gate) {
+        let why = status.gate_reason.as_deref().map(|why| format!(": {why}")).unwrap_or_default();
+        problems.push(format!("the gate is {}{why}", status.gate));
+    }
+    if let (Some(limit), Some(age)) = (limits.max_pending_age, status.oldest_pending_seconds)
+        && age > limit.as_secs()
+    {
+        problems.push(format!(
+            "the oldest pending submission is {age} s old, more than {} s",
+            limit.as_secs()
+        ));
+    }
+    for (limit, state, count) in [
+        (limits.max_dead, "dead", status.counts.dead),
+        (limits.max_parked, "parked", status.counts.parked),
+    ] {
+        if let Some(limit) = limit.filter(|limit| count > *limit) {
+            problems.push(format!("{count} {state} submissions, more than {limit}"));
+        }
+    }
+    problems
+}
+
+/// Whether a gate of this name lets results through as it should; a throttled one does.
+pub fn is_open(gate: &str) -> bool {
+    matches!(gate, "open" | "throttled")
+}
+
+/// The daemon that holds the lock of this outbox.
+pub fn daemon(config: &Config) -> Option<Running> {
+    store::daemon_is_running(&config.outbox.database)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_check_names_every_reason_and_puts_up_with_a_throttled_gate() {
+        let limits = Limits {
+            max_pending_age: Some(Duration::from_mins(1)),
+            max_dead: Some(0),
+            max_parked: Some(3),
+        };
+        let mut status = Status {
+            daemon: look::RUNNING,
+            gate: "throttled".into(),
+            oldest_pending_seconds: Some(60),
+            ..Status::default()
+        };
+        assert_eq!(problems(&status, &limits), Vec::<String>::new());
+        status.oldest_pending_seconds = Some(61);
+        status.counts.dead = 1;
+        status.counts.parked = 4;
+        status.gate = "probing".into();
+        status.daemon = look::STOPPED;
+        let told = problems(&status, &limits).join("\n");
+        for word in ["stopped", "probing", "61 s", "1 dead", "4 parked"] {
+            assert!(told.contains(word), "{word}: {told}");
+        }
+        assert_eq!(problems(&status, &Limits::default()).len(), 2, "no limit is on unless it is named");
+    }
+}

@@ -1,0 +1,199 @@
+//! One look at the queue, the gate, the daemon and what was rejected.
+
+use std::fs;
+use std::io;
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use serde::{Deserialize, Serialize};
+
+use crate::cli::context::Context;
+use crate::cli::pause::{remembered, told};
+use crate::clock::Timestamp;
+use crate::model::StateName;
+use crate::policy::gate::{GATE, GateRecord, PAUSE, PauseRecord};
+use crate::store::{Outbox, Tally};
+
+/// A daemon holds the lock.
+pub const RUNNING: &str = "running";
+/// None does.
+pub const STOPPED: &str = "stopped";
+
+/// The name under which the daemon remembers how it goes ([`Pulse`] as JSON).
+const PULSE: &str = "pulse";
+
+/// An older pulse says nothing about now: the daemon remembers one every few seconds.
+const PULSE_FRESH: Duration = Duration::from_mins(2);
+
+/// Where rejected files lie, in `inbox.dir`; beside each the reason, which is no rejected file itself.
+const REJECTED: &str = "rejected";
+const REASON_SUFFIX: &str = ".error.json";
+
+/// What one look saw; also what `--json` prints.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub struct Status {
+    pub daemon: &'static str,
+    pub daemon_pid: Option<u32>,
+    pub counts: Counts,
+    pub oldest_pending_seconds: Option<u64>,
+    pub next_due_at: Option<Timestamp>,
+    pub oldest_dead_seconds: Option<u64>,
+    pub gate: String,
+    pub gate_reason: Option<String>,
+    pub gate_hint: Option<String>,
+    pub gate_since: Option<Timestamp>,
+    pub in_flight: Option<u64>,
+    pub delivered_per_minute: Option<f64>,
+    pub last_error: Option<String>,
+    pub rejected_files: u64,
+    /// Why a check fails; only there under `--check`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub problems: Option<Vec<String>>,
+    /// When it was seen.
+    pub at: Timestamp,
+}
+
+/// How many in each state.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct Counts {
+    pub pending: u64,
+    pub sending: u64,
+    pub delivered: u64,
+    pub dead: u64,
+    pub parked: u64,
+    pub dismissed: u64,
+}
+
+/// How it goes, as the daemon remembers it every few seconds.
+#[derive(Debug, Clone, Default, Deserialize)]
+struct Pulse {
+    #[serde(default)]
+    at: i64,
+    #[serde(default)]
+    delivered_per_minute: Option<f64>,
+    #[serde(default)]
+    in_flight: Option<u64>,
+    #[serde(default)]
+    last_error: Option<String>,
+}
+
+impl Counts {
+    fn of(counts: &[(StateName, u64)]) -> Self {
+        let count = |state| counts.iter().find(|(name, _)| *name == state).map_or(0, |(_, count)| *count);
+        Self {
+            pending: count(StateName::Pending),
+            sending: count(StateName::Sending),
+            delivered: count(StateName::Delivered),
+            dead: count(StateName::Dead),
+            parked: count(StateName::Parked),
+            dismissed: count(StateName::Dismissed),
+        }
+    }
+}
+
+/// Looks. Before the first start everything is zero.
+pub async fn look(context: &Context, now: Timestamp) -> anyhow::Result<Status> {
+    let daemon = super::daemon(&context.config);
+    let mut status = Status {
+        daemon: if daemon.is_some() { RUNNING } else { STOPPED },
+        daemon_pid: daemon.and_then(|daemon| daemon.pid),
+        gate: "open".to_owned(),
+        rejected_files: rejected_files(&context.config.inbox.dir)?,
+        at: now,
+        ..Status::default()
+    };
+    if let Some(outbox) = context.look().await? {
+        queue(&mut status, &outbox.tally().await?, now);
+        gate(&mut status, &outbox, now).await?;
+        pulse(&mut status, &outbox, now).await?;
+        outbox.close().await;
+    }
+    Ok(status)
+}
+
+fn queue(status: &mut Status, tally: &Tally, now: Timestamp) {
+    let seconds = |since: Option<Timestamp>| since.map(|since| now.since(since).as_secs());
+    status.counts = Counts::of(&tally.counts);
+    status.oldest_pending_seconds = seconds(tally.oldest_pending);
+    status.next_due_at = tally.oldest_due;
+    status.oldest_dead_seconds = seconds(tally.oldest_dead);
+}
+
+/// A pause lies over the other states.
+async fn gate(status: &mut Status, outbox: &Outbox, now: Timestamp) -> anyhow::Result<()> {
+    let beneath = remembered::<GateRecord>(outbox, GATE).await?;
+    if let Some(record) = &beneath {
+        status.gate.clone_from(&record.state);
+        status.gate_reason = Some(record.why.clone()).filter(|why| !why.is_empty());
+        status.gate_hint.clone_from(&record.hint);
+        status.gate_since = Some(Timestamp::from_millis(record.since));
+    }
+    if let Some(pause) = remembered::<PauseRecord>(outbox, PAUSE).await? {
+        let below = beneath
+            .filter(|record| record.state != "open")
+            .map(|record| format!("; beneath it is {}", record.state));
+        status.gate = String::from("paused");
+        status.gate_reason = Some(told(&pause, now) + &below.unwrap_or_default());
+        status.gate_hint = Some("`reten-outbox resume` lets it go on".to_owned());
+        status.gate_since = Some(Timestamp::from_millis(pause.at));
+    }
+    Ok(())
+}
+
+async fn pulse(status: &mut Status, outbox: &Outbox, now: Timestamp) -> anyhow::Result<()> {
+    let Some(pulse) = remembered::<Pulse>(outbox, PULSE).await? else {
+        return Ok(());
+    };
+    status.last_error = pulse.last_error;
+    if status.daemon == RUNNING && now.since(Timestamp::from_millis(pulse.at)) < PULSE_FRESH {
+        status.delivered_per_minute = pulse.delivered_per_minute;
+        status.in_flight = pulse.in_flight;
+    }
+    Ok(())
+}
+
+/// How many files lie in `rejected/`; none where it was not made yet.
+fn rejected_files(inbox: &Path) -> anyhow::Result<u64> {
+    let dir = inbox.join(REJECTED);
+    let entries = match fs::read_dir(&dir) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(0),
+        Err(error) => return Err(error).with_context(|| format!("{} cannot be read", dir.display())),
+    };
+    let mut count = 0;
+    for entry in entries {
+        let name = entry.with_context(|| format!("{} cannot be read", dir.display()))?.file_name();
+        count += u64::from(!name.as_encoded_bytes().ends_with(REASON_SUFFIX.as_bytes()));
+    }
+    Ok(count)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_reasons_beside_rejected_files_are_not_counted() {
+        let inbox = tempfile::tempdir().unwrap();
+        assert_eq!(rejected_files(inbox.path()).unwrap(), 0);
+        let rejected = inbox.path().join(REJECTED);
+        fs::create_dir(&rejected).unwrap();
+        for name in ["a.json", "a.json.error.json", "b.ndjson", "b.ndjson.error.json"] {
+            fs::write(rejected.join(name), "").unwrap();
+        }
+        assert_eq!(rejected_files(inbox.path()).unwrap(), 2);
+    }
+
+    #[test]
+    fn states_without_submissions_count_zero() {
+        let counts = Counts::of(&[(StateName::Dead, 3)]);
+        assert_eq!(
+            counts,
+            Counts {
+                dead: 3,
+                ..Counts::default()
+            }
+        );
+    }
+}

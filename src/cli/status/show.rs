@@ -1,0 +1,112 @@
+//! A look at the queue, in words and as JSON.
+
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use crate::cli::render::escape::{self, visible};
+use crate::cli::render::table::wrap;
+use crate::cli::render::time::{due, full, span};
+use crate::config::Config;
+
+use super::look::Status;
+
+/// Names stand in a column of this width, so that values start at one place.
+const NAMES: usize = 14;
+
+/// Where values are broken.
+const WIDTH: usize = 80;
+
+/// One JSON object in one line.
+pub fn json(status: &Status) -> serde_json::Result<String> {
+    Ok(escape::json(&serde_json::to_string(status)?).into_owned())
+}
+
+/// Name and value, a line each; what does not apply is left out.
+pub fn text(status: &Status, config: &Config) -> String {
+    let seconds = |seconds: Option<u64>| seconds.map(|seconds| span(Duration::from_secs(seconds)));
+    let counts = status.counts;
+    let counted = |count: u64, more: Option<String>| match more {
+        Some(more) if count > 0 => format!("{count}, {more}"),
+        _ => count.to_string(),
+    };
+    let mut pending: Vec<String> = seconds(status.oldest_pending_seconds)
+        .map(|age| format!("the oldest for {age}"))
+        .into_iter()
+        .collect();
+    pending.extend(status.next_due_at.map(|at| format!("the next {}", due(at, status.at))));
+    let gate = match status.gate_since {
+        Some(since) => format!("{} since {}", status.gate, full(since, status.at)),
+        None => status.gate.clone(),
+    };
+    let daemon = match status.daemon_pid {
+        Some(pid) => format!("{}, process {pid}", status.daemon),
+        None => status.daemon.to_owned(),
+    };
+    let rejected = format!("in {}", config.inbox.dir.join("rejected").display());
+    let rows = [
+        ("daemon", Some(daemon)),
+        ("gate", Some(gate)),
+        ("", status.gate_reason.clone()),
+        ("", status.gate_hint.clone()),
+        (
+            "pending",
+            Some(counted(counts.pending, Some(pending.join(", ")).filter(|more| !more.is_empty()))),
+        ),
+        ("sending", Some(counts.sending.to_string())),
+        ("delivered", Some(counts.delivered.to_string())),
+        (
+            "dead",
+            Some(counted(
+                counts.dead,
+                seconds(status.oldest_dead_seconds).map(|age| format!("the oldest for {age}")),
+            )),
+        ),
+        ("parked", Some(counts.parked.to_string())),
+        ("dismissed", Some(counts.dismissed.to_string())),
+        (
+            "rate",
+            status.delivered_per_minute.map(|rate| format!("{rate:.0} delivered a minute")),
+        ),
+        ("last error", status.last_error.clone()),
+        ("rejected files", Some(counted(status.rejected_files, Some(rejected)))),
+    ];
+    let mut out = String::new();
+    for (name, value) in rows {
+        let Some(value) = value else { continue };
+        let value = wrap(&visible(&value), &" ".repeat(NAMES + 2), WIDTH);
+        // Writing to a String cannot fail.
+        let _ = writeln!(out, "{name:<NAMES$}  {}", value.trim());
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::status::look::{Counts, RUNNING};
+    use crate::clock::Timestamp;
+
+    #[test]
+    fn the_text_says_what_counts_and_escapes_what_came_from_outside() {
+        let now = Timestamp::from_millis(1_795_428_000_000);
+        let status = Status {
+            daemon: RUNNING,
+            counts: Counts {
+                pending: 3,
+                dead: 1,
+                ..Counts::default()
+            },
+            oldest_pending_seconds: Some(245),
+            next_due_at: Some(now),
+            gate: "unauthorized".into(),
+            gate_reason: Some("401 \u{1b}[31m".into()),
+            at: now,
+            ..Status::default()
+        };
+        let text = text(&status, &Config::defaults().unwrap());
+        assert!(text.contains("pending         3, the oldest for 4 min, the next due now"), "{text}");
+        assert!(text.contains("401 \\u{1b}[31m") && !text.contains('\u{1b}'), "{text}");
+        assert!(text.contains("parked          0"), "{text}");
+        assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
+    }
+}

@@ -1,0 +1,104 @@
+//! Retention: what was delivered or dismissed long enough ago leaves the outbox, in small batches beside everything else.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::time::sleep;
+
+use crate::clock::{self, Timestamp};
+use crate::config::{Config, Keep};
+use crate::model::StateName;
+use crate::store::{Outbox, StoreError, Sweep};
+use crate::telemetry::events;
+
+/// How often there is a look at what may leave, and a checkpoint.
+const ROUND: Duration = Duration::from_secs(30);
+
+/// The same where `keep_delivered = "0"` (or its sibling) says that it leaves at once.
+const ROUND_AT_ONCE: Duration = Duration::from_secs(1);
+
+/// The most that leave in one transaction: some milliseconds of the writer's time, so that no delivery waits for it.
+const SWEEP_ROWS_MAX: u32 = 500;
+
+/// Between two batches the writer belongs to the others.
+const BATCH_GAP: Duration = Duration::from_millis(20);
+
+/// Sweeps and tidies until `shutdown` says so. The only error is an outbox whose writer has ended: with it the daemon has to end.
+pub(super) async fn run(
+    outbox: Outbox,
+    config: watch::Receiver<Arc<Config>>,
+    mut shutdown: watch::Receiver<bool>,
+) -> Result<(), StoreError> {
+    loop {
+        let keeps = keeps(&config.borrow());
+        let at_once = keeps.iter().any(|(_, keep)| *keep == Keep::For(Duration::ZERO));
+        tokio::select! {
+            () = sleep(if at_once { ROUND_AT_ONCE } else { ROUND }) => {}
+            // An error is a sender that is gone: the end as well.
+            _ = shutdown.wait_for(|stop| *stop) => return Ok(()),
+        }
+        let round = tokio::select! {
+            round = tidy_up(&outbox, &keeps) => round,
+            _ = shutdown.wait_for(|stop| *stop) => return Ok(()),
+        };
+        match round {
+            Ok(()) => {}
+            Err(StoreError::Closed) => return Err(StoreError::Closed),
+            Err(error @ (StoreError::Busy(_) | StoreError::Full(_) | StoreError::Broken(_))) => events::storage_error(
+                "retention",
+                &error.to_string(),
+                "what should leave stays for now; the next round tries again",
+            ),
+        }
+    }
+}
+
+/// One round.
+async fn tidy_up(outbox: &Outbox, keeps: &[(StateName, Keep)]) -> Result<(), StoreError> {
+    for (state, keep) in keeps {
+        let Some(older_than) = older_than(*keep, clock::now()) else {
+            continue;
+        };
+        let sweep = Sweep {
+            state: *state,
+            older_than,
+            limit: SWEEP_ROWS_MAX,
+        };
+        while outbox.sweep(sweep).await? >= u64::from(SWEEP_ROWS_MAX) {
+            sleep(BATCH_GAP).await;
+        }
+    }
+    outbox.tidy().await
+}
+
+fn keeps(config: &Config) -> [(StateName, Keep); 2] {
+    [
+        (StateName::Delivered, config.outbox.keep_delivered),
+        (StateName::Dismissed, config.outbox.keep_dismissed),
+    ]
+}
+
+/// What was not changed since then may leave; `None`: nothing.
+fn older_than(keep: Keep, now: Timestamp) -> Option<Timestamp> {
+    match keep {
+        Keep::Forever => None,
+        Keep::For(span) => Some(now.minus(span)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_kept_for_ever_never_leaves_and_the_rest_by_its_age() {
+        let now = Timestamp::from_millis(1_000_000);
+        assert_eq!(older_than(Keep::Forever, now), None);
+        assert_eq!(older_than(Keep::For(Duration::ZERO), now), Some(now));
+        assert_eq!(
+            older_than(Keep::For(Duration::from_secs(1)), now),
+            Some(Timestamp::from_millis(999_000))
+        );
+    }
+}

@@ -1,0 +1,138 @@
+//! A reload: the whole new configuration with its key, or the old one stays as it is.
+
+use std::path::PathBuf;
+
+use crate::api::client::{Client, ClientError};
+use crate::config::{ApiKey, Config, ConfigError, Environment, KeyError, Level, Loaded};
+
+use super::key::KeyFile;
+
+/// Where the configuration comes from, so that it can be loaded again the same way.
+#[derive(Clone, Default)]
+pub struct Source {
+    /// What `--config` named.
+    pub explicit: Option<PathBuf>,
+    /// The process's environment; a service's cannot change while it runs.
+    pub environment: Environment,
+    /// What `--log-level` said: goes before `log.level`, at a reload too.
+    pub level: Option<Level>,
+}
+
+/// What a reload brings into force.
+#[derive(Debug)]
+pub(super) struct Fresh {
+    pub(super) loaded: Loaded,
+    pub(super) key: ApiKey,
+    pub(super) key_file: KeyFile,
+}
+
+/// Why the old configuration stays.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum ReloadError {
+    /// The new one is wrong.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// There is no key to go with it.
+    #[error(transparent)]
+    Key(#[from] KeyError),
+    /// It names something that is open, and stays open as long as the process lives.
+    #[error("{} cannot change while the daemon runs", .0.join(", "))]
+    Restart(Vec<&'static str>),
+    /// No request could be made with it (a certificate that cannot be read, for instance).
+    #[error(transparent)]
+    Client(#[from] ClientError),
+}
+
+impl ReloadError {
+    /// What mends it.
+    pub(super) fn hint(&self) -> &'static str {
+        match self {
+            Self::Config(_) | Self::Client(_) => {
+                "the old configuration stays in force; `reten-outbox check-config` shows what is wrong, SIGHUP tries again"
+            }
+            Self::Key(_) => "the old key stays in force; SIGHUP tries again, as does every change of the key file",
+            Self::Restart(_) => "the old configuration stays in force as a whole; restart the daemon to change these",
+        }
+    }
+}
+
+impl Source {
+    /// Loads the configuration.
+    pub fn load(&self) -> Result<Loaded, ConfigError> {
+        let mut loaded = Config::load(self.explicit.as_deref(), &self.environment)?;
+        if let Some(level) = self.level {
+            loaded.config.log.level = level;
+        }
+        Ok(loaded)
+    }
+
+    /// Loads everything again, and proves that it can be used, before anything of it is in force.
+    pub(super) fn reload(&self, old: &Config) -> Result<Fresh, ReloadError> {
+        let loaded = self.load()?;
+        let fixed = fixed_that_differ(old, &loaded.config);
+        if !fixed.is_empty() {
+            return Err(ReloadError::Restart(fixed));
+        }
+        let (key_file, key) = KeyFile::load(&loaded.config.api.key_file, &self.environment)?;
+        Client::new(&loaded.config.api, &key)?;
+        Ok(Fresh { loaded, key, key_file })
+    }
+}
+
+/// The settings that are open files, locks and watches for the life of the process, where the two differ.
+fn fixed_that_differ(old: &Config, new: &Config) -> Vec<&'static str> {
+    let fixed = [
+        ("inbox.dir", &old.inbox.dir, &new.inbox.dir),
+        ("inbox.database", &old.inbox.database, &new.inbox.database),
+        ("outbox.database", &old.outbox.database, &new.outbox.database),
+    ];
+    fixed
+        .into_iter()
+        .filter(|(_, old, new)| old != new)
+        .map(|(key, _, _)| key)
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::path::Path;
+
+    use super::*;
+
+    fn source(dir: &Path, settings: &str) -> Source {
+        let path = dir.join("config.toml");
+        let key = dir.join("api-key");
+        fs::write(&path, format!("[api]\nkey_file = {key:?}\n{settings}")).unwrap();
+        Source {
+            explicit: Some(path),
+            ..Source::default()
+        }
+    }
+
+    #[test]
+    fn a_reload_is_all_or_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let first = source(dir.path(), "").load().unwrap().config;
+        let reload = |settings: &str| source(dir.path(), settings).reload(&first);
+        assert!(matches!(reload(""), Err(ReloadError::Key(KeyError::Missing { .. }))));
+        fs::write(dir.path().join("api-key"), "rtn_sk_test").unwrap();
+        assert!(matches!(reload("[retry]\nmultiplier = 0.5\n"), Err(ReloadError::Config(_))));
+        let refused = reload("[inbox]\ndir = \"/elsewhere/inbox\"\n[outbox]\ndatabase = \"/elsewhere/outbox/outbox.db\"\n").unwrap_err();
+        assert_eq!(
+            refused.to_string(),
+            "inbox.dir, outbox.database cannot change while the daemon runs"
+        );
+        let fresh = reload("[retry]\nmax_interval = \"5m\"\n").unwrap();
+        assert_eq!(fresh.loaded.config.retry.max_interval.as_secs(), 300);
+        assert_eq!(fresh.key.reveal(), "rtn_sk_test");
+    }
+
+    #[test]
+    fn the_level_of_the_command_line_stays_in_force() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut source = source(dir.path(), "[log]\nlevel = \"error\"\n");
+        source.level = Some(Level::Debug);
+        assert_eq!(source.load().unwrap().config.log.level, Level::Debug);
+    }
+}

@@ -1,0 +1,191 @@
+//! Everything that runs, wired together: the outbox, intake, delivery, and those who look after them.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{Notify, watch};
+use tokio::time::timeout;
+
+use crate::api::Client;
+use crate::clock::Timestamp;
+use crate::config::{ApiKey, Config};
+use crate::model::StateName;
+use crate::store::{Outbox, Role, Tally};
+use crate::telemetry::events;
+use crate::telemetry::systemd::Notifier;
+use crate::{delivery, intake};
+
+use super::housekeeping;
+use super::summary;
+use super::tasks::{TaskEnded, Tasks};
+
+/// How long the rooms may take to store what came in last, beyond `delivery.shutdown_timeout`; longer than SQLite's busy timeout.
+const STORE_GRACE: Duration = Duration::from_secs(10);
+
+/// How long the outbox may take to write what is queued and to close. What was not written then is recovered at the next start.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// What the rooms are built from.
+#[derive(Debug)]
+pub struct Plan {
+    /// In force from the start.
+    pub config: Config,
+    /// The same.
+    pub key: ApiKey,
+    /// Of the one generator of jitter, so that a run can be told again.
+    pub seed: u64,
+    /// Who is told how the queue stands.
+    pub notifier: Arc<Notifier>,
+}
+
+/// The running rooms. Dropping it ends them where they stand, as a crash would; [`Rooms::stop`] ends them in order.
+#[derive(Debug)]
+pub struct Rooms {
+    outbox: Outbox,
+    config: watch::Sender<Arc<Config>>,
+    key: watch::Sender<Arc<ApiKey>>,
+    shutdown: watch::Sender<bool>,
+    tasks: Tasks,
+}
+
+impl Rooms {
+    /// Opens the outbox (which recovers what a crash left) and the inbox, and starts everything. On an error nothing runs, and nothing was
+    /// taken or sent.
+    pub async fn open(plan: Plan, now: Timestamp) -> anyhow::Result<Self> {
+        // First what needs no file of ours: a certificate that cannot be read must not leave a new database behind.
+        Client::new(&plan.config.api, &plan.key)?;
+        let outbox = Outbox::open(&plan.config.outbox.database, Role::Daemon, now).await?;
+        intake::prepare(&plan.config.inbox, &plan.config.outbox.database).await?;
+        Ok(Self::start(outbox, plan))
+    }
+
+    fn start(outbox: Outbox, plan: Plan) -> Self {
+        let (config, config_seen) = watch::channel(Arc::new(plan.config));
+        let (key, key_seen) = watch::channel(Arc::new(plan.key));
+        let (shutdown, shutdown_seen) = watch::channel(false);
+        // The list of result types: delivery asks for it (it has the key), intake goes by it.
+        let (result_types, result_types_seen) = watch::channel(None);
+        let unknown_code = Arc::new(Notify::new());
+        let arrivals = Arc::new(Notify::new());
+        let meters = Arc::new(delivery::Meters::default());
+        let mut tasks = Tasks::default();
+        tasks.spawn(
+            "delivery",
+            delivery::run(delivery::Context {
+                outbox: outbox.clone(),
+                config: config_seen.clone(),
+                key: key_seen,
+                arrivals: Arc::clone(&arrivals),
+                shutdown: shutdown_seen.clone(),
+                meters: Arc::clone(&meters),
+                seed: plan.seed,
+                result_types: Arc::new(result_types),
+                unknown_code,
+                progress: Arc::default(),
+            }),
+        );
+        tasks.spawn(
+            "intake",
+            intake::run(intake::Context {
+                outbox: outbox.clone(),
+                config: config_seen.clone(),
+                result_types: result_types_seen,
+                arrivals,
+                shutdown: shutdown_seen.clone(),
+                progress: Arc::default(),
+            }),
+        );
+        tasks.spawn(
+            "housekeeping",
+            housekeeping::run(outbox.clone(), config_seen.clone(), shutdown_seen.clone()),
+        );
+        let watcher = summary::Watcher {
+            outbox: outbox.clone(),
+            config: config_seen,
+            meters,
+            notifier: plan.notifier,
+        };
+        tasks.spawn("summary", watcher.run(shutdown_seen));
+        Self {
+            outbox,
+            config,
+            key,
+            shutdown,
+            tasks,
+        }
+    }
+
+    /// How many were in flight when the last daemon ended, and are pending again.
+    pub fn recovered(&self) -> u64 {
+        self.outbox.recovered()
+    }
+
+    /// What is in force.
+    pub fn config(&self) -> Arc<Config> {
+        Arc::clone(&self.config.borrow())
+    }
+
+    /// Brings a configuration into force. A closed gate asks at once, also when nothing in it changed.
+    pub(super) fn set_config(&self, config: Config) {
+        self.config.send_replace(Arc::new(config));
+    }
+
+    /// Brings a key into force, where it is another one: whether it was.
+    pub(super) fn set_key(&self, key: ApiKey) -> bool {
+        self.key.send_if_modified(|known| {
+            let changed = **known != key;
+            if changed {
+                *known = Arc::new(key);
+            }
+            changed
+        })
+    }
+
+    /// Waits for a room that ends though nobody asked: the daemon cannot go on.
+    pub async fn ended(&mut self) -> TaskEnded {
+        self.tasks.next().await
+    }
+
+    /// Ends everything in order: intake takes nothing in any more, requests in flight finish within `delivery.shutdown_timeout` and their
+    /// outcomes are stored, then the outbox is closed. Returns how the queue stands; `None` where the outbox could not say.
+    pub async fn stop(mut self) -> Option<Tally> {
+        let patience = self.config.borrow().delivery.shutdown_timeout + STORE_GRACE;
+        self.shutdown.send_replace(true);
+        for room in self.tasks.finish(patience).await {
+            events::warning(
+                &format!("{room} did not end in time and was ended where it stood"),
+                "nothing is lost: what was in flight is resumed at the next start",
+            );
+        }
+        let closing = async {
+            let tally = self.outbox.tally().await;
+            self.outbox.close().await;
+            tally
+        };
+        match timeout(CLOSE_TIMEOUT, closing).await {
+            Ok(Ok(tally)) => Some(tally),
+            Ok(Err(error)) => {
+                events::storage_error(
+                    "close",
+                    &error.to_string(),
+                    "nothing is lost: the next start recovers what was not written",
+                );
+                None
+            }
+            Err(_) => {
+                events::storage_error(
+                    "close",
+                    "the outbox did not close in time",
+                    "nothing is lost: the next start recovers what was not written",
+                );
+                None
+            }
+        }
+    }
+}
+
+/// One state's count.
+pub(super) fn count(tally: &Tally, state: StateName) -> u64 {
+    let found = tally.counts.iter().find(|(known, _)| *known == state);
+    found.map_or(0, |(_, count)| *count)
+}

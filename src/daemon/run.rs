@@ -1,0 +1,198 @@
+//! The process of `run`: from the first line of the log to the exit.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::{Interval, MissedTickBehavior, interval};
+
+use crate::clock;
+use crate::config::{Config, Loaded};
+use crate::model::StateName;
+use crate::store::Tally;
+use crate::telemetry::systemd::Notifier;
+use crate::telemetry::{self, Telemetry, events};
+
+use super::key::KeyFile;
+use super::reload::Source;
+use super::rooms::{Plan, Rooms, count};
+use super::signals::{Asked, Signals};
+
+/// How often the key's files are looked at: one `stat` each. A new key is in force that soon.
+const KEY_LOOK: Duration = Duration::from_secs(2);
+
+/// What `run` begins with.
+pub struct Start {
+    /// The configuration, already checked.
+    pub loaded: Loaded,
+    /// How to load it again.
+    pub source: Source,
+    /// Of the one generator of jitter; told in `started`.
+    pub seed: u64,
+}
+
+/// Runs the daemon until a signal ends it. Errors keep their types in the chain, so that the caller finds the exit code: a key
+/// ([`crate::config::KeyError`]), an outbox ([`crate::store::OpenError`]) or an inbox that cannot be used, a room that ended
+/// ([`super::TaskEnded`]).
+pub async fn run(start: Start) -> anyhow::Result<()> {
+    // Dropped last, behind the last line.
+    let telemetry = telemetry::init(&start.loaded.config.log)?;
+    let notifier = Arc::new(Notifier::from_env());
+    let mut signals = Signals::listen()?;
+    for warning in &start.loaded.warnings {
+        events::warning(&warning.to_string(), "`reten-outbox check-config` shows what is in force");
+    }
+    let opened = tokio::select! {
+        opened = Daemon::open(start, Arc::clone(&notifier), &telemetry) => opened,
+        // While a large database is being checked nothing was taken or sent yet: it can be left where it stands.
+        signal = signals.stop() => {
+            events::stopping(signal);
+            return Ok(());
+        }
+    };
+    let mut daemon = opened.inspect_err(|error| notifier.status(&format!("cannot start: {error:#}")))?;
+    let failure = daemon.watch(&mut signals).await;
+    tokio::select! {
+        () = daemon.stop() => {}
+        signal = signals.stop() => events::warning(
+            &format!("{signal} a second time: ended at once"),
+            "nothing is lost: what was in flight is resumed at the next start",
+        ),
+    }
+    failure
+}
+
+/// The running daemon.
+struct Daemon<'a> {
+    rooms: Rooms,
+    source: Source,
+    key_file: KeyFile,
+    notifier: Arc<Notifier>,
+    telemetry: &'a Telemetry,
+}
+
+impl<'a> Daemon<'a> {
+    async fn open(start: Start, notifier: Arc<Notifier>, telemetry: &'a Telemetry) -> anyhow::Result<Self> {
+        let Start { loaded, source, seed } = start;
+        let (key_file, key) = KeyFile::load(&loaded.config.api.key_file, &source.environment)?;
+        let plan = Plan {
+            config: loaded.config,
+            key,
+            seed,
+            notifier: Arc::clone(&notifier),
+        };
+        let rooms = Rooms::open(plan, clock::now()).await?;
+        let from = loaded
+            .path
+            .map_or_else(|| "the built-in defaults".to_owned(), |path| path.display().to_string());
+        tell_started(&rooms, &from, seed);
+        notifier.ready();
+        Ok(Self {
+            rooms,
+            source,
+            key_file,
+            notifier,
+            telemetry,
+        })
+    }
+
+    /// Goes on until a signal asks for the end (`Ok`) or a room ends by itself (`Err`).
+    async fn watch(&mut self, signals: &mut Signals) -> anyhow::Result<()> {
+        let mut key_look = every(KEY_LOOK);
+        let mut watchdog = self.notifier.watchdog_interval().map(every);
+        loop {
+            tokio::select! {
+                asked = signals.next() => match asked {
+                    Asked::Stop(signal) => {
+                        events::stopping(signal);
+                        return Ok(());
+                    }
+                    Asked::Reload => self.reload(),
+                },
+                ended = self.rooms.ended() => {
+                    events::internal_error(ended.room, &ended.to_string());
+                    return Err(ended.into());
+                }
+                _ = key_look.tick() => self.look_at_key(),
+                () = tick(watchdog.as_mut()) => self.notifier.watchdog(),
+            }
+        }
+    }
+
+    /// SIGHUP: all of it, or the old one stays.
+    fn reload(&mut self) {
+        self.notifier.reloading();
+        match self.source.reload(&self.rooms.config()) {
+            Ok(fresh) => {
+                self.telemetry.apply(&fresh.loaded.config.log);
+                self.key_file = fresh.key_file;
+                let key = if self.rooms.set_key(fresh.key) {
+                    "a new API key"
+                } else {
+                    "the same API key"
+                };
+                self.rooms.set_config(fresh.loaded.config);
+                events::reloaded(&format!("configuration, and {key} from {}", self.key_file.place()));
+            }
+            Err(error) => events::reload_failed(&error.to_string(), error.hint()),
+        }
+        self.notifier.ready();
+    }
+
+    /// A changed key file is read at once. One that is wrong or gone changes nothing: the old key stays.
+    fn look_at_key(&mut self) {
+        if !self.key_file.changed() {
+            return;
+        }
+        match KeyFile::load(&self.rooms.config().api.key_file, &self.source.environment) {
+            Ok((key_file, key)) => {
+                self.key_file = key_file;
+                if self.rooms.set_key(key) {
+                    events::reloaded(&format!("a new API key from {}", self.key_file.place()));
+                }
+            }
+            Err(error) => events::reload_failed(
+                &error.to_string(),
+                "the old key stays in force; every change of the key file is looked at",
+            ),
+        }
+    }
+
+    /// Ends everything in order, and says what is left.
+    async fn stop(self) {
+        self.notifier.stopping();
+        let tally = self.rooms.stop().await;
+        let left = |state| tally.as_ref().map(|tally: &Tally| count(tally, state));
+        events::stopped(left(StateName::Pending), left(StateName::Dead), left(StateName::Parked));
+    }
+}
+
+fn tell_started(rooms: &Rooms, from: &str, seed: u64) {
+    let config: Arc<Config> = rooms.config();
+    events::started(
+        env!("CARGO_PKG_VERSION"),
+        from,
+        config.api.submit_url.as_str(),
+        &config.outbox.database,
+        &config.inbox.dir,
+        &config.inbox.database,
+        rooms.recovered(),
+        seed,
+    );
+}
+
+fn every(period: Duration) -> Interval {
+    let mut interval = interval(period);
+    interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    interval
+}
+
+/// Until the service manager wants to hear from us; never, where it does not watch. That this loop turns at all is the sign of life: all
+/// rooms share its thread, and one that holds it would hold this up too.
+async fn tick(interval: Option<&mut Interval>) {
+    match interval {
+        Some(interval) => {
+            interval.tick().await;
+        }
+        None => std::future::pending().await,
+    }
+}

@@ -1,0 +1,213 @@
+//! One attempt: the request, what it brought, and what that means. Its claim is durable before it begins and its outcome after it has
+//! landed: a crash in between leaves the submission in `sending`.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::api::Client;
+use crate::clock::{self, Timestamp};
+use crate::config::Config;
+use crate::model::{Exchange, Fault, FaultKind, Object, Payload};
+use crate::policy::conflict::Past;
+use crate::policy::schedule::{self, Next};
+use crate::policy::verdict::{Outcome, Verdict, VerdictPolicy, judge};
+use crate::store::{Claimed, Outbox, Relations, StoreError};
+
+use super::patience::Patience;
+
+/// What an attempt goes by: one configuration and its client, whatever is reloaded meanwhile.
+#[derive(Debug, Clone)]
+pub(super) struct Equipment {
+    pub(super) outbox: Outbox,
+    pub(super) config: Arc<Config>,
+    pub(super) client: Arc<Client>,
+}
+
+/// An attempt that has ended.
+#[derive(Debug)]
+pub(super) struct Landed {
+    pub(super) exchange: Exchange,
+    pub(super) elapsed: Duration,
+    /// Whether the request carried `"hard_override": true`, ours or the producer's.
+    pub(super) carried_override: bool,
+    pub(super) verdict: Verdict,
+    /// What follows, should the verdict be a retry.
+    pub(super) next: Next,
+    pub(super) at: Timestamp,
+}
+
+/// Sends a submission and judges what comes of it. `roll` places its next wait, should it need one.
+pub(super) async fn fly(equipment: Equipment, claimed: Arc<Claimed>, roll: f64) -> Landed {
+    let payload = if claimed.hard_override {
+        claimed.payload.with_hard_override()
+    } else {
+        claimed.payload.clone()
+    };
+    let timed = equipment.client.submit(payload.bytes().clone()).await;
+    let carried_override = claimed.hard_override || has_hard_override(&payload);
+    let at = clock::now();
+    let verdict = if is_conflict(&timed.exchange) {
+        let relations = relations(&equipment.outbox, &claimed).await;
+        let reading = Reading::of(&payload);
+        judge(
+            &timed.exchange,
+            &reading.past(&claimed, relations, carried_override, at),
+            &policy(&equipment.config),
+        )
+    } else {
+        judge(&timed.exchange, &Past::default(), &policy(&equipment.config))
+    };
+    let next = next(&equipment.config, &claimed, &verdict, at, roll);
+    Landed {
+        exchange: timed.exchange,
+        elapsed: timed.elapsed,
+        carried_override,
+        verdict,
+        next,
+        at,
+    }
+}
+
+/// What becomes of an attempt that failed inside the daemon: nobody knows how far its request had come.
+pub(super) fn interrupted(config: &Config, claimed: &Claimed, message: String, at: Timestamp, roll: f64) -> Landed {
+    let exchange = Exchange::Failed {
+        fault: Fault {
+            kind: FaultKind::Interrupted,
+            message,
+            status: None,
+        },
+        on_the_wire: true,
+    };
+    let verdict = judge(&exchange, &Past::default(), &policy(config));
+    Landed {
+        next: next(config, claimed, &verdict, at, roll),
+        exchange,
+        elapsed: Duration::ZERO,
+        carried_override: claimed.hard_override,
+        verdict,
+        at,
+    }
+}
+
+fn policy(config: &Config) -> VerdictPolicy<'_> {
+    VerdictPolicy {
+        require_json: config.api.require_json,
+        conflict: &config.conflict,
+    }
+}
+
+fn next(config: &Config, claimed: &Claimed, verdict: &Verdict, at: Timestamp, roll: f64) -> Next {
+    let not_earlier = match verdict.outcome {
+        Outcome::Retry { not_earlier } => not_earlier.map(|asked| asked.wait(at)),
+        Outcome::Delivered | Outcome::AcceptedAsOurs | Outcome::Override | Outcome::Dead(_) | Outcome::Parked(_) => None,
+    };
+    schedule::next(&config.retry, claimed.tries, claimed.waited, not_earlier, roll)
+}
+
+/// Whether the rules of `[conflict]` will be asked, so that what they go by has to be read.
+const fn is_conflict(exchange: &Exchange) -> bool {
+    match exchange {
+        Exchange::Answered(answer) => answer.status == 409,
+        Exchange::Failed { .. } => false,
+    }
+}
+
+/// Whether the producer set it. At delivery nothing is parsed that need not be: a name that stands there neither plainly nor escaped is absent.
+fn has_hard_override(payload: &Payload) -> bool {
+    let text = payload.text();
+    (text.contains("hard_override") || text.contains("\\u00")) && payload.has_hard_override()
+}
+
+/// What the others of its activity say. The answer is in and must not be lost, so this waits until the outbox can be asked.
+async fn relations(outbox: &Outbox, claimed: &Claimed) -> Relations {
+    let mut patience = Patience::new("relations");
+    loop {
+        match outbox.relations(claimed.id).await {
+            Ok(relations) => return relations,
+            // Nothing can be stored any more: the submission stays `sending`, whatever is decided here.
+            Err(StoreError::Closed) => return Relations::default(),
+            Err(error) => tokio::time::sleep(patience.failed(&error, Instant::now())).await,
+        }
+    }
+}
+
+/// What the rules of a 409 read in a payload; a member that is missing or of another type is `None`.
+struct Reading {
+    result: Option<String>,
+    status: Option<String>,
+    occurred_at: Option<Timestamp>,
+}
+
+impl Reading {
+    fn of(payload: &Payload) -> Self {
+        let text = payload.text();
+        let object = Object::parse(&text).ok();
+        let string = |name| object.as_ref().and_then(|object| object.string(name));
+        Self {
+            result: object
+                .as_ref()
+                .and_then(|object| object.object("task_result"))
+                .and_then(|task_result| task_result.string("result")),
+            status: string("status"),
+            occurred_at: string("occurred_at").and_then(|text| Timestamp::parse_iso8601(&text)),
+        }
+    }
+
+    fn past<'a>(&'a self, claimed: &'a Claimed, relations: Relations, carried_override: bool, now: Timestamp) -> Past<'a> {
+        Past {
+            lost_response: claimed.lost_response,
+            carried_override,
+            on_conflict: claimed.on_conflict,
+            source: claimed.source.as_deref(),
+            result: self.result.as_deref(),
+            status: self.status.as_deref(),
+            occurred_at: self.occurred_at,
+            registered_by_us: relations.registered_by_us,
+            superseded: relations.superseded_by.is_some(),
+            now,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_override_is_found_however_its_name_is_written() {
+        let cases = [
+            (r#"{"hard_override": true}"#, true),
+            (r#"{"hard\u005foverride": true}"#, true),
+            (r#"{"hard_override": false}"#, false),
+            (r#"{"raw_payload": {"hard_override": true}}"#, false),
+            (r#"{"status": "EFFECTIVE"}"#, false),
+        ];
+        for (text, expected) in cases {
+            assert_eq!(has_hard_override(&Payload::from_text(text)), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn the_rules_read_what_is_there_and_nothing_else() {
+        let whole =
+            Payload::from_text(r#"{"status":"EFFECTIVE","occurred_at":"2026-11-23T10:00:00Z","task_result":{"result":"NO_CONTACT"}}"#);
+        let reading = Reading::of(&whole);
+        assert_eq!(
+            (
+                reading.status.as_deref(),
+                reading.result.as_deref(),
+                reading.occurred_at.map(Timestamp::millis)
+            ),
+            (Some("EFFECTIVE"), Some("NO_CONTACT"), Some(1_795_428_000_000))
+        );
+        for odd in [r#"{"status":1,"occurred_at":"yesterday","task_result":[]}"#, "not JSON", "[]"] {
+            let reading = Reading::of(&Payload::from_text(odd));
+            assert!(
+                reading.status.is_none() && reading.result.is_none() && reading.occurred_at.is_none(),
+                "{odd}"
+            );
+        }
+    }
+}

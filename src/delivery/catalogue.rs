@@ -1,0 +1,160 @@
+//! The tenant's result types: fetched, remembered, and published for validation.
+//!
+//! Unreachable or forbidden, validation goes on with what is remembered, or without a list: one warning, and no trouble for anyone.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use tokio::sync::{Notify, watch};
+use tokio::time::{Instant, sleep_until};
+
+use crate::api::{Catalogue, Client};
+use crate::clock::{self, Timestamp};
+use crate::policy::hint;
+use crate::policy::validate::ResultType;
+use crate::store::Outbox;
+use crate::telemetry::events;
+
+use super::Context;
+
+/// The name under which the list is remembered.
+pub const RESULT_TYPES: &str = "result_types";
+
+/// However many unknown codes come in, the list is not fetched more often because of them.
+const UNKNOWN_CODE_PAUSE: Duration = Duration::from_mins(1);
+/// After a failure the list is asked for again at this pause, doubled up to `validation.refresh`.
+const FAILED_PAUSE: Duration = Duration::from_secs(30);
+
+/// The list as it is remembered.
+#[derive(Debug, Serialize, Deserialize)]
+struct Remembered {
+    /// Milliseconds since 1970.
+    fetched_at: i64,
+    types: Vec<ResultType>,
+}
+
+/// The list as it was last fetched, for commands; `None` where there is none that can be used: then codes are not checked.
+pub async fn remembered(outbox: &Outbox) -> Option<Vec<ResultType>> {
+    let text = outbox.recall(RESULT_TYPES).await.ok().flatten()?;
+    let list: Remembered = serde_json::from_str(&text).ok()?;
+    (!list.types.is_empty()).then_some(list.types)
+}
+
+/// Keeps the list fresh until it is stopped.
+pub(super) async fn keep(mut context: Context) {
+    let mut keeper = Keeper {
+        context: context.clone(),
+        warned: false,
+        pause: FAILED_PAUSE,
+    };
+    let told = Arc::clone(&context.unknown_code);
+    keeper.publish_remembered().await;
+    loop {
+        let fetched = Instant::now();
+        let config = context.config.borrow_and_update().clone();
+        context.key.mark_unchanged();
+        let next = if config.validation.result_types {
+            fetched + keeper.fetch().await
+        } else {
+            keeper.publish(None);
+            fetched + config.validation.refresh
+        };
+        tokio::select! {
+            () = sleep_until(next) => {}
+            () = unknown_code(&told, fetched + UNKNOWN_CODE_PAUSE) => {}
+            () = changed(&mut context.config) => {}
+            () = changed(&mut context.key) => {}
+        }
+    }
+}
+
+/// Waits for a new value; for ever where the other end is gone.
+async fn changed<T>(receiver: &mut watch::Receiver<T>) {
+    if receiver.changed().await.is_err() {
+        std::future::pending::<()>().await;
+    }
+}
+
+/// Waits for an unknown code, and not less than until `earliest`.
+async fn unknown_code(told: &Notify, earliest: Instant) {
+    told.notified().await;
+    sleep_until(earliest).await;
+}
+
+struct Keeper {
+    context: Context,
+    /// Whether the present failure has been told.
+    warned: bool,
+    pause: Duration,
+}
+
+impl Keeper {
+    /// Asks once; how long to wait until the next time.
+    async fn fetch(&mut self) -> Duration {
+        let refresh = self.context.config.borrow().validation.refresh;
+        // While nothing may be sent, nothing is asked either: the gate has its own question.
+        if self.context.meters.gate().is_some_and(|gate| gate.state != "open") {
+            return FAILED_PAUSE.min(refresh);
+        }
+        let client = Client::new(&self.context.config.borrow().api, &self.context.key.borrow());
+        let catalogue = match client {
+            Ok(client) => client.result_types().await,
+            Err(error) => Catalogue::NoVerdict(error.to_string()),
+        };
+        let (why, hint) = match catalogue {
+            Catalogue::Types(types) if types.is_empty() => ("the list is empty".to_owned(), None),
+            Catalogue::Types(types) => {
+                self.warned = false;
+                self.pause = FAILED_PAUSE;
+                self.take(types, clock::now()).await;
+                return refresh;
+            }
+            Catalogue::Unauthorized => ("401".to_owned(), hint::of_query(401)),
+            Catalogue::Forbidden => ("403".to_owned(), hint::of_query(403)),
+            Catalogue::NoVerdict(why) => (why, None),
+        };
+        self.warn_once(&why, hint);
+        let pause = self.pause;
+        self.pause = pause.saturating_mul(2);
+        pause.min(refresh)
+    }
+
+    fn warn_once(&mut self, why: &str, hint: Option<&str>) {
+        if std::mem::replace(&mut self.warned, true) {
+            return;
+        }
+        let without = if self.context.result_types.borrow().is_some() {
+            "the list known so far is used"
+        } else {
+            "result codes are not checked until it is known"
+        };
+        events::warning(&format!("the result types cannot be fetched: {why}"), hint.unwrap_or(without));
+    }
+
+    /// A fresh list: remembered for the next start, then published. A crash in between costs one fetch.
+    async fn take(&self, types: Vec<ResultType>, now: Timestamp) {
+        let fresh = Remembered {
+            fetched_at: now.millis(),
+            types,
+        };
+        let known = self.context.result_types.borrow().as_deref() == Some(fresh.types.as_slice());
+        if let Ok(text) = serde_json::to_string(&fresh) {
+            // It is only a cache: whoever stores what matters says that the outbox is in trouble.
+            self.context.outbox.remember(RESULT_TYPES, Some(text), now).await.ok();
+        }
+        if !known {
+            self.publish(Some(fresh.types.into()));
+        }
+    }
+
+    async fn publish_remembered(&self) {
+        if let Some(types) = remembered(&self.context.outbox).await {
+            self.publish(Some(types.into()));
+        }
+    }
+
+    fn publish(&self, types: Option<Arc<[ResultType]>>) {
+        self.context.result_types.send_replace(types);
+    }
+}

@@ -1,0 +1,225 @@
+//! The gate with its memory: what is stored of it, what a person does to it from another process, and what the log hears.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::de::DeserializeOwned;
+use tokio::time::Instant;
+
+use crate::clock::Timestamp;
+use crate::config::Config;
+use crate::model::SubmissionId;
+use crate::policy::gate::{ASK, Allowance, GATE, Gate, GateRecord, GateSettings, Input, PAUSE, PauseRecord, Refused, Role, Step, Ticket};
+use crate::policy::verdict::Signal;
+use crate::store::{Claimed, Outbox, StoreError};
+use crate::telemetry::events;
+
+use super::meters::Meters;
+use super::patience::Patience;
+
+/// The longest gap while a first one is looked for (interface.md, "Gate", `probing`).
+const GAP_MAX: Duration = Duration::from_mins(1);
+
+/// How many refused trials are remembered: the next trial is another submission, so that one which the key may never touch does not
+/// hold the gate shut.
+pub(super) const REFUSED_TRIALS_MAX: usize = 15;
+
+/// Owner of the gate.
+#[derive(Debug)]
+pub(super) struct Gatekeeper {
+    outbox: Outbox,
+    meters: Arc<Meters>,
+    gate: Gate,
+    settings: GateSettings,
+    /// What is remembered of a closed gate, to be stored before anything that it refused.
+    closed: Option<GateRecord>,
+    refused_trials: Vec<SubmissionId>,
+    patience: Patience,
+    /// After a failure of the outbox: not before this.
+    rest_until: Option<Instant>,
+}
+
+impl Gatekeeper {
+    /// The gate as it was left.
+    pub(super) async fn recall(outbox: Outbox, meters: Arc<Meters>, config: &Config, now: Timestamp) -> Result<Self, StoreError> {
+        let record: Option<GateRecord> = recall(&outbox, GATE).await?;
+        let pause: Option<PauseRecord> = recall(&outbox, PAUSE).await?;
+        // Whatever was asked for before this start: a start asks anyway.
+        outbox.remember(ASK, None, now).await?;
+        let gate = Gate::restore(record.as_ref(), pause, now);
+        let closed = record.filter(|record| record.state != "open");
+        let keeper = Self {
+            outbox,
+            meters,
+            settings: settings(config),
+            closed,
+            gate,
+            refused_trials: Vec::new(),
+            patience: Patience::new("gate"),
+            rest_until: None,
+        };
+        let why = match (keeper.gate.pause(), &keeper.closed) {
+            (Some(pause), _) => format!("paused by {}", pause.by),
+            (None, Some(closed)) => closed.why.clone(),
+            (None, None) => String::new(),
+        };
+        keeper.meters.set_gate(keeper.gate.name(), why);
+        Ok(keeper)
+    }
+
+    /// What may be sent now; nothing while the outbox is left alone after a failure.
+    pub(super) fn allowance(&self, now: Timestamp) -> Allowance {
+        self.gate.allowance(now, &self.settings)
+    }
+
+    /// A submission leaves in this role.
+    pub(super) fn depart(&mut self, role: Role, now: Timestamp) -> Ticket {
+        self.note(Input::Departed(role), now);
+        self.gate.ticket(role)
+    }
+
+    /// An input that asks for nothing but a line in the log.
+    pub(super) fn note(&mut self, input: Input, now: Timestamp) {
+        let step = self.gate.step(input, now, &self.settings);
+        self.carry_out(step);
+    }
+
+    /// An exchange ended. What becomes of a refused submission, and the record that has to be stored before it.
+    pub(super) fn ended(&mut self, claimed: &Claimed, ticket: Ticket, signal: Signal, now: Timestamp) -> (Option<Refused>, Option<String>) {
+        let input = Input::Ended {
+            ticket,
+            signal,
+            refused_before: claimed.was_unauthorized || self.refused_trials.contains(&claimed.id),
+        };
+        let step = self.gate.step(input, now, &self.settings);
+        let refused = step.refused;
+        self.carry_out(step);
+        if refused == Some(Refused::Release) && ticket.role == Role::Trial {
+            self.remember_trial(claimed.id);
+        }
+        let first = match refused {
+            Some(Refused::Release | Refused::Die { requeue_on_opening: true }) => self.closed.as_ref(),
+            Some(Refused::Die { requeue_on_opening: false }) | None => None,
+        };
+        (refused, first.and_then(|record| serde_json::to_string(record).ok()))
+    }
+
+    fn remember_trial(&mut self, id: SubmissionId) {
+        self.refused_trials.retain(|known| *known != id);
+        if self.refused_trials.len() == REFUSED_TRIALS_MAX {
+            self.refused_trials.remove(0);
+        }
+        self.refused_trials.push(id);
+    }
+
+    /// The trials that were refused, the latest last.
+    pub(super) fn refused_trials(&self) -> &[SubmissionId] {
+        &self.refused_trials
+    }
+
+    /// Since when it is closed.
+    pub(super) fn closed_since(&self) -> Option<Timestamp> {
+        self.closed.as_ref().map(|record| Timestamp::from_millis(record.since))
+    }
+
+    /// A reload: other intervals, and the question at once.
+    pub(super) fn reloaded(&mut self, config: &Config, now: Timestamp) {
+        self.settings = settings(config);
+        self.note(Input::AskNow, now);
+    }
+
+    /// Opens it: what it dead-lettered goes back in the very transaction that records the opening, so that nothing of its activity
+    /// overtakes it. A crash before leaves it closed, one after leaves it open; both find the submissions where they belong.
+    pub(super) async fn open(&mut self, requeue: bool, now: Timestamp) {
+        let record = Gate::opening_record(now);
+        let Ok(text) = serde_json::to_string(&record) else { return };
+        match self.outbox.open_gate(GATE, text, requeue, now).await {
+            Ok(count) => {
+                self.patience.worked();
+                self.closed = None;
+                self.note(Input::Opened, now);
+                if count > 0 {
+                    events::requeued(count, "the gate opened");
+                }
+            }
+            Err(error) => self.rest(&error),
+        }
+    }
+
+    /// What a person did from another process: `pause`, `resume`.
+    pub(super) async fn look_at_acts(&mut self, now: Timestamp) {
+        let looked = async {
+            let pause: Option<PauseRecord> = recall(&self.outbox, PAUSE).await?;
+            let ask = self.outbox.recall(ASK).await?;
+            if ask.is_some() {
+                self.outbox.remember(ASK, None, now).await?;
+            }
+            Ok((pause, ask.is_some()))
+        };
+        match looked.await {
+            Ok((pause, asked)) => {
+                match (self.gate.pause(), pause) {
+                    (None, Some(pause)) => self.note(Input::Paused(pause), now),
+                    (Some(_), None) => self.note(Input::Resumed, now),
+                    (Some(_), Some(_)) | (None, None) => {}
+                }
+                if asked {
+                    self.note(Input::AskNow, now);
+                }
+            }
+            Err(error) => self.rest(&error),
+        }
+    }
+
+    /// When the outbox may be bothered again; `None`: at once.
+    pub(super) fn rests(&self, now: Instant) -> Option<Duration> {
+        self.rest_until
+            .map(|until| until.saturating_duration_since(now))
+            .filter(|rest| !rest.is_zero())
+    }
+
+    /// The outbox failed: it is left alone for a while.
+    pub(super) fn rest(&mut self, error: &StoreError) {
+        let now = Instant::now();
+        self.rest_until = Some(now + self.patience.failed(error, now));
+    }
+
+    /// The outbox works.
+    pub(super) fn works(&mut self) {
+        self.patience.worked();
+        self.rest_until = None;
+    }
+
+    fn carry_out(&mut self, step: Step) {
+        if let Some(record) = step.remember {
+            self.closed = Some(record);
+        }
+        if let Some(change) = step.change {
+            events::gate(change.from, change.to, &change.why, change.hint.as_deref());
+            self.meters.set_gate(change.to, change.why);
+        }
+    }
+}
+
+fn settings(config: &Config) -> GateSettings {
+    GateSettings {
+        probe_interval: config.auth.probe_interval,
+        gap_min: config.retry.initial_interval,
+        gap_max: config.retry.max_interval.min(GAP_MAX),
+    }
+}
+
+/// A remembered value. One that cannot be read (another version wrote it) counts as absent, with a warning.
+async fn recall<T: DeserializeOwned>(outbox: &Outbox, name: &str) -> Result<Option<T>, StoreError> {
+    let Some(text) = outbox.recall(name).await? else { return Ok(None) };
+    match serde_json::from_str(&text) {
+        Ok(value) => Ok(Some(value)),
+        Err(error) => {
+            events::warning(
+                &format!("what is remembered as `{name}` cannot be read: {error}"),
+                "it counts as absent",
+            );
+            Ok(None)
+        }
+    }
+}

@@ -1,0 +1,247 @@
+//! How it goes, in numbers: for the summary, for `status` and for the line that systemd shows. Everything is counted after its commit, and in
+//! bounded memory.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::clock::Timestamp;
+use crate::telemetry::events::{How, Who};
+
+use super::pulse::Pulse;
+
+/// The newest answer times that the percentiles go by: enough for a steady 95th of 100, and 4 KiB.
+const TIMES_MAX: usize = 1024;
+/// The length of a rate's window, in seconds.
+const WINDOW_SECONDS: i64 = 60;
+
+/// The counters. Shared; each call is short.
+#[derive(Debug, Default)]
+pub struct Meters {
+    in_flight: AtomicU64,
+    counts: Mutex<Counts>,
+}
+
+#[derive(Debug, Default)]
+struct Counts {
+    delivered: u64,
+    failed: u64,
+    /// Answer times in milliseconds, newest last.
+    times: VecDeque<u32>,
+    /// Deliveries by second of the clock, for the last minute; newest last.
+    seconds: VecDeque<(i64, u64)>,
+    last_error: Option<LastError>,
+    gate: Option<GateView>,
+}
+
+/// The gate as it stands, for those who watch.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GateView {
+    /// Its public name.
+    pub state: &'static str,
+    /// Why, in words.
+    pub why: String,
+}
+
+/// The last attempt that failed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LastError {
+    /// Milliseconds since 1970.
+    pub at: i64,
+    /// Which submission.
+    pub submission: i64,
+    /// The answer's status.
+    pub status: Option<u16>,
+    /// The API's `error`, or the name of the fault.
+    pub error: Option<String>,
+    /// The API's `message`, or the fault's story.
+    pub message: Option<String>,
+}
+
+impl LastError {
+    /// From what the event of that attempt says.
+    pub(super) fn of(who: Who<'_>, how: How<'_>, at: Timestamp) -> Self {
+        Self {
+            at: at.millis(),
+            submission: who.submission.0,
+            status: how.status,
+            error: how.error.map(str::to_owned),
+            message: how.message.map(str::to_owned),
+        }
+    }
+}
+
+/// What happened since the last time this was asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Since {
+    /// Submissions delivered.
+    pub delivered: u64,
+    /// Attempts that failed.
+    pub failed: u64,
+    /// Half of the answers came within this many milliseconds.
+    pub p50_ms: Option<u64>,
+    /// 95 of 100 answers came within this many milliseconds.
+    pub p95_ms: Option<u64>,
+}
+
+impl Meters {
+    /// An answer came, after so long.
+    pub fn answered(&self, elapsed: Duration) {
+        let mut counts = self.counts();
+        if counts.times.len() == TIMES_MAX {
+            counts.times.pop_front();
+        }
+        counts.times.push_back(u32::try_from(elapsed.as_millis()).unwrap_or(u32::MAX));
+    }
+
+    /// A submission is delivered.
+    pub fn delivered(&self, at: Timestamp) {
+        let mut counts = self.counts();
+        counts.delivered += 1;
+        let second = at.millis().div_euclid(1000);
+        match counts.seconds.back_mut() {
+            Some((last, count)) if *last == second => *count += 1,
+            Some(_) | None => counts.seconds.push_back((second, 1)),
+        }
+        // One more than the window has, whatever the clock did.
+        while counts.seconds.len() > usize::try_from(WINDOW_SECONDS + 1).unwrap_or(usize::MAX) {
+            counts.seconds.pop_front();
+        }
+    }
+
+    /// An attempt failed.
+    pub fn failed(&self, error: LastError) {
+        let mut counts = self.counts();
+        counts.failed += 1;
+        counts.last_error = Some(error);
+    }
+
+    /// So many requests are in flight.
+    pub fn set_in_flight(&self, count: usize) {
+        self.in_flight.store(count as u64, Ordering::Relaxed);
+    }
+
+    /// How many requests are in flight.
+    pub fn in_flight(&self) -> u64 {
+        self.in_flight.load(Ordering::Relaxed)
+    }
+
+    /// The gate changed.
+    pub fn set_gate(&self, state: &'static str, why: String) {
+        self.counts().gate = Some(GateView { state, why });
+    }
+
+    /// The gate as it stands; `None` before delivery has begun.
+    pub fn gate(&self) -> Option<GateView> {
+        self.counts().gate.clone()
+    }
+
+    /// What happened since this was last asked; counting begins anew.
+    pub fn take(&self) -> Since {
+        let mut counts = self.counts();
+        let mut times: Vec<u32> = counts.times.drain(..).collect();
+        times.sort_unstable();
+        Since {
+            delivered: std::mem::take(&mut counts.delivered),
+            failed: std::mem::take(&mut counts.failed),
+            p50_ms: percentile(&times, 50),
+            p95_ms: percentile(&times, 95),
+        }
+    }
+
+    /// The pulse at this time.
+    pub fn pulse(&self, now: Timestamp) -> Pulse {
+        let counts = self.counts();
+        let second = now.millis().div_euclid(1000);
+        let delivered_per_minute = counts
+            .seconds
+            .iter()
+            .filter(|(at, _)| *at > second - WINDOW_SECONDS && *at <= second)
+            .map(|(_, count)| count)
+            .sum();
+        Pulse {
+            at: now.millis(),
+            delivered_per_minute,
+            in_flight: self.in_flight(),
+            last_error: counts.last_error.clone(),
+        }
+    }
+
+    fn counts(&self) -> MutexGuard<'_, Counts> {
+        // A panic while it was held leaves numbers that may be off by one: still worth showing.
+        self.counts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The value that so many of a hundred do not exceed.
+fn percentile(sorted: &[u32], of_hundred: usize) -> Option<u64> {
+    let place = (sorted.len() * of_hundred).div_ceil(100).saturating_sub(1);
+    sorted.get(place).map(|value| u64::from(*value))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn error(submission: i64) -> LastError {
+        LastError {
+            at: 0,
+            submission,
+            status: Some(503),
+            error: None,
+            message: None,
+        }
+    }
+
+    #[test]
+    fn percentiles_are_of_the_answers_since_the_last_time() {
+        let meters = Meters::default();
+        assert_eq!(meters.take(), Since::default());
+        for millis in (1..=100).rev() {
+            meters.answered(Duration::from_millis(millis));
+        }
+        let since = meters.take();
+        assert_eq!((since.p50_ms, since.p95_ms), (Some(50), Some(95)));
+        assert_eq!(meters.take().p50_ms, None);
+    }
+
+    #[test]
+    fn only_the_newest_times_are_kept() {
+        let meters = Meters::default();
+        for _ in 0..TIMES_MAX {
+            meters.answered(Duration::from_hours(1));
+        }
+        for _ in 0..TIMES_MAX {
+            meters.answered(Duration::from_millis(7));
+        }
+        assert_eq!(meters.take().p95_ms, Some(7));
+    }
+
+    #[test]
+    fn counts_begin_anew_when_they_are_taken() {
+        let meters = Meters::default();
+        meters.delivered(Timestamp::from_millis(5));
+        meters.failed(error(1));
+        let since = meters.take();
+        assert_eq!((since.delivered, since.failed), (1, 1));
+        assert_eq!(meters.take(), Since::default());
+    }
+
+    #[test]
+    fn the_rate_is_of_the_last_minute_and_the_last_error_stays() {
+        let meters = Meters::default();
+        let at = |second: i64| Timestamp::from_millis(second * 1000);
+        for second in 0..200 {
+            meters.delivered(at(second));
+            meters.delivered(at(second));
+        }
+        meters.failed(error(4));
+        assert_eq!(meters.pulse(at(199)).delivered_per_minute, 120);
+        assert_eq!(meters.pulse(at(229)).delivered_per_minute, 60);
+        assert_eq!(meters.pulse(at(1000)).delivered_per_minute, 0);
+        assert_eq!(meters.pulse(at(1000)).last_error, Some(error(4)));
+    }
+}

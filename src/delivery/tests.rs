@@ -1,0 +1,1 @@
+//! Delivery against the sandbox and a real outbox.

@@ -1,0 +1,240 @@
+//! The files' loop: sees what is dropped (a hint of the watch, or a scan), waits until it is settled, has it taken. It never ends for an error:
+//! what fails is said once and tried again.
+
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+
+use futures_util::FutureExt as _;
+use tokio::time::Instant;
+
+use crate::model::FileReceipt;
+use crate::telemetry::events;
+
+use super::admit::pause;
+use super::folder::{Folder, Look};
+use super::ledger::Ledger;
+use super::parse::Format;
+use super::remove::{bring_back, is_aside};
+use super::settle::{Files, KNOWN_MAX};
+use super::take::Desk;
+use super::waiting::Waiting;
+use super::watch::{Hint, Watch};
+use super::{Context, PRESSURE_PAUSE, TURN_MAX, blocking, reject};
+
+/// The most files that are taken between two looks at the hints and at the clock.
+const READY_MAX: usize = 4096;
+
+/// Takes files until shutdown.
+pub async fn run(context: &Context, waiting: &Waiting) {
+    let Some(desk) = begin(context, waiting).await else { return };
+    let mut room = Room {
+        desk,
+        watch: None,
+        next_scan: Instant::now(),
+        trouble: None,
+    };
+    while !context.is_ending() {
+        context.turn();
+        if Instant::now() >= room.next_scan {
+            room.scan(context).await;
+        }
+        room.hints_so_far();
+        room.look(context).await;
+        let ready = room.desk.known.ready(Instant::now(), READY_MAX);
+        let may_take = ready.is_empty() || waiting.may_take(context).await;
+        if may_take && !ready.is_empty() {
+            room.desk.take(context, waiting, ready).await;
+        } else {
+            room.rest(context, may_take).await;
+        }
+    }
+}
+
+/// Opens the directory and reads the receipts, however long that needs.
+async fn begin(context: &Context, waiting: &Waiting) -> Option<Desk> {
+    let mut tries = 0;
+    let mut said = false;
+    loop {
+        context.turn();
+        let inbox = context.config.borrow().inbox.clone();
+        let opened = blocking(move || {
+            let folder = Folder::open(&inbox.dir)?;
+            reject::recover(&folder)?;
+            Ok::<_, io::Error>((folder, inbox.settle))
+        });
+        match (opened.await.and_then(|done| done), Ledger::load(&context.outbox).await) {
+            (Ok((folder, settle)), Ok(ledger)) => {
+                waiting.store_works();
+                return Some(Desk {
+                    folder: Arc::new(folder),
+                    ledger,
+                    known: Files::new(settle),
+                    left: std::collections::HashSet::new(),
+                });
+            }
+            (Err(error), _) if !said => {
+                said = true;
+                events::storage_error(
+                    "open the inbox",
+                    &error.to_string(),
+                    "inbox.dir must be a directory that the daemon may write",
+                );
+            }
+            (Err(_), _) => {}
+            (Ok(_), Err(error)) => waiting.store_fails(&error),
+        }
+        tries += 1;
+        if !context.sleep(pause(tries)).await {
+            return None;
+        }
+    }
+}
+
+struct Room {
+    desk: Desk,
+    watch: Option<Watch>,
+    next_scan: Instant,
+    /// What was said of the directory, until it works again.
+    trouble: Option<String>,
+}
+
+/// What a scan found.
+struct Scan {
+    folder: Folder,
+    files: Vec<(std::ffi::OsString, Look)>,
+    /// Whether these are all.
+    all: bool,
+    /// Receipts whose files are durably gone.
+    gone: Vec<FileReceipt>,
+}
+
+impl Room {
+    /// Looks at the whole directory, opened anew: it may have been replaced.
+    async fn scan(&mut self, context: &Context) {
+        let inbox = context.config.borrow().inbox.clone();
+        self.next_scan = Instant::now() + inbox.rescan;
+        self.desk.known.set_settle(inbox.settle);
+        if self.watch.is_none() {
+            // Before the directory is read: what comes in between is seen twice and never missed.
+            self.watch = Watch::files(&inbox.dir).ok();
+        }
+        let receipts = self.desk.ledger.all();
+        match blocking(move || scan(&inbox.dir, &receipts)).await.and_then(|done| done) {
+            Ok(scan) => {
+                self.trouble = None;
+                self.desk.folder = Arc::new(scan.folder);
+                self.desk.known.found(&scan.files, scan.all, Instant::now());
+                if scan.all {
+                    self.desk.left.retain(|name| scan.files.iter().any(|(there, _)| there == name));
+                }
+                self.desk.forget(context, scan.gone, false).await;
+            }
+            Err(error) => self.fails(&error),
+        }
+    }
+
+    fn fails(&mut self, error: &io::Error) {
+        self.watch = None;
+        let what = error.to_string();
+        if self.trouble.as_ref() != Some(&what) {
+            events::storage_error(
+                "read the inbox",
+                &what,
+                "inbox.dir must be a directory that the daemon may read and write; it is tried again",
+            );
+            self.trouble = Some(what);
+        }
+    }
+
+    /// Looks at the names that are due.
+    async fn look(&mut self, context: &Context) {
+        let due = self.desk.known.due(Instant::now());
+        if due.is_empty() {
+            return;
+        }
+        let folder = Arc::clone(&self.desk.folder);
+        let looks = blocking(move || due.into_iter().map(|name| (folder.look(&name), name)).collect::<Vec<_>>()).await;
+        let now = Instant::now();
+        for (look, name) in looks.unwrap_or_default() {
+            match look {
+                Ok(look) => self.desk.known.looked(&name, look, now),
+                Err(error) => self.desk.leave(context, &name, &error),
+            }
+        }
+    }
+
+    fn hints_so_far(&mut self) {
+        if let Some(hints) = self.watch.as_mut().and_then(|watch| watch.hints().now_or_never()) {
+            self.heed(hints);
+        }
+    }
+
+    fn heed(&mut self, hints: io::Result<Vec<Hint>>) {
+        let now = Instant::now();
+        for hint in hints.unwrap_or_else(|_| vec![Hint::Lost]) {
+            match hint {
+                Hint::Name(name, sight) if Format::of(&name).is_some() => self.desk.known.saw(&name, sight, now),
+                Hint::Name(..) => {}
+                Hint::Lost => {
+                    self.desk.known.lost_sight();
+                    self.watch = None;
+                    self.next_scan = now;
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Waits for a hint, for the next file that is due, for the next scan, for a shutdown.
+    async fn rest(&mut self, context: &Context, may_take: bool) {
+        let now = Instant::now();
+        // A turn is due now and then even if nothing is: whoever watches us counts them.
+        let mut until = self.next_scan.min(now + TURN_MAX);
+        if !may_take {
+            until = until.min(now + PRESSURE_PAUSE);
+        } else if let Some(due) = self.desk.known.next_due() {
+            until = until.min(due);
+        }
+        let ending = context.ending();
+        let watch = self.watch.as_mut();
+        let hints = async {
+            match watch {
+                Some(watch) => watch.hints().await,
+                None => std::future::pending().await,
+            }
+        };
+        let hints = tokio::select! {
+            hints = hints => Some(hints),
+            () = tokio::time::sleep_until(until) => None,
+            () = ending => None,
+        };
+        if let Some(hints) = hints {
+            self.heed(hints);
+        }
+    }
+}
+
+fn scan(dir: &Path, receipts: &[FileReceipt]) -> io::Result<Scan> {
+    let folder = Folder::open(dir)?;
+    let mut gone = Vec::new();
+    if !receipts.is_empty() {
+        bring_back(&folder, &folder.names()?, receipts)?;
+        let names = folder.names()?;
+        for receipt in receipts {
+            let is_there = folder.look(&receipt.name)?.is_some_and(|look| look.inode == receipt.inode);
+            if !is_there && !names.iter().any(|name| is_aside(name, receipt)) {
+                gone.push(receipt.clone());
+            }
+        }
+        // Before they are forgotten: a power cut must not bring such a file back.
+        folder.sync()?;
+    }
+    let (files, more) = folder.oldest(KNOWN_MAX, |name| Format::of(name).is_some())?;
+    Ok(Scan {
+        folder,
+        files,
+        all: !more,
+        gone,
+    })
+}

@@ -1,0 +1,257 @@
+//! `.json`: one object, or an array of them, of any length, item by item.
+
+use super::{BOM, Bad, Piece, Place};
+
+/// Finds the items in the bytes of one file.
+#[derive(Debug, Clone)]
+pub struct JsonSplitter {
+    bytes_max: usize,
+    state: State,
+    /// The bytes of the present item.
+    buffer: Vec<u8>,
+    /// Where the present item begins.
+    start: u64,
+    start_place: Place,
+    /// How many bytes have come.
+    at: u64,
+    line: u64,
+    /// Where the present line begins.
+    line_start: u64,
+    is_array: bool,
+    found: u64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    /// Before the value; so many bytes of a BOM have come.
+    Start { bom: usize },
+    /// Behind `[` or a comma.
+    BeforeItem,
+    /// In an item.
+    Item(Inside),
+    /// Behind an item of an array.
+    AfterItem,
+    /// Behind the value.
+    End,
+}
+
+/// Where in an item: only what tells where it ends. Its grammar is checked when it is whole.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Inside {
+    depth: u64,
+    in_string: bool,
+    is_escaped: bool,
+}
+
+impl JsonSplitter {
+    pub(super) fn new(bytes_max: usize) -> Self {
+        Self {
+            bytes_max,
+            state: State::Start { bom: 0 },
+            buffer: Vec::new(),
+            start: 0,
+            start_place: Place {
+                line: 1,
+                column: 1,
+                item: None,
+            },
+            at: 0,
+            line: 1,
+            line_start: 0,
+            is_array: false,
+            found: 0,
+        }
+    }
+
+    pub(super) fn found(&self) -> u64 {
+        self.found
+    }
+
+    pub(super) fn next(&mut self, input: &mut &[u8]) -> Result<Option<Piece>, Bad> {
+        while let Some((&byte, rest)) = input.split_first() {
+            if let State::Item(inside) = self.state {
+                let (length, now) = inside.advance(input);
+                if self.buffer.len() + length > self.bytes_max {
+                    return Err(self.start_place.over(self.bytes_max));
+                }
+                self.hold(&input[..length]);
+                *input = &input[length..];
+                self.state = State::Item(now);
+                if now.depth == 0 {
+                    return self.item().map(Some);
+                }
+            } else {
+                self.between(byte)?;
+                // An item's first byte is not taken here: it belongs to the item.
+                if !matches!(self.state, State::Item(_)) {
+                    self.pass(byte);
+                    *input = rest;
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    pub(super) fn finish(&mut self) -> Result<(), Bad> {
+        let why = match self.state {
+            State::End => return Ok(()),
+            State::Start { .. } => "the file is empty; it is to be one result object or an array of them".into(),
+            State::BeforeItem | State::AfterItem => format!("not JSON: EOF in the array, behind item {}", self.found),
+            State::Item(_) => return Err(self.start_place.syntax(&self.buffer, false)),
+        };
+        Err(Bad {
+            place: self.here(),
+            why,
+            unfinished: true,
+        })
+    }
+
+    /// A byte outside the items.
+    fn between(&mut self, byte: u8) -> Result<(), Bad> {
+        if let State::Start { bom } = self.state {
+            if self.at == bom as u64 && BOM.get(bom) == Some(&byte) {
+                self.state = State::Start { bom: bom + 1 };
+                return Ok(());
+            }
+            if bom != 0 && bom != BOM.len() {
+                return Err(self.wrong("not JSON: the beginning of a byte order mark without its end"));
+            }
+        }
+        if matches!(byte, b' ' | b'\t' | b'\r' | b'\n') {
+            return Ok(());
+        }
+        self.state = match (self.state, byte) {
+            (State::Start { .. } | State::BeforeItem, b'{') => self.begin(),
+            (State::Start { .. }, b'[') => {
+                self.is_array = true;
+                State::BeforeItem
+            }
+            (State::Start { .. }, 0xfe | 0xff) => return Err(self.wrong("not UTF-8 (it begins like UTF-16); write the file in UTF-8")),
+            (State::Start { .. }, _) => {
+                let why = format!(
+                    "it begins with {}; a .json file is one result object or an array of them",
+                    shown(byte)
+                );
+                return Err(self.wrong(&why));
+            }
+            (State::BeforeItem, b']') if self.found == 0 => return Err(self.wrong("the array is empty; it is to hold result objects")),
+            (State::BeforeItem, _) => {
+                let why = format!("each item is to be an object; this one begins with {}", shown(byte));
+                return Err(self.wrong(&why));
+            }
+            (State::AfterItem, b',') => State::BeforeItem,
+            (State::AfterItem, b']') => State::End,
+            (State::AfterItem, _) => {
+                let why = format!("not JSON: expected `,` or `]` behind an item, not {}", shown(byte));
+                return Err(self.wrong(&why));
+            }
+            (State::End, _) => {
+                return Err(self.wrong("more behind the end of the value; one object a line is NDJSON, named .ndjson"));
+            }
+            (State::Item(inside), _) => State::Item(inside),
+        };
+        Ok(())
+    }
+
+    fn begin(&mut self) -> State {
+        self.start = self.at;
+        self.start_place = Place {
+            item: self.is_array.then_some(self.found + 1),
+            ..self.here()
+        };
+        State::Item(Inside {
+            depth: 0,
+            in_string: false,
+            is_escaped: false,
+        })
+    }
+
+    fn item(&mut self) -> Result<Piece, Bad> {
+        self.found += 1;
+        self.state = if self.is_array { State::AfterItem } else { State::End };
+        let text = self.start_place.text(std::mem::take(&mut self.buffer))?;
+        Ok(Piece {
+            place: self.start_place,
+            span: self.start..self.at,
+            text: Ok(text),
+            ended: true,
+        })
+    }
+
+    fn hold(&mut self, bytes: &[u8]) {
+        self.buffer.extend_from_slice(bytes);
+        let lines = bytes.iter().filter(|byte| **byte == b'\n').count() as u64;
+        if let Some(last) = bytes.iter().rposition(|byte| *byte == b'\n') {
+            self.line += lines;
+            self.line_start = self.at + last as u64 + 1;
+        }
+        self.at += bytes.len() as u64;
+    }
+
+    fn pass(&mut self, byte: u8) {
+        self.at += 1;
+        if byte == b'\n' {
+            self.line += 1;
+            self.line_start = self.at;
+        }
+    }
+
+    fn here(&self) -> Place {
+        Place {
+            line: self.line,
+            column: self.at - self.line_start + 1,
+            item: None,
+        }
+    }
+
+    fn wrong(&self, why: &str) -> Bad {
+        Bad {
+            place: Place {
+                item: matches!(self.state, State::BeforeItem).then_some(self.found + 1),
+                ..self.here()
+            },
+            why: why.into(),
+            unfinished: false,
+        }
+    }
+}
+
+impl Inside {
+    /// How many of these bytes belong to the item, and where it stands then: at depth 0 it has ended.
+    fn advance(mut self, bytes: &[u8]) -> (usize, Self) {
+        for (at, byte) in bytes.iter().enumerate() {
+            if self.in_string {
+                match byte {
+                    _ if self.is_escaped => self.is_escaped = false,
+                    b'\\' => self.is_escaped = true,
+                    b'"' => self.in_string = false,
+                    _ => {}
+                }
+                continue;
+            }
+            match byte {
+                b'"' => self.in_string = true,
+                b'{' | b'[' => self.depth += 1,
+                b'}' | b']' => {
+                    self.depth -= 1;
+                    if self.depth == 0 {
+                        return (at + 1, self);
+                    }
+                }
+                _ => {}
+            }
+        }
+        (bytes.len(), self)
+    }
+}
+
+/// A byte as a message shows it.
+fn shown(byte: u8) -> String {
+    match byte {
+        b'[' => "an array".into(),
+        b'"' => "a string".into(),
+        b'0'..=b'9' | b'-' => "a number".into(),
+        b'!'..=b'~' => format!("`{}`", char::from(byte)),
+        _ => format!("byte 0x{byte:02X}"),
+    }
+}

@@ -1,0 +1,226 @@
+//! A file as a stream of results: reads blocks, feeds the [`Splitter`], and keeps the digest of what was consumed, so that a receipt can say
+//! at any result "up to here, and these bytes". Holds one block and one result at a time. Blocking: for a thread that may wait.
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt as _;
+
+use sha2::{Digest as _, Sha256};
+
+use crate::model::Digest;
+
+use super::parse::{Bad, Format, Piece, Splitter};
+
+/// How much is read at once, in bytes: large enough that reading costs nothing beside parsing, small enough to hold a few.
+const BLOCK_BYTES: usize = 64 * 1024;
+
+/// Why a file cannot be read on.
+#[derive(Debug, thiserror::Error)]
+pub enum ReadError {
+    /// The file system says so.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+    /// What is in it is no `.json`, or nothing at all.
+    #[error("{0}")]
+    Bad(Bad),
+}
+
+/// A place between two results, to which [`Pieces::return_to`] comes back.
+#[derive(Debug, Clone)]
+pub struct Bookmark {
+    splitter: Splitter,
+    hasher: Sha256,
+    taken: u64,
+}
+
+impl Bookmark {
+    /// How many bytes lie before it.
+    pub fn taken(&self) -> u64 {
+        self.taken
+    }
+
+    /// How many results lie before it.
+    pub fn found(&self) -> u64 {
+        self.splitter.found()
+    }
+
+    /// The digest of the bytes before it.
+    pub fn digest(&self) -> Digest {
+        Digest(self.hasher.clone().finalize().into())
+    }
+}
+
+/// The results of one file.
+#[derive(Debug)]
+pub struct Pieces {
+    file: File,
+    splitter: Splitter,
+    hasher: Sha256,
+    /// How many bytes were consumed.
+    taken: u64,
+    block: Vec<u8>,
+    /// What of the block is not consumed yet.
+    rest: std::ops::Range<usize>,
+}
+
+impl Pieces {
+    /// From the file's beginning; `size` is what it has by now. Its cursor is neither used nor moved.
+    pub fn new(file: File, size: u64, format: Format, bytes_max: usize) -> Self {
+        // A hundred small files are held at once, so their blocks are small as well; one byte more, to see the end in one read.
+        let block_bytes = usize::try_from(size).unwrap_or(BLOCK_BYTES).saturating_add(1).min(BLOCK_BYTES);
+        Self {
+            file,
+            splitter: Splitter::new(format, bytes_max),
+            hasher: Sha256::new(),
+            taken: 0,
+            block: vec![0; block_bytes],
+            rest: 0..0,
+        }
+    }
+
+    /// The file itself.
+    pub fn file(&self) -> &File {
+        &self.file
+    }
+
+    /// The next result; `None` at the end of the file. Asked again after that it looks whether the file grew.
+    pub fn next(&mut self) -> Result<Option<Piece>, ReadError> {
+        match self.next_until(u64::MAX)? {
+            Some(piece) => Ok(Some(piece)),
+            None => self.splitter.finish().map_err(ReadError::Bad),
+        }
+    }
+
+    /// The next result that ends within the first `limit` bytes; `None` when those are consumed (or the file is shorter), whatever they end in.
+    pub fn next_until(&mut self, limit: u64) -> Result<Option<Piece>, ReadError> {
+        loop {
+            let mut input = &self.block[self.rest.clone()];
+            let before = input.len();
+            let piece = self.splitter.next(&mut input);
+            let consumed = before - input.len();
+            self.hasher.update(&self.block[self.rest.start..self.rest.start + consumed]);
+            self.rest.start += consumed;
+            self.taken += consumed as u64;
+            if let Some(piece) = piece.map_err(ReadError::Bad)? {
+                return Ok(Some(piece));
+            }
+            let room = usize::try_from(limit - self.taken).unwrap_or(BLOCK_BYTES).min(self.block.len());
+            let length = read(&self.file, &mut self.block[..room], self.taken)?;
+            self.rest = 0..length;
+            if length == 0 {
+                return Ok(None);
+            }
+        }
+    }
+
+    /// Forgets a last line without its line break: it was given out in an earlier life of the file.
+    pub fn drop_last_line(&mut self) {
+        // An error here says only that nothing was found before, and so that nothing is to be forgotten.
+        let _nothing_to_forget = self.splitter.finish();
+    }
+
+    /// The place behind what was consumed. To be asked between results, or at the end.
+    pub fn bookmark(&self) -> Bookmark {
+        Bookmark {
+            splitter: self.splitter.clone(),
+            hasher: self.hasher.clone(),
+            taken: self.taken,
+        }
+    }
+
+    /// Goes back (or on) to a place.
+    pub fn return_to(&mut self, place: &Bookmark) {
+        self.splitter = place.splitter.clone();
+        self.hasher = place.hasher.clone();
+        self.taken = place.taken;
+        self.rest = 0..0;
+    }
+}
+
+/// The digest of a file's first bytes; `None` when it has fewer.
+pub fn digest_of_beginning(file: &File, length: u64) -> io::Result<Option<Digest>> {
+    let mut hasher = Sha256::new();
+    let mut block = vec![0; BLOCK_BYTES];
+    let mut at = 0;
+    while at < length {
+        let room = usize::try_from(length - at).unwrap_or(BLOCK_BYTES).min(BLOCK_BYTES);
+        let read = read(file, &mut block[..room], at)?;
+        if read == 0 {
+            return Ok(None);
+        }
+        hasher.update(&block[..read]);
+        at += read as u64;
+    }
+    Ok(Some(Digest(hasher.finalize().into())))
+}
+
+/// Reads what is there at this place, at most the buffer's length; a signal does not end it.
+fn read(file: &File, buffer: &mut [u8], at: u64) -> io::Result<usize> {
+    loop {
+        match file.read_at(buffer, at) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            outcome => return outcome,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+
+    use super::*;
+
+    fn file(content: &[u8]) -> File {
+        let mut file = tempfile::tempfile().unwrap();
+        file.write_all(content).unwrap();
+        file
+    }
+
+    #[test]
+    fn a_bookmark_says_how_far_and_which_bytes_and_is_found_again() {
+        let content = b"{\"a\":1}\n\n{\"b\":2}\n{\"c\":3}";
+        let mut pieces = Pieces::new(file(content), 0, Format::Lines, 100);
+        pieces.next().unwrap();
+        pieces.next().unwrap();
+        let place = pieces.bookmark();
+        assert_eq!((place.taken(), place.found()), (17, 2));
+        assert_eq!(place.digest(), Digest::of(&content[..17]));
+        let third = pieces.next().unwrap();
+        assert_eq!(pieces.next().unwrap(), None);
+        assert_eq!(pieces.bookmark().digest(), Digest::of(content));
+        pieces.return_to(&place);
+        assert_eq!(pieces.next().unwrap(), third);
+        assert_eq!(digest_of_beginning(pieces.file(), 17).unwrap(), Some(place.digest()));
+        assert_eq!(digest_of_beginning(pieces.file(), 1000).unwrap(), None);
+    }
+
+    #[test]
+    fn what_grew_is_read_on() {
+        let mut pieces = Pieces::new(file(b"{\"a\":1}\n"), 8, Format::Lines, 100);
+        assert!(pieces.next().unwrap().is_some());
+        assert_eq!(pieces.next().unwrap(), None);
+        pieces.file().write_all_at(b"{\"b\":2}\n", 8).unwrap();
+        assert_eq!(pieces.next().unwrap().unwrap().place.line, 2);
+    }
+
+    #[test]
+    fn reading_up_to_a_limit_leaves_what_lies_behind_it() {
+        let mut pieces = Pieces::new(file(b"[{\"a\":1},{\"b\":2}]"), 17, Format::Json, 100);
+        assert!(pieces.next_until(8).unwrap().is_some());
+        assert!(pieces.next_until(8).unwrap().is_none());
+        assert_eq!(pieces.bookmark().taken(), 8);
+        assert_eq!(pieces.next().unwrap().unwrap().place.item, Some(2));
+    }
+
+    #[test]
+    fn a_long_file_is_read_block_by_block() {
+        let line = format!("{{\"a\":\"{}\"}}\n", "x".repeat(1000));
+        let content = line.repeat(300);
+        let mut pieces = Pieces::new(file(content.as_bytes()), 300_000, Format::Lines, 2000);
+        let mut count = 0;
+        while pieces.next().unwrap().is_some() {
+            count += 1;
+        }
+        assert_eq!((count, pieces.bookmark().digest()), (300, Digest::of(content.as_bytes())));
+    }
+}

@@ -1,0 +1,145 @@
+use std::fs;
+use std::path::Path;
+
+use serde_json::Value;
+
+use super::*;
+use crate::intake::parse::Place;
+
+const NOW: Timestamp = Timestamp::from_millis(1_795_428_000_000);
+
+fn reason(why: &str) -> Reason {
+    let bad = Bad {
+        place: Place {
+            line: 3,
+            column: 7,
+            item: None,
+        },
+        why: why.into(),
+        unfinished: false,
+    };
+    Reason::whole(bad.to_string(), &bad, NOW)
+}
+
+fn reject(inbox: &Folder, name: &OsStr) -> OsString {
+    let look = inbox.look(name).unwrap().unwrap();
+    whole(inbox, name, &look, &reason("broken")).unwrap().unwrap()
+}
+
+fn names(dir: &Path) -> Vec<OsString> {
+    let mut names: Vec<OsString> = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    names.sort();
+    names
+}
+
+#[test]
+fn a_file_moves_with_its_reason_and_never_onto_another() {
+    let dir = tempfile::tempdir().unwrap();
+    let inbox = Folder::open(dir.path()).unwrap();
+    for content in ["1", "2", "3"] {
+        fs::write(dir.path().join("a b.json"), content).unwrap();
+        reject(&inbox, OsStr::new("a b.json"));
+    }
+    let rejected = dir.path().join(REJECTED);
+    assert_eq!(
+        names(&rejected),
+        [
+            "a b.2.json",
+            "a b.2.json.error.json",
+            "a b.3.json",
+            "a b.3.json.error.json",
+            "a b.json",
+            "a b.json.error.json"
+        ]
+    );
+    assert_eq!(fs::read_to_string(rejected.join("a b.2.json")).unwrap(), "2");
+    let report: Value = serde_json::from_slice(&fs::read(rejected.join("a b.json.error.json")).unwrap()).unwrap();
+    assert_eq!(
+        report,
+        serde_json::json!({
+            "file": "a b.json", "reason": "line 3, column 7: broken", "total_bad": 1, "rejected_at": "2026-11-23T10:00:00.000Z",
+            "lines": [{"line": 3, "error": "line 3, column 7: broken"}],
+        })
+    );
+    assert_eq!(names(dir.path()), ["rejected"]);
+}
+
+#[test]
+fn names_too_long_or_no_text_find_a_place() {
+    let dir = tempfile::tempdir().unwrap();
+    let inbox = Folder::open(dir.path()).unwrap();
+    let long = OsString::from(format!("{}.json", "é".repeat(125)));
+    let strange = OsString::from_vec(b"a\xff\n.ndjson".to_vec());
+    for name in [&long, &long, &strange] {
+        fs::write(dir.path().join(name), "x").unwrap();
+        let moved = reject(&inbox, name);
+        assert!(moved.len() + REPORT_ENDING.len() <= NAME_BYTES_MAX);
+        assert!(
+            moved == *name || moved.to_str().is_some_and(|name| name.ends_with(".json")),
+            "{moved:?}"
+        );
+    }
+    assert_eq!(names(&dir.path().join(REJECTED)).len(), 6);
+}
+
+#[test]
+fn of_ndjson_only_the_bad_lines_are_copied_however_long() {
+    let dir = tempfile::tempdir().unwrap();
+    let inbox = Folder::open(dir.path()).unwrap();
+    let long = "x".repeat(200_000);
+    let name = OsStr::new("a.ndjson");
+    fs::write(dir.path().join(name), format!("{{}}\nbad\r\n{long}\n\n{{}}\n[1]")).unwrap();
+    let (source, look) = inbox.open_file(name).unwrap().unwrap();
+    let (moved, reason) = lines(&inbox, name, &source, (1000, look.size), (NOW, false)).unwrap();
+    let rejected = dir.path().join(REJECTED);
+    assert_eq!(fs::read_to_string(rejected.join(&moved)).unwrap(), format!("bad\r\n{long}\n[1]\n"));
+    assert_eq!(
+        (reason.total_bad, reason.lines.iter().map(|line| line.line).collect::<Vec<_>>()),
+        (3, vec![2, 3, 6])
+    );
+    // After a crash the same is not written twice; dropped anew it is.
+    lines(&inbox, name, &source, (1000, look.size), (NOW, true)).unwrap();
+    assert_eq!(names(&rejected).len(), 2);
+    lines(&inbox, name, &source, (1000, look.size), (NOW, false)).unwrap();
+    assert_eq!(names(&rejected).len(), 4);
+    assert!(dir.path().join(name).exists());
+}
+
+#[test]
+fn a_report_lists_a_thousand_lines_and_counts_all() {
+    let dir = tempfile::tempdir().unwrap();
+    let inbox = Folder::open(dir.path()).unwrap();
+    fs::write(dir.path().join("a.ndjson"), "bad\n".repeat(1500)).unwrap();
+    let (source, look) = inbox.open_file(OsStr::new("a.ndjson")).unwrap().unwrap();
+    let (_, reason) = lines(&inbox, OsStr::new("a.ndjson"), &source, (1000, look.size), (NOW, false)).unwrap();
+    assert_eq!((reason.lines.len(), reason.total_bad), (1000, 1500));
+}
+
+#[test]
+fn what_a_crash_left_hidden_is_finished_or_removed() {
+    let dir = tempfile::tempdir().unwrap();
+    let inbox = Folder::open(dir.path()).unwrap();
+    let rejected = dir.path().join(REJECTED);
+    fs::write(dir.path().join("a.json"), "x").unwrap();
+    reject(&inbox, OsStr::new("a.json"));
+    // As after a crash between the two moves …
+    let inode = Folder::open(&rejected).unwrap().look(OsStr::new("a.json")).unwrap().unwrap().inode;
+    fs::rename(rejected.join("a.json.error.json"), rejected.join(hidden("report", inode))).unwrap();
+    // … before the first, and in the middle of copying lines.
+    fs::write(rejected.join(hidden("report", 1)), "x").unwrap();
+    fs::write(rejected.join(hidden("lines", 1)), "x").unwrap();
+    recover(&inbox).unwrap();
+    assert_eq!(names(&rejected), ["a.json", "a.json.error.json"]);
+}
+
+#[test]
+fn a_file_that_was_replaced_meanwhile_stays() {
+    let dir = tempfile::tempdir().unwrap();
+    let inbox = Folder::open(dir.path()).unwrap();
+    fs::write(dir.path().join("a.json"), "x").unwrap();
+    let look = inbox.look(OsStr::new("a.json")).unwrap().unwrap();
+    fs::write(dir.path().join("b"), "y").unwrap();
+    fs::rename(dir.path().join("b"), dir.path().join("a.json")).unwrap();
+    assert_eq!(whole(&inbox, OsStr::new("a.json"), &look, &reason("broken")).unwrap(), None);
+    assert_eq!(fs::read_to_string(dir.path().join("a.json")).unwrap(), "y");
+}

@@ -1,0 +1,311 @@
+//! One file on its way into the outbox: read in chunks that are admitted one by one, and recognised again after a crash by its receipt.
+//! Blocking, and without the store: [`take`](super::take) does what is decided here.
+//!
+//! A `.json` is read to its end before its first chunk is given out: it is taken whole or not at all. Of NDJSON the bad lines are counted and
+//! passed over; [`reject`](super::reject) reads the file once more to collect them.
+
+use std::ffi::OsString;
+use std::fs::File;
+use std::io;
+use std::sync::Arc;
+
+use crate::clock::Timestamp;
+use crate::config::Config;
+use crate::model::payload::Object;
+use crate::model::{Entry, FileReceipt, Origin};
+use crate::policy::validate::ResultType;
+
+use super::entry::{Judge, Judged, entry};
+use super::folder::{Folder, Look, shown};
+use super::parse::{Bad, Format, Piece};
+use super::pieces::{Bookmark, Pieces, ReadError, digest_of_beginning};
+
+/// The most results of one admission: the claims of the senders wait for the write lock meanwhile, some milliseconds.
+pub const CHUNK_RESULTS: usize = 500;
+/// The most payload bytes of one admission; one result more may lie above it.
+pub const CHUNK_BYTES: usize = 4 * 1024 * 1024;
+
+/// What results are judged by, for a thread of its own.
+#[derive(Debug, Clone)]
+pub struct Standards {
+    /// The configuration in force.
+    pub config: Arc<Config>,
+    /// The API's list of result types, where it is known.
+    pub result_types: Option<Arc<[ResultType]>>,
+    /// The present.
+    pub now: Timestamp,
+}
+
+impl Standards {
+    /// The same as [`entry`] takes it.
+    pub fn judge(&self) -> Judge<'_> {
+        Judge {
+            settings: &self.config.validation,
+            result_types: self.result_types.as_deref().filter(|_| self.config.validation.result_types),
+            now: self.now,
+        }
+    }
+}
+
+/// A file that is being taken. It is held open: as long as it is, its inode is not given to another file.
+#[derive(Debug)]
+pub struct Taking {
+    /// Its name in the inbox.
+    pub name: OsString,
+    /// The name as text.
+    pub shown: String,
+    /// How it holds its results.
+    pub format: Format,
+    /// The last look at it.
+    pub look: Look,
+    /// Whether it was written while it was read: then its bytes are compared before it is removed.
+    pub was_written: bool,
+    /// How many results came out of it in this life of the daemon.
+    pub results: u64,
+    /// How many bad lines it has before [`Taking::mark`].
+    pub bad_lines: u64,
+    /// Whether a receipt of an earlier take was continued.
+    pub is_resumed: bool,
+    /// It stood still since it seemed unfinished: a last line that does not parse is a bad one.
+    pub is_last_look: bool,
+    pieces: Pieces,
+    /// How far it is given out.
+    mark: Bookmark,
+    /// Whether a `.json` was read to its end.
+    is_checked: bool,
+    /// The look at which it was made durable.
+    synced: Option<Look>,
+}
+
+/// What the receipt of an earlier take says of the file that now has its name.
+#[derive(Debug)]
+pub enum Opened {
+    /// Take it; boxed, for it holds a block.
+    Taking(Box<Taking>),
+    /// The same, from its beginning: the receipt is of other content and is to be forgotten.
+    Stale(Box<Taking>),
+    /// There is no regular file of that name.
+    Gone,
+}
+
+/// Some results of a file.
+#[derive(Debug, Default)]
+pub struct Chunk {
+    /// In their order.
+    pub entries: Vec<Entry>,
+    /// Under `validation.mode = "warn"`: what is to be said, with the line.
+    pub warnings: Vec<String>,
+    /// Whether more follows.
+    pub end: End,
+}
+
+/// What follows a chunk.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum End {
+    /// More results.
+    #[default]
+    More,
+    /// Nothing: the file is read to its end.
+    Whole,
+    /// A last line that does not parse and may still be being written.
+    Unfinished(Bad),
+}
+
+impl Taking {
+    /// Opens a file of the inbox and continues where `receipt` says, if it is of this very file.
+    pub fn open(folder: &Folder, name: OsString, receipt: Option<&FileReceipt>, bytes_max: usize) -> io::Result<Opened> {
+        let Some(format) = Format::of(&name) else { return Ok(Opened::Gone) };
+        let Some((file, look)) = folder.open_file(&name)? else {
+            return Ok(Opened::Gone);
+        };
+        let mut taking = Self::new(file, name, format, look, bytes_max);
+        match receipt {
+            None => Ok(Opened::Taking(Box::new(taking))),
+            Some(receipt) if taking.resume(receipt)? => Ok(Opened::Taking(Box::new(taking))),
+            Some(_) => {
+                let fresh = Self::new(taking.pieces.file().try_clone()?, taking.name, format, look, bytes_max);
+                Ok(Opened::Stale(Box::new(fresh)))
+            }
+        }
+    }
+
+    fn new(file: File, name: OsString, format: Format, look: Look, bytes_max: usize) -> Self {
+        let pieces = Pieces::new(file, look.size, format, bytes_max);
+        Self {
+            shown: shown(&name),
+            name,
+            format,
+            look,
+            was_written: false,
+            results: 0,
+            bad_lines: 0,
+            is_resumed: false,
+            is_last_look: false,
+            mark: pieces.bookmark(),
+            pieces,
+            is_checked: false,
+            synced: None,
+        }
+    }
+
+    /// Reads what the receipt says is taken; false when these are other bytes. An equal file dropped later under the same name has another
+    /// modification time, unless it was given the same one on purpose.
+    fn resume(&mut self, receipt: &FileReceipt) -> io::Result<bool> {
+        let nothing_behind = self.look.size == receipt.taken;
+        if self.look.inode != receipt.inode || self.look.size < receipt.taken {
+            return Ok(false);
+        }
+        if nothing_behind && self.look.modified_ns != receipt.modified_ns {
+            return Ok(false);
+        }
+        loop {
+            match self.pieces.next_until(receipt.taken) {
+                Ok(Some(piece)) => self.bad_lines += u64::from(fault_of(&piece).is_some()),
+                Ok(None) => break,
+                // It was taken once, so what does not parse now is something else.
+                Err(ReadError::Bad(_)) => return Ok(false),
+                Err(ReadError::Io(error)) => return Err(error),
+            }
+        }
+        if self.pieces.bookmark().digest() != receipt.digest {
+            return Ok(false);
+        }
+        if self.format == Format::Lines {
+            self.pieces.drop_last_line();
+        }
+        self.mark = self.pieces.bookmark();
+        self.is_resumed = true;
+        self.is_checked = true;
+        Ok(true)
+    }
+
+    /// The next results. `Err(Bad)`: the file cannot be taken; of a `.json` nothing was given out before, unless it was changed under our eyes.
+    pub fn chunk(&mut self, standards: &Standards) -> Result<Chunk, ReadError> {
+        let chunk = self.read(standards)?;
+        if self.format == Format::Json && !self.is_checked {
+            if chunk.end == End::More {
+                self.check()?;
+                self.pieces.return_to(&self.mark);
+            }
+            self.is_checked = true;
+        }
+        // Only now, behind the reading: the receipt is to know a time that is no older than the bytes it speaks of.
+        self.look_again()?;
+        self.results += chunk.entries.len() as u64;
+        Ok(chunk)
+    }
+
+    fn read(&mut self, standards: &Standards) -> Result<Chunk, ReadError> {
+        let mut chunk = Chunk::default();
+        let mut bytes = 0;
+        let mut seen = 0;
+        while seen < CHUNK_RESULTS && bytes < CHUNK_BYTES {
+            let Some(piece) = self.pieces.next()? else {
+                if !self.is_at_end()? {
+                    continue; // It grew while it was read.
+                }
+                self.mark = self.pieces.bookmark();
+                chunk.end = End::Whole;
+                break;
+            };
+            seen += 1;
+            match self.judge(&piece, standards) {
+                Ok(judged) => {
+                    bytes += judged.entry.payload.bytes().len();
+                    let place = piece.place.line;
+                    chunk
+                        .warnings
+                        .extend(judged.warning.map(|what| format!("{}, line {place}: {what}", self.shown)));
+                    chunk.entries.push(judged.entry);
+                }
+                Err(bad) if self.format == Format::Json => return Err(ReadError::Bad(bad)),
+                Err(bad) if !piece.ended && !self.is_last_look => {
+                    // The mark stays before it: the next take reads it again, with what has come by then.
+                    chunk.end = End::Unfinished(bad);
+                    break;
+                }
+                Err(_) => self.bad_lines += 1,
+            }
+            self.mark = self.pieces.bookmark();
+        }
+        Ok(chunk)
+    }
+
+    fn judge(&self, piece: &Piece, standards: &Standards) -> Result<Judged, Bad> {
+        let text = piece.text.as_deref().map_err(Clone::clone)?;
+        let origin = Origin::File {
+            name: self.shown.clone(),
+            line: (self.format == Format::Lines).then_some(piece.place.line),
+            item: piece.place.item,
+        };
+        entry(text, origin, None, &standards.judge()).map_err(|why| piece.place.bad(text, &why, piece.ended))
+    }
+
+    /// Reads a `.json` to its end, for its faults alone.
+    fn check(&mut self) -> Result<(), ReadError> {
+        while let Some(piece) = self.pieces.next()? {
+            if let Some(bad) = fault_of(&piece) {
+                return Err(ReadError::Bad(bad));
+            }
+        }
+        Ok(())
+    }
+
+    /// Looks at the file again where its end seems to be: false when it grew meanwhile.
+    fn is_at_end(&mut self) -> io::Result<bool> {
+        self.look_again()?;
+        Ok(self.look.size <= self.pieces.bookmark().taken())
+    }
+
+    fn look_again(&mut self) -> io::Result<()> {
+        let look = Look::at(self.pieces.file())?;
+        self.was_written |= !look.is_same_content(&self.look);
+        self.look = look;
+        Ok(())
+    }
+
+    /// Makes the file's bytes and times durable, where they are not yet. Before each admission: else a power cut could bring the name back
+    /// with other bytes or another time than the receipt knows, and what is left of them would be taken once more.
+    pub fn sync(&mut self) -> io::Result<()> {
+        if !self.synced.is_some_and(|synced| synced.is_same_content(&self.look)) {
+            self.pieces.file().sync_all()?;
+            self.is_synced();
+        }
+        Ok(())
+    }
+
+    /// Somebody else made it durable, with others of its file system.
+    pub fn is_synced(&mut self) {
+        self.synced = Some(self.look);
+    }
+
+    /// The receipt of what was given out.
+    pub fn receipt(&self) -> FileReceipt {
+        FileReceipt {
+            name: self.name.clone(),
+            inode: self.look.inode,
+            modified_ns: self.look.modified_ns,
+            taken: self.mark.taken(),
+            lines: self.mark.found(),
+            digest: self.mark.digest(),
+        }
+    }
+
+    /// Whether the file still begins with what was given out.
+    pub fn is_as_taken(&self) -> io::Result<bool> {
+        Ok(digest_of_beginning(self.pieces.file(), self.mark.taken())? == Some(self.mark.digest()))
+    }
+
+    /// The open file.
+    pub fn file(&self) -> &File {
+        self.pieces.file()
+    }
+}
+
+/// What is wrong with a piece, as a result.
+pub fn fault_of(piece: &Piece) -> Option<Bad> {
+    match &piece.text {
+        Err(bad) => Some(bad.clone()),
+        Ok(text) => Object::parse(text).err().map(|why| piece.place.bad(text, &why, piece.ended)),
+    }
+}

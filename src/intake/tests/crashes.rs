@@ -1,0 +1,216 @@
+//! Crashes, by steps: what was done before is done with the pieces that the loops use, what comes after by a fresh start of the loops.
+
+use super::*;
+use crate::intake::entry::Judge;
+use crate::intake::folder::Folder;
+use crate::intake::remove::{Removal, remove};
+use crate::intake::taking::{Opened, Standards, Taking};
+use crate::model::{Admission, FileReceipt, Receipt};
+
+fn standards(house: &House) -> Standards {
+    Standards {
+        config: Arc::new(house.config.clone()),
+        result_types: None,
+        now: NOW,
+    }
+}
+
+/// Opens a file and admits its first chunk, and there the daemon dies.
+async fn admit_first_chunk(house: &House, name: &str) -> FileReceipt {
+    let folder = Folder::open(&house.config.inbox.dir).unwrap();
+    let Opened::Taking(mut taking) = Taking::open(&folder, name.into(), None, 1 << 20).unwrap() else {
+        panic!("{name} is not there");
+    };
+    let chunk = taking.chunk(&standards(house)).unwrap();
+    let admission = Admission {
+        entries: chunk.entries,
+        receipts: vec![Receipt::File(taking.receipt())],
+    };
+    house.outbox.admit(admission, NOW).await.unwrap();
+    taking.receipt()
+}
+
+#[tokio::test]
+async fn what_was_committed_and_not_removed_is_not_taken_twice() {
+    for (name, content) in [
+        ("small.json", result("a00000")),
+        ("small.ndjson", lines(numbered(0..3))),
+        ("no break.ndjson", result("a00000")),
+        ("large.ndjson", lines(numbered(0..1300))),
+        (
+            "large.json",
+            format!(" [{}]\n", lines(numbered(0..1300)).trim_end().replace('\n', ",\n")),
+        ),
+        ("even.ndjson", lines(numbered(0..500))),
+    ] {
+        let mut house = House::new().await;
+        fs::write(house.inbox(name), &content).unwrap();
+        admit_first_chunk(&house, name).await;
+        house.start();
+        house.taken().await;
+        let expected = numbered(0..u32::try_from(content.matches("provider").count()).unwrap());
+        assert_eq!(house.activities().await, expected, "{name}");
+        house.stop().await;
+    }
+}
+
+#[tokio::test]
+async fn what_grew_after_the_crash_is_read_on() {
+    for mid_line in [false, true] {
+        let mut house = House::new().await;
+        let text = lines(numbered(0..3));
+        fs::write(house.inbox("a.ndjson"), if mid_line { text.trim_end() } else { &text }).unwrap();
+        admit_first_chunk(&house, "a.ndjson").await;
+        let more = format!("{}{}", if mid_line { "\n" } else { "" }, lines(numbered(3..5)));
+        let mut file = fs::File::options().append(true).open(house.inbox("a.ndjson")).unwrap();
+        std::io::Write::write_all(&mut file, more.as_bytes()).unwrap();
+        house.start();
+        house.taken().await;
+        assert_eq!(house.activities().await, numbered(0..5));
+        let places: Vec<String> = house
+            .all()
+            .await
+            .iter()
+            .map(|one| crate::intake::admit::place(&one.origin))
+            .collect();
+        assert_eq!(places[4], "a.ndjson:5");
+        house.stop().await;
+    }
+}
+
+#[tokio::test]
+async fn a_receipt_of_other_bytes_is_forgotten_and_the_file_is_a_new_one() {
+    let mut house = House::new().await;
+    fs::write(house.inbox("a.ndjson"), lines(numbered(0..3))).unwrap();
+    let receipt = admit_first_chunk(&house, "a.ndjson").await;
+    // In place: the same inode under the same name, but other bytes.
+    fs::write(house.inbox("a.ndjson"), lines(numbered(5..9))).unwrap();
+    assert_eq!(
+        Folder::open(&house.config.inbox.dir)
+            .unwrap()
+            .look("a.ndjson".as_ref())
+            .unwrap()
+            .unwrap()
+            .inode,
+        receipt.inode
+    );
+    house.start();
+    house.taken().await;
+    assert_eq!(house.activities().await, [numbered(0..3), numbered(5..9)].concat());
+    house.stop().await;
+}
+
+#[tokio::test]
+async fn an_equal_file_dropped_after_the_crash_is_a_new_one() {
+    let mut house = House::new().await;
+    fs::write(house.inbox("a.json"), result("same")).unwrap();
+    let receipt = admit_first_chunk(&house, "a.json").await;
+    // Its inode given out again is the worst case: only the time tells them apart.
+    let file = fs::File::options().write(true).open(house.inbox("a.json")).unwrap();
+    file.set_modified(std::time::SystemTime::UNIX_EPOCH).unwrap();
+    drop(file);
+    assert_ne!(receipt.modified_ns, 0);
+    house.start();
+    house.taken().await;
+    assert_eq!(house.activities().await, ["same", "same"]);
+    house.stop().await;
+}
+
+#[tokio::test]
+async fn a_file_that_is_gone_leaves_no_receipt() {
+    let mut house = House::new().await;
+    fs::write(house.inbox("a.json"), result("a")).unwrap();
+    admit_first_chunk(&house, "a.json").await;
+    fs::remove_file(house.inbox("a.json")).unwrap();
+    house.start();
+    house.taken().await;
+    assert_eq!(house.activities().await, ["a"]);
+    house.stop().await;
+}
+
+#[tokio::test]
+async fn a_file_that_lies_aside_is_finished_also_when_its_name_is_in_use_again() {
+    for name_in_use in [false, true] {
+        let mut house = House::new().await;
+        fs::write(house.inbox("a.json"), result("a")).unwrap();
+        let receipt = admit_first_chunk(&house, "a.json").await;
+        fs::rename(
+            house.inbox("a.json"),
+            house.config.inbox.dir.join(crate::intake::folder::hidden("taken", receipt.inode)),
+        )
+        .unwrap();
+        if name_in_use {
+            house.rename_in("a.json", result("new"));
+        }
+        house.start();
+        house.taken().await;
+        assert_eq!(house.activities().await, if name_in_use { vec!["a", "new"] } else { vec!["a"] });
+        house.stop().await;
+    }
+}
+
+#[tokio::test]
+async fn bad_lines_before_the_crash_are_still_rejected_and_only_once() {
+    let mut house = House::new().await;
+    fs::write(house.inbox("a.ndjson"), format!("bad\n{}", lines(numbered(0..3)))).unwrap();
+    admit_first_chunk(&house, "a.ndjson").await;
+    // The crash came behind the writing of the bad lines.
+    let folder = Folder::open(&house.config.inbox.dir).unwrap();
+    let (file, look) = folder.open_file("a.ndjson".as_ref()).unwrap().unwrap();
+    crate::intake::reject::lines(&folder, "a.ndjson".as_ref(), &file, (1 << 20, look.size), (NOW, false)).unwrap();
+    house.start();
+    house.taken().await;
+    assert_eq!(house.names("inbox/rejected"), ["a.ndjson", "a.ndjson.error.json"]);
+    assert_eq!(house.rejected("a.ndjson"), "bad\n");
+    assert_eq!(house.activities().await, numbered(0..3));
+    house.stop().await;
+}
+
+#[tokio::test]
+async fn kills_at_any_await_neither_lose_nor_double_a_result() {
+    let mut house = House::new().await;
+    let mut expected = Vec::new();
+    let mut roll = fastrand::Rng::with_seed(11);
+    for round in 0..25_u32 {
+        house.start();
+        for file in 0..4 {
+            let first = (round * 4 + file) * 40;
+            let activities = numbered(first..first + 40);
+            expected.extend(activities.clone());
+            let text = lines(activities);
+            match file {
+                0 => house.rename_in(&format!("{round}.json"), format!("[{}]", text.trim_end().replace('\n', ","))),
+                1 => fs::write(house.inbox(&format!("{round}-copy.ndjson")), text).unwrap(),
+                // The same name time and again, over what may still be there: what is replaced unseen is the producer's own doing.
+                2 => house.rename_in(&format!("same-{round}.jsonl"), text),
+                _ => house.rename_in(&format!("{round}-more.ndjson"), text),
+            }
+        }
+        tokio::time::sleep(Duration::from_micros(roll.u64(0..30_000))).await;
+        house.kill().await;
+    }
+    house.start();
+    house.taken().await;
+    let mut activities = house.activities().await;
+    activities.sort();
+    assert_eq!(activities.len(), expected.len());
+    assert_eq!(activities, expected);
+    assert!(house.names("inbox/rejected").is_empty());
+    house.stop().await;
+}
+
+#[tokio::test]
+async fn a_file_renamed_over_while_it_is_taken_is_not_lost() {
+    let house = House::new().await;
+    let folder = Folder::open(&house.config.inbox.dir).unwrap();
+    house.rename_in("a.json", result("old"));
+    let Opened::Taking(mut taking) = Taking::open(&folder, "a.json".into(), None, 1 << 20).unwrap() else {
+        panic!("not there");
+    };
+    taking.chunk(&standards(&house)).unwrap();
+    house.rename_in("a.json", result("new"));
+    assert_eq!(remove(&folder, "a.json".as_ref(), &taking.look).unwrap(), Removal::Replaced);
+    assert_eq!(fs::read_to_string(house.inbox("a.json")).unwrap(), result("new"));
+    // The judge is that of the configuration.
+    let _judge: Judge<'_> = standards(&house).judge();
+}

@@ -1,0 +1,271 @@
+use super::*;
+
+pub(super) const START: Timestamp = Timestamp::from_millis(1_795_428_000_000);
+pub(super) const SETTINGS: GateSettings = GateSettings {
+    probe_interval: Duration::from_mins(1),
+    gap_min: Duration::from_secs(1),
+    gap_max: Duration::from_mins(1),
+};
+
+pub(super) fn open() -> Gate {
+    Gate::restore(None, None, START)
+}
+
+fn ended(ticket: Ticket, signal: Signal) -> Input {
+    Input::Ended {
+        ticket,
+        signal,
+        refused_before: false,
+    }
+}
+
+fn refusal(refusal: Refusal) -> Signal {
+    Signal::Unauthorized(refusal)
+}
+
+/// A gate that a request has just closed.
+fn closed(by: Refusal) -> Gate {
+    let mut gate = open();
+    let ticket = gate.ticket(Role::Ordinary);
+    gate.step(ended(ticket, refusal(by)), START, &SETTINGS);
+    gate
+}
+
+fn after(seconds: u64) -> Timestamp {
+    START.plus(Duration::from_secs(seconds))
+}
+
+#[test]
+fn a_refused_key_closes_the_gate_and_says_what_to_remember() {
+    let mut gate = open();
+    let ticket = gate.ticket(Role::Ordinary);
+    let step = gate.step(ended(ticket, refusal(Refusal::Unknown)), START, &SETTINGS);
+    assert_eq!(step.refused, Some(Refused::Die { requeue_on_opening: true }));
+    let record = step.remember.unwrap();
+    assert_eq!(
+        (record.state.as_str(), record.status, record.since),
+        ("unauthorized", Some(401), START.millis())
+    );
+    let change = step.change.unwrap();
+    assert_eq!((change.from, change.to), ("open", "unauthorized"));
+    assert_eq!(gate.allowance(START, &SETTINGS), Allowance::Nothing { until: Some(after(60)) });
+}
+
+#[test]
+fn faults_and_rejections_leave_it_open() {
+    for signal in [Signal::Answered, Signal::Rejected, Signal::Throttled, Signal::Faulty] {
+        let mut gate = open();
+        let ticket = gate.ticket(Role::Ordinary);
+        assert_eq!(gate.step(ended(ticket, signal), START, &SETTINGS), Step::default());
+        assert_eq!(gate.allowance(START, &SETTINGS), Allowance::All);
+    }
+}
+
+#[test]
+fn after_a_401_the_key_is_asked_and_one_goes_first_when_it_works() {
+    let mut gate = closed(Refusal::Unknown);
+    assert_eq!(gate.allowance(after(60), &SETTINGS), Allowance::Question);
+    gate.step(Input::Asked, after(60), &SETTINGS);
+    assert_eq!(gate.allowance(after(60), &SETTINGS), Allowance::Nothing { until: None });
+    for verdict in [KeyVerdict::Refused, KeyVerdict::Silent] {
+        let mut asked = gate.clone();
+        asked.step(Input::Answered(verdict), after(61), &SETTINGS);
+        assert_eq!(
+            asked.allowance(after(61), &SETTINGS),
+            Allowance::Nothing { until: Some(after(121)) }
+        );
+    }
+    gate.step(Input::Answered(KeyVerdict::Works), after(61), &SETTINGS);
+    assert_eq!(
+        (gate.allowance(after(61), &SETTINGS), gate.name()),
+        (Allowance::Opening, "unauthorized")
+    );
+    let change = gate.step(Input::Opened, after(61), &SETTINGS).change.unwrap();
+    assert_eq!((change.from, change.to), ("unauthorized", "open"));
+    assert_eq!(gate.allowance(after(61), &SETTINGS), Allowance::One(Role::Lead));
+    gate.step(Input::Departed(Role::Lead), after(61), &SETTINGS);
+    assert_eq!(gate.allowance(after(61), &SETTINGS), Allowance::Nothing { until: None });
+    let lead = gate.ticket(Role::Lead);
+    gate.step(ended(lead, Signal::Answered), after(62), &SETTINGS);
+    assert_eq!(gate.allowance(after(62), &SETTINGS), Allowance::All);
+}
+
+#[test]
+fn after_a_403_one_submission_tries_and_stays_uncharged_while_refused() {
+    let mut gate = closed(Refusal::Forbidden);
+    assert!(gate.awaits_trial());
+    assert_eq!(gate.allowance(after(60), &SETTINGS), Allowance::One(Role::Trial));
+    gate.step(Input::Departed(Role::Trial), after(60), &SETTINGS);
+    assert_eq!(gate.allowance(after(60), &SETTINGS), Allowance::Nothing { until: None });
+    let trial = gate.ticket(Role::Trial);
+    let step = gate.step(ended(trial, refusal(Refusal::Forbidden)), after(61), &SETTINGS);
+    assert_eq!((step.refused, step.remember), (Some(Refused::Release), None));
+    assert_eq!(gate.allowance(after(61), &SETTINGS), Allowance::Nothing { until: Some(after(121)) });
+    gate.step(Input::Departed(Role::Trial), after(121), &SETTINGS);
+    gate.step(ended(trial, Signal::Healthy), after(122), &SETTINGS);
+    gate.step(Input::Opened, after(122), &SETTINGS);
+    assert_eq!(
+        gate.allowance(after(122), &SETTINGS),
+        Allowance::All,
+        "the trial was the one that goes first"
+    );
+    let again = Input::Ended {
+        ticket: gate.ticket(Role::Ordinary),
+        signal: refusal(Refusal::Forbidden),
+        refused_before: true,
+    };
+    let step = gate.step(again, after(123), &SETTINGS);
+    assert_eq!(
+        step.refused,
+        Some(Refused::Die { requeue_on_opening: false }),
+        "the trial was delivered with this key"
+    );
+    assert_eq!(gate.name(), "open");
+}
+
+#[test]
+fn a_trial_that_is_answered_with_401_is_followed_by_the_question() {
+    let mut gate = closed(Refusal::Forbidden);
+    gate.step(Input::Departed(Role::Trial), after(60), &SETTINGS);
+    let trial = gate.ticket(Role::Trial);
+    let step = gate.step(ended(trial, refusal(Refusal::Unknown)), after(61), &SETTINGS);
+    assert_eq!(step.refused, Some(Refused::Release));
+    assert_eq!(step.remember.unwrap().status, Some(401));
+    assert_eq!(gate.allowance(after(121), &SETTINGS), Allowance::Question);
+}
+
+#[test]
+fn answers_to_requests_sent_before_it_closed_never_open_it() {
+    let mut gate = open();
+    let ticket = gate.ticket(Role::Ordinary);
+    gate.step(ended(ticket, refusal(Refusal::Unknown)), START, &SETTINGS);
+    let before = gate.clone();
+    assert_eq!(gate.step(ended(ticket, Signal::Healthy), START, &SETTINGS), Step::default());
+    let step = gate.step(ended(ticket, refusal(Refusal::Unknown)), START, &SETTINGS);
+    assert_eq!(
+        step.refused,
+        Some(Refused::Die { requeue_on_opening: true }),
+        "it belongs to the same episode"
+    );
+    assert_eq!((step.change, step.remember), (None, None));
+    assert_eq!(gate, before);
+}
+
+#[test]
+fn one_that_went_out_before_the_opening_and_is_refused_after_it_goes_back_uncharged() {
+    let mut gate = closed(Refusal::Unknown);
+    let old = open().ticket(Role::Ordinary);
+    gate.step(Input::Asked, START, &SETTINGS);
+    gate.step(Input::Answered(KeyVerdict::Works), START, &SETTINGS);
+    gate.step(Input::Opened, START, &SETTINGS);
+    let step = gate.step(ended(old, refusal(Refusal::Unknown)), START, &SETTINGS);
+    assert_eq!((step.refused, gate.name()), (Some(Refused::Release), "open"));
+}
+
+#[test]
+fn one_refused_again_closes_it_where_nothing_else_was_delivered() {
+    let mut gate = closed(Refusal::Unknown);
+    gate.step(Input::Asked, START, &SETTINGS);
+    gate.step(Input::Answered(KeyVerdict::Works), START, &SETTINGS);
+    gate.step(Input::Opened, START, &SETTINGS);
+    gate.step(Input::Departed(Role::Lead), START, &SETTINGS);
+    let again = Input::Ended {
+        ticket: gate.ticket(Role::Lead),
+        signal: refusal(Refusal::Unknown),
+        refused_before: true,
+    };
+    let step = gate.step(again, START, &SETTINGS);
+    assert_eq!(
+        (step.refused, gate.name()),
+        (Some(Refused::Die { requeue_on_opening: true }), "unauthorized")
+    );
+}
+
+#[test]
+fn one_that_goes_first_and_meets_faults_is_followed_by_another_at_growing_gaps() {
+    let mut gate = closed(Refusal::Unknown);
+    gate.step(Input::Asked, START, &SETTINGS);
+    gate.step(Input::Answered(KeyVerdict::Works), START, &SETTINGS);
+    gate.step(Input::Opened, START, &SETTINGS);
+    let mut now = START;
+    for gap in [1, 2, 4, 8, 16, 32, 60, 60] {
+        gate.step(Input::Departed(Role::Lead), now, &SETTINGS);
+        let lead = gate.ticket(Role::Lead);
+        gate.step(ended(lead, Signal::Faulty), now, &SETTINGS);
+        let next = now.plus(Duration::from_secs(gap));
+        assert_eq!(gate.allowance(now, &SETTINGS), Allowance::Nothing { until: Some(next) });
+        now = next;
+        assert_eq!(gate.allowance(now, &SETTINGS), Allowance::One(Role::Lead));
+    }
+}
+
+#[test]
+fn a_changed_key_a_reload_and_resume_ask_at_once() {
+    for input in [Input::KeyChanged, Input::AskNow, Input::Resumed] {
+        let mut gate = closed(Refusal::Unknown);
+        gate.step(input.clone(), after(1), &SETTINGS);
+        assert_eq!(gate.allowance(after(1), &SETTINGS), Allowance::Question, "{input:?}");
+        // Asked while the question is on its way: it may have carried the old key.
+        gate.step(Input::Asked, after(1), &SETTINGS);
+        gate.step(input, after(1), &SETTINGS);
+        gate.step(Input::Answered(KeyVerdict::Refused), after(2), &SETTINGS);
+        assert_eq!(gate.allowance(after(2), &SETTINGS), Allowance::Question);
+    }
+}
+
+#[test]
+fn a_key_that_changes_while_it_is_open_is_not_judged_by_answers_to_the_old_one() {
+    let mut gate = open();
+    let old = gate.ticket(Role::Ordinary);
+    gate.step(Input::KeyChanged, START, &SETTINGS);
+    let step = gate.step(ended(old, refusal(Refusal::Unknown)), START, &SETTINGS);
+    assert_eq!((step.refused, gate.name()), (Some(Refused::Release), "open"));
+}
+
+#[test]
+fn a_pause_lies_over_what_is_beneath_and_resume_uncovers_it() {
+    let pause = PauseRecord {
+        by: "ana".to_owned(),
+        at: START.millis(),
+        why: Some("maintenance".to_owned()),
+    };
+    let mut gate = open();
+    let ticket = gate.ticket(Role::Ordinary);
+    let change = gate.step(Input::Paused(pause), START, &SETTINGS).change.unwrap();
+    assert_eq!((change.to, change.why.as_str()), ("paused", "paused by ana: maintenance"));
+    assert_eq!(gate.allowance(START, &SETTINGS), Allowance::Nothing { until: None });
+    let step = gate.step(ended(ticket, refusal(Refusal::Unknown)), START, &SETTINGS);
+    assert_eq!(
+        (step.change, step.remember.is_some()),
+        (None, true),
+        "what happens beneath is remembered"
+    );
+    assert_eq!(gate.name(), "paused");
+    let change = gate.step(Input::Resumed, after(5), &SETTINGS).change.unwrap();
+    assert_eq!((change.from, change.to), ("paused", "unauthorized"));
+}
+
+#[test]
+fn what_is_remembered_is_restored_and_a_closed_one_begins_with_the_question() {
+    for (by, first) in [
+        (Refusal::Unknown, Allowance::Question),
+        (Refusal::Forbidden, Allowance::One(Role::Trial)),
+    ] {
+        let mut gate = open();
+        let ticket = gate.ticket(Role::Ordinary);
+        let record = gate.step(ended(ticket, refusal(by)), START, &SETTINGS).remember.unwrap();
+        let restored = Gate::restore(Some(&record), None, after(1));
+        assert_eq!((restored.name(), restored.allowance(after(1), &SETTINGS)), ("unauthorized", first));
+    }
+    let opened = Gate::opening_record(START);
+    assert_eq!(Gate::restore(Some(&opened), None, START), open());
+}
+
+#[test]
+fn a_clock_that_was_set_back_does_not_hold_the_question_up() {
+    let gate = closed(Refusal::Unknown);
+    assert_eq!(
+        gate.allowance(START.minus(Duration::from_hours(24 * 365)), &SETTINGS),
+        Allowance::Question
+    );
+}

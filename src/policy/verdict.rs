@@ -1,0 +1,217 @@
+//! What one exchange means (interface.md, "What becomes of an answer"): for its submission the [`Outcome`], for everyone behind it the
+//! [`Signal`]. The gate never sees a status, the row never sees the gate.
+//!
+//! [`judge`] is total: every status is named by its range, so that a new rule is a change of one arm and nothing is decided by falling through.
+
+use std::time::{Duration, UNIX_EPOCH};
+
+use serde::de::IgnoredAny;
+
+use crate::clock::Timestamp;
+use crate::model::{Answer, DeadReason, Exchange, ParkReason};
+
+use super::conflict::{self, ConflictSettings, Decision, Past};
+
+/// What of the configuration the verdict depends on.
+#[derive(Debug, Clone, Copy)]
+pub struct VerdictPolicy<'a> {
+    /// `api.require_json`: whether a 2xx must have an empty or JSON body to count.
+    pub require_json: bool,
+    /// `[conflict]`
+    pub conflict: &'a ConflictSettings,
+}
+
+/// What becomes of the submission. `policy::schedule` says when a retry is due, and whether there is one at all.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// The API has it.
+    Delivered,
+    /// A 409 taken for our own earlier success.
+    AcceptedAsOurs,
+    /// Another attempt, not before what `Retry-After` asked for.
+    Retry {
+        /// `Retry-After`, as far as it can be read.
+        not_earlier: Option<NotEarlier>,
+    },
+    /// Resend at once with `"hard_override": true`.
+    Override,
+    /// A dead letter.
+    Dead(DeadReason),
+    /// A person decides.
+    Parked(ParkReason),
+}
+
+/// What the exchange says of the API's health and of our key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Signal {
+    /// A success.
+    Healthy,
+    /// The API works and knows our key, and this one was no success (404, 409, …).
+    Answered,
+    /// A 400: the request itself is wrong. Many in a row say that a producer or the API changed.
+    Rejected,
+    /// It asks us to come back later.
+    Throttled,
+    /// A server fault, or no answer.
+    Faulty,
+    /// It refuses the key.
+    Unauthorized(Refusal),
+}
+
+/// How the API refuses a key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Refusal {
+    /// 401: missing, revoked, expired or malformed.
+    Unknown,
+    /// 403: known, but without the permission.
+    Forbidden,
+}
+
+impl Refusal {
+    /// The status that says so.
+    pub const fn status(self) -> u16 {
+        match self {
+            Self::Unknown => 401,
+            Self::Forbidden => 403,
+        }
+    }
+}
+
+/// `Retry-After`: not before this.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NotEarlier {
+    /// So long from now. A date beside the answer's own `date` is one of these: then our clock does not matter.
+    After(Duration),
+    /// This very moment, by our clock.
+    At(Timestamp),
+}
+
+impl NotEarlier {
+    /// How long that is from `now`.
+    pub fn wait(self, now: Timestamp) -> Duration {
+        match self {
+            Self::After(wait) => wait,
+            Self::At(moment) => moment.since(now),
+        }
+    }
+
+    /// Reads `Retry-After`: whole seconds, however many digits, or an HTTP date. Anything else counts as absent.
+    fn of(answer: &Answer) -> Option<Self> {
+        let text = answer.header("retry-after")?.trim();
+        if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
+            return Some(Self::After(Duration::from_secs(text.parse().unwrap_or(u64::MAX))));
+        }
+        let moment = http_date(text)?;
+        match answer.header("date").and_then(http_date) {
+            Some(theirs) => Some(Self::After(moment.since(theirs))),
+            None => Some(Self::At(moment)),
+        }
+    }
+}
+
+/// An HTTP date in any of its three forms; `None` also before 1970.
+fn http_date(text: &str) -> Option<Timestamp> {
+    let since = httpdate::parse_http_date(text.trim()).ok()?.duration_since(UNIX_EPOCH).ok()?;
+    Some(Timestamp::default().plus(since))
+}
+
+/// What an exchange means.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Verdict {
+    /// For the submission.
+    pub outcome: Outcome,
+    /// For the gate.
+    pub signal: Signal,
+    /// Whether the request may have reached the API without our seeing its answer.
+    pub lost_response: bool,
+    /// Of a 409: which rule decided, in words for a person.
+    pub rule: Option<String>,
+}
+
+impl Verdict {
+    const fn plain(outcome: Outcome, signal: Signal) -> Self {
+        Self {
+            outcome,
+            signal,
+            lost_response: false,
+            rule: None,
+        }
+    }
+
+    const fn fault(not_earlier: Option<NotEarlier>, lost_response: bool) -> Self {
+        Self {
+            outcome: Outcome::Retry { not_earlier },
+            signal: Signal::Faulty,
+            lost_response,
+            rule: None,
+        }
+    }
+}
+
+/// What this exchange means. `past` is looked at for a 409 only.
+pub fn judge(exchange: &Exchange, past: &Past<'_>, policy: &VerdictPolicy<'_>) -> Verdict {
+    match exchange {
+        Exchange::Failed { fault: _, on_the_wire } => Verdict::fault(None, *on_the_wire),
+        Exchange::Answered(answer) => judge_answer(answer, past, policy),
+    }
+}
+
+#[expect(
+    clippy::match_same_arms,
+    reason = "in the order of the contract's table, each range with its own reason"
+)]
+fn judge_answer(answer: &Answer, past: &Past<'_>, policy: &VerdictPolicy<'_>) -> Verdict {
+    let not_earlier = NotEarlier::of(answer);
+    match answer.status {
+        200..=299 if !policy.require_json || is_empty_or_json(answer) => Verdict::plain(Outcome::Delivered, Signal::Healthy),
+        200..=299 => Verdict::fault(not_earlier, true),
+        300..=399 => Verdict::fault(not_earlier, false),
+        400 => Verdict::plain(Outcome::Dead(DeadReason::Rejected), Signal::Rejected),
+        401 => refused(Refusal::Unknown),
+        403 => refused(Refusal::Forbidden),
+        408 | 425 | 429 => Verdict::plain(Outcome::Retry { not_earlier }, Signal::Throttled),
+        409 => judge_conflict(past, policy.conflict),
+        402 | 404..=407 | 410..=424 | 426..=428 | 430..=499 => Verdict::plain(Outcome::Dead(DeadReason::Rejected), Signal::Answered),
+        // A gateway's 502 says nothing of the application behind it, and a status that HTTP does not know says nothing at all.
+        0..=199 | 500..=u16::MAX => Verdict::fault(not_earlier, true),
+    }
+}
+
+const fn refused(refusal: Refusal) -> Verdict {
+    Verdict::plain(Outcome::Dead(DeadReason::Unauthorized), Signal::Unauthorized(refusal))
+}
+
+fn judge_conflict(past: &Past<'_>, settings: &ConflictSettings) -> Verdict {
+    let decided = conflict::decide(settings, past);
+    let outcome = match decided.decision {
+        Decision::AcceptAsOurs => Outcome::AcceptedAsOurs,
+        Decision::Override => Outcome::Override,
+        Decision::DeadLetter => Outcome::Dead(DeadReason::Conflict),
+        Decision::Park(reason) => Outcome::Parked(reason),
+    };
+    Verdict {
+        outcome,
+        signal: Signal::Answered,
+        lost_response: false,
+        rule: Some(decided.rule),
+    }
+}
+
+/// Whether a 2xx has the body that the API gives: none, or JSON. Of a body longer than what is kept, its content type and its first byte
+/// decide: a page of a captive portal has neither.
+fn is_empty_or_json(answer: &Answer) -> bool {
+    let body = answer.body.strip_prefix("\u{feff}".as_bytes()).unwrap_or(&answer.body).trim_ascii();
+    if !answer.is_truncated() {
+        return body.is_empty() || serde_json::from_slice::<IgnoredAny>(body).is_ok();
+    }
+    matches!(body.first(), Some(b'{' | b'[')) && answer.header("content-type").is_none_or(is_json_type)
+}
+
+/// `application/json`, or any type with the suffix `+json`; parameters and case do not matter.
+fn is_json_type(content_type: &str) -> bool {
+    let kind = content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    kind == "application/json" || kind.ends_with("+json")
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,63 @@
+//! Questions and answers of those who change what is kept: people's acts, and retention.
+
+use crate::clock::Timestamp;
+use crate::model::{Actor, Entry, State, StateName, SubmissionId};
+
+/// What a person does to submissions.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Act {
+    /// Due now, attempts and age anew.
+    Requeue,
+    /// Ours replaces the registered one.
+    Override,
+    /// The registered one is ours.
+    Accept,
+    /// Close without delivering.
+    Dismiss,
+    /// A corrected payload (boxed: it is far larger than the others). `invalid` in it is a reason to refuse, before this is called.
+    Edit(Box<Entry>),
+}
+
+/// An act on some submissions, in one transaction: callers bring at most [`ACT_IDS_MAX`] ids at a time.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ActRequest {
+    /// Which ones.
+    pub ids: Vec<SubmissionId>,
+    /// What.
+    pub act: Act,
+    /// Who.
+    pub actor: Actor,
+    /// Touch superseded ones too.
+    pub force: bool,
+    /// Change nothing; say what would happen.
+    pub dry_run: bool,
+    /// The present.
+    pub now: Timestamp,
+}
+
+/// The most ids of one [`ActRequest`]: keeps the write lock short, so that the daemon beside us goes on.
+pub const ACT_IDS_MAX: usize = 500;
+
+/// What became of one id.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Acted {
+    /// Done (or would be).
+    Done,
+    /// There is no such submission.
+    NoSuch,
+    /// Not from this state.
+    WrongState(State),
+    /// A later one of its activity has been delivered.
+    Superseded(SubmissionId),
+}
+
+/// What may leave.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Sweep {
+    /// In this state: `delivered` or `dismissed` by retention, others by `purge`.
+    pub state: StateName,
+    /// Not changed since.
+    pub older_than: Timestamp,
+    /// At most this many in one transaction.
+    pub limit: u32,
+}

@@ -1,0 +1,90 @@
+//! Questions and answers of the sending side: what to claim, how it ended, what its neighbours say.
+
+use std::time::Duration;
+
+use crate::clock::Timestamp;
+use crate::model::{Attempt, AttemptNumber, ConflictPolicy, Payload, SubmissionId, SubmissionKey, Transition};
+
+/// What to claim.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ClaimRequest {
+    /// At most this many.
+    pub limit: u32,
+    /// Whose turn it is.
+    pub order: ClaimOrder,
+    /// The present.
+    pub now: Timestamp,
+    /// Nothing waits longer than this from now, whatever the clock did (`retry.max_interval`); `not_before` excepted.
+    pub wait_max: Duration,
+}
+
+/// Whose turn it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ClaimOrder {
+    /// What is due, the longest due first.
+    Due,
+    /// Any pending head of its lane (its due time does not matter, its `not_before` does), the least tried first: a probe.
+    LeastTried,
+}
+
+/// A submission that a sender holds: its attempt is counted and durable.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Claimed {
+    /// Which one.
+    pub id: SubmissionId,
+    /// This attempt.
+    pub attempt: AttemptNumber,
+    /// Attempts charged since it last started anew, this one included: what the retry schedule counts.
+    pub tries: u32,
+    /// The waits served since it last started anew: its age for `retry.max_age`.
+    pub waited: Duration,
+    /// The body.
+    pub payload: Payload,
+    /// Whether `"hard_override": true` is to be put into it.
+    pub hard_override: bool,
+    /// Whether an earlier attempt with this payload may have reached the API without our seeing the answer.
+    pub lost_response: bool,
+    /// Whether the key was refused on it before (it was requeued by an opening gate).
+    pub was_unauthorized: bool,
+    /// For logs.
+    pub key: Option<SubmissionKey>,
+    /// The activity's id, for logs.
+    pub activity: Option<String>,
+    /// Which producer.
+    pub source: Option<String>,
+    /// Its own word on a 409.
+    pub on_conflict: Option<ConflictPolicy>,
+    /// When it was claimed.
+    pub claimed_at: Timestamp,
+}
+
+/// How a claimed one ends. Guarded by id, attempt and state: a settlement that comes too late changes nothing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Settlement {
+    /// Which one.
+    pub id: SubmissionId,
+    /// The attempt that was claimed.
+    pub attempt: AttemptNumber,
+    /// One of those that start from `sending`.
+    pub transition: Transition,
+    /// What is remembered of the attempt. Not kept for [`Transition::Release`].
+    pub record: Attempt,
+}
+
+/// What became of a settlement.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Settled {
+    /// It is durable.
+    Done,
+    /// The submission was no longer `sending` with this attempt: nothing changed.
+    Stale,
+}
+
+/// What the other submissions of the same activity say, asked when a 409 comes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Relations {
+    /// A later one of its activity has been delivered.
+    pub superseded_by: Option<SubmissionId>,
+    /// The last delivered result of this activity was ours and older.
+    pub registered_by_us: bool,
+}

@@ -1,0 +1,233 @@
+//! What people do to submissions.
+
+use std::collections::{HashMap, HashSet};
+
+use sqlx::Row as _;
+use sqlx::sqlite::SqliteConnection;
+
+use crate::clock::Timestamp;
+use crate::model::{State, StateName, SubmissionId, Transition};
+use crate::store::{Act, ActRequest, Acted};
+
+use super::transaction::Transaction;
+use super::{batch, edit, history, lanes, row};
+
+/// What is known of a submission before an act.
+#[derive(Debug, Clone, Copy)]
+struct Found {
+    state: State,
+    lane: Option<i64>,
+    /// The newest delivered one of its activity.
+    delivered_last: Option<SubmissionId>,
+}
+
+/// Does what can be done; one answer an id, in order.
+pub(super) async fn act(transaction: &mut Transaction<'_>, request: &ActRequest) -> Result<Vec<(SubmissionId, Acted)>, sqlx::Error> {
+    let found = look(transaction.conn, &request.ids).await?;
+    let answers = answers(request, &found, delivered_where_it_goes(transaction.conn, request).await?);
+    let mut seen = HashSet::new();
+    let doing: Vec<(SubmissionId, Found)> = answers
+        .iter()
+        .filter(|(id, acted)| *acted == Acted::Done && seen.insert(*id))
+        .filter_map(|(id, _)| Some((*id, *found.get(id)?)))
+        .collect();
+    if !doing.is_empty() {
+        perform(transaction, request, &doing).await?;
+    }
+    Ok(answers)
+}
+
+/// The same answers, and nothing done.
+pub(super) async fn rehearse(conn: &mut SqliteConnection, request: &ActRequest) -> Result<Vec<(SubmissionId, Acted)>, sqlx::Error> {
+    let found = look(conn, &request.ids).await?;
+    let there = delivered_where_it_goes(conn, request).await?;
+    Ok(answers(request, &found, there))
+}
+
+pub(super) const LOOK: &str = "SELECT d.id, d.state, d.reason, d.next_at, d.not_before AS held_until, d.lane, m.delivered_id \
+     FROM json_each(?1) AS j CROSS JOIN delivery AS d ON d.id = j.value LEFT JOIN lane_memory AS m ON m.lane = d.lane";
+
+async fn look(conn: &mut SqliteConnection, ids: &[SubmissionId]) -> Result<HashMap<SubmissionId, Found>, sqlx::Error> {
+    let ids: Vec<i64> = ids.iter().map(|id| id.0).collect();
+    let rows = sqlx::query(LOOK).bind(batch::json(&ids)?).fetch_all(conn).await?;
+    rows.iter()
+        .map(|row| {
+            let found = Found {
+                state: row::state(row)?,
+                lane: row.try_get("lane")?,
+                delivered_last: row.try_get::<Option<i64>, _>("delivered_id")?.map(SubmissionId),
+            };
+            Ok((SubmissionId(row.try_get("id")?), found))
+        })
+        .collect()
+}
+
+/// An edit may move a submission to another activity: what was delivered last there.
+async fn delivered_where_it_goes(conn: &mut SqliteConnection, request: &ActRequest) -> Result<Option<SubmissionId>, sqlx::Error> {
+    match &request.act {
+        Act::Edit(entry) => match entry.facts.activity() {
+            Some(activity) => lanes::delivered_last(conn, activity.lane().0).await,
+            None => Ok(None),
+        },
+        Act::Requeue | Act::Override | Act::Accept | Act::Dismiss => Ok(None),
+    }
+}
+
+fn answers(request: &ActRequest, found: &HashMap<SubmissionId, Found>, there: Option<SubmissionId>) -> Vec<(SubmissionId, Acted)> {
+    let decide = |id: &SubmissionId| (*id, decide(request, *id, found.get(id), there));
+    request.ids.iter().map(decide).collect()
+}
+
+fn decide(request: &ActRequest, id: SubmissionId, found: Option<&Found>, there: Option<SubmissionId>) -> Acted {
+    let Some(found) = found else { return Acted::NoSuch };
+    if !transition(&request.act).allowed_from().contains(&found.state.name()) {
+        return Acted::WrongState(found.state);
+    }
+    let later = found.delivered_last.max(there).filter(|delivered| *delivered > id);
+    match later {
+        Some(later) if !request.force && sends_again(&request.act) => Acted::Superseded(later),
+        Some(_) | None => Acted::Done,
+    }
+}
+
+/// Whether an act could send an old result after a newer one. To close a superseded one is just what should be done with it.
+fn sends_again(act: &Act) -> bool {
+    match act {
+        Act::Requeue | Act::Override | Act::Edit(_) => true,
+        Act::Accept | Act::Dismiss => false,
+    }
+}
+
+/// The transition that an act is.
+fn transition(act: &Act) -> Transition {
+    match act {
+        Act::Requeue => Transition::Requeue,
+        Act::Override => Transition::ForceOverride,
+        Act::Accept => Transition::Accept,
+        Act::Dismiss => Transition::Dismiss,
+        Act::Edit(_) => Transition::Edit,
+    }
+}
+
+async fn perform(transaction: &mut Transaction<'_>, request: &ActRequest, doing: &[(SubmissionId, Found)]) -> Result<(), sqlx::Error> {
+    let ids: Vec<i64> = doing.iter().map(|(id, _)| id.0).collect();
+    let ids = batch::json(&ids)?;
+    let line = history::Line {
+        submission: SubmissionId(0),
+        at: request.now,
+        actor: &request.actor,
+        what: transition(&request.act).name(),
+        detail: request.force.then(|| "forced".to_owned()),
+    };
+    leave_episode(transaction.conn, &ids).await?;
+    let mut lanes: HashSet<i64> = doing.iter().filter_map(|(_, found)| found.lane).collect();
+    let to = match &request.act {
+        Act::Requeue => put_back(transaction.conn, &ids, &Fresh::by_person(request.now)).await?,
+        Act::Override => put_back(transaction.conn, &ids, &Fresh::overriding(request.now)).await?,
+        Act::Accept => accept(transaction.conn, &ids, request.now).await?,
+        Act::Dismiss => dismiss(transaction.conn, &ids, request.now).await?,
+        Act::Edit(entry) => {
+            lanes.extend(entry.facts.activity().map(|activity| activity.lane().0));
+            for (id, _) in doing {
+                edit::edit(transaction.conn, *id, entry, &line).await?;
+            }
+            StateName::Pending
+        }
+    };
+    if !matches!(request.act, Act::Edit(_)) {
+        history::write_same(transaction.conn, &ids, &line).await?;
+    }
+    for (_, found) in doing {
+        transaction.moved(Some(found.state.name()), Some(to), 1);
+    }
+    lanes::relane(transaction.conn, &lanes).await
+}
+
+/// How a submission starts anew.
+pub(super) struct Fresh {
+    now: Timestamp,
+    /// A person says that ours replaces the registered one.
+    overriding: bool,
+    was_unauthorized: bool,
+    /// The states it may come from, and of a dead one the reason.
+    from: &'static str,
+    reason: Option<&'static str>,
+}
+
+impl Fresh {
+    fn by_person(now: Timestamp) -> Self {
+        Self {
+            now,
+            overriding: false,
+            was_unauthorized: false,
+            from: r#"["head","waiting","dead","parked"]"#,
+            reason: None,
+        }
+    }
+
+    fn overriding(now: Timestamp) -> Self {
+        Self {
+            overriding: true,
+            from: r#"["parked"]"#,
+            ..Self::by_person(now)
+        }
+    }
+
+    /// What the gate's opening puts back.
+    pub(super) fn by_gate(now: Timestamp) -> Self {
+        Self {
+            was_unauthorized: true,
+            from: r#"["dead"]"#,
+            reason: Some("unauthorized"),
+            ..Self::by_person(now)
+        }
+    }
+}
+
+/// Due now, with attempts and age anew. One with an activity steps back to `waiting`, and the lane decides; the mark of a lost response stays, and
+/// so does a person's word to override. A policy's is forgotten: it will be asked again.
+pub(super) const PUT_BACK: &str = "UPDATE delivery SET \
+        state = CASE WHEN lane IS NULL OR state = 'head' THEN 'head' ELSE 'waiting' END, \
+        reason = NULL, next_at = ?2, not_before = NULL, tries = 0, waited_ms = 0, \
+        hard_override = CASE WHEN ?3 OR hard_override = 2 THEN 2 ELSE 0 END, \
+        was_unauthorized = ?4, updated_at = ?2 \
+     WHERE id IN (SELECT value FROM json_each(?1)) \
+       AND state IN (SELECT value FROM json_each(?5)) AND (?6 IS NULL OR reason = ?6)";
+
+/// Puts back; the lanes are to be put in order afterwards.
+pub(super) async fn put_back(conn: &mut SqliteConnection, ids: &str, fresh: &Fresh) -> Result<StateName, sqlx::Error> {
+    sqlx::query(PUT_BACK)
+        .bind(ids)
+        .bind(fresh.now.millis())
+        .bind(fresh.overriding)
+        .bind(fresh.was_unauthorized)
+        .bind(fresh.from)
+        .bind(fresh.reason)
+        .execute(conn)
+        .await?;
+    Ok(StateName::Pending)
+}
+
+pub(super) const ACCEPT: &str = "UPDATE delivery SET state = 'delivered', reason = NULL, updated_at = ?2 \
+     WHERE id IN (SELECT value FROM json_each(?1)) AND state = 'parked'";
+
+async fn accept(conn: &mut SqliteConnection, ids: &str, now: Timestamp) -> Result<StateName, sqlx::Error> {
+    sqlx::query(ACCEPT).bind(ids).bind(now.millis()).execute(&mut *conn).await?;
+    lanes::remember_delivered(conn, ids).await?;
+    Ok(StateName::Delivered)
+}
+
+pub(super) const DISMISS: &str = "UPDATE delivery SET state = 'dismissed', reason = NULL, updated_at = ?2 \
+     WHERE id IN (SELECT value FROM json_each(?1)) AND state IN ('head', 'waiting', 'dead', 'parked')";
+
+async fn dismiss(conn: &mut SqliteConnection, ids: &str, now: Timestamp) -> Result<StateName, sqlx::Error> {
+    sqlx::query(DISMISS).bind(ids).bind(now.millis()).execute(conn).await?;
+    Ok(StateName::Dismissed)
+}
+
+pub(super) const LEAVE_EPISODE: &str = "DELETE FROM episode WHERE id IN (SELECT value FROM json_each(?1))";
+
+/// What a person took in hand is no longer the gate's to requeue.
+async fn leave_episode(conn: &mut SqliteConnection, ids: &str) -> Result<(), sqlx::Error> {
+    sqlx::query(LEAVE_EPISODE).bind(ids).execute(conn).await.map(drop)
+}

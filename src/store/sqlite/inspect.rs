@@ -1,0 +1,134 @@
+//! Whether a database may be used: whose it is, how new, and whole. Nothing here changes a byte of it.
+
+use std::cmp::Ordering;
+
+use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
+use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, Row as _};
+
+use super::schema::{self, Identity};
+
+/// What an identity means to this program.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// Nothing in it yet.
+    Empty,
+    /// An outbox of this version.
+    Ours,
+    /// An outbox of an older one, to be migrated.
+    Older(i64),
+    /// An outbox that a newer program wrote.
+    Newer(i64),
+    /// Somebody else's database.
+    Foreign,
+}
+
+/// Judges.
+pub(super) fn judge(identity: Identity) -> Verdict {
+    match identity {
+        Identity {
+            application_id: 0,
+            version: 0,
+            objects: 0,
+        } => Verdict::Empty,
+        Identity {
+            application_id: schema::APPLICATION_ID,
+            version,
+            ..
+        } => match version.cmp(&schema::newest()) {
+            Ordering::Less => Verdict::Older(version),
+            Ordering::Equal => Verdict::Ours,
+            Ordering::Greater => Verdict::Newer(version),
+        },
+        Identity { .. } => Verdict::Foreign,
+    }
+}
+
+/// The identity in the file itself, whatever stands in a WAL beside it. `immutable` takes no lock and leaves nothing behind, and SQLite's own eyes
+/// do not drop the locks that this process may hold on the file.
+pub(super) async fn look(options: &SqliteConnectOptions) -> Result<Identity, sqlx::Error> {
+    let mut conn = options.clone().immutable(true).read_only(true).connect().await?;
+    let identity = schema::identity(&mut conn).await;
+    conn.close().await?;
+    identity
+}
+
+/// Up to this size a database is checked page by page: about a second of a cold disk.
+const WHOLE_MAX_BYTES: u64 = 256 << 20;
+
+pub(super) const QUICK_CHECK: &str = "PRAGMA quick_check(1)";
+
+/// Checks that the database is whole; `Some` says what is wrong. Above [`WHOLE_MAX_BYTES`] only the first and the last row of each table and index.
+pub(super) async fn check(conn: &mut SqliteConnection, bytes: u64) -> Result<Option<String>, sqlx::Error> {
+    if bytes > WHOLE_MAX_BYTES {
+        for statement in edges() {
+            sqlx::query(AssertSqlSafe(statement))
+                .persistent(false)
+                .fetch_all(&mut *conn)
+                .await?;
+        }
+        return Ok(None);
+    }
+    let found: String = sqlx::query(QUICK_CHECK).fetch_one(conn).await?.try_get(0)?;
+    Ok((found != "ok").then_some(found))
+}
+
+/// Every table with the columns of its key.
+pub(super) const TABLES: &[(&str, &str)] = &[
+    ("submission", "id"),
+    ("delivery", "id"),
+    ("tally", "state"),
+    ("lane_memory", "lane"),
+    ("attempt", "submission, number"),
+    ("history", "seq"),
+    ("episode", "id"),
+    ("receipt_file", "name, inode"),
+    ("receipt_row", "inbox, row, digest"),
+    ("memory", "rowid"),
+];
+
+/// Every index with its table, its column and its condition.
+pub(super) const INDEXES: &[(&str, &str, &str, &str)] = &[
+    ("submission_key", "submission", "submission_key", "holds_key = 1"),
+    (
+        "delivery_live",
+        "delivery",
+        "lane",
+        "lane IS NOT NULL AND (state = 'head' OR state = 'sending')",
+    ),
+    ("delivery_waiting", "delivery", "lane", "state = 'waiting'"),
+    ("delivery_due", "delivery", "next_at", "state = 'head' AND not_before IS NULL"),
+    (
+        "delivery_held",
+        "delivery",
+        "not_before",
+        "state = 'head' AND not_before IS NOT NULL",
+    ),
+    ("delivery_probe", "delivery", "tries", "state = 'head' AND not_before IS NULL"),
+    ("delivery_lane", "delivery", "lane", "lane IS NOT NULL"),
+    ("delivery_pending", "delivery", "id", "state = 'head' OR state = 'waiting'"),
+    ("delivery_sending", "delivery", "id", "state = 'sending'"),
+    ("delivery_dead", "delivery", "id", "state = 'dead'"),
+    ("delivery_parked", "delivery", "id", "state = 'parked'"),
+    ("delivery_delivered_since", "delivery", "updated_at", "state = 'delivered'"),
+    ("delivery_dismissed_since", "delivery", "updated_at", "state = 'dismissed'"),
+    ("delivery_dead_since", "delivery", "updated_at", "state = 'dead'"),
+    ("history_submission", "history", "submission", "true"),
+];
+
+/// Statements that read the first and the last row of each table and index.
+pub(super) fn edges() -> Vec<String> {
+    let mut statements = Vec::new();
+    for (table, key) in TABLES {
+        let backwards = key.replace(", ", " DESC, ");
+        statements.push(format!("SELECT * FROM {table} ORDER BY {key} LIMIT 1"));
+        statements.push(format!("SELECT * FROM {table} ORDER BY {backwards} DESC LIMIT 1"));
+    }
+    for (index, table, column, condition) in INDEXES {
+        for direction in ["ASC", "DESC"] {
+            statements.push(format!(
+                "SELECT {column} FROM {table} INDEXED BY {index} WHERE {condition} ORDER BY {column} {direction} LIMIT 1"
+            ));
+        }
+    }
+    statements
+}

@@ -1,0 +1,128 @@
+//! Lists, for people: which submissions match, and what a table shows of them.
+
+use sqlx::AssertSqlSafe;
+use sqlx::Row as _;
+use sqlx::query::Query;
+use sqlx::sqlite::{Sqlite, SqliteArguments, SqliteConnection, SqliteRow};
+
+use crate::clock::Timestamp;
+use crate::model::{ActivityKey, StateName, SubmissionId};
+use crate::store::{Filter, Listed};
+
+use super::{attempts, row};
+
+/// Where a list begins to look: the narrowest index that the filter allows. Those without one walk the submissions by number.
+const BY_LANE: &str = "delivery AS d INDEXED BY delivery_lane CROSS JOIN submission AS s ON s.id = d.id WHERE d.lane IN (?2, ?3) AND";
+const PENDING: &str = "delivery AS d INDEXED BY delivery_pending CROSS JOIN submission AS s ON s.id = d.id WHERE (d.state = 'head' OR d.state = 'waiting') AND";
+const SENDING: &str = "delivery AS d INDEXED BY delivery_sending CROSS JOIN submission AS s ON s.id = d.id WHERE d.state = 'sending' AND";
+const DEAD: &str = "delivery AS d INDEXED BY delivery_dead CROSS JOIN submission AS s ON s.id = d.id WHERE d.state = 'dead' AND";
+const PARKED: &str = "delivery AS d INDEXED BY delivery_parked CROSS JOIN submission AS s ON s.id = d.id WHERE d.state = 'parked' AND";
+const ALL: &str = "delivery AS d CROSS JOIN submission AS s ON s.id = d.id WHERE";
+
+/// Every way of looking, for the test of their plans.
+#[cfg(test)]
+pub(super) const DRIVERS: [&str; 6] = [BY_LANE, PENDING, SENDING, DEAD, PARKED, ALL];
+
+/// The rest of the filter. The activity is compared by its text too: a lane is a hash.
+pub(super) const CONDITIONS: &str = "d.id < ?1 \
+     AND (?4 IS NULL OR lower(s.activity_id) = lower(?4) OR s.provider_activity_id = ?4) \
+     AND (?5 IS NULL OR ?5 = CASE d.state WHEN 'head' THEN 'pending' WHEN 'waiting' THEN 'pending' ELSE d.state END) \
+     AND (?6 IS NULL OR d.reason = ?6) \
+     AND (?7 IS NULL OR d.http_status = ?7) \
+     AND (?8 IS NULL OR s.source = ?8) \
+     AND (?9 IS NULL OR s.created_at >= ?9)";
+
+/// What [`read`] needs, of `delivery AS d` and `submission AS s`.
+pub(super) const COLUMNS: &str = "d.id, d.state, d.reason, d.next_at, d.not_before AS held_until, d.attempts, d.updated_at, d.lost_response, \
+     s.created_at, s.submission_key, s.activity_id, s.provider_activity_id, s.commerce_external_id, s.source, s.on_conflict, s.not_before, \
+     s.origin, s.invalid, \
+     CASE WHEN d.state = 'waiting' THEN (SELECT b.id FROM delivery AS b INDEXED BY delivery_live \
+         WHERE b.lane = d.lane AND (b.state = 'head' OR b.state = 'sending')) END AS waits_behind";
+
+/// The last attempt of each.
+pub(super) const LAST_ATTEMPT: &str = "LEFT JOIN attempt AS a ON a.submission = d.id \
+     AND a.number = (SELECT max(l.number) FROM attempt AS l WHERE l.submission = d.id)";
+
+/// The SQL of a list through this driver.
+pub(super) fn list_sql(driver: &str) -> String {
+    let (tables, condition) = driver.split_once("WHERE").unwrap_or((driver, ""));
+    let attempt = attempts::READ_COLUMNS;
+    format!("SELECT {COLUMNS}, {attempt} FROM {tables} {LAST_ATTEMPT} WHERE {condition} {CONDITIONS} ORDER BY d.id DESC LIMIT ?10")
+}
+
+/// The SQL of a selection through this driver.
+pub(super) fn select_sql(driver: &str) -> String {
+    format!("SELECT d.id FROM {driver} {CONDITIONS} ORDER BY d.id")
+}
+
+fn driver(filter: &Filter) -> &'static str {
+    if filter.activity.is_some() {
+        return BY_LANE;
+    }
+    match filter.state {
+        Some(StateName::Pending) => PENDING,
+        Some(StateName::Sending) => SENDING,
+        Some(StateName::Dead) => DEAD,
+        Some(StateName::Parked) => PARKED,
+        Some(StateName::Delivered | StateName::Dismissed) | None => ALL,
+    }
+}
+
+fn bind<'q>(
+    query: Query<'q, Sqlite, SqliteArguments>,
+    filter: &Filter,
+    before: Option<SubmissionId>,
+) -> Query<'q, Sqlite, SqliteArguments> {
+    let activity = filter.activity.as_deref();
+    let lane = |key: Option<ActivityKey>| key.map(|key| key.lane().0);
+    query
+        .bind(before.map_or(i64::MAX, |before| before.0))
+        .bind(lane(ActivityKey::of(activity, None)))
+        .bind(lane(ActivityKey::of(None, activity)))
+        .bind(activity)
+        .bind(filter.state.map(StateName::name))
+        .bind(filter.reason.as_deref())
+        .bind(filter.http_status)
+        .bind(filter.source.as_deref())
+        .bind(filter.since.map(Timestamp::millis))
+}
+
+/// What matches, newest first.
+pub(super) async fn list(
+    conn: &mut SqliteConnection,
+    filter: &Filter,
+    before: Option<SubmissionId>,
+    limit: u32,
+) -> Result<Vec<Listed>, sqlx::Error> {
+    let query = sqlx::query(AssertSqlSafe(list_sql(driver(filter))));
+    let rows = bind(query, filter, before).bind(limit).fetch_all(conn).await?;
+    rows.iter().map(read).collect()
+}
+
+/// The numbers of what matches, oldest first.
+pub(super) async fn select(conn: &mut SqliteConnection, filter: &Filter) -> Result<Vec<SubmissionId>, sqlx::Error> {
+    let query = sqlx::query(AssertSqlSafe(select_sql(driver(filter))));
+    let rows = bind(query, filter, None).fetch_all(conn).await?;
+    rows.iter().map(|row| row.try_get(0).map(SubmissionId)).collect()
+}
+
+/// One line of a list.
+pub(super) fn read(row: &SqliteRow) -> Result<Listed, sqlx::Error> {
+    Ok(Listed {
+        id: SubmissionId(row.try_get("id")?),
+        key: row::key(row)?,
+        facts: row::facts(row)?,
+        source: row.try_get("source")?,
+        on_conflict: row::on_conflict(row)?,
+        not_before: row::time(row, "not_before")?,
+        state: row::state(row)?,
+        attempts: row.try_get("attempts")?,
+        created_at: Timestamp::from_millis(row.try_get("created_at")?),
+        updated_at: Timestamp::from_millis(row.try_get("updated_at")?),
+        origin: row::origin(row)?,
+        invalid: row.try_get("invalid")?,
+        waits_behind: row.try_get::<Option<i64>, _>("waits_behind")?.map(SubmissionId),
+        lost_response: row.try_get("lost_response")?,
+        last: attempts::read(row)?,
+    })
+}

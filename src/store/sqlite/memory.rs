@@ -1,0 +1,36 @@
+//! The few values that outlive the process: the gate, a pause, the list of result types.
+
+use sqlx::Row as _;
+use sqlx::sqlite::SqliteConnection;
+
+use crate::clock::Timestamp;
+
+use super::transaction::Transaction;
+
+/// A value to remember under a name; none forgets the name.
+pub(super) struct Note {
+    pub(super) name: String,
+    pub(super) value: Option<String>,
+    pub(super) now: Timestamp,
+}
+
+pub(super) const REMEMBER: &str = "INSERT INTO memory (name, value, at) VALUES (?1, ?2, ?3) \
+     ON CONFLICT (name) DO UPDATE SET value = ?2, at = ?3";
+pub(super) const FORGET: &str = "DELETE FROM memory WHERE name = ?1";
+
+/// Remembers, or forgets.
+pub(super) async fn remember(transaction: &mut Transaction<'_>, note: &Note) -> Result<(), sqlx::Error> {
+    let query = match &note.value {
+        Some(value) => sqlx::query(REMEMBER).bind(&note.name).bind(value).bind(note.now.millis()),
+        None => sqlx::query(FORGET).bind(&note.name),
+    };
+    query.execute(&mut *transaction.conn).await.map(drop)
+}
+
+pub(super) const RECALL: &str = "SELECT value FROM memory WHERE name = ?1";
+
+/// What is remembered under a name.
+pub(super) async fn recall(conn: &mut SqliteConnection, name: &str) -> Result<Option<String>, sqlx::Error> {
+    let row = sqlx::query(RECALL).bind(name).fetch_optional(conn).await?;
+    row.map(|row| row.try_get(0)).transpose()
+}

@@ -1,0 +1,236 @@
+//! The outbox in SQLite.
+//!
+//! Whatever changes something goes to the one [`writer`] and is committed when the answer comes; whatever only looks goes to a small pool of
+//! read-only connections and sees the last commit.
+//!
+//! Reading order: `migrations/outbox` (the tables and why), [`open`], [`writer`] and [`operation`], then the operations in a submission's order:
+//! [`admit`], [`claim`], [`settle`], [`lanes`] (whose turn it is), [`recover`], [`act`], [`gate`], [`sweep`]; [`list`] and [`show`] for people.
+
+mod act;
+mod admission;
+mod admit;
+mod attempts;
+mod batch;
+mod claim;
+mod edit;
+mod errand;
+mod gate;
+mod history;
+mod inspect;
+mod lanes;
+mod list;
+mod lock;
+mod memory;
+mod open;
+mod operation;
+mod place;
+mod pragma;
+mod receipts;
+mod recover;
+mod relations;
+mod row;
+mod schema;
+mod settle;
+mod show;
+mod sweep;
+mod tally;
+mod transaction;
+mod trouble;
+mod writer;
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
+
+use sqlx::Sqlite;
+use sqlx::pool::PoolConnection;
+use sqlx::sqlite::SqlitePool;
+use tokio::sync::{mpsc, oneshot};
+
+use crate::clock::Timestamp;
+use crate::model::{Admission, Admitted, FileReceipt, Receipt, SubmissionId};
+use crate::store::{
+    ActRequest, Acted, ClaimRequest, Claimed, Filter, Listed, OpenError, Relations, Role, Settled, Settlement, StoreError, Story, Sweep,
+    Tally,
+};
+
+use errand::Errand;
+use operation::{Asked, Operation};
+use writer::{Order, Writer};
+
+pub use lock::{Running, daemon_is_running};
+
+/// An open database: the way to the writer, and the readers. Cheap to clone.
+#[derive(Debug, Clone)]
+pub(super) struct Database {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    /// None for who only looks.
+    orders: Option<mpsc::Sender<Order>>,
+    readers: SqlitePool,
+    recovered: u64,
+    /// The writing connection's `data_version` when it was last asked.
+    version: AtomicI64,
+}
+
+impl Database {
+    pub(super) async fn open(path: &Path, role: Role, now: Timestamp) -> Result<Self, OpenError> {
+        let opened = open::open(path, role).await?;
+        let orders = opened.writing.map(|(conn, lock)| {
+            let (orders, waiting) = mpsc::channel(writer::QUEUE);
+            tokio::spawn(Writer::new(conn, waiting, lock).run());
+            orders
+        });
+        let mut shared = Shared {
+            orders,
+            readers: opened.readers,
+            recovered: 0,
+            version: AtomicI64::new(0),
+        };
+        shared.begin(role, now).await.map_err(|error| open::told(path, &error))?;
+        Ok(Self { shared: Arc::new(shared) })
+    }
+
+    pub(super) fn recovered(&self) -> u64 {
+        self.shared.recovered
+    }
+
+    pub(super) async fn admit(&self, admission: Admission, now: Timestamp) -> Result<Vec<Admitted>, StoreError> {
+        self.shared.ask((admission, now), Operation::Admit).await
+    }
+
+    pub(super) async fn forget(&self, receipts: Vec<Receipt>) -> Result<(), StoreError> {
+        self.shared.ask(receipts, Operation::Forget).await
+    }
+
+    pub(super) async fn claim(&self, request: ClaimRequest) -> Result<Vec<Claimed>, StoreError> {
+        self.shared.ask(request, Operation::Claim).await
+    }
+
+    pub(super) async fn settle(&self, settlement: Settlement, now: Timestamp) -> Result<Settled, StoreError> {
+        self.shared.ask((settlement, now), Operation::Settle).await
+    }
+
+    pub(super) async fn act(&self, request: ActRequest) -> Result<Vec<(SubmissionId, Acted)>, StoreError> {
+        if request.dry_run {
+            return told(act::rehearse(&mut *self.reader().await?, &request).await);
+        }
+        self.shared.ask(request, Operation::Act).await
+    }
+
+    pub(super) async fn remember(&self, name: &str, value: Option<String>, now: Timestamp) -> Result<(), StoreError> {
+        let name = name.to_owned();
+        self.shared.ask(memory::Note { name, value, now }, Operation::Remember).await
+    }
+
+    pub(super) async fn open_gate(&self, name: &str, value: String, requeue: bool, now: Timestamp) -> Result<u64, StoreError> {
+        let name = name.to_owned();
+        let opening = gate::Opening { name, value, requeue, now };
+        self.shared.ask(opening, Operation::OpenGate).await
+    }
+
+    pub(super) async fn sweep(&self, sweep: Sweep) -> Result<u64, StoreError> {
+        self.shared.ask(sweep, Operation::Sweep).await
+    }
+
+    pub(super) async fn changed(&self) -> Result<bool, StoreError> {
+        self.shared.changed().await
+    }
+
+    pub(super) async fn tidy(&self) -> Result<(), StoreError> {
+        self.shared.send(Errand::Tidy).await
+    }
+
+    pub(super) async fn file_receipts(&self) -> Result<Vec<FileReceipt>, StoreError> {
+        told(receipts::all_files(&mut *self.reader().await?).await)
+    }
+
+    pub(super) async fn next_due(&self, wait_max: Duration) -> Result<Option<Timestamp>, StoreError> {
+        let dues = told(tally::Dues::look(&mut *self.reader().await?).await)?;
+        Ok(dues.next(wait_max))
+    }
+
+    pub(super) async fn relations(&self, id: SubmissionId) -> Result<Relations, StoreError> {
+        told(relations::relations(&mut *self.reader().await?, id).await)
+    }
+
+    pub(super) async fn select(&self, filter: &Filter) -> Result<Vec<SubmissionId>, StoreError> {
+        told(list::select(&mut *self.reader().await?, filter).await)
+    }
+
+    pub(super) async fn list(&self, filter: &Filter, before: Option<SubmissionId>, limit: u32) -> Result<Vec<Listed>, StoreError> {
+        told(list::list(&mut *self.reader().await?, filter, before, limit).await)
+    }
+
+    pub(super) async fn show(&self, id: SubmissionId) -> Result<Option<Story>, StoreError> {
+        told(show::show(&mut *self.reader().await?, id).await)
+    }
+
+    pub(super) async fn tally(&self) -> Result<Tally, StoreError> {
+        told(tally::tally(&mut *self.reader().await?).await)
+    }
+
+    pub(super) async fn recall(&self, name: &str) -> Result<Option<String>, StoreError> {
+        told(memory::recall(&mut *self.reader().await?, name).await)
+    }
+
+    pub(super) async fn close(&self) {
+        self.shared.readers.close().await;
+        if let Some(orders) = &self.shared.orders {
+            let (done, closed) = oneshot::channel();
+            if orders.send(Order::Close(done)).await.is_ok() {
+                drop(closed.await);
+            }
+        }
+    }
+
+    async fn reader(&self) -> Result<PoolConnection<Sqlite>, StoreError> {
+        told(self.shared.readers.acquire().await)
+    }
+}
+
+impl Shared {
+    /// What a role does first.
+    async fn begin(&mut self, role: Role, now: Timestamp) -> Result<(), StoreError> {
+        match role {
+            Role::Reader => return Ok(()),
+            Role::Tool => {}
+            Role::Daemon => self.recovered = self.ask(now, Operation::Recover).await?,
+        }
+        self.changed().await.map(drop)
+    }
+
+    /// Asks the writer for an operation, and waits until its answer is committed.
+    async fn ask<Q, A>(&self, question: Q, operation: fn(Asked<Q, A>) -> Operation) -> Result<A, StoreError> {
+        let (reply, answer) = oneshot::channel();
+        self.order(Order::Operation(operation(Asked::new(question, reply)))).await?;
+        answer.await.map_err(|_| StoreError::Closed)?
+    }
+
+    /// Sends the writer on an errand.
+    async fn send<A>(&self, errand: fn(oneshot::Sender<Result<A, StoreError>>) -> Errand) -> Result<A, StoreError> {
+        let (reply, answer) = oneshot::channel();
+        self.order(Order::Errand(errand(reply))).await?;
+        answer.await.map_err(|_| StoreError::Closed)?
+    }
+
+    async fn order(&self, order: Order) -> Result<(), StoreError> {
+        let Some(orders) = &self.orders else {
+            return Err(StoreError::Broken("it was opened to look only".to_owned()));
+        };
+        orders.send(order).await.map_err(|_| StoreError::Closed)
+    }
+
+    async fn changed(&self) -> Result<bool, StoreError> {
+        let version = self.send(Errand::Version).await?;
+        Ok(self.version.swap(version, Ordering::Relaxed) != version)
+    }
+}
+
+fn told<T>(result: Result<T, sqlx::Error>) -> Result<T, StoreError> {
+    result.map_err(|error| trouble::told(&error))
+}

@@ -1,0 +1,231 @@
+//! Opening, in this order: place, lock, identity, integrity, a trial of the write lock; only then is anything written. Whatever is refused is
+//! refused by name, with what to do, and without a byte of it changed.
+
+use std::path::{Path, PathBuf};
+
+use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqlitePool, SqlitePoolOptions};
+use sqlx::{ConnectOptions as _, Connection as _, Row as _};
+
+use crate::store::{OpenError, Role, StoreError};
+
+use super::inspect::{self, Verdict};
+use super::lock::{self, Lock};
+use super::place::{self, Place};
+use super::trouble::Trouble;
+use super::{pragma, schema, transaction};
+
+/// The oldest SQLite that may write the outbox: earlier ones can lose commits when two processes write and checkpoint at the same time.
+const SQLITE_MIN: (u32, u32, u32) = (3, 51, 3);
+/// Connections that read: status and lists beside the questions of a 409. Each is a thread and two files.
+const READERS: u32 = 2;
+
+/// What opening yields.
+pub(super) struct Opened {
+    pub(super) readers: SqlitePool,
+    /// The connection that writes, and the daemon's lock; none for who only looks.
+    pub(super) writing: Option<(SqliteConnection, Option<Lock>)>,
+}
+
+/// Opens the database for this role.
+pub(super) async fn open(path: &Path, role: Role) -> Result<Opened, OpenError> {
+    let path = place::absolute(path)?;
+    let options = SqliteConnectOptions::new()
+        .filename(&path)
+        .busy_timeout(pragma::BUSY_WAIT)
+        .disable_statement_logging();
+    let found = place::look(&path)?;
+    match role {
+        Role::Reader => {
+            let Place::File { bytes } = found else { return Err(missing(&path)) };
+            examine(&path, &options, Role::Reader, bytes).await?;
+            let readers = readers(&path, &options).await?;
+            Ok(Opened { readers, writing: None })
+        }
+        Role::Daemon | Role::Tool => {
+            place::prepare_directory(&path)?;
+            let lock = match role {
+                Role::Daemon => Some(lock::take(&path).await?),
+                Role::Tool | Role::Reader => None,
+            };
+            match found {
+                Place::Empty => place::create(&path)?,
+                Place::File { bytes } => examine(&path, &options, role, bytes).await?,
+            }
+            let conn = writer(&path, &options).await?;
+            let readers = readers(&path, &options).await?;
+            Ok(Opened {
+                readers,
+                writing: Some((conn, lock)),
+            })
+        }
+    }
+}
+
+/// Identity and integrity of a file that is there. An empty file is a new outbox.
+async fn examine(path: &Path, options: &SqliteConnectOptions, role: Role, bytes: u64) -> Result<(), OpenError> {
+    if bytes == 0 {
+        return if role == Role::Reader { Err(missing(path)) } else { Ok(()) };
+    }
+    let has_wal = place::has_wal(path);
+    match inspect::look(options).await {
+        Ok(identity) => refuse_strangers(path, inspect::judge(identity), role, has_wal)?,
+        // With a WAL beside it, the file alone may well be behind: a crash in the middle of a checkpoint.
+        Err(error) if has_wal && Trouble::of(&error) == Trouble::Damaged => {}
+        Err(error) => return Err(refusal(path, &error)),
+    }
+    if !has_wal && role != Role::Daemon {
+        return Ok(());
+    }
+    // Without writing, since closing a connection that may write copies the WAL into the file, and this one may yet be refused.
+    let mut conn = options
+        .clone()
+        .read_only(has_wal)
+        .connect()
+        .await
+        .map_err(|error| refusal(path, &error))?;
+    let whole = look_inside(&mut conn, role, bytes).await;
+    drop(conn.close().await);
+    let (verdict, wrong) = whole.map_err(|error| refusal(path, &error))?;
+    refuse_strangers(path, verdict, role, false)?;
+    wrong.map_or(Ok(()), |wrong| Err(damaged(path, &wrong)))
+}
+
+/// The identity as SQLite reads it through the WAL, and for the daemon whether all is whole.
+async fn look_inside(conn: &mut SqliteConnection, role: Role, bytes: u64) -> Result<(Verdict, Option<String>), sqlx::Error> {
+    let verdict = inspect::judge(schema::identity(conn).await?);
+    let wrong = match role {
+        Role::Daemon => inspect::check(conn, bytes).await?,
+        Role::Tool | Role::Reader => None,
+    };
+    Ok((verdict, wrong))
+}
+
+/// Refuses what is not ours to open. `has_more`: a WAL may yet say what an empty file does not.
+fn refuse_strangers(path: &Path, verdict: Verdict, role: Role, has_more: bool) -> Result<(), OpenError> {
+    let shown = path.display();
+    match verdict {
+        Verdict::Empty if role == Role::Reader && !has_more => Err(missing(path)),
+        Verdict::Older(version) if role == Role::Reader => Err(OpenError::Unusable(format!(
+            "{shown}: written by an older reten-outbox (its version {version}, this program knows {}); start the daemon once, which brings it up \
+             to date",
+            schema::newest()
+        ))),
+        Verdict::Ours | Verdict::Older(_) | Verdict::Empty => Ok(()),
+        Verdict::Newer(version) => Err(OpenError::Unusable(format!(
+            "{shown}: written by a newer reten-outbox (its version {version}, this program knows {}); install that one again, or name another \
+             outbox.database. It was not touched",
+            schema::newest()
+        ))),
+        Verdict::Foreign => Err(OpenError::Unusable(format!(
+            "{shown}: a SQLite database, but not an outbox of ours; name another outbox.database. It was not touched"
+        ))),
+    }
+}
+
+/// The connection that writes: tried, set up, migrated.
+async fn writer(path: &Path, options: &SqliteConnectOptions) -> Result<SqliteConnection, OpenError> {
+    let prepare = async {
+        let mut conn = options.connect().await?;
+        refuse_old_sqlite(&mut conn).await?;
+        if schema::identity(&mut conn).await?.objects == 0 {
+            pragma::for_creation(&mut conn).await?;
+        } else {
+            transaction::try_lock(&mut conn).await?;
+        }
+        pragma::for_writing(&mut conn).await?;
+        schema::migrate(&mut conn).await?;
+        Ok(conn)
+    };
+    prepare.await.map_err(|error| refusal(path, &error))
+}
+
+async fn refuse_old_sqlite(conn: &mut SqliteConnection) -> Result<(), sqlx::Error> {
+    let version: String = sqlx::query("SELECT sqlite_version()").fetch_one(conn).await?.try_get(0)?;
+    let mut parts = version.split('.').map(|part| part.parse().unwrap_or(0));
+    let mut part = || parts.next().unwrap_or(0);
+    if (part(), part(), part()) < SQLITE_MIN {
+        let (major, minor, patch) = SQLITE_MIN;
+        let message =
+            format!("this program was built with SQLite {version}, which can lose commits; it needs {major}.{minor}.{patch} or newer");
+        return Err(sqlx::Error::Configuration(message.into()));
+    }
+    Ok(())
+}
+
+/// The pool that reads. A read-only connection still has to create `-wal` and `-shm` where nobody has the database open; who may not write in
+/// the directory reads the file alone, which is then complete (`immutable`).
+async fn readers(path: &Path, options: &SqliteConnectOptions) -> Result<SqlitePool, OpenError> {
+    let pool = || {
+        SqlitePoolOptions::new()
+            .max_connections(READERS)
+            .min_connections(0)
+            .test_before_acquire(false)
+            .after_connect(|conn, _| Box::pin(pragma::for_reading(conn)))
+    };
+    let read_only = options.clone().read_only(true);
+    let first = match pool().connect_with(read_only.clone()).await {
+        Ok(pool) => match readable(&pool).await {
+            Ok(()) => return Ok(pool),
+            Err(error) => error,
+        },
+        Err(error) => error,
+    };
+    if place::has_wal(path) || !matches!(Trouble::of(&first), Trouble::CannotOpen | Trouble::ReadOnly) {
+        return Err(refusal(path, &first));
+    }
+    pool()
+        .connect_with(read_only.immutable(true))
+        .await
+        .map_err(|error| refusal(path, &error))
+}
+
+/// Whether anything can be read: a connection alone does not open the file.
+async fn readable(pool: &SqlitePool) -> Result<(), sqlx::Error> {
+    let mut conn = pool.acquire().await?;
+    schema::identity(&mut conn).await.map(drop)
+}
+
+fn missing(path: &Path) -> OpenError {
+    OpenError::Missing(format!(
+        "{}: there is no outbox yet; `reten-outbox run` or `reten-outbox enqueue` creates it",
+        path.display()
+    ))
+}
+
+fn damaged(path: &Path, what: &str) -> OpenError {
+    OpenError::Unusable(format!(
+        "{}: damaged ({what}); restore the newest backup, or move it away together with its -wal and start with an empty outbox. It was not \
+         touched",
+        path.display()
+    ))
+}
+
+/// An error of SQLite's, with what to do.
+fn refusal(path: &Path, error: &sqlx::Error) -> OpenError {
+    let shown: PathBuf = path.to_owned();
+    let shown = shown.display();
+    match Trouble::of(error) {
+        Trouble::Busy => OpenError::Busy(format!(
+            "{shown}: locked by another process for longer than {} s ({error}); try again, or end what holds it",
+            pragma::BUSY_WAIT.as_secs()
+        )),
+        Trouble::Damaged => damaged(path, &error.to_string()),
+        Trouble::ReadOnly => OpenError::Unusable(format!(
+            "{shown}: cannot be written ({error}); the file, its -wal and -shm and their directory must belong to the daemon's user"
+        )),
+        Trouble::CannotOpen => OpenError::Unusable(format!(
+            "{shown}: cannot be opened ({error}); the file and its directory must be readable and writable for this user"
+        )),
+        Trouble::Full => OpenError::Unusable(format!("{shown}: the disk is full ({error}); make room and start again")),
+        Trouble::Other => OpenError::Unusable(format!("{shown}: {error}")),
+    }
+}
+
+/// What went wrong after the opening itself, as an error of opening.
+pub(super) fn told(path: &Path, error: &StoreError) -> OpenError {
+    let message = format!("{}: {error}", path.display());
+    match error {
+        StoreError::Busy(_) => OpenError::Busy(message),
+        StoreError::Full(_) | StoreError::Broken(_) | StoreError::Closed => OpenError::Unusable(message),
+    }
+}

@@ -1,0 +1,122 @@
+//! What can be asked of the writer. A new operation is a line in each `match` here and a file of its own; the writer stays as it is.
+
+use tokio::sync::oneshot;
+
+use crate::clock::Timestamp;
+use crate::model::{Admission, Admitted, Receipt, SubmissionId};
+use crate::store::{ActRequest, Acted, ClaimRequest, Claimed, Settled, Settlement, StoreError, Sweep};
+
+use super::transaction::Transaction;
+use super::{act, admit, claim, gate, memory, receipts, recover, settle, sweep};
+
+/// A question with the way back for its answer. The answer waits here until the transaction that makes it true is committed.
+pub(super) struct Asked<Q, A> {
+    question: Q,
+    answer: Option<A>,
+    reply: oneshot::Sender<Result<A, StoreError>>,
+}
+
+impl<Q, A> Asked<Q, A> {
+    pub(super) fn new(question: Q, reply: oneshot::Sender<Result<A, StoreError>>) -> Self {
+        Self {
+            question,
+            answer: None,
+            reply,
+        }
+    }
+
+    /// Answers. Whoever asked may have gone (a task that was dropped); what was done is done all the same.
+    fn reply(self, outcome: Result<(), StoreError>) {
+        let answer = outcome.and_then(|()| self.answer.ok_or(StoreError::Closed));
+        drop(self.reply.send(answer));
+    }
+}
+
+/// Something to do in a transaction. It may be applied twice (a group that failed is rolled back and replayed one by one), so each is
+/// guarded by what it finds: a state and an attempt, or a receipt.
+pub(super) enum Operation {
+    Recover(Asked<Timestamp, u64>),
+    Settle(Asked<(Settlement, Timestamp), Settled>),
+    Admit(Asked<(Admission, Timestamp), Vec<Admitted>>),
+    Forget(Asked<Vec<Receipt>, ()>),
+    Act(Asked<ActRequest, Vec<(SubmissionId, Acted)>>),
+    Remember(Asked<memory::Note, ()>),
+    OpenGate(Asked<gate::Opening, u64>),
+    Sweep(Asked<Sweep, u64>),
+    Claim(Asked<ClaimRequest, Vec<Claimed>>),
+}
+
+impl Operation {
+    /// Roughly how many rows and bytes it brings, to bound a group.
+    pub(super) fn weight(&self) -> (usize, usize) {
+        match self {
+            Self::Settle(asked) => (1, asked.question.0.record.answer.as_ref().map_or(0, |answer| answer.body.len())),
+            Self::Admit(asked) => {
+                let entries = &asked.question.0.entries;
+                (entries.len(), entries.iter().map(|entry| entry.payload.bytes().len()).sum())
+            }
+            Self::Forget(asked) => (asked.question.len(), 0),
+            Self::Act(asked) => (asked.question.ids.len(), 0),
+            Self::Sweep(asked) => (asked.question.limit as usize, 0),
+            Self::Claim(asked) => (asked.question.limit as usize, 0),
+            Self::Recover(_) | Self::Remember(_) | Self::OpenGate(_) => (1, 0),
+        }
+    }
+
+    /// Tells whoever asked: the answer where the commit held, else what went wrong.
+    pub(super) fn reply(self, outcome: Result<(), StoreError>) {
+        match self {
+            Self::Recover(asked) => asked.reply(outcome),
+            Self::Settle(asked) => asked.reply(outcome),
+            Self::Admit(asked) => asked.reply(outcome),
+            Self::Forget(asked) => asked.reply(outcome),
+            Self::Act(asked) => asked.reply(outcome),
+            Self::Remember(asked) => asked.reply(outcome),
+            Self::OpenGate(asked) => asked.reply(outcome),
+            Self::Sweep(asked) => asked.reply(outcome),
+            Self::Claim(asked) => asked.reply(outcome),
+        }
+    }
+
+    /// Everything but settling and claiming, which [`apply`] puts before and behind.
+    async fn apply_between(&mut self, transaction: &mut Transaction<'_>) -> Result<(), sqlx::Error> {
+        match self {
+            Self::Recover(asked) => asked.answer = Some(recover::recover(transaction, asked.question).await?),
+            Self::Admit(asked) => asked.answer = Some(admit::admit(transaction, &asked.question.0, asked.question.1).await?),
+            Self::Forget(asked) => asked.answer = Some(receipts::forget(transaction.conn, &asked.question).await?),
+            Self::Act(asked) => asked.answer = Some(act::act(transaction, &asked.question).await?),
+            Self::Remember(asked) => asked.answer = Some(memory::remember(transaction, &asked.question).await?),
+            Self::OpenGate(asked) => asked.answer = Some(gate::open(transaction, &asked.question).await?),
+            Self::Sweep(asked) => asked.answer = Some(sweep::sweep(transaction, asked.question).await?),
+            Self::Settle(_) | Self::Claim(_) => {}
+        }
+        Ok(())
+    }
+}
+
+/// Applies a group. Whoever asked for one of these waits for its answer, so no two of them depend on their order: outcomes go first, all in
+/// one, since they free the next of their activities; claims go last and find them.
+pub(super) async fn apply(group: &mut [Operation], transaction: &mut Transaction<'_>) -> Result<(), sqlx::Error> {
+    let mut settling: Vec<&mut Asked<(Settlement, Timestamp), Settled>> = Vec::new();
+    for operation in group.iter_mut() {
+        if let Operation::Settle(asked) = operation {
+            settling.push(asked);
+        }
+    }
+    if !settling.is_empty() {
+        let questions: Vec<&(Settlement, Timestamp)> = settling.iter().map(|asked| &asked.question).collect();
+        let answers = settle::settle(transaction, &questions).await?;
+        for (asked, answer) in settling.iter_mut().zip(answers) {
+            asked.answer = Some(answer);
+        }
+    }
+    for operation in group.iter_mut() {
+        operation.apply_between(transaction).await?;
+    }
+    for operation in group.iter_mut() {
+        if let Operation::Claim(asked) = operation {
+            asked.answer = Some(claim::claim(transaction, asked.question).await?);
+        }
+    }
+    Ok(())
+}

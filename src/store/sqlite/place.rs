@@ -1,0 +1,87 @@
+//! Where the outbox lies: its directory and its files, before SQLite sees them.
+//!
+//! Files are looked at with `stat` and created, never opened once there: closing a descriptor of a database drops the locks that SQLite holds
+//! on it in this process.
+
+use std::fs::{DirBuilder, File, OpenOptions};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+
+use crate::store::OpenError;
+
+/// What is there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Place {
+    /// Nothing.
+    Empty,
+    /// A file of so many bytes.
+    File { bytes: u64 },
+}
+
+/// The path in the form that SQLite is given: absolute (so that it is never mistaken for a `file:` address or an option) and UTF-8.
+pub(super) fn absolute(path: &Path) -> Result<PathBuf, OpenError> {
+    let absolute = std::path::absolute(path).map_err(|error| OpenError::Unusable(format!("{}: {error}", path.display())))?;
+    if absolute.to_str().is_none() {
+        let shown = path.display();
+        return Err(OpenError::Unusable(format!(
+            "{shown}: the path is not UTF-8, which SQLite needs; choose another one"
+        )));
+    }
+    Ok(absolute)
+}
+
+/// Looks.
+pub(super) fn look(path: &Path) -> Result<Place, OpenError> {
+    let shown = path.display();
+    match std::fs::metadata(path) {
+        Ok(found) if found.is_file() => Ok(Place::File { bytes: found.len() }),
+        Ok(_) => Err(OpenError::Unusable(format!(
+            "{shown}: not a file; outbox.database must name a file, existing or new"
+        ))),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Place::Empty),
+        Err(error) => Err(OpenError::Unusable(format!("{shown}: {error}; this user must be able to reach it"))),
+    }
+}
+
+/// Whether the WAL beside the database holds anything: then the database alone is not the whole truth.
+pub(super) fn has_wal(path: &Path) -> bool {
+    let mut name = path.as_os_str().to_owned();
+    name.push("-wal");
+    std::fs::metadata(PathBuf::from(name)).is_ok_and(|found| found.len() > 0)
+}
+
+/// Makes sure of the directory. Its last part is created, for its owner alone; a whole missing tree is rather a wrong path or a disk that is
+/// not mounted.
+pub(super) fn prepare_directory(path: &Path) -> Result<(), OpenError> {
+    let Some(directory) = path.parent() else { return Ok(()) };
+    let shown = directory.display();
+    match std::fs::metadata(directory) {
+        Ok(found) if found.is_dir() => Ok(()),
+        Ok(_) => Err(OpenError::Unusable(format!("{shown}: not a directory; the outbox lies in it"))),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            let made = DirBuilder::new().mode(0o700).create(directory);
+            // The new name must survive a power cut like all that will lie in it.
+            let kept = made.and_then(|()| directory.parent().map_or(Ok(()), |above| File::open(above)?.sync_all()));
+            match kept {
+                Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(OpenError::Unusable(format!(
+                    "{shown}: the directory of the outbox does not exist and cannot be created: {error}; create it for the daemon's user"
+                ))),
+                Ok(()) | Err(_) => Ok(()),
+            }
+        }
+        Err(error) => Err(OpenError::Unusable(format!("{shown}: {error}; this user must be able to reach it"))),
+    }
+}
+
+/// Creates the empty file, for its owner alone: SQLite gives its WAL and index the same rights. Another process may be quicker.
+pub(super) fn create(path: &Path) -> Result<(), OpenError> {
+    match OpenOptions::new().write(true).create_new(true).mode(0o600).open(path) {
+        Ok(_) => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        Err(error) => Err(OpenError::Unusable(format!(
+            "{}: cannot be created: {error}; the directory must be writable for this user",
+            path.display()
+        ))),
+    }
+}

@@ -1,0 +1,128 @@
+//! The settings of every connection, set and read back: SQLite accepts a misspelt one in silence, and a build may lack one.
+
+use std::time::Duration;
+
+use sqlx::Row as _;
+use sqlx::sqlite::SqliteConnection;
+
+/// One setting.
+pub(super) struct Pragma {
+    /// The statement that sets it.
+    pub(super) set: &'static str,
+    /// The statement that reads it.
+    read: &'static str,
+    /// What must then be there.
+    expected: &'static str,
+}
+
+/// How long SQLite itself waits for another process's lock. The same as [`BUSY_TIMEOUT`].
+pub(super) const BUSY_WAIT: Duration = Duration::from_secs(5);
+
+/// Set anew after something that must not wait so long.
+pub(super) const BUSY_TIMEOUT: Pragma = Pragma {
+    set: "PRAGMA busy_timeout = 5000",
+    read: "PRAGMA busy_timeout",
+    expected: "5000",
+};
+
+const WAL: Pragma = Pragma {
+    set: "PRAGMA journal_mode = WAL",
+    read: "PRAGMA journal_mode",
+    expected: "wal",
+};
+
+/// A commit is on the disk before it returns. WAL's default of most builds, NORMAL, may lose the last ones in a power cut.
+const SYNCHRONOUS: Pragma = Pragma {
+    set: "PRAGMA synchronous = FULL",
+    read: "PRAGMA synchronous",
+    expected: "2",
+};
+
+const FOREIGN_KEYS: Pragma = Pragma {
+    set: "PRAGMA foreign_keys = ON",
+    read: "PRAGMA foreign_keys",
+    expected: "1",
+};
+
+/// No function or virtual table that a changed schema smuggles in.
+const TRUSTED_SCHEMA: Pragma = Pragma {
+    set: "PRAGMA trusted_schema = OFF",
+    read: "PRAGMA trusted_schema",
+    expected: "0",
+};
+
+/// Pages in the WAL after which a commit copies them: 4 MiB. Ten times that is twice as fast behind random lanes, and fills a small disk for good.
+const AUTOCHECKPOINT: Pragma = Pragma {
+    set: "PRAGMA wal_autocheckpoint = 1000",
+    read: "PRAGMA wal_autocheckpoint",
+    expected: "1000",
+};
+
+/// What a burst made the WAL grow to is cut back to 64 MiB when it begins anew.
+const JOURNAL_SIZE: Pragma = Pragma {
+    set: "PRAGMA journal_size_limit = 67108864",
+    read: "PRAGMA journal_size_limit",
+    expected: "67108864",
+};
+
+/// Free pages can be given back in small steps. Only an empty database takes it (not even a write transaction may have been tried), and setting
+/// it again would write: so it is set at creation and only looked at afterwards.
+const AUTO_VACUUM: Pragma = Pragma {
+    set: "PRAGMA auto_vacuum = INCREMENTAL",
+    read: "PRAGMA auto_vacuum",
+    expected: "2",
+};
+
+const QUERY_ONLY: Pragma = Pragma {
+    set: "PRAGMA query_only = ON",
+    read: "PRAGMA query_only",
+    expected: "1",
+};
+
+/// Those of the writing connection.
+const WRITING: &[Pragma] = &[
+    BUSY_TIMEOUT,
+    Pragma {
+        set: AUTO_VACUUM.read,
+        ..AUTO_VACUUM
+    },
+    WAL,
+    SYNCHRONOUS,
+    FOREIGN_KEYS,
+    TRUSTED_SCHEMA,
+    AUTOCHECKPOINT,
+    JOURNAL_SIZE,
+];
+
+/// Those of a reading connection.
+const READING: &[Pragma] = &[BUSY_TIMEOUT, FOREIGN_KEYS, TRUSTED_SCHEMA, QUERY_ONLY, SYNCHRONOUS];
+
+/// Prepares an empty database; before anything else.
+pub(super) async fn for_creation(conn: &mut SqliteConnection) -> Result<(), sqlx::Error> {
+    apply(conn, &[BUSY_TIMEOUT, AUTO_VACUUM]).await
+}
+
+/// Sets up the connection that writes.
+pub(super) async fn for_writing(conn: &mut SqliteConnection) -> Result<(), sqlx::Error> {
+    apply(conn, WRITING).await
+}
+
+/// Sets up a connection that reads.
+pub(super) async fn for_reading(conn: &mut SqliteConnection) -> Result<(), sqlx::Error> {
+    apply(conn, READING).await
+}
+
+async fn apply(conn: &mut SqliteConnection, pragmas: &[Pragma]) -> Result<(), sqlx::Error> {
+    for Pragma { set, read, expected } in pragmas {
+        // Not prepared for keeps: each is used once a connection.
+        sqlx::query(*set).persistent(false).fetch_all(&mut *conn).await?;
+        let row = sqlx::query(*read).persistent(false).fetch_one(&mut *conn).await?;
+        let found: String = row.try_get_unchecked(0)?;
+        if found != *expected {
+            return Err(sqlx::Error::Configuration(
+                format!("`{set}` had no effect: it reads {found}").into(),
+            ));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,68 @@
+//! The version of the database, and the way to the newest.
+
+use sqlx::Row as _;
+use sqlx::migrate::Migrator;
+use sqlx::sqlite::SqliteConnection;
+use sqlx::{AssertSqlSafe, raw_sql};
+
+use super::transaction::{self, Transaction};
+
+/// `migrations/outbox`, embedded. Only the files are sqlx's: they are run here, since the version must stand in the file's header, where it
+/// can be read before anything else of a database is trusted, and must change in the transaction that changes the tables.
+static MIGRATIONS: Migrator = sqlx::migrate!("migrations/outbox");
+
+/// `PRAGMA application_id`: tells our file from any other SQLite database. The letters `RtOb`.
+pub(super) const APPLICATION_ID: i64 = 0x5274_4f62;
+
+/// The version this program writes.
+pub(super) fn newest() -> i64 {
+    MIGRATIONS.iter().map(|migration| migration.version).max().unwrap_or_default()
+}
+
+/// What a database says of itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Identity {
+    pub(super) application_id: i64,
+    pub(super) version: i64,
+    /// Tables, views and indexes.
+    pub(super) objects: i64,
+}
+
+pub(super) const OBJECTS: &str = "SELECT count(*) FROM sqlite_schema";
+
+/// Reads it. Also the first read of the file: a file that is no database, or a truncated one, fails here.
+pub(super) async fn identity(conn: &mut SqliteConnection) -> Result<Identity, sqlx::Error> {
+    Ok(Identity {
+        application_id: sqlx::query("PRAGMA application_id").fetch_one(&mut *conn).await?.try_get(0)?,
+        version: sqlx::query("PRAGMA user_version").fetch_one(&mut *conn).await?.try_get(0)?,
+        objects: sqlx::query(OBJECTS).fetch_one(conn).await?.try_get(0)?,
+    })
+}
+
+/// Brings the database to the newest version, one transaction a step. Two processes may come here at once: each step looks again under the lock.
+pub(super) async fn migrate(conn: &mut SqliteConnection) -> Result<(), sqlx::Error> {
+    for migration in MIGRATIONS.iter() {
+        let transaction = Transaction::begin(&mut *conn).await?;
+        if identity(transaction.conn).await?.version >= migration.version {
+            transaction.commit().await?;
+            continue;
+        }
+        let numbers = format!(
+            "PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {};",
+            migration.version
+        );
+        let mut applied = raw_sql(migration.sql.clone()).execute(&mut *transaction.conn).await;
+        if applied.is_ok() {
+            applied = raw_sql(AssertSqlSafe(numbers)).execute(&mut *transaction.conn).await;
+        }
+        let committed = match applied {
+            Ok(_) => transaction.commit().await,
+            Err(error) => Err(error),
+        };
+        if let Err(error) = committed {
+            transaction::roll_back(conn).await;
+            return Err(error);
+        }
+    }
+    Ok(())
+}

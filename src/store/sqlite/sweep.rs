@@ -1,0 +1,58 @@
+//! What leaves: by retention, or by a person's purge.
+
+use crate::model::StateName;
+use crate::store::Sweep;
+
+use super::transaction::Transaction;
+use super::{batch, lanes, row};
+
+pub(super) const DELIVERED: &str = "SELECT id, lane FROM delivery INDEXED BY delivery_delivered_since \
+     WHERE state = 'delivered' AND updated_at <= ?1 ORDER BY updated_at, id LIMIT ?2";
+pub(super) const DISMISSED: &str = "SELECT id, lane FROM delivery INDEXED BY delivery_dismissed_since \
+     WHERE state = 'dismissed' AND updated_at <= ?1 ORDER BY updated_at, id LIMIT ?2";
+pub(super) const DEAD: &str = "SELECT id, lane FROM delivery INDEXED BY delivery_dead_since \
+     WHERE state = 'dead' AND updated_at <= ?1 ORDER BY updated_at, id LIMIT ?2";
+/// By id, not by age: purging these is rare, and worth no index of its own.
+pub(super) const PARKED: &str = "SELECT id, lane FROM delivery INDEXED BY delivery_parked \
+     WHERE state = 'parked' AND updated_at <= ?1 ORDER BY id LIMIT ?2";
+pub(super) const PENDING: &str = "SELECT id, lane FROM delivery INDEXED BY delivery_pending \
+     WHERE (state = 'head' OR state = 'waiting') AND updated_at <= ?1 ORDER BY id LIMIT ?2";
+
+/// Children before parents.
+pub(super) const DELETIONS: [&str; 5] = [
+    "DELETE FROM attempt WHERE submission IN (SELECT value FROM json_each(?1))",
+    "DELETE FROM history WHERE submission IN (SELECT value FROM json_each(?1))",
+    "DELETE FROM episode WHERE id IN (SELECT value FROM json_each(?1))",
+    "DELETE FROM delivery WHERE id IN (SELECT value FROM json_each(?1))",
+    "DELETE FROM submission WHERE id IN (SELECT value FROM json_each(?1))",
+];
+
+/// Deletes at most `limit`, oldest first; returns how many. What is being sent never leaves.
+pub(super) async fn sweep(transaction: &mut Transaction<'_>, sweep: Sweep) -> Result<u64, sqlx::Error> {
+    let which = match sweep.state {
+        StateName::Delivered => DELIVERED,
+        StateName::Dismissed => DISMISSED,
+        StateName::Dead => DEAD,
+        StateName::Parked => PARKED,
+        StateName::Pending => PENDING,
+        StateName::Sending => return Ok(0),
+    };
+    let rows = sqlx::query(which)
+        .bind(sweep.older_than.millis())
+        .bind(sweep.limit)
+        .fetch_all(&mut *transaction.conn)
+        .await?;
+    let (ids, lanes) = row::ids_and_lanes(&rows)?;
+    if ids.is_empty() {
+        return Ok(0);
+    }
+    let count = ids.len() as u64;
+    let ids = batch::json(&ids)?;
+    for deletion in DELETIONS {
+        sqlx::query(deletion).bind(&ids).execute(&mut *transaction.conn).await?;
+    }
+    transaction.moved(Some(sweep.state), None, count);
+    lanes::relane(transaction.conn, &lanes).await?;
+    lanes::forget_empty(transaction.conn, &lanes).await?;
+    Ok(count)
+}

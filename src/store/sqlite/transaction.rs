@@ -1,0 +1,69 @@
+//! An open write transaction, and what it changes in the counts.
+
+use sqlx::sqlite::SqliteConnection;
+
+use crate::model::StateName;
+
+use super::batch;
+
+/// What operations work in. The counts by state are gathered here and written once, at the end: status reads six rows and never counts.
+pub(super) struct Transaction<'c> {
+    pub(super) conn: &'c mut SqliteConnection,
+    changes: [i64; StateName::ALL.len()],
+}
+
+const BEGIN: &str = "BEGIN IMMEDIATE";
+const COMMIT: &str = "COMMIT";
+const ROLLBACK: &str = "ROLLBACK";
+const COUNT: &str = "UPDATE tally SET n = n + j.by \
+     FROM (SELECT value ->> 0 AS state, value ->> 1 AS by FROM json_each(?1)) AS j \
+     WHERE tally.state = j.state";
+
+impl<'c> Transaction<'c> {
+    /// Takes the write lock at once: a transaction that begins by reading ignores the busy timeout when it comes to write.
+    pub(super) async fn begin(conn: &'c mut SqliteConnection) -> Result<Self, sqlx::Error> {
+        sqlx::query(BEGIN).execute(&mut *conn).await?;
+        Ok(Self {
+            conn,
+            changes: [0; StateName::ALL.len()],
+        })
+    }
+
+    /// So many moved between two states, came in (`from` is `None`) or left (`to` is `None`).
+    pub(super) fn moved(&mut self, from: Option<StateName>, to: Option<StateName>, count: u64) {
+        let count = i64::try_from(count).unwrap_or(i64::MAX);
+        for (state, by) in [(from, -count), (to, count)] {
+            if let Some(place) = StateName::ALL.iter().position(|known| Some(*known) == state) {
+                self.changes[place] += by;
+            }
+        }
+    }
+
+    /// Writes the counts and commits. An error says nothing of the outcome: the commit may be there on reopening.
+    pub(super) async fn commit(self) -> Result<(), sqlx::Error> {
+        let changes: Vec<(&str, i64)> = StateName::ALL
+            .iter()
+            .zip(self.changes)
+            .filter(|(_, by)| *by != 0)
+            .map(|(state, by)| (state.name(), by))
+            .collect();
+        if !changes.is_empty() {
+            sqlx::query(COUNT).bind(batch::json(&changes)?).execute(&mut *self.conn).await?;
+        }
+        sqlx::query(COMMIT).execute(&mut *self.conn).await?;
+        Ok(())
+    }
+}
+
+/// Takes the write lock for an instant, to know that writing is possible before anything is. Writes nothing.
+pub(super) async fn try_lock(conn: &mut SqliteConnection) -> Result<(), sqlx::Error> {
+    sqlx::query(BEGIN).execute(&mut *conn).await?;
+    roll_back(conn).await;
+    Ok(())
+}
+
+/// Ends whatever transaction is open. SQLite may have ended it by itself (a full disk, an I/O error), and then says that there is none:
+/// either way none is open afterwards.
+pub(super) async fn roll_back(conn: &mut SqliteConnection) {
+    drop(sqlx::query(ROLLBACK).execute(conn).await);
+}

@@ -1,0 +1,141 @@
+//! The one writer: a task that owns the one write connection of this process.
+//!
+//! It takes what waits, applies it in one transaction, commits, and only then answers. While one commit syncs, the next group gathers by
+//! itself: groups grow with the load, and a slow disk costs latency and not rate. A group that fails is rolled back and replayed one by
+//! one, so that one bad operation does not fail its neighbours.
+
+use std::collections::VecDeque;
+
+use sqlx::Connection as _;
+use sqlx::sqlite::SqliteConnection;
+use tokio::sync::{mpsc, oneshot};
+
+use crate::store::StoreError;
+
+use super::errand::{self, Errand};
+use super::lock::Lock;
+use super::operation::{self, Operation};
+use super::transaction::{self, Transaction};
+use super::trouble::{self, Trouble};
+
+/// Operations that may wait: far more than are ever in flight. Whoever comes when it is full waits at the door.
+pub(super) const QUEUE: usize = 1024;
+/// The most rows of one group, so that the write lock is free for other processes within tens of milliseconds. One operation may bring more.
+const GROUP_ROWS: usize = 4096;
+/// The most payload bytes of one group: twice that is memory in use and growth of the WAL. One operation may bring more.
+const GROUP_BYTES: usize = 8 << 20;
+/// How many busy timeouts in a row are waited out before whoever asked is told; what they asked can be asked again.
+const BUSY_ROUNDS: u32 = 3;
+
+/// What comes to the writer.
+pub(super) enum Order {
+    /// Into a transaction, with others.
+    Operation(Operation),
+    /// Outside of any.
+    Errand(Errand),
+    /// Finish what is queued, close, and say so.
+    Close(oneshot::Sender<()>),
+}
+
+/// The writer's belongings. The lock is here since it must outlive the connection: another daemon may come once the file is closed.
+pub(super) struct Writer {
+    conn: SqliteConnection,
+    orders: mpsc::Receiver<Order>,
+    lock: Option<Lock>,
+}
+
+impl Writer {
+    pub(super) fn new(conn: SqliteConnection, orders: mpsc::Receiver<Order>, lock: Option<Lock>) -> Self {
+        Self { conn, orders, lock }
+    }
+
+    /// Works until everyone who could ask has gone, or one of them closes.
+    pub(super) async fn run(mut self) {
+        let mut arrived = Vec::new();
+        let mut waiting = VecDeque::new();
+        let mut closing = Vec::new();
+        while self.orders.recv_many(&mut arrived, QUEUE).await > 0 {
+            for order in arrived.drain(..) {
+                match order {
+                    Order::Operation(operation) => waiting.push_back(operation),
+                    Order::Errand(errand) => errand::run(errand, &mut self.conn).await,
+                    Order::Close(done) => {
+                        self.orders.close();
+                        closing.push(done);
+                    }
+                }
+            }
+            while let Some(group) = next_group(&mut waiting) {
+                self.serve(group).await;
+            }
+        }
+        drop(errand::truncate(&mut self.conn).await);
+        drop(self.conn.close().await);
+        drop(self.lock);
+        for done in closing {
+            // Whoever closed may have gone.
+            let _ = done.send(());
+        }
+    }
+
+    /// One group, to its answers.
+    async fn serve(&mut self, mut group: Vec<Operation>) {
+        let outcome = self.attempt(&mut group).await;
+        if group.len() == 1 || !matches!(outcome, Err(StoreError::Broken(_))) {
+            for operation in group {
+                operation.reply(outcome.clone());
+            }
+            return;
+        }
+        for mut operation in group {
+            let outcome = self.attempt(std::slice::from_mut(&mut operation)).await;
+            operation.reply(outcome);
+        }
+    }
+
+    /// Applies and commits, waiting where waiting helps.
+    async fn attempt(&mut self, group: &mut [Operation]) -> Result<(), StoreError> {
+        let mut rounds = 0;
+        loop {
+            let Err(error) = self.commit(group).await else { return Ok(()) };
+            rounds += 1;
+            match Trouble::of(&error) {
+                Trouble::Busy if rounds < BUSY_ROUNDS => {}
+                // The WAL may hold what only waits to be copied: a checkpoint gives that room back.
+                Trouble::Full if rounds == 1 => drop(errand::truncate(&mut self.conn).await),
+                Trouble::Busy | Trouble::Full | Trouble::ReadOnly | Trouble::Damaged | Trouble::CannotOpen | Trouble::Other => {
+                    return Err(trouble::told(&error));
+                }
+            }
+        }
+    }
+
+    /// One transaction. Crash before the commit: nothing happened, and nobody was told otherwise.
+    async fn commit(&mut self, group: &mut [Operation]) -> Result<(), sqlx::Error> {
+        let mut transaction = Transaction::begin(&mut self.conn).await?;
+        let applied = match operation::apply(group, &mut transaction).await {
+            Ok(()) => transaction.commit().await,
+            Err(error) => Err(error),
+        };
+        if applied.is_err() {
+            transaction::roll_back(&mut self.conn).await;
+        }
+        applied
+    }
+}
+
+/// The next operations that go together: at least one, as many as the bounds allow.
+fn next_group(waiting: &mut VecDeque<Operation>) -> Option<Vec<Operation>> {
+    let mut group = Vec::new();
+    let (mut rows, mut bytes) = (0, 0);
+    while let Some(next) = waiting.front() {
+        let (more_rows, more_bytes) = next.weight();
+        if !group.is_empty() && (rows + more_rows > GROUP_ROWS || bytes + more_bytes > GROUP_BYTES) {
+            break;
+        }
+        rows += more_rows;
+        bytes += more_bytes;
+        group.extend(waiting.pop_front());
+    }
+    (!group.is_empty()).then_some(group)
+}

@@ -1,0 +1,211 @@
+//! What people do.
+
+use super::*;
+use crate::store::Relations;
+
+fn refused() -> Transition {
+    Transition::Die {
+        reason: DeadReason::Rejected,
+        requeue_on_opening: false,
+    }
+}
+
+/// Admits one and ends its first attempt so.
+async fn ended(bench: &Bench, entry: Entry, transition: Transition) -> SubmissionId {
+    let id = bench.admit(entry).await;
+    let claimed = bench.claim().await;
+    let claimed = claimed.iter().find(|claimed| claimed.id == id).unwrap();
+    let mut settlement = settlement(claimed, transition);
+    settlement.record.lost_response = true;
+    assert_eq!(bench.outbox.settle(settlement, NOW).await.unwrap(), Settled::Done);
+    id
+}
+
+fn corrected(activity: &str) -> Act {
+    let mut entry = entry(activity);
+    entry.payload = Payload::from_text(r#"{"corrected":true}"#);
+    Act::Edit(Box::new(entry))
+}
+
+#[tokio::test]
+async fn a_requeued_one_starts_anew_and_keeps_the_mark_of_a_lost_response() {
+    let bench = Bench::fresh().await;
+    let id = ended(&bench, entry("a"), refused()).await;
+    assert_eq!(bench.act(id, Act::Requeue).await, Acted::Done);
+    let claimed = bench.claim().await.remove(0);
+    assert_eq!((claimed.attempt.0, claimed.tries, claimed.waited), (2, 1, Duration::ZERO));
+    assert!(claimed.lost_response);
+    let history = bench.outbox.show(id).await.unwrap().unwrap().history;
+    assert_eq!(
+        (history[0].what.as_str(), history[0].actor.as_str(), history[0].at),
+        ("requeued", "user ana", NOW)
+    );
+}
+
+#[tokio::test]
+async fn a_requeue_keeps_a_persons_word_to_override_and_forgets_a_policys() {
+    let bench = Bench::fresh().await;
+    let by_person = ended(&bench, entry("a"), Transition::Park(ParkReason::Conflict)).await;
+    assert_eq!(bench.act(by_person, Act::Override).await, Acted::Done);
+    let by_policy = ended(&bench, entry("b"), Transition::Override).await;
+    for id in [by_person, by_policy] {
+        bench.act(id, Act::Requeue).await;
+    }
+    let claimed = bench.claim().await;
+    let flags: Vec<(SubmissionId, bool)> = claimed.iter().map(|claimed| (claimed.id, claimed.hard_override)).collect();
+    assert_eq!(flags, [(by_policy, false)]);
+    let sending = bench.outbox.show(by_person).await.unwrap().unwrap();
+    assert_eq!(sending.listed.state, State::Sending, "claimed with the second one");
+}
+
+#[tokio::test]
+async fn accept_delivers_without_sending_and_dismiss_closes() {
+    let bench = Bench::fresh().await;
+    let accepted = ended(&bench, entry("a"), Transition::Park(ParkReason::ConflictAfterLostResponse)).await;
+    let dismissed = ended(&bench, entry("b"), Transition::Park(ParkReason::Conflict)).await;
+    assert_eq!(bench.act(accepted, Act::Accept).await, Acted::Done);
+    assert_eq!(bench.act(dismissed, Act::Dismiss).await, Acted::Done);
+    assert_eq!(
+        (bench.state(accepted).await, bench.state(dismissed).await),
+        (State::Delivered, State::Dismissed)
+    );
+    let later = bench.admit(entry("a")).await;
+    assert!(bench.outbox.relations(later).await.unwrap().registered_by_us);
+    assert!(bench.claim().await.iter().all(|claimed| claimed.id == later));
+}
+
+#[tokio::test]
+async fn a_superseded_one_is_not_sent_again_unless_forced() {
+    let bench = Bench::fresh().await;
+    let old = ended(&bench, entry("a"), refused()).await;
+    let parked = ended(&bench, entry("a"), Transition::Park(ParkReason::Conflict)).await;
+    let new = ended(&bench, entry("a"), Transition::Deliver).await;
+    assert_eq!(bench.act(old, Act::Requeue).await, Acted::Superseded(new));
+    assert_eq!(bench.act(old, corrected("a")).await, Acted::Superseded(new));
+    assert_eq!(bench.act(parked, Act::Override).await, Acted::Superseded(new));
+    let expected = Relations {
+        superseded_by: Some(new),
+        registered_by_us: false,
+    };
+    assert_eq!(bench.outbox.relations(old).await.unwrap(), expected);
+    assert_eq!(bench.outbox.show(old).await.unwrap().unwrap().superseded_by, Some(new));
+    assert_eq!(bench.act_with(old, Act::Requeue, true).await, Acted::Done);
+    assert_eq!(bench.claim().await[0].id, old);
+    // To close one is what should become of it.
+    assert_eq!(bench.act(parked, Act::Dismiss).await, Acted::Done);
+}
+
+#[tokio::test]
+async fn an_edit_takes_the_new_payload_and_forgets_the_old_ones_story() {
+    let bench = Bench::fresh().await;
+    let id = ended(
+        &bench,
+        keyed("a", "k", "old"),
+        Transition::Park(ParkReason::ConflictAfterLostResponse),
+    )
+    .await;
+    assert_eq!(bench.act(id, corrected("a")).await, Acted::Done);
+    let story = bench.outbox.show(id).await.unwrap().unwrap();
+    assert_eq!(story.payload.text(), r#"{"corrected":true}"#);
+    assert_eq!(story.history[0].old_payload.as_ref().unwrap().text(), r#"{"text":"old"}"#);
+    assert_eq!(
+        story.listed.key,
+        Some(SubmissionKey("k".into())),
+        "no directives in the edit: the old ones stay"
+    );
+    let claimed = bench.claim().await.remove(0);
+    assert!(!claimed.lost_response && !claimed.hard_override);
+    // The digest followed: the edited object is the one that is known under the key.
+    let mut again = keyed("a", "k", "x");
+    again.payload = Payload::from_text(r#"{ "corrected" : true }"#);
+    again.digest = Some(again.payload.digest());
+    let admission = Admission {
+        entries: vec![again],
+        receipts: Vec::new(),
+    };
+    assert_eq!(bench.outbox.admit(admission, NOW).await.unwrap(), [Admitted::Duplicate { of: id }]);
+}
+
+#[tokio::test]
+async fn an_edit_with_directives_takes_all_of_them() {
+    let bench = Bench::fresh().await;
+    let mut first = keyed("a", "k", "old");
+    first.directives.source = Some("crm".into());
+    let id = bench.admit(first).await;
+    let mut new = keyed("a", "k2", "new");
+    new.directives.not_before = Some(at(60));
+    assert_eq!(bench.act(id, Act::Edit(Box::new(new))).await, Acted::Done);
+    let listed = bench.outbox.show(id).await.unwrap().unwrap().listed;
+    assert_eq!((listed.key, listed.source), (Some(SubmissionKey("k2".into())), None));
+    assert_eq!((listed.not_before, listed.state), (Some(at(60)), State::Pending { due: at(60) }));
+    bench.admit(keyed("b", "k", "the old key is free")).await;
+}
+
+#[tokio::test]
+async fn an_edit_cannot_take_a_key_that_another_submission_holds() {
+    let bench = Bench::fresh().await;
+    let holder = bench.admit(keyed("a", "k", "1")).await;
+    let id = bench.admit(entry("b")).await;
+    assert_eq!(bench.act(id, Act::Edit(Box::new(keyed("b", "k", "2")))).await, Acted::Done);
+    let admission = Admission {
+        entries: vec![keyed("c", "k", "1")],
+        receipts: Vec::new(),
+    };
+    assert_eq!(
+        bench.outbox.admit(admission, NOW).await.unwrap(),
+        [Admitted::Duplicate { of: holder }]
+    );
+    bench.check().await;
+}
+
+#[tokio::test]
+async fn an_edit_may_move_a_submission_to_another_activity() {
+    let bench = Bench::fresh().await;
+    let moved = bench.admit(entry("a")).await;
+    let behind = bench.admit(entry("a")).await;
+    let head_there = bench.admit(entry("b")).await;
+    assert_eq!(bench.act(moved, corrected("b")).await, Acted::Done);
+    let claimed: Vec<SubmissionId> = bench.claim().await.iter().map(|claimed| claimed.id).collect();
+    assert_eq!(claimed, [moved, behind], "older than the head there, so before it");
+    assert_eq!(
+        bench.outbox.show(head_there).await.unwrap().unwrap().listed.waits_behind,
+        Some(moved)
+    );
+    bench.check().await;
+}
+
+#[tokio::test]
+async fn an_edit_may_not_slip_behind_what_was_delivered_of_its_new_activity() {
+    let bench = Bench::fresh().await;
+    let dead = ended(&bench, entry("a"), refused()).await;
+    let newer = ended(&bench, entry("b"), Transition::Deliver).await;
+    assert_eq!(bench.act(dead, corrected("b")).await, Acted::Superseded(newer));
+}
+
+#[tokio::test]
+async fn a_rehearsal_answers_the_same_and_changes_nothing() {
+    let bench = Bench::fresh().await;
+    let dead = ended(&bench, entry("a"), refused()).await;
+    let delivered = ended(&bench, entry("b"), Transition::Deliver).await;
+    let before = bench.dump().await;
+    let mut request = ActRequest {
+        ids: vec![dead, delivered, SubmissionId(99), dead],
+        act: Act::Requeue,
+        actor: Actor::User("ana".into()),
+        force: false,
+        dry_run: true,
+        now: NOW,
+    };
+    let rehearsed = bench.outbox.act(request.clone()).await.unwrap();
+    assert_eq!(bench.dump().await, before);
+    request.dry_run = false;
+    assert_eq!(bench.outbox.act(request).await.unwrap(), rehearsed);
+    let expected = [Acted::Done, Acted::WrongState(State::Delivered), Acted::NoSuch, Acted::Done];
+    assert_eq!(rehearsed.into_iter().map(|(_, acted)| acted).collect::<Vec<_>>(), expected);
+    assert_eq!(
+        bench.outbox.show(dead).await.unwrap().unwrap().history.len(),
+        1,
+        "named twice, done once"
+    );
+    bench.check().await;
+}

@@ -1,0 +1,146 @@
+//! Whose turn it is, and when.
+
+use super::*;
+
+async fn claim_least_tried(bench: &Bench, limit: u32) -> Vec<Claimed> {
+    let request = ClaimRequest {
+        limit,
+        order: ClaimOrder::LeastTried,
+        now: NOW,
+        wait_max: WAIT_MAX,
+    };
+    bench.outbox.claim(request).await.unwrap()
+}
+
+fn retry_in(seconds: u64) -> Transition {
+    let wait = Duration::from_secs(seconds);
+    Transition::Retry { due: NOW.plus(wait), wait }
+}
+
+#[tokio::test]
+async fn the_longest_due_goes_first_and_nothing_goes_early() {
+    let bench = Bench::fresh().await;
+    let slow = bench.admit(entry("a")).await;
+    let fast = bench.admit(entry("b")).await;
+    let claimed = bench.claim().await;
+    bench.settle(&claimed[0], retry_in(20)).await;
+    bench.settle(&claimed[1], retry_in(10)).await;
+    assert!(bench.claim_at(9, at(9)).await.is_empty());
+    let order: Vec<SubmissionId> = bench.claim_at(9, at(20)).await.iter().map(|claimed| claimed.id).collect();
+    assert_eq!(order, [fast, slow]);
+}
+
+#[tokio::test]
+async fn what_is_due_this_very_millisecond_is_due() {
+    let bench = Bench::fresh().await;
+    bench.admit(entry("a")).await;
+    let claimed = bench.claim().await;
+    bench.settle(&claimed[0], retry_in(10)).await;
+    assert_eq!(bench.claim_at(9, at(10)).await.len(), 1);
+}
+
+#[tokio::test]
+async fn a_clock_that_was_set_back_leaves_nothing_waiting_longer_than_the_longest_wait() {
+    let bench = Bench::fresh().await;
+    bench.admit(entry("a")).await;
+    let mut held = entry("b");
+    held.directives.not_before = Some(at(7200));
+    let held = bench.admit(held).await;
+    let claimed = bench.claim().await;
+    bench.settle(&claimed[0], retry_in(600)).await;
+    assert!(bench.claim().await.is_empty(), "exactly the longest wait ahead is still waited for");
+    let yesterday = at(-86_400);
+    let again = bench.claim_at(9, yesterday).await;
+    assert_eq!(again.len(), 1);
+    assert_ne!(again[0].id, held, "not_before is a date, not a wait");
+}
+
+#[tokio::test]
+async fn not_before_holds_until_it_has_passed_once() {
+    let bench = Bench::fresh().await;
+    let mut held = entry("a");
+    held.directives.not_before = Some(at(30));
+    let id = bench.admit(held).await;
+    assert_eq!(bench.state(id).await, State::Pending { due: at(30) });
+    assert!(bench.claim_at(9, at(29)).await.is_empty());
+    assert!(claim_least_tried(&bench, 9).await.is_empty());
+    let claimed = bench.claim_at(9, at(30)).await;
+    assert_eq!(claimed.len(), 1);
+    bench.settle(&claimed[0], retry_in(0)).await;
+    assert_eq!(bench.claim_at(9, at(0)).await.len(), 1);
+}
+
+#[tokio::test]
+async fn a_person_who_requeues_a_held_one_means_now() {
+    let bench = Bench::fresh().await;
+    let mut held = entry("a");
+    held.directives.not_before = Some(at(30));
+    let id = bench.admit(held).await;
+    assert_eq!(bench.act(id, Act::Requeue).await, Acted::Done);
+    assert_eq!(bench.claim().await.len(), 1);
+}
+
+#[tokio::test]
+async fn a_probe_takes_the_least_tried_whatever_is_due() {
+    let bench = Bench::fresh().await;
+    let tried = bench.admit(entry("a")).await;
+    let claimed = bench.claim().await;
+    bench.settle(&claimed[0], retry_in(500)).await;
+    let fresh = bench.admit(entry("b")).await;
+    let order: Vec<SubmissionId> = [claim_least_tried(&bench, 1).await, claim_least_tried(&bench, 1).await]
+        .concat()
+        .iter()
+        .map(|claimed| claimed.id)
+        .collect();
+    assert_eq!(order, [fresh, tried]);
+}
+
+#[tokio::test]
+async fn the_next_due_time_is_that_of_the_first_head() {
+    let bench = Bench::fresh().await;
+    assert_eq!(bench.outbox.next_due(WAIT_MAX).await.unwrap(), None);
+    let mut held = entry("a");
+    held.directives.not_before = Some(at(30));
+    bench.admit(held).await;
+    assert_eq!(bench.outbox.next_due(WAIT_MAX).await.unwrap(), Some(at(30)));
+    bench.admit(entry("b")).await;
+    assert_eq!(bench.outbox.next_due(WAIT_MAX).await.unwrap(), Some(NOW));
+    let claimed = bench.claim().await;
+    bench.settle(&claimed[0], retry_in(10)).await;
+    assert_eq!(bench.outbox.next_due(WAIT_MAX).await.unwrap(), Some(at(10)));
+    bench.admit(entry("a")).await;
+    assert_eq!(
+        bench.outbox.next_due(WAIT_MAX).await.unwrap(),
+        Some(at(10)),
+        "one that waits behind another is not due"
+    );
+}
+
+#[tokio::test]
+async fn when_the_longest_wait_is_shortened_what_lies_behind_it_is_due_at_once() {
+    let bench = Bench::fresh().await;
+    bench.admit(entry("a")).await;
+    bench.admit(entry("b")).await;
+    let claimed = bench.claim().await;
+    bench.settle(&claimed[0], retry_in(10)).await;
+    bench.settle(&claimed[1], retry_in(500)).await;
+    assert_eq!(bench.outbox.next_due(WAIT_MAX).await.unwrap(), Some(at(10)));
+    assert!(bench.outbox.next_due(Duration::from_secs(60)).await.unwrap().unwrap() < NOW);
+}
+
+#[tokio::test]
+async fn a_claim_tells_the_sender_all_it_needs() {
+    let bench = Bench::fresh().await;
+    let mut one = keyed("Act-1", "k1", "x");
+    one.directives.source = Some("crm".into());
+    one.directives.on_conflict = Some(ConflictPolicy::Override);
+    bench.admit(one.clone()).await;
+    let claimed = bench.claim().await.remove(0);
+    assert_eq!(claimed.payload, one.payload);
+    assert_eq!(claimed.key, one.directives.key);
+    assert_eq!(claimed.activity.as_deref(), Some("Act-1"));
+    assert_eq!(claimed.source.as_deref(), Some("crm"));
+    assert_eq!(claimed.on_conflict, Some(ConflictPolicy::Override));
+    assert_eq!((claimed.tries, claimed.waited, claimed.claimed_at), (1, Duration::ZERO, NOW));
+    assert!(!claimed.hard_override && !claimed.lost_response && !claimed.was_unauthorized);
+}

@@ -1,0 +1,212 @@
+//! Lists, numbers, and what other processes do.
+
+use super::*;
+use crate::model::StateName;
+use crate::store::Filter;
+
+async fn found(bench: &Bench, filter: Filter) -> Vec<i64> {
+    let selected: Vec<i64> = bench.outbox.select(&filter).await.unwrap().iter().map(|id| id.0).collect();
+    let mut listed: Vec<i64> = bench
+        .outbox
+        .list(&filter, None, 100)
+        .await
+        .unwrap()
+        .iter()
+        .map(|listed| listed.id.0)
+        .collect();
+    listed.reverse();
+    assert_eq!(listed, selected, "a list and a selection by one filter agree");
+    selected
+}
+
+/// 1 dead, 2 parked, 3 delivered, 4 sending, 5 pending and 6 waiting behind it, 7 dismissed, 8 invalid.
+async fn one_of_each(bench: &Bench) {
+    for activity in ["a", "b", "c"] {
+        let mut entry = entry(activity);
+        entry.directives.source = (activity == "b").then(|| "crm".into());
+        bench.admit(entry).await;
+    }
+    let claimed = bench.claim().await;
+    let mut rejected = settlement(
+        &claimed[0],
+        Transition::Die {
+            reason: DeadReason::Rejected,
+            requeue_on_opening: false,
+        },
+    );
+    rejected.record.answer.as_mut().unwrap().status = 400;
+    bench.outbox.settle(rejected, at(1)).await.unwrap();
+    bench.settle(&claimed[1], Transition::Park(ParkReason::Conflict)).await;
+    bench.settle(&claimed[2], Transition::Deliver).await;
+    bench.admit(entry("d")).await;
+    bench.claim().await;
+    let mut upper = entry("");
+    upper.facts.activity_id = Some("7E57-E".into());
+    bench.admit(upper.clone()).await;
+    bench.admit(upper).await;
+    let dismissed = bench.admit(entry("f")).await;
+    bench.act(dismissed, Act::Dismiss).await;
+    let mut invalid = entry("g");
+    invalid.invalid = Some("no status".into());
+    let admission = Admission {
+        entries: vec![invalid],
+        receipts: Vec::new(),
+    };
+    bench.outbox.admit(admission, at(100)).await.unwrap();
+}
+
+#[tokio::test]
+async fn every_condition_of_a_filter_must_hold() {
+    let bench = Bench::fresh().await;
+    one_of_each(&bench).await;
+    let any = Filter::default;
+    let by_state = |state| Filter {
+        state: Some(state),
+        ..any()
+    };
+    assert_eq!(found(&bench, any()).await, [1, 2, 3, 4, 5, 6, 7, 8]);
+    assert_eq!(found(&bench, by_state(StateName::Pending)).await, [5, 6]);
+    assert_eq!(found(&bench, by_state(StateName::Sending)).await, [4]);
+    assert_eq!(found(&bench, by_state(StateName::Delivered)).await, [3]);
+    assert_eq!(found(&bench, by_state(StateName::Dead)).await, [1, 8]);
+    assert_eq!(found(&bench, by_state(StateName::Parked)).await, [2]);
+    assert_eq!(found(&bench, by_state(StateName::Dismissed)).await, [7]);
+    let reason = |reason: &str| Filter {
+        reason: Some(reason.into()),
+        ..any()
+    };
+    assert_eq!(found(&bench, reason("invalid")).await, [8]);
+    assert_eq!(found(&bench, reason("conflict")).await, [2]);
+    let status = Filter {
+        http_status: Some(400),
+        ..any()
+    };
+    assert_eq!(found(&bench, status).await, [1]);
+    let source = Filter {
+        source: Some("crm".into()),
+        state: Some(StateName::Parked),
+        ..any()
+    };
+    assert_eq!(found(&bench, source.clone()).await, [2]);
+    let contradictory = Filter {
+        reason: Some("invalid".into()),
+        ..source
+    };
+    assert!(found(&bench, contradictory).await.is_empty());
+    let since = Filter {
+        since: Some(at(100)),
+        ..any()
+    };
+    assert_eq!(found(&bench, since).await, [8]);
+}
+
+#[tokio::test]
+async fn an_activity_is_found_by_its_id_in_any_case_and_by_the_providers_letter_for_letter() {
+    let bench = Bench::fresh().await;
+    one_of_each(&bench).await;
+    let activity = |activity: &str| Filter {
+        activity: Some(activity.into()),
+        ..Filter::default()
+    };
+    assert_eq!(found(&bench, activity("7e57-e")).await, [5, 6]);
+    assert_eq!(found(&bench, activity("7E57-E")).await, [5, 6]);
+    assert_eq!(found(&bench, activity("d")).await, [4]);
+    assert!(found(&bench, activity("D")).await.is_empty());
+    assert!(found(&bench, activity("")).await.is_empty());
+}
+
+#[tokio::test]
+async fn any_number_of_submissions_can_be_paged_through_newest_first() {
+    let bench = Bench::fresh().await;
+    for _ in 0..7 {
+        bench.admit(entry("a")).await;
+    }
+    let mut pages = Vec::new();
+    let mut before = None;
+    loop {
+        let page = bench.outbox.list(&Filter::default(), before, 3).await.unwrap();
+        let Some(last) = page.last() else { break };
+        before = Some(last.id);
+        pages.push(page.iter().map(|listed| listed.id.0).collect::<Vec<_>>());
+    }
+    assert_eq!(pages, [vec![7, 6, 5], vec![4, 3, 2], vec![1]]);
+}
+
+#[tokio::test]
+async fn the_numbers_are_there_without_counting() {
+    let bench = Bench::fresh().await;
+    let empty = bench.outbox.tally().await.unwrap();
+    assert_eq!(
+        empty.counts.iter().map(|(state, count)| (*state, *count)).collect::<Vec<_>>(),
+        StateName::ALL.iter().map(|state| (*state, 0)).collect::<Vec<_>>()
+    );
+    assert_eq!((empty.oldest_pending, empty.oldest_due, empty.oldest_dead), (None, None, None));
+    one_of_each(&bench).await;
+    let tally = bench.outbox.tally().await.unwrap();
+    assert_eq!(tally.counts.iter().map(|(_, count)| *count).collect::<Vec<_>>(), [2, 1, 1, 2, 1, 1]);
+    assert_eq!(
+        (tally.oldest_pending, tally.oldest_due, tally.oldest_dead),
+        (Some(NOW), Some(NOW), Some(at(1)))
+    );
+}
+
+#[tokio::test]
+async fn what_another_process_writes_is_noticed_and_what_we_write_is_not() {
+    let bench = Bench::fresh().await;
+    assert!(!bench.outbox.changed().await.unwrap());
+    bench.admit(entry("a")).await;
+    assert!(!bench.outbox.changed().await.unwrap());
+    let tool = Outbox::open(&bench.path(), Role::Tool, NOW).await.unwrap();
+    let admission = Admission {
+        entries: vec![entry("b")],
+        receipts: Vec::new(),
+    };
+    tool.admit(admission, NOW).await.unwrap();
+    assert!(bench.outbox.changed().await.unwrap());
+    assert!(!bench.outbox.changed().await.unwrap());
+    assert_eq!(bench.claim().await.len(), 2);
+    tool.close().await;
+}
+
+#[tokio::test]
+async fn who_only_looks_sees_the_last_commit_and_changes_nothing() {
+    let bench = Bench::fresh().await;
+    let reader = Outbox::open(&bench.path(), Role::Reader, NOW).await.unwrap();
+    let id = bench.admit(entry("a")).await;
+    assert!(reader.show(id).await.unwrap().is_some());
+    let admission = Admission {
+        entries: vec![entry("b")],
+        receipts: Vec::new(),
+    };
+    assert!(reader.admit(admission, NOW).await.is_err());
+    let rehearsal = ActRequest {
+        ids: vec![id],
+        act: Act::Dismiss,
+        actor: Actor::User("ana".into()),
+        force: false,
+        dry_run: true,
+        now: NOW,
+    };
+    assert_eq!(reader.act(rehearsal).await.unwrap(), [(id, Acted::Done)]);
+    reader.close().await;
+}
+
+#[tokio::test]
+async fn the_view_for_people_speaks_the_contracts_words() {
+    let bench = Bench::fresh().await;
+    one_of_each(&bench).await;
+    let options = SqliteConnectOptions::new().filename(bench.path()).read_only(true);
+    let mut conn = options.connect().await.unwrap();
+    let rows = sqlx::query("SELECT state, next_attempt_at FROM outbox ORDER BY id")
+        .fetch_all(&mut conn)
+        .await
+        .unwrap();
+    let states: Vec<String> = rows.iter().map(|row| row.get(0)).collect();
+    assert_eq!(
+        states,
+        ["dead", "parked", "delivered", "sending", "pending", "pending", "dismissed", "dead"]
+    );
+    let due: Option<String> = rows[4].get(1);
+    assert_eq!(due, Some(NOW.to_string()));
+    conn.close().await.unwrap();
+}

@@ -1,0 +1,139 @@
+//! Of one activity one at a time, in the order of intake; others never wait.
+
+use super::*;
+
+async fn ids(claimed: &[Claimed]) -> Vec<SubmissionId> {
+    claimed.iter().map(|claimed| claimed.id).collect()
+}
+
+#[tokio::test]
+async fn of_an_activity_the_next_is_claimed_only_when_the_one_before_has_its_outcome() {
+    let bench = Bench::fresh().await;
+    let first = bench.admit(entry("a")).await;
+    let second = bench.admit(entry("a")).await;
+    let other = bench.admit(entry("b")).await;
+    let claimed = bench.claim().await;
+    assert_eq!(ids(&claimed).await, [first, other]);
+    assert!(bench.claim().await.is_empty());
+    assert_eq!(bench.outbox.show(second).await.unwrap().unwrap().listed.waits_behind, Some(first));
+    bench.settle(&claimed[0], Transition::Deliver).await;
+    assert_eq!(ids(&bench.claim().await).await, [second]);
+}
+
+#[tokio::test]
+async fn one_that_retries_or_is_held_keeps_the_later_ones_waiting() {
+    let bench = Bench::fresh().await;
+    let first = bench.admit(entry("a")).await;
+    let second = bench.admit(entry("a")).await;
+    let mut held = entry("b");
+    held.directives.not_before = Some(at(3600));
+    bench.admit(held).await;
+    bench.admit(entry("b")).await;
+    let claimed = bench.claim().await;
+    assert_eq!(ids(&claimed).await, [first]);
+    let wait = Duration::from_secs(60);
+    let retry = Transition::Retry { due: NOW.plus(wait), wait };
+    bench.settle(&claimed[0], retry).await;
+    assert!(bench.claim().await.is_empty());
+    assert_eq!(ids(&bench.claim_at(9, at(60)).await).await, [first]);
+    assert_eq!(bench.state(second).await, State::Pending { due: NOW });
+}
+
+#[tokio::test]
+async fn a_dead_or_parked_one_lets_the_next_pass() {
+    let bench = Bench::fresh().await;
+    for transition in [
+        Transition::Park(ParkReason::Conflict),
+        Transition::Die {
+            reason: DeadReason::Rejected,
+            requeue_on_opening: false,
+        },
+    ] {
+        bench.admit(entry("a")).await;
+        let next = bench.admit(entry("a")).await;
+        let claimed = bench.claim().await;
+        bench.settle(&claimed[0], transition).await;
+        let claimed = bench.claim().await;
+        assert_eq!(ids(&claimed).await, [next]);
+        bench.settle(&claimed[0], Transition::Deliver).await;
+    }
+}
+
+#[tokio::test]
+async fn results_without_an_activity_never_wait_for_one_another() {
+    let bench = Bench::fresh().await;
+    for _ in 0..3 {
+        bench.admit(entry("")).await;
+    }
+    assert_eq!(bench.claim().await.len(), 3);
+}
+
+#[tokio::test]
+async fn an_older_one_that_is_put_back_goes_before_the_pending_later_ones() {
+    let bench = Bench::fresh().await;
+    let old = bench.admit(entry("a")).await;
+    let claimed = bench.claim().await;
+    bench.settle(&claimed[0], Transition::Park(ParkReason::Conflict)).await;
+    let new = bench.admit(entry("a")).await;
+    assert_eq!(bench.act(old, Act::Requeue).await, Acted::Done);
+    assert_eq!(ids(&bench.claim().await).await, [old]);
+    assert_eq!(bench.outbox.show(new).await.unwrap().unwrap().listed.waits_behind, Some(old));
+}
+
+#[tokio::test]
+async fn an_older_one_that_is_put_back_waits_for_the_later_one_that_is_sending() {
+    let bench = Bench::fresh().await;
+    let old = bench.admit(entry("a")).await;
+    let claimed = bench.claim().await;
+    bench.settle(&claimed[0], Transition::Park(ParkReason::Conflict)).await;
+    let new = bench.admit(entry("a")).await;
+    let sending = bench.claim().await;
+    assert_eq!(ids(&sending).await, [new]);
+    assert_eq!(bench.act(old, Act::Requeue).await, Acted::Done);
+    assert!(bench.claim().await.is_empty());
+    // Even one that comes back from its attempt has to let the older one pass now.
+    let retry = Transition::Retry {
+        due: NOW,
+        wait: Duration::ZERO,
+    };
+    bench.settle(&sending[0], retry).await;
+    assert_eq!(ids(&bench.claim().await).await, [old]);
+}
+
+#[tokio::test]
+async fn dismissing_the_head_promotes_the_next() {
+    let bench = Bench::fresh().await;
+    let first = bench.admit(entry("a")).await;
+    let second = bench.admit(entry("a")).await;
+    assert_eq!(bench.act(first, Act::Dismiss).await, Acted::Done);
+    assert_eq!(ids(&bench.claim().await).await, [second]);
+}
+
+#[tokio::test]
+async fn two_claimers_never_hold_one_activity() {
+    let bench = Bench::fresh().await;
+    for round in 0..40 {
+        bench.admit(entry(&format!("a{}", round % 4))).await;
+    }
+    let mut delivered = 0;
+    while delivered < 40 {
+        let (left, right) = tokio::join!(bench.claim_at(3, NOW), bench.claim_at(3, NOW));
+        let claimed: Vec<Claimed> = left.into_iter().chain(right).collect();
+        let activities: std::collections::BTreeSet<_> = claimed.iter().map(|claimed| claimed.activity.clone()).collect();
+        assert_eq!(activities.len(), claimed.len());
+        assert!(!claimed.is_empty());
+        for claimed in &claimed {
+            assert_eq!(bench.settle(claimed, Transition::Deliver).await, Settled::Done);
+            delivered += 1;
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_database_itself_refuses_two_live_ones_of_an_activity() {
+    let bench = Bench::fresh().await;
+    bench.admit(entry("a")).await;
+    bench.admit(entry("a")).await;
+    let forced = bench.by_hand("UPDATE delivery SET state = 'head'").await;
+    assert!(forced.unwrap_err().to_string().contains("UNIQUE"));
+}

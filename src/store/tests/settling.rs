@@ -1,0 +1,212 @@
+//! How attempts end.
+
+use super::*;
+
+fn retry_in(seconds: u64) -> Transition {
+    let wait = Duration::from_secs(seconds);
+    Transition::Retry { due: NOW.plus(wait), wait }
+}
+
+#[tokio::test]
+async fn a_settlement_that_comes_too_late_changes_nothing_not_even_a_neighbour() {
+    let bench = Bench::fresh().await;
+    let id = bench.admit(entry("a")).await;
+    let next = bench.admit(entry("a")).await;
+    let first = bench.claim().await.remove(0);
+    bench.settle(&first, retry_in(0)).await;
+    let second = bench.claim().await.remove(0);
+    assert_eq!((second.id, second.attempt.0), (id, 2));
+    let before = bench.dump().await;
+    for transition in [Transition::Deliver, retry_in(9), Transition::Park(ParkReason::Conflict)] {
+        assert_eq!(bench.settle(&first, transition).await, Settled::Stale);
+    }
+    assert_eq!(bench.dump().await, before);
+    assert_eq!(bench.settle(&second, Transition::Deliver).await, Settled::Done);
+    assert_eq!(bench.settle(&second, Transition::Deliver).await, Settled::Stale);
+    assert_eq!(bench.claim().await[0].id, next);
+}
+
+#[tokio::test]
+async fn of_two_words_on_one_attempt_at_the_same_time_one_holds() {
+    let bench = Bench::fresh().await;
+    bench.admit(entry("a")).await;
+    let claimed = bench.claim().await.remove(0);
+    let (left, right) = tokio::join!(bench.settle(&claimed, Transition::Deliver), bench.settle(&claimed, retry_in(1)));
+    assert_eq!((left, right), (Settled::Done, Settled::Stale));
+}
+
+#[tokio::test]
+async fn many_outcomes_at_the_same_time_are_each_what_they_are() {
+    let bench = Bench::fresh().await;
+    for place in 0..150 {
+        bench.admit(entry(&format!("a{place}"))).await;
+    }
+    let claimed = bench.claim_at(150, NOW).await;
+    let outcomes = |place: usize| match place % 3 {
+        0 => Transition::Deliver,
+        1 => retry_in(place as u64),
+        _ => Transition::Park(ParkReason::Conflict),
+    };
+    let settling = claimed
+        .iter()
+        .enumerate()
+        .map(|(place, claimed)| bench.settle(claimed, outcomes(place)));
+    let settled = futures_util::future::join_all(settling).await;
+    assert!(settled.iter().all(|settled| *settled == Settled::Done));
+    for (place, claimed) in claimed.iter().enumerate() {
+        let expected = match outcomes(place) {
+            Transition::Deliver => State::Delivered,
+            Transition::Retry { due, .. } => State::Pending { due },
+            _ => State::Parked(ParkReason::Conflict),
+        };
+        assert_eq!(bench.state(claimed.id).await, expected);
+    }
+}
+
+#[tokio::test]
+async fn a_retry_adds_its_wait_and_remembers_a_lost_response() {
+    let bench = Bench::fresh().await;
+    let id = bench.admit(entry("a")).await;
+    let claimed = bench.claim().await.remove(0);
+    let mut lost = settlement(&claimed, retry_in(10));
+    lost.record.lost_response = true;
+    assert_eq!(bench.outbox.settle(lost, NOW).await.unwrap(), Settled::Done);
+    let claimed = bench.claim_at(1, at(10)).await.remove(0);
+    assert_eq!((claimed.attempt.0, claimed.tries, claimed.waited), (2, 2, Duration::from_secs(10)));
+    assert!(claimed.lost_response);
+    bench.settle(&claimed, retry_in(5)).await;
+    let claimed = bench.claim_at(1, at(15)).await.remove(0);
+    assert_eq!(claimed.waited, Duration::from_secs(15));
+    assert!(claimed.lost_response, "once lost, never certain again");
+    assert_eq!(bench.outbox.show(id).await.unwrap().unwrap().attempts.len(), 2);
+}
+
+#[tokio::test]
+async fn a_released_one_is_not_charged_and_nothing_is_remembered_of_it() {
+    let bench = Bench::fresh().await;
+    let id = bench.admit(entry("a")).await;
+    let first = bench.claim().await.remove(0);
+    let mut release = settlement(&first, Transition::Release);
+    release.record.lost_response = true;
+    assert_eq!(bench.outbox.settle(release, NOW).await.unwrap(), Settled::Done);
+    let story = bench.outbox.show(id).await.unwrap().unwrap();
+    assert_eq!((story.listed.state, story.attempts.len()), (State::Pending { due: NOW }, 0));
+    let second = bench.claim().await.remove(0);
+    assert_eq!((second.tries, second.lost_response), (1, false));
+    assert_ne!(
+        second.attempt, first.attempt,
+        "a late word on the released attempt must not pass for the next"
+    );
+    assert_eq!(bench.settle(&first, Transition::Deliver).await, Settled::Stale);
+}
+
+#[tokio::test]
+async fn an_overridden_one_is_resent_before_all_that_became_due_since() {
+    let bench = Bench::fresh().await;
+    let id = bench.admit(entry("a")).await;
+    let claimed = bench.claim().await.remove(0);
+    bench.admit(entry("b")).await;
+    let settled = bench
+        .outbox
+        .settle(settlement(&claimed, Transition::Override), at(5))
+        .await
+        .unwrap();
+    assert_eq!(settled, Settled::Done);
+    let again = bench.claim_at(1, at(5)).await.remove(0);
+    assert_eq!((again.id, again.hard_override), (id, true));
+}
+
+#[tokio::test]
+async fn an_override_after_a_probe_is_due_at_once() {
+    let bench = Bench::fresh().await;
+    bench.admit(entry("a")).await;
+    let claimed = bench.claim().await.remove(0);
+    bench.settle(&claimed, retry_in(500)).await;
+    let request = ClaimRequest {
+        limit: 1,
+        order: ClaimOrder::LeastTried,
+        now: NOW,
+        wait_max: WAIT_MAX,
+    };
+    let probe = bench.outbox.claim(request).await.unwrap().remove(0);
+    bench.settle(&probe, Transition::Override).await;
+    assert!(bench.claim().await[0].hard_override);
+}
+
+#[tokio::test]
+async fn an_attempt_is_kept_as_it_was() {
+    let bench = Bench::fresh().await;
+    let id = bench.admit(entry("a")).await;
+    let claimed = bench.claim().await.remove(0);
+    let mut answered = settlement(&claimed, retry_in(0));
+    answered.record.hard_override = true;
+    bench.outbox.settle(answered.clone(), NOW).await.unwrap();
+    let claimed = bench.claim().await.remove(0);
+    let mut failed = settlement(&claimed, retry_in(0));
+    failed.record.answer = None;
+    failed.record.outcome = AttemptOutcome::Dead;
+    failed.record.fault = Some(Fault {
+        kind: FaultKind::Cut,
+        message: "ended early".into(),
+        status: Some(200),
+    });
+    bench.outbox.settle(failed.clone(), NOW).await.unwrap();
+    let story = bench.outbox.show(id).await.unwrap().unwrap();
+    assert_eq!(story.attempts, [answered.record, failed.record.clone()]);
+    assert_eq!(story.listed.last, Some(failed.record));
+    assert_eq!(story.listed.attempts, 2);
+}
+
+#[tokio::test]
+async fn the_opening_gate_puts_back_what_its_episode_stopped() {
+    let bench = Bench::fresh().await;
+    let refused = |requeue_on_opening| Transition::Die {
+        reason: DeadReason::Unauthorized,
+        requeue_on_opening,
+    };
+    for activity in ["a", "b", "c", "d", "e"] {
+        bench.admit(entry(activity)).await;
+    }
+    let claimed = bench.claim().await;
+    bench.settle(&claimed[0], refused(true)).await;
+    bench.settle(&claimed[1], refused(false)).await;
+    bench.settle(&claimed[2], refused(true)).await;
+    bench.settle(&claimed[3], refused(true)).await;
+    bench.settle(&claimed[4], refused(true)).await;
+    // One is superseded since, one was dismissed, one requeued by a person and refused again for good.
+    let later = bench.admit(entry("c")).await;
+    let delivered = bench.claim().await.remove(0);
+    assert_eq!(delivered.id, later);
+    bench.settle(&delivered, Transition::Deliver).await;
+    bench.act(claimed[3].id, Act::Dismiss).await;
+    bench.act(claimed[4].id, Act::Requeue).await;
+    let again = bench.claim().await.remove(0);
+    bench.settle(&again, refused(false)).await;
+
+    assert_eq!(bench.outbox.open_gate("gate", "open".into(), true, NOW).await.unwrap(), 1);
+    assert_eq!(bench.outbox.recall("gate").await.unwrap().as_deref(), Some("open"));
+    let back = bench.claim().await;
+    assert_eq!(back.len(), 1);
+    assert_eq!((back[0].id, back[0].was_unauthorized, back[0].tries), (claimed[0].id, true, 1));
+    let story = bench.outbox.show(claimed[0].id).await.unwrap().unwrap();
+    assert_eq!(
+        (story.history[0].what.as_str(), story.history[0].actor.as_str()),
+        ("requeued", "daemon (gate)")
+    );
+    assert_eq!(bench.outbox.open_gate("gate", "open".into(), true, NOW).await.unwrap(), 0);
+}
+
+#[tokio::test]
+async fn a_gate_that_opens_without_requeueing_forgets_its_episode() {
+    let bench = Bench::fresh().await;
+    let id = bench.admit(entry("a")).await;
+    let claimed = bench.claim().await.remove(0);
+    let refused = Transition::Die {
+        reason: DeadReason::Unauthorized,
+        requeue_on_opening: true,
+    };
+    bench.settle(&claimed, refused).await;
+    assert_eq!(bench.outbox.open_gate("gate", "open".into(), false, NOW).await.unwrap(), 0);
+    assert_eq!(bench.outbox.open_gate("gate", "open".into(), true, NOW).await.unwrap(), 0);
+    assert_eq!(bench.state(id).await, State::Dead(DeadReason::Unauthorized));
+}

@@ -1,0 +1,99 @@
+//! Questions and answers of those who only look.
+
+use crate::clock::Timestamp;
+use crate::model::{Attempt, ConflictPolicy, Facts, Origin, Payload, State, StateName, SubmissionId, SubmissionKey};
+
+/// Which submissions. Every condition that is named must hold.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Filter {
+    /// The state.
+    pub state: Option<StateName>,
+    /// The reason of a dead or parked one, by its public name.
+    pub reason: Option<String>,
+    /// The status of its last answer.
+    pub http_status: Option<u16>,
+    /// The activity's id (`activity_id` in any case, or `provider_activity_id`).
+    pub activity: Option<String>,
+    /// The producer.
+    pub source: Option<String>,
+    /// Created at or after.
+    pub since: Option<Timestamp>,
+}
+
+/// A submission as `list` shows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listed {
+    /// Its number.
+    pub id: SubmissionId,
+    /// The producer's key.
+    pub key: Option<SubmissionKey>,
+    /// Its ids.
+    pub facts: Facts,
+    /// The producer.
+    pub source: Option<String>,
+    /// Its own word on a 409.
+    pub on_conflict: Option<ConflictPolicy>,
+    /// Not before.
+    pub not_before: Option<Timestamp>,
+    /// Where it stands.
+    pub state: State,
+    /// All attempts over its life.
+    pub attempts: u32,
+    /// Taken in.
+    pub created_at: Timestamp,
+    /// Last changed.
+    pub updated_at: Timestamp,
+    /// Where it came from.
+    pub origin: Origin,
+    /// Why it is invalid, in one line, where it is.
+    pub invalid: Option<String>,
+    /// Whether it waits behind an earlier one of its activity.
+    pub waits_behind: Option<SubmissionId>,
+    /// Whether an earlier attempt may have reached the API unseen.
+    pub lost_response: bool,
+    /// Its last attempt that ended.
+    pub last: Option<Attempt>,
+}
+
+/// One line of a submission's history.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Event {
+    /// When.
+    pub at: Timestamp,
+    /// Who.
+    pub actor: String,
+    /// What: the name of the transition.
+    pub what: String,
+    /// More, in words.
+    pub detail: Option<String>,
+    /// The payload that was replaced by an edit.
+    pub old_payload: Option<Payload>,
+}
+
+/// A submission as `show` tells it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Story {
+    /// What `list` shows.
+    pub listed: Listed,
+    /// What is sent.
+    pub payload: Payload,
+    /// Every attempt that ended, oldest first.
+    pub attempts: Vec<Attempt>,
+    /// Every other change, oldest first.
+    pub history: Vec<Event>,
+    /// The later delivered one of its activity.
+    pub superseded_by: Option<SubmissionId>,
+}
+
+/// The queue in numbers.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Tally {
+    /// How many in each state, zeros included, in the contract's order.
+    pub counts: Vec<(StateName, u64)>,
+    /// When the oldest pending one was taken in.
+    pub oldest_pending: Option<Timestamp>,
+    /// The earliest time at which a pending one is due (or was).
+    pub oldest_due: Option<Timestamp>,
+    /// When the dead letter that has waited longest became one.
+    pub oldest_dead: Option<Timestamp>,
+}

@@ -1,0 +1,302 @@
+//! Renders an event as one line, as text for people or as JSON for programs, straight from its fields into one string.
+
+use std::fmt::{self, Write as _};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
+
+use tracing::field::{Field, Visit};
+use tracing::{Event, Level, Metadata, Subscriber};
+use tracing_subscriber::layer::{Context, Layer};
+
+use super::escape::{push_json_string, push_text_value};
+use super::events::TARGET;
+use super::lines::Lines;
+use crate::clock::{self, Timestamp};
+
+/// How wide the event's name is in text: that of `retry_scheduled`, so that the fields of nearly all events begin in one column.
+const EVENT_WIDTH: usize = 15;
+
+/// Enough for most lines, in bytes, so that a line is one allocation.
+const LINE_BYTES_USUAL: usize = 320;
+
+/// How a line is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Rendering {
+    /// `2026-11-23T10:00:00.123Z WARN  retry_scheduled submission=12 …`
+    Text,
+    /// The same with colours.
+    ColouredText,
+    /// `{"time":"…","level":"warn","event":"retry_scheduled","submission":12,…}`
+    Json,
+}
+
+impl Rendering {
+    const ALL: [Self; 3] = [Self::Text, Self::ColouredText, Self::Json];
+}
+
+/// The layer: every event that the filter lets through becomes a line of `lines`. Clones are one and the same.
+#[derive(Clone)]
+pub(super) struct Renderer {
+    /// The place in [`Rendering::ALL`]: it may change at a reload, and a lock on every line would be a dear way to know.
+    rendering: Arc<AtomicU8>,
+    lines: Lines,
+}
+
+impl Renderer {
+    pub(super) fn new(rendering: Rendering, lines: Lines) -> Self {
+        Self {
+            rendering: Arc::new(AtomicU8::new(rendering as u8)),
+            lines,
+        }
+    }
+
+    pub(super) fn set(&self, rendering: Rendering) {
+        self.rendering.store(rendering as u8, Ordering::Relaxed);
+    }
+
+    fn rendering(&self) -> Rendering {
+        let index = usize::from(self.rendering.load(Ordering::Relaxed));
+        Rendering::ALL.get(index).copied().unwrap_or(Rendering::Json)
+    }
+}
+
+impl<S: Subscriber> Layer<S> for Renderer {
+    fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
+        self.lines.push(&render(self.rendering(), clock::now(), event));
+    }
+}
+
+/// The line of an event, with its line break.
+fn render(rendering: Rendering, now: Timestamp, event: &Event<'_>) -> String {
+    let mut line = Line::begin(rendering, now, event.metadata());
+    event.record(&mut line);
+    line.end()
+}
+
+/// A line in the making. Fields come in the order in which `events` names them, and `event` is the first of each.
+struct Line {
+    out: String,
+    rendering: Rendering,
+}
+
+impl Line {
+    fn begin(rendering: Rendering, now: Timestamp, metadata: &Metadata<'_>) -> Self {
+        let mut out = String::with_capacity(LINE_BYTES_USUAL);
+        let level = Shown::of(*metadata.level());
+        // Writing to a String cannot fail.
+        let _ = match rendering {
+            Rendering::Text => write!(out, "{now} {:<5}", level.upper),
+            Rendering::ColouredText => write!(out, "\x1b[2m{now}\x1b[0m {}{:<5}\x1b[0m", level.colour, level.upper),
+            Rendering::Json => write!(out, "{{\"time\":\"{now}\",\"level\":\"{}\"", level.lower),
+        };
+        let mut line = Self { out, rendering };
+        if !metadata.target().starts_with(TARGET) {
+            line.event("dependency");
+            line.text("target", metadata.target());
+        }
+        line
+    }
+
+    fn event(&mut self, name: &str) {
+        // Writing to a String cannot fail.
+        let _ = match self.rendering {
+            Rendering::Text => write!(self.out, " {name:<EVENT_WIDTH$}"),
+            Rendering::ColouredText => write!(self.out, " \x1b[1m{name:<EVENT_WIDTH$}\x1b[0m"),
+            Rendering::Json => write!(self.out, ",\"event\":\"{name}\""),
+        };
+    }
+
+    fn name(&mut self, name: &str) {
+        // Writing to a String cannot fail.
+        let _ = match self.rendering {
+            Rendering::Text => write!(self.out, " {name}="),
+            Rendering::ColouredText => write!(self.out, " \x1b[2m{name}=\x1b[0m"),
+            Rendering::Json => write!(self.out, ",\"{name}\":"),
+        };
+    }
+
+    fn text(&mut self, name: &str, value: &str) {
+        self.name(name);
+        match self.rendering {
+            Rendering::Text | Rendering::ColouredText => push_text_value(&mut self.out, value),
+            Rendering::Json => push_json_string(&mut self.out, value),
+        }
+    }
+
+    /// A number or a boolean: the same in both forms, and never in need of an escape.
+    fn plain(&mut self, name: &str, value: impl fmt::Display) {
+        self.name(name);
+        // Writing to a String cannot fail.
+        let _ = write!(self.out, "{value}");
+    }
+
+    fn end(mut self) -> String {
+        match self.rendering {
+            // An event without fields ends in the padding of its name.
+            Rendering::Text | Rendering::ColouredText => self.out.truncate(self.out.trim_end_matches(' ').len()),
+            Rendering::Json => self.out.push('}'),
+        }
+        self.out.push('\n');
+        self.out
+    }
+}
+
+impl Visit for Line {
+    fn record_str(&mut self, field: &Field, value: &str) {
+        match field.name() {
+            "event" => self.event(value),
+            name => self.text(name, value),
+        }
+    }
+
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        self.text(field.name(), &format!("{value:?}"));
+    }
+
+    fn record_i64(&mut self, field: &Field, value: i64) {
+        self.plain(field.name(), value);
+    }
+
+    fn record_u64(&mut self, field: &Field, value: u64) {
+        self.plain(field.name(), value);
+    }
+
+    fn record_bool(&mut self, field: &Field, value: bool) {
+        self.plain(field.name(), value);
+    }
+}
+
+/// A level's names.
+struct Shown {
+    upper: &'static str,
+    lower: &'static str,
+    colour: &'static str,
+}
+
+impl Shown {
+    fn of(level: Level) -> Self {
+        let (upper, lower, colour) = match level {
+            Level::ERROR => ("ERROR", "error", "\x1b[31m"),
+            Level::WARN => ("WARN", "warn", "\x1b[33m"),
+            Level::INFO => ("INFO", "info", "\x1b[32m"),
+            Level::DEBUG => ("DEBUG", "debug", "\x1b[34m"),
+            Level::TRACE => ("TRACE", "trace", "\x1b[35m"),
+        };
+        Self { upper, lower, colour }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+    use std::sync::Mutex;
+    use std::time::Duration;
+
+    use tracing::subscriber::with_default;
+    use tracing_subscriber::layer::SubscriberExt as _;
+    use tracing_subscriber::registry;
+
+    use super::*;
+    use crate::model::{AttemptNumber, SubmissionId};
+    use crate::telemetry::events::{self, How, Who};
+
+    /// Keeps what would have been written, at a fixed time.
+    struct Kept {
+        rendering: Rendering,
+        lines: Arc<Mutex<Vec<String>>>,
+    }
+
+    impl<S: Subscriber> Layer<S> for Kept {
+        fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
+            let line = render(self.rendering, Timestamp::from_millis(1_795_428_000_123), event);
+            self.lines.lock().unwrap().push(line);
+        }
+    }
+
+    fn lines_of(rendering: Rendering, log: impl FnOnce()) -> Vec<String> {
+        let lines = Arc::new(Mutex::new(Vec::new()));
+        let kept = Kept {
+            rendering,
+            lines: Arc::clone(&lines),
+        };
+        with_default(registry().with(kept), log);
+        lines.lock().unwrap().clone()
+    }
+
+    fn a_retry() {
+        let who = Who {
+            submission: SubmissionId(12),
+            key: Some("crm-1"),
+            activity: None,
+            source: Some("call\ncentre"),
+        };
+        let how = How {
+            attempt: Some(AttemptNumber(3)),
+            status: Some(503),
+            elapsed: Some(Duration::from_millis(87)),
+            message: Some("try \"later\"\u{202e}"),
+            ..How::default()
+        };
+        events::retry_scheduled(who, how, Duration::from_secs(1));
+    }
+
+    #[test]
+    fn text_is_one_aligned_line_with_its_values_escaped() {
+        assert_eq!(
+            lines_of(Rendering::Text, a_retry),
+            [
+                "2026-11-23T10:00:00.123Z WARN  retry_scheduled submission=12 key=crm-1 source=\"call\\ncentre\" attempt=3 status=503 \
+              elapsed_ms=87 delay_ms=1000 message=\"try \\\"later\\\"\\u{202e}\"\n"
+            ]
+        );
+        assert_eq!(
+            lines_of(Rendering::Text, || events::stopping("SIGTERM")),
+            ["2026-11-23T10:00:00.123Z INFO  stopping        signal=SIGTERM\n"]
+        );
+    }
+
+    #[test]
+    fn json_is_one_object_with_typed_values() {
+        let lines = lines_of(Rendering::Json, a_retry);
+        assert_eq!(lines[0].matches('\n').count(), 1);
+        assert!(!lines[0].contains('\u{202e}'));
+        let value: serde_json::Value = serde_json::from_str(&lines[0]).unwrap();
+        assert_eq!(
+            value,
+            serde_json::json!({
+                "time": "2026-11-23T10:00:00.123Z", "level": "warn", "event": "retry_scheduled", "submission": 12, "key": "crm-1",
+                "source": "call\ncentre", "attempt": 3, "status": 503, "elapsed_ms": 87, "delay_ms": 1000, "message": "try \"later\"\u{202e}",
+            })
+        );
+    }
+
+    #[test]
+    fn paths_and_times_are_text_like_any_other() {
+        let path = Path::new("/tmp/in\nbox");
+        let lines = lines_of(Rendering::Json, || {
+            events::started("0.1.0", "defaults", "https://api", path, path, path, 0, 7);
+        });
+        let value: serde_json::Value = serde_json::from_str(&lines[0]).unwrap();
+        assert_eq!(value["inbox"], "/tmp/in\nbox");
+        assert_eq!(value["seed"], 7);
+    }
+
+    #[test]
+    fn what_a_dependency_says_carries_its_target() {
+        let lines = lines_of(
+            Rendering::Text,
+            || tracing::trace!(target: "hyper::client", n = 3, "connected to {}", "x"),
+        );
+        assert_eq!(
+            lines,
+            ["2026-11-23T10:00:00.123Z TRACE dependency      target=hyper::client message=\"connected to x\" n=3\n"]
+        );
+    }
+
+    #[test]
+    fn colours_surround_text_and_never_come_from_a_value() {
+        let lines = lines_of(Rendering::ColouredText, || events::stopping("\x1b[31m"));
+        assert!(lines[0].contains("\x1b[1mstopping"));
+        assert!(lines[0].ends_with("\"\\u{1b}[31m\"\n"));
+    }
+}
