@@ -7,8 +7,10 @@ use std::process::Command;
 
 use anyhow::Context as _;
 
+use crate::delivery::catalogue::remembered;
 use crate::intake::entry::{Judge, Judged, entry};
 use crate::model::{Entry, Origin, SubmissionId, Transition};
+use crate::policy::validate::ResultType;
 use crate::store::{Act, ActRequest, Acted, Outbox, Story};
 
 use super::act::refusal;
@@ -143,7 +145,8 @@ fn edit_file(path: &Path) -> anyhow::Result<()> {
 
 /// Checks a payload as intake does, and puts it into the submission's place.
 async fn replace(outbox: &Outbox, context: &Context, args: &Args, text: &str) -> anyhow::Result<()> {
-    let entry = judged(context, text)?;
+    let result_types = remembered(outbox).await;
+    let entry = judged(context, result_types.as_deref(), text)?;
     let request = ActRequest {
         ids: vec![args.id],
         act: Act::Edit(Box::new(entry)),
@@ -161,7 +164,7 @@ async fn replace(outbox: &Outbox, context: &Context, args: &Args, text: &str) ->
 }
 
 /// The entry that this text makes; refused where intake would call it `invalid`.
-fn judged(context: &Context, text: &str) -> anyhow::Result<Entry> {
+fn judged(context: &Context, result_types: Option<&[ResultType]>, text: &str) -> anyhow::Result<Entry> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let limit = context.config.inbox.max_result_size;
     if text.trim().len() > limit {
@@ -169,7 +172,7 @@ fn judged(context: &Context, text: &str) -> anyhow::Result<Entry> {
     }
     let judge = Judge {
         settings: &context.config.validation,
-        result_types: None,
+        result_types: result_types.filter(|_| context.config.validation.result_types),
         now: context.now,
     };
     let origin = Origin::User {

@@ -105,6 +105,11 @@ pub async fn run(args: Args, global: &Global, out: &mut dyn Write) -> anyhow::Re
     Ok(Exit::Done)
 }
 
+/// The table of everything, as `list` shows it without options; for `demo`.
+pub async fn everything(outbox: &Outbox, now: Timestamp, out: &mut dyn Write) -> anyhow::Result<()> {
+    table(&mut Pages::new(outbox, &Filter::default(), Some(TABLE_LIMIT)), now, out).await
+}
+
 async fn table(pages: &mut Pages<'_>, now: Timestamp, out: &mut dyn Write) -> anyhow::Result<()> {
     let mut layout: Option<Layout<'_>> = None;
     while let Some(page) = pages.next().await? {

@@ -8,7 +8,7 @@ mod context;
 pub mod exit;
 mod filter;
 mod owner;
-mod render;
+pub(crate) mod render;
 mod terminal;
 
 mod act;
@@ -18,7 +18,7 @@ mod demo;
 mod edit;
 mod enqueue;
 mod export;
-mod list;
+pub(crate) mod list;
 mod man;
 mod pause;
 mod purge;

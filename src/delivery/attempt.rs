@@ -122,13 +122,13 @@ fn has_hard_override(payload: &Payload) -> bool {
 
 /// What the others of its activity say. The answer is in and must not be lost, so this waits until the outbox can be asked.
 async fn relations(outbox: &Outbox, claimed: &Claimed) -> Relations {
-    let mut patience = Patience::new("relations");
+    let mut patience = Patience::new();
     loop {
         match outbox.relations(claimed.id).await {
             Ok(relations) => return relations,
             // Nothing can be stored any more: the submission stays `sending`, whatever is decided here.
             Err(StoreError::Closed) => return Relations::default(),
-            Err(error) => tokio::time::sleep(patience.failed(&error, Instant::now())).await,
+            Err(error) => tokio::time::sleep(patience.failed("relations", &error, Instant::now())).await,
         }
     }
 }

@@ -47,7 +47,7 @@ impl Gatekeeper {
         // Whatever was asked for before this start: a start asks anyway.
         outbox.remember(ASK, None, now).await?;
         let gate = Gate::restore(record.as_ref(), pause, now);
-        let closed = record.filter(|record| record.state != "open");
+        let closed = record.filter(|record| record.state == "unauthorized");
         let keeper = Self {
             outbox,
             meters,
@@ -55,7 +55,7 @@ impl Gatekeeper {
             closed,
             gate,
             refused_trials: Vec::new(),
-            patience: Patience::new("gate"),
+            patience: Patience::new(),
             rest_until: None,
         };
         let why = match (keeper.gate.pause(), &keeper.closed) {
@@ -135,14 +135,14 @@ impl Gatekeeper {
         let Ok(text) = serde_json::to_string(&record) else { return };
         match self.outbox.open_gate(GATE, text, requeue, now).await {
             Ok(count) => {
-                self.patience.worked();
+                self.works();
                 self.closed = None;
                 self.note(Input::Opened, now);
                 if count > 0 {
                     events::requeued(count, "the gate opened");
                 }
             }
-            Err(error) => self.rest(&error),
+            Err(error) => self.rest("open_gate", &error),
         }
     }
 
@@ -167,7 +167,7 @@ impl Gatekeeper {
                     self.note(Input::AskNow, now);
                 }
             }
-            Err(error) => self.rest(&error),
+            Err(error) => self.rest("recall", &error),
         }
     }
 
@@ -179,9 +179,9 @@ impl Gatekeeper {
     }
 
     /// The outbox failed: it is left alone for a while.
-    pub(super) fn rest(&mut self, error: &StoreError) {
+    pub(super) fn rest(&mut self, operation: &'static str, error: &StoreError) {
         let now = Instant::now();
-        self.rest_until = Some(now + self.patience.failed(error, now));
+        self.rest_until = Some(now + self.patience.failed(operation, error, now));
     }
 
     /// The outbox works.

@@ -15,19 +15,17 @@ const PAUSE_MAX: Duration = Duration::from_secs(5);
 /// An outage of the outbox is one event a minute, not one a try.
 const TELL_EVERY: Duration = Duration::from_mins(1);
 
-/// Counts the failures of one operation.
+/// Counts failures until something works again.
 #[derive(Debug)]
 pub(super) struct Patience {
-    operation: &'static str,
     pause: Duration,
     told: Option<Instant>,
 }
 
 impl Patience {
-    /// For this operation, by the name that the log shows.
-    pub(super) const fn new(operation: &'static str) -> Self {
+    /// Nothing has failed yet.
+    pub(super) const fn new() -> Self {
         Self {
-            operation,
             pause: PAUSE_MIN,
             told: None,
         }
@@ -38,11 +36,11 @@ impl Patience {
         self.told.is_some()
     }
 
-    /// It failed: how long to leave it alone.
-    pub(super) fn failed(&mut self, error: &StoreError, now: Instant) -> Duration {
+    /// This operation failed: how long to leave the outbox alone.
+    pub(super) fn failed(&mut self, operation: &str, error: &StoreError, now: Instant) -> Duration {
         if self.told.is_none_or(|told| now.duration_since(told) >= TELL_EVERY) {
             self.told = Some(now);
-            events::storage_error(self.operation, &error.to_string(), hint(error));
+            events::storage_error(operation, &error.to_string(), hint(error));
         }
         let pause = self.pause;
         self.pause = pause.saturating_mul(2).min(PAUSE_MAX);

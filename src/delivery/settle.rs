@@ -98,7 +98,7 @@ impl Outbound {
     /// Stores it, however long that takes, and then tells of it. `false` when the outbox was closed before: it stays `sending`, and the next
     /// start recovers it.
     pub(super) async fn keep(self, outbox: Outbox, meters: Arc<Meters>) -> bool {
-        let mut patience = Patience::new("settle");
+        let mut patience = Patience::new();
         loop {
             match self.store(&outbox).await {
                 Ok(Settled::Done) => {
@@ -116,7 +116,7 @@ impl Outbound {
                     return true;
                 }
                 Err(StoreError::Closed) => return false,
-                Err(error) => tokio::time::sleep(patience.failed(&error, Instant::now())).await,
+                Err(error) => tokio::time::sleep(patience.failed("settle", &error, Instant::now())).await,
             }
         }
     }
@@ -138,6 +138,10 @@ impl Outbound {
             activity: claimed.activity.as_deref(),
             source: claimed.source.as_deref(),
         };
+        if record.answer.is_none() && record.fault.is_none() {
+            // Claimed and never sent: nothing happened that anyone could watch.
+            return;
+        }
         let answer = record.answer.as_ref();
         let documented = answer.and_then(|answer| ApiError::parse(&answer.body));
         let fault = record.fault.as_ref();
@@ -153,6 +157,14 @@ impl Outbound {
                 .map(|fault| fault.message.as_str())
                 .or_else(|| documented.as_ref().and_then(|error| error.message.as_deref())),
             hint: hint.as_deref(),
+        };
+        let decided = self
+            .rule
+            .as_ref()
+            .map(|rule| format!("{} (decided by {rule})", how.message.unwrap_or("409")));
+        let decided = How {
+            message: decided.as_deref().or(how.message),
+            ..how
         };
         if let Some(answer) = answer.filter(|answer| (300..=399).contains(&answer.status)) {
             events::redirected(who, how, answer.header("location"));
@@ -176,8 +188,8 @@ impl Outbound {
             }
             Transition::Retry { due: _, wait } => events::retry_scheduled(who, how, *wait),
             Transition::Override => events::conflict_overridden(who, how, self.rule.as_deref().unwrap_or_default()),
-            Transition::Die { reason, .. } => events::dead_lettered(who, how, reason.name()),
-            Transition::Park(reason) => events::parked(who, how, reason.name()),
+            Transition::Die { reason, .. } => events::dead_lettered(who, decided, reason.name()),
+            Transition::Park(reason) => events::parked(who, decided, reason.name()),
             Transition::Release => events::released(who, how),
             // No attempt ends like that.
             Transition::Claim

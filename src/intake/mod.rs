@@ -21,8 +21,10 @@ mod gather;
 mod ledger;
 pub mod parse;
 pub mod pieces;
+mod prepare;
 mod reject;
 mod remove;
+pub mod rows;
 mod settle;
 mod take;
 pub mod taking;
@@ -43,6 +45,7 @@ use crate::config::Config;
 use crate::policy::validate::ResultType;
 use crate::store::Outbox;
 
+pub use prepare::{PrepareError, prepare};
 use taking::Standards;
 use waiting::Waiting;
 
@@ -71,7 +74,7 @@ pub struct Context {
 /// Takes files and rows until shutdown; what is being admitted then is finished first.
 pub async fn run(context: Context) {
     let waiting = Waiting::default();
-    tokio::join!(files::run(&context, &waiting));
+    tokio::join!(files::run(&context, &waiting), rows::run(&context, &waiting));
 }
 
 impl Context {

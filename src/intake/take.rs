@@ -67,13 +67,11 @@ impl Desk {
         self.forget(context, gathered.stale, true).await;
         let folder = Arc::clone(&self.folder);
         let mut files = gathered.files;
-        let synced = blocking(move || sync(&folder, &mut files).map(|()| files))
-            .await
-            .and_then(|synced| synced);
-        let mut files = match synced {
-            Ok(files) => files,
-            // Nothing is admitted yet: the next look begins anew.
-            Err(error) => return events::storage_error("make files of the inbox durable", &error.to_string(), "look at the disk"),
+        let mut files = match blocking(move || (sync(&folder, &mut files), files)).await {
+            Ok((Ok(()), files)) => files,
+            // Nothing of them is admitted yet: the next take begins anew.
+            Ok((Err(error), files)) => return files.iter().for_each(|found| self.leave(context, found.name(), &error)),
+            Err(error) => return stumbled(context, &error).await,
         };
         let Some(mut counts) = self.admit_batch(context, waiting, &mut files).await else {
             return;

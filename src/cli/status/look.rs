@@ -3,14 +3,15 @@
 use std::fs;
 use std::io;
 use std::path::Path;
-use std::time::Duration;
 
 use anyhow::Context as _;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 use crate::cli::context::Context;
 use crate::cli::pause::{remembered, told};
 use crate::clock::Timestamp;
+use crate::delivery::meters::LastError;
+use crate::delivery::pulse::{PULSE, Pulse};
 use crate::model::StateName;
 use crate::policy::gate::{GATE, GateRecord, PAUSE, PauseRecord};
 use crate::store::{Outbox, Tally};
@@ -19,12 +20,6 @@ use crate::store::{Outbox, Tally};
 pub const RUNNING: &str = "running";
 /// None does.
 pub const STOPPED: &str = "stopped";
-
-/// The name under which the daemon remembers how it goes ([`Pulse`] as JSON).
-const PULSE: &str = "pulse";
-
-/// An older pulse says nothing about now: the daemon remembers one every few seconds.
-const PULSE_FRESH: Duration = Duration::from_mins(2);
 
 /// Where rejected files lie, in `inbox.dir`; beside each the reason, which is no rejected file itself.
 const REJECTED: &str = "rejected";
@@ -44,8 +39,8 @@ pub struct Status {
     pub gate_hint: Option<String>,
     pub gate_since: Option<Timestamp>,
     pub in_flight: Option<u64>,
-    pub delivered_per_minute: Option<f64>,
-    pub last_error: Option<String>,
+    pub delivered_per_minute: Option<u64>,
+    pub last_error: Option<LastError>,
     pub rejected_files: u64,
     /// Why a check fails; only there under `--check`.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -63,19 +58,6 @@ pub struct Counts {
     pub dead: u64,
     pub parked: u64,
     pub dismissed: u64,
-}
-
-/// How it goes, as the daemon remembers it every few seconds.
-#[derive(Debug, Clone, Default, Deserialize)]
-struct Pulse {
-    #[serde(default)]
-    at: i64,
-    #[serde(default)]
-    delivered_per_minute: Option<f64>,
-    #[serde(default)]
-    in_flight: Option<u64>,
-    #[serde(default)]
-    last_error: Option<String>,
 }
 
 impl Counts {
@@ -106,7 +88,7 @@ pub async fn look(context: &Context, now: Timestamp) -> anyhow::Result<Status> {
     if let Some(outbox) = context.look().await? {
         queue(&mut status, &outbox.tally().await?, now);
         gate(&mut status, &outbox, now).await?;
-        pulse(&mut status, &outbox, now).await?;
+        pulse(&mut status, &outbox).await?;
         outbox.close().await;
     }
     Ok(status)
@@ -141,14 +123,15 @@ async fn gate(status: &mut Status, outbox: &Outbox, now: Timestamp) -> anyhow::R
     Ok(())
 }
 
-async fn pulse(status: &mut Status, outbox: &Outbox, now: Timestamp) -> anyhow::Result<()> {
+async fn pulse(status: &mut Status, outbox: &Outbox) -> anyhow::Result<()> {
     let Some(pulse) = remembered::<Pulse>(outbox, PULSE).await? else {
         return Ok(());
     };
     status.last_error = pulse.last_error;
-    if status.daemon == RUNNING && now.since(Timestamp::from_millis(pulse.at)) < PULSE_FRESH {
-        status.delivered_per_minute = pulse.delivered_per_minute;
-        status.in_flight = pulse.in_flight;
+    // It is remembered whenever it changes: while a daemon runs, an old one still holds.
+    if status.daemon == RUNNING {
+        status.delivered_per_minute = Some(pulse.delivered_per_minute);
+        status.in_flight = Some(pulse.in_flight);
     }
     Ok(())
 }

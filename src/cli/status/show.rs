@@ -4,9 +4,12 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use crate::cli::render::escape::{self, visible};
+use crate::cli::render::outcome::ErrorView;
 use crate::cli::render::table::wrap;
-use crate::cli::render::time::{due, full, span};
+use crate::cli::render::time::{ago, due, full, span};
+use crate::clock::Timestamp;
 use crate::config::Config;
+use crate::delivery::meters::LastError;
 
 use super::look::Status;
 
@@ -65,9 +68,9 @@ pub fn text(status: &Status, config: &Config) -> String {
         ("dismissed", Some(counts.dismissed.to_string())),
         (
             "rate",
-            status.delivered_per_minute.map(|rate| format!("{rate:.0} delivered a minute")),
+            status.delivered_per_minute.map(|rate| format!("{rate} delivered in a minute")),
         ),
-        ("last error", status.last_error.clone()),
+        ("last error", status.last_error.as_ref().map(|error| last_error(error, status.at))),
         ("rejected files", Some(counted(status.rejected_files, Some(rejected)))),
     ];
     let mut out = String::new();
@@ -80,11 +83,25 @@ pub fn text(status: &Status, config: &Config) -> String {
     out
 }
 
+/// `503 Service Unavailable: …, of submission 12, 4 min ago`.
+fn last_error(error: &LastError, now: Timestamp) -> String {
+    let view = ErrorView {
+        status_code: error.status,
+        error: error.error.clone(),
+        message: error.message.clone(),
+    };
+    format!(
+        "{}, of submission {}, {}",
+        view.line(),
+        error.submission,
+        ago(Timestamp::from_millis(error.at), now)
+    )
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::cli::status::look::{Counts, RUNNING};
-    use crate::clock::Timestamp;
 
     #[test]
     fn the_text_says_what_counts_and_escapes_what_came_from_outside() {

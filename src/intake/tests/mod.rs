@@ -23,15 +23,15 @@ use crate::store::{Filter, Listed, Outbox, Role};
 const DEADLINE: Duration = Duration::from_secs(30);
 
 /// An inbox, an outbox, and the daemon's intake between them.
-struct House {
-    dir: TempDir,
-    config: Config,
-    outbox: Outbox,
+pub(in crate::intake) struct House {
+    pub(in crate::intake) dir: TempDir,
+    pub(in crate::intake) config: Config,
+    pub(in crate::intake) outbox: Outbox,
     running: Option<(watch::Sender<bool>, JoinHandle<()>)>,
 }
 
 impl House {
-    async fn new() -> Self {
+    pub(in crate::intake) async fn new() -> Self {
         let dir = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap();
         fs::create_dir(dir.path().join("inbox")).unwrap();
         fs::create_dir(dir.path().join("rows")).unwrap();
@@ -51,7 +51,7 @@ impl House {
         }
     }
 
-    fn context(&self, shutdown: watch::Receiver<bool>) -> Context {
+    pub(in crate::intake) fn context(&self, shutdown: watch::Receiver<bool>) -> Context {
         Context {
             outbox: self.outbox.clone(),
             config: watch::channel(Arc::new(self.config.clone())).1,
@@ -62,20 +62,20 @@ impl House {
         }
     }
 
-    fn start(&mut self) {
+    pub(in crate::intake) fn start(&mut self) {
         let (stop, shutdown) = watch::channel(false);
         self.running = Some((stop, tokio::spawn(run(self.context(shutdown)))));
     }
 
     /// An orderly end.
-    async fn stop(&mut self) {
+    pub(in crate::intake) async fn stop(&mut self) {
         let (stop, task) = self.running.take().unwrap();
         stop.send(true).unwrap();
         tokio::time::timeout(DEADLINE, task).await.unwrap().unwrap();
     }
 
     /// An end at whatever await it stands.
-    async fn kill(&mut self) {
+    pub(in crate::intake) async fn kill(&mut self) {
         let (_stop, task) = self.running.take().unwrap();
         task.abort();
         let _aborted = task.await;
@@ -83,22 +83,22 @@ impl House {
         self.outbox = open(&self.config).await;
     }
 
-    fn inbox(&self, name: &str) -> PathBuf {
+    pub(in crate::intake) fn inbox(&self, name: &str) -> PathBuf {
         self.config.inbox.dir.join(name)
     }
 
-    fn rename_in(&self, name: &str, content: impl AsRef<[u8]>) {
+    pub(in crate::intake) fn rename_in(&self, name: &str, content: impl AsRef<[u8]>) {
         let hidden = self.inbox(".hidden.tmp");
         fs::write(&hidden, content).unwrap();
         fs::rename(hidden, self.inbox(name)).unwrap();
     }
 
     /// What lies in the inbox, hidden ones too, `rejected` excepted.
-    fn left(&self) -> Vec<String> {
+    pub(in crate::intake) fn left(&self) -> Vec<String> {
         self.names("inbox").into_iter().filter(|name| name != "rejected").collect()
     }
 
-    fn names(&self, dir: &str) -> Vec<String> {
+    pub(in crate::intake) fn names(&self, dir: &str) -> Vec<String> {
         let mut names: Vec<String> = fs::read_dir(self.dir.path().join(dir))
             .into_iter()
             .flatten()
@@ -108,11 +108,11 @@ impl House {
         names
     }
 
-    fn rejected(&self, name: &str) -> String {
+    pub(in crate::intake) fn rejected(&self, name: &str) -> String {
         fs::read_to_string(self.inbox("rejected").join(name)).unwrap()
     }
 
-    async fn all(&self) -> Vec<Listed> {
+    pub(in crate::intake) async fn all(&self) -> Vec<Listed> {
         let mut all = Vec::new();
         let mut before: Option<SubmissionId> = None;
         loop {
@@ -126,14 +126,14 @@ impl House {
     }
 
     /// The activities in the order in which they were taken in.
-    async fn activities(&self) -> Vec<String> {
+    pub(in crate::intake) async fn activities(&self) -> Vec<String> {
         let all = self.all().await;
         all.into_iter()
             .map(|one| one.facts.provider_activity_id.unwrap_or_default())
             .collect()
     }
 
-    async fn eventually(&self, what: &str, mut holds: impl AsyncFnMut(&Self) -> bool) {
+    pub(in crate::intake) async fn eventually(&self, what: &str, mut holds: impl AsyncFnMut(&Self) -> bool) {
         let deadline = tokio::time::Instant::now() + DEADLINE;
         while !holds(self).await {
             let now = (self.left(), self.names("inbox/rejected"), self.all().await.len());
@@ -143,7 +143,7 @@ impl House {
     }
 
     /// Until nothing is left in the inbox and no receipt is kept.
-    async fn taken(&self) {
+    pub(in crate::intake) async fn taken(&self) {
         self.eventually("everything is taken", async |house| {
             house.left().is_empty() && house.outbox.file_receipts().await.unwrap().is_empty()
         })
@@ -156,7 +156,7 @@ async fn open(config: &Config) -> Outbox {
 }
 
 /// A good result of this activity.
-fn result(activity: &str) -> String {
+pub(in crate::intake) fn result(activity: &str) -> String {
     format!(
         r#"{{"provider_activity_id":"{activity}","commerce_external_id":"c","occurred_at":"2026-11-01T00:00:00Z","status":"EFFECTIVE","task_result":{{"result":"NO_CONTACT"}}}}"#
     )
@@ -166,8 +166,8 @@ fn lines(activities: impl IntoIterator<Item = String>) -> String {
     activities.into_iter().map(|activity| result(&activity) + "\n").collect()
 }
 
-fn numbered(range: std::ops::Range<u32>) -> Vec<String> {
+pub(in crate::intake) fn numbered(range: std::ops::Range<u32>) -> Vec<String> {
     range.map(|n| format!("a{n:05}")).collect()
 }
 
-const NOW: Timestamp = Timestamp::from_millis(1_795_428_000_000);
+pub(in crate::intake) const NOW: Timestamp = Timestamp::from_millis(1_795_428_000_000);

@@ -24,6 +24,8 @@ mod memory;
 mod open;
 mod operation;
 mod place;
+#[cfg(test)]
+mod plans;
 mod pragma;
 mod receipts;
 mod recover;

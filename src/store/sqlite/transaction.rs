@@ -15,7 +15,7 @@ pub(super) struct Transaction<'c> {
 const BEGIN: &str = "BEGIN IMMEDIATE";
 const COMMIT: &str = "COMMIT";
 const ROLLBACK: &str = "ROLLBACK";
-const COUNT: &str = "UPDATE tally SET n = n + j.by \
+pub(super) const COUNT: &str = "UPDATE tally SET n = n + j.by \
      FROM (SELECT value ->> 0 AS state, value ->> 1 AS by FROM json_each(?1)) AS j \
      WHERE tally.state = j.state";
 

@@ -45,17 +45,24 @@ async fn a_requeued_one_starts_anew_and_keeps_the_mark_of_a_lost_response() {
 #[tokio::test]
 async fn a_requeue_keeps_a_persons_word_to_override_and_forgets_a_policys() {
     let bench = Bench::fresh().await;
-    let by_person = ended(&bench, entry("a"), Transition::Park(ParkReason::Conflict)).await;
-    assert_eq!(bench.act(by_person, Act::Override).await, Acted::Done);
-    let by_policy = ended(&bench, entry("b"), Transition::Override).await;
-    for id in [by_person, by_policy] {
-        bench.act(id, Act::Requeue).await;
+    for by_person in [true, false] {
+        let first = if by_person {
+            Transition::Park(ParkReason::Conflict)
+        } else {
+            Transition::Override
+        };
+        let id = ended(&bench, entry("a"), first).await;
+        if by_person {
+            assert_eq!(bench.act(id, Act::Override).await, Acted::Done);
+        }
+        let claimed = bench.claim().await.remove(0);
+        assert!(claimed.hard_override);
+        bench.settle(&claimed, refused()).await;
+        assert_eq!(bench.act(id, Act::Requeue).await, Acted::Done);
+        let claimed = bench.claim().await.remove(0);
+        assert_eq!((claimed.id, claimed.hard_override), (id, by_person));
+        bench.settle(&claimed, refused()).await;
     }
-    let claimed = bench.claim().await;
-    let flags: Vec<(SubmissionId, bool)> = claimed.iter().map(|claimed| (claimed.id, claimed.hard_override)).collect();
-    assert_eq!(flags, [(by_policy, false)]);
-    let sending = bench.outbox.show(by_person).await.unwrap().unwrap();
-    assert_eq!(sending.listed.state, State::Sending, "claimed with the second one");
 }
 
 #[tokio::test]

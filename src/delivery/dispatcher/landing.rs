@@ -1,0 +1,119 @@
+//! What comes in: reloads and other processes' acts, requests that have landed, outcomes that are stored, the answer to the key question.
+
+use std::sync::Arc;
+
+use tokio::task::{Id, JoinError};
+use tokio::time::Instant;
+
+use crate::api::Client;
+use crate::clock::{self, Timestamp};
+use crate::model::Exchange;
+use crate::policy::gate::{Input, KeyVerdict};
+use crate::telemetry::events;
+
+use super::super::attempt::{self, Landed};
+use super::super::settle::Outbound;
+use super::{Aboard, Dispatcher, POLL, Step};
+
+impl Dispatcher {
+    /// A reload, a changed key, another process's acts.
+    pub(super) async fn take_notice(&mut self, now: Timestamp) -> Result<(), Step> {
+        self.notice_reload(now);
+        if Instant::now() < self.poll_at || self.keeper.rests(Instant::now()).is_some() {
+            return Ok(());
+        }
+        self.poll_at = Instant::now() + POLL;
+        match self.context.outbox.changed().await {
+            Ok(true) => {
+                self.keeper.look_at_acts(now).await;
+                self.look = true;
+                Ok(())
+            }
+            Ok(false) => Ok(()),
+            Err(error) => Err(self.troubled("changed", &error, now)),
+        }
+    }
+
+    pub(super) fn notice_reload(&mut self, now: Timestamp) {
+        let reloaded = self.context.config.has_changed().unwrap_or(false);
+        let key_changed = self.context.key.has_changed().unwrap_or(false);
+        if !reloaded && !key_changed {
+            return;
+        }
+        let config = self.context.config.borrow_and_update().clone();
+        let key = self.context.key.borrow_and_update().clone();
+        match Client::new(&config.api, &key) {
+            Ok(client) => self.equipment.client = Arc::new(client),
+            Err(error) => events::reload_failed(&error.to_string(), "requests go on with the settings and the key from before"),
+        }
+        self.pacer.set_limit(config.delivery.max_per_second);
+        if key_changed {
+            self.keeper.note(Input::KeyChanged, now);
+        }
+        if reloaded {
+            self.keeper.reloaded(&config, now);
+        }
+        self.equipment.config = config;
+        self.look = true;
+    }
+
+    /// Everything that has come in meanwhile.
+    pub(super) fn collect(&mut self) {
+        while let Some(landed) = self.flights.try_join_next_with_id() {
+            self.landed(landed);
+        }
+        while let Some(stored) = self.settling.try_join_next() {
+            self.settled(stored);
+        }
+        while let Some(answer) = self.question.try_join_next() {
+            self.answered(answer);
+        }
+    }
+
+    /// A request has ended: the gate hears of it, and its outcome goes to the outbox.
+    pub(super) fn landed(&mut self, landed: Result<(Id, Landed), JoinError>) {
+        let now = clock::now();
+        // A key that has changed is known before an answer to the old one is judged.
+        self.notice_reload(now);
+        let id = landed.as_ref().map_or_else(JoinError::id, |(id, _)| *id);
+        let Some(Aboard { claimed, ticket }) = self.aboard.remove(&id) else {
+            return;
+        };
+        self.context.meters.set_in_flight(self.flights.len());
+        let landed = match landed {
+            Ok((_, landed)) => landed,
+            Err(error) => {
+                let message = format!("the attempt failed inside the daemon: {error}");
+                events::internal_error("attempt", &format!("submission {}: {message}", claimed.id));
+                attempt::interrupted(&self.equipment.config, &claimed, message, now, self.rng.f64())
+            }
+        };
+        match &landed.exchange {
+            Exchange::Answered(_) => self.context.meters.answered(landed.elapsed),
+            Exchange::Failed { .. } => {}
+        }
+        let (refused, gate_first) = self.keeper.ended(&claimed, ticket, landed.verdict.signal, now);
+        let mut outbound = Outbound::of(claimed, landed, refused);
+        outbound.gate_first = gate_first;
+        self.settle(outbound);
+    }
+
+    pub(super) fn settle(&mut self, outbound: Outbound) {
+        let outbox = self.context.outbox.clone();
+        self.settling.spawn(outbound.keep(outbox, Arc::clone(&self.context.meters)));
+    }
+
+    /// An outcome is durable: the next of its activity may be due.
+    pub(super) fn settled(&mut self, stored: Result<bool, JoinError>) {
+        self.look = true;
+        if let Err(error) = stored {
+            // Its submission stays `sending` until the next start.
+            events::internal_error("settle", &error.to_string());
+        }
+    }
+
+    pub(super) fn answered(&mut self, answer: Result<KeyVerdict, JoinError>) {
+        self.keeper
+            .note(Input::Answered(answer.unwrap_or(KeyVerdict::Silent)), clock::now());
+    }
+}

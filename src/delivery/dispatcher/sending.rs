@@ -1,0 +1,202 @@
+//! What goes out: the gate's allowance turned into claims, and claims into requests.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use tokio::time::{Instant, sleep};
+
+use crate::clock::{self, Timestamp};
+use crate::policy::gate::{Allowance, Role};
+use crate::store::{ClaimOrder, ClaimRequest, Claimed, StoreError};
+
+use super::super::settle::{Outbound, UNSETTLED_MAX};
+use super::super::{attempt, probe};
+use super::{Aboard, Dispatcher, POLL, Step, WAIT_MIN};
+
+impl Dispatcher {
+    pub(super) async fn open(&mut self, now: Timestamp) -> Step {
+        if !self.settling.is_empty() {
+            // What it dead-lettered is still on its way to the outbox, and has to be there to be requeued.
+            return Step::Idle { until: None };
+        }
+        self.keeper.open(self.equipment.config.auth.requeue, now).await;
+        self.look = true;
+        Step::Idle { until: Some(now) }
+    }
+
+    pub(super) async fn send_due(&mut self, now: Timestamp) -> Step {
+        if !self.look && self.due_at.is_none_or(|due| due > now) {
+            return Step::Idle { until: self.due_at };
+        }
+        let room = self.room();
+        if room == 0 {
+            return self.idle_for_pace(now);
+        }
+        let claimed = match self.claim(room, ClaimOrder::Due, now).await {
+            Ok(claimed) => claimed,
+            Err(step) => return step,
+        };
+        if claimed.len() < room as usize {
+            if let Err(step) = self.learn_next_due(now).await {
+                return step;
+            }
+        } else {
+            self.look = true;
+        }
+        if self.keeper.allowance(now) != Allowance::All {
+            self.release(claimed);
+            return Step::Idle { until: None };
+        }
+        let count = claimed.len();
+        self.launch(claimed, Role::Ordinary, now);
+        match count {
+            0 => Step::Idle { until: self.due_at },
+            _ => Step::Sent(count),
+        }
+    }
+
+    /// One submission, to go first or on trial.
+    pub(super) async fn send_one(&mut self, role: Role, now: Timestamp) -> Step {
+        if !self.look && self.due_at.is_none_or(|due| due > now) {
+            return Step::Idle { until: self.due_at };
+        }
+        if self.room() == 0 {
+            return self.idle_for_pace(now);
+        }
+        // A trial is chosen from so many that one is among them that has not been refused yet. The others go back unsent.
+        let refused = match role {
+            Role::Trial => self.keeper.refused_trials().to_vec(),
+            Role::Lead | Role::Ordinary => Vec::new(),
+        };
+        let limit = u32::try_from(refused.len() + 1).unwrap_or(u32::MAX);
+        let claimed = match self.claim(limit, ClaimOrder::LeastTried, now).await {
+            Ok(claimed) => claimed,
+            Err(step) => return step,
+        };
+        let (chosen, others) = probe::on_trial(claimed, &refused);
+        self.release(others);
+        match chosen {
+            Some(chosen) if self.keeper.allowance(now) == Allowance::One(role) => {
+                self.launch(vec![chosen], role, now);
+                Step::Sent(1)
+            }
+            Some(chosen) => {
+                self.release(vec![chosen]);
+                Step::Idle { until: None }
+            }
+            None => self.revive(role, now).await,
+        }
+    }
+
+    /// Nothing is pending that could go out alone.
+    pub(super) async fn revive(&mut self, role: Role, now: Timestamp) -> Step {
+        if let Err(step) = self.learn_next_due(now).await {
+            return step;
+        }
+        let since = self
+            .keeper
+            .closed_since()
+            .filter(|_| role == Role::Trial && self.equipment.config.auth.requeue);
+        if let Some(since) = since {
+            match probe::revive(&self.context.outbox, since, now).await {
+                Ok(true) => {
+                    self.look = true;
+                    return Step::Idle { until: Some(now) };
+                }
+                Ok(false) => {}
+                Err(error) => self.keeper.rest("requeue", &error),
+            }
+        }
+        Step::Idle { until: self.due_at }
+    }
+
+    /// How many may be claimed now.
+    pub(super) fn room(&self) -> u32 {
+        let slots = (self.equipment.config.delivery.max_in_flight as usize).saturating_sub(self.flights.len());
+        let unsettled = UNSETTLED_MAX.saturating_sub(self.settling.len());
+        let room = u32::try_from(slots.min(unsettled)).unwrap_or(u32::MAX);
+        room.min(self.pacer.ready(Instant::now()))
+    }
+
+    pub(super) fn idle_for_pace(&self, now: Timestamp) -> Step {
+        let wait = self.pacer.wait(Instant::now());
+        Step::Idle {
+            until: wait.map(|wait| now.plus(wait + WAIT_MIN)),
+        }
+    }
+
+    /// Claims, and lets what is in flight land meanwhile. An error of the outbox becomes the step that waits for it.
+    pub(super) async fn claim(&mut self, limit: u32, order: ClaimOrder, now: Timestamp) -> Result<Vec<Claimed>, Step> {
+        // Before, not after: what is settled while we wait may make something due that this claim did not see.
+        self.look = false;
+        let outbox = self.context.outbox.clone();
+        let claim = outbox.claim(ClaimRequest {
+            limit,
+            order,
+            now,
+            wait_max: self.equipment.config.retry.max_interval,
+        });
+        tokio::pin!(claim);
+        let claimed = loop {
+            tokio::select! {
+                claimed = &mut claim => break claimed,
+                Some(landed) = self.flights.join_next_with_id() => self.landed(landed),
+                Some(stored) = self.settling.join_next() => self.settled(stored),
+                // The outbox may be locked by a person's backup for a while: we wait, and are alive.
+                () = sleep(POLL) => {
+                    self.context.progress.fetch_add(1, Ordering::Relaxed);
+                }
+            }
+        };
+        claimed
+            .inspect(|_| self.keeper.works())
+            .map_err(|error| self.troubled("claim", &error, now))
+    }
+
+    /// Everything that was due is out: when the next one will be.
+    pub(super) async fn learn_next_due(&mut self, now: Timestamp) -> Result<(), Step> {
+        match self.context.outbox.next_due(self.equipment.config.retry.max_interval).await {
+            Ok(due) => {
+                self.due_at = due.map(|due| due.max(now.plus(WAIT_MIN)));
+                Ok(())
+            }
+            Err(error) => Err(self.troubled("next_due", &error, now)),
+        }
+    }
+
+    /// The outbox failed: the step that leaves it alone for a while.
+    pub(super) fn troubled(&mut self, operation: &'static str, error: &StoreError, now: Timestamp) -> Step {
+        self.look = true;
+        match error {
+            StoreError::Closed => Step::Closed,
+            StoreError::Busy(_) | StoreError::Full(_) | StoreError::Broken(_) => {
+                self.keeper.rest(operation, error);
+                let rest = self.keeper.rests(Instant::now()).unwrap_or_default();
+                Step::Idle {
+                    until: Some(now.plus(rest)),
+                }
+            }
+        }
+    }
+
+    pub(super) fn launch(&mut self, claimed: Vec<Claimed>, role: Role, now: Timestamp) {
+        self.pacer
+            .departed(u32::try_from(claimed.len()).unwrap_or(u32::MAX), Instant::now());
+        for one in claimed {
+            let claimed = Arc::new(one);
+            let ticket = self.keeper.depart(role, now);
+            let flight = attempt::fly(self.equipment.clone(), Arc::clone(&claimed), self.rng.f64());
+            let id = self.flights.spawn(flight).id();
+            self.aboard.insert(id, Aboard { claimed, ticket });
+        }
+        self.context.meters.set_in_flight(self.flights.len());
+    }
+
+    /// Gives back what was claimed and must not be sent now.
+    pub(super) fn release(&mut self, claimed: Vec<Claimed>) {
+        let now = clock::now();
+        for one in claimed {
+            self.settle(Outbound::unsent(Arc::new(one), now));
+        }
+    }
+}

@@ -1,0 +1,219 @@
+//! Every statement is prepared on a migrated database and its plan is read: none walks a big table, none sorts, unless it is named here with
+//! its reason.
+
+use std::collections::BTreeSet;
+
+use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
+use sqlx::{AssertSqlSafe, ConnectOptions as _, Row as _};
+
+use super::*;
+
+/// Statements that end a source file's `const NAME: &str`, by name.
+const STATEMENTS: &[(&str, &str)] = &[
+    ("LOOK", act::LOOK),
+    ("PUT_BACK", act::PUT_BACK),
+    ("ACCEPT", act::ACCEPT),
+    ("DISMISS", act::DISMISS),
+    ("LEAVE_EPISODE", act::LEAVE_EPISODE),
+    ("LAST_ID", admit::LAST_ID),
+    ("HOLDER", admit::HOLDER),
+    ("YIELD_KEY", admit::YIELD_KEY),
+    ("INSERT_DELIVERY", admit::INSERT_DELIVERY),
+    ("DISMISS_REPLACED", admit::DISMISS_REPLACED),
+    ("LET_GO", claim::LET_GO),
+    ("DUE", claim::DUE),
+    ("LEAST_TRIED", claim::LEAST_TRIED),
+    ("CLAIM", claim::CLAIM),
+    ("CLAIMED", claim::CLAIMED),
+    ("REPLACE", edit::REPLACE),
+    ("RESTART", edit::RESTART),
+    ("OF_EPISODE", gate::OF_EPISODE),
+    ("END_EPISODE", gate::END_EPISODE),
+    ("WRITE", history::WRITE),
+    ("WRITE_SAME", history::WRITE_SAME),
+    ("WRITE_EDIT", history::WRITE_EDIT),
+    ("OF", history::OF),
+    ("DEMOTE", lanes::DEMOTE),
+    ("PROMOTE", lanes::PROMOTE),
+    ("BUSY", lanes::BUSY),
+    ("REMEMBER_DELIVERED", lanes::REMEMBER_DELIVERED),
+    ("FORGET_EMPTY", lanes::FORGET_EMPTY),
+    ("DELIVERED_LAST", lanes::DELIVERED_LAST),
+    ("REMEMBER", memory::REMEMBER),
+    ("FORGET", memory::FORGET),
+    ("RECALL", memory::RECALL),
+    ("SAME_FILE", receipts::SAME_FILE),
+    ("KNOWN_ROWS", receipts::KNOWN_ROWS),
+    ("KEEP_FILE", receipts::KEEP_FILE),
+    ("KEEP_ROWS", receipts::KEEP_ROWS),
+    ("FORGET_FILE", receipts::FORGET_FILE),
+    ("FORGET_ROWS", receipts::FORGET_ROWS),
+    ("ALL_FILES", receipts::ALL_FILES),
+    ("LEFT", recover::LEFT),
+    ("INTERRUPT", recover::INTERRUPT),
+    ("PUT_BACK", recover::PUT_BACK),
+    ("DELIVERED", relations::DELIVERED),
+    ("SETTLE", settle::SETTLE),
+    ("JOIN_EPISODE", settle::JOIN_EPISODE),
+    ("DELIVERED", sweep::DELIVERED),
+    ("DISMISSED", sweep::DISMISSED),
+    ("DEAD", sweep::DEAD),
+    ("PARKED", sweep::PARKED),
+    ("PENDING", sweep::PENDING),
+    ("COUNTS", tally::COUNTS),
+    ("OLDEST", tally::OLDEST),
+    ("DUES", tally::DUES),
+    ("COUNT", transaction::COUNT),
+];
+
+/// What a plan may say although it walks something: what is walked is small, and why.
+const SMALL: &[(&str, &str)] = &[
+    ("SCAN json_each", "the batch itself"),
+    ("SCAN j ", "the batch itself"),
+    ("SCAN l ", "the lanes of the batch"),
+    ("SCAN (subquery", "what a bounded subquery yields"),
+    ("SCAN sqlite_sequence", "one row"),
+    ("SCAN tally", "six rows"),
+    ("SCAN e", "what was in flight when the gate closed"),
+    ("SCAN episode", "what was in flight when the gate closed"),
+    ("SCAN receipt_file", "files that are being taken"),
+    ("SCAN CONSTANT ROW", "no table"),
+];
+
+/// Indexes that are walked from one end, in their own order, to a LIMIT: the point of having them.
+fn walks_an_ordered_index(line: &str, sql: &str) -> bool {
+    line.contains("USING") && line.contains("INDEX delivery_") && (sql.contains("LIMIT") || sql.contains("delivery_sending"))
+}
+
+async fn migrated() -> (tempfile::TempDir, SqliteConnection) {
+    let directory = crate::store::tests::directory();
+    let options = SqliteConnectOptions::new()
+        .filename(directory.path().join("outbox.db"))
+        .create_if_missing(true);
+    let mut conn = options.connect().await.unwrap();
+    schema::migrate(&mut conn).await.unwrap();
+    (directory, conn)
+}
+
+async fn plan(conn: &mut SqliteConnection, sql: &str) -> Vec<String> {
+    let explained = sqlx::query(AssertSqlSafe(format!("EXPLAIN QUERY PLAN {sql}")))
+        .fetch_all(conn)
+        .await;
+    explained
+        .unwrap_or_else(|error| panic!("{error}\n{sql}"))
+        .iter()
+        .map(|row| row.get("detail"))
+        .collect()
+}
+
+#[tokio::test]
+async fn no_statement_walks_a_big_table_or_sorts() {
+    let (_directory, mut conn) = migrated().await;
+    let mut statements: Vec<String> = STATEMENTS.iter().map(|(_, sql)| (*sql).to_owned()).collect();
+    statements.extend(sweep::DELETIONS.map(str::to_owned));
+    statements.extend([show::one_sql(), show::attempts_sql()]);
+    statements.push(format!(
+        "{} ({})",
+        admit::INSERT_SUBMISSION,
+        vec!["?"; admit::SUBMISSION_COLUMNS].join(",")
+    ));
+    statements.push(format!("{} ({})", attempts::INSERT, vec!["?"; attempts::COLUMNS].join(",")));
+    for sql in &statements {
+        for line in plan(&mut conn, sql).await {
+            assert!(!line.contains("TEMP B-TREE") || batch_only(sql), "{line}\n{sql}");
+            let small = SMALL.iter().any(|(start, _)| line.starts_with(start) || line == start.trim_end());
+            assert!(
+                !line.starts_with("SCAN") || small || walks_an_ordered_index(&line, sql),
+                "{line}\n{sql}"
+            );
+        }
+    }
+}
+
+/// Statements whose sorting is over the batch they were given, which is bounded.
+fn batch_only(sql: &str) -> bool {
+    [lanes::REMEMBER_DELIVERED, history::WRITE_SAME].contains(&sql)
+}
+
+#[tokio::test]
+async fn lists_for_people_begin_at_the_narrowest_index() {
+    let (_directory, mut conn) = migrated().await;
+    for driver in list::DRIVERS {
+        for sql in [list::list_sql(driver), list::select_sql(driver)] {
+            let plan = plan(&mut conn, &sql).await;
+            assert!(
+                plan[0].contains("INDEX delivery_") || plan[0].contains("INTEGER PRIMARY KEY (rowid<?)"),
+                "{plan:#?}\n{sql}"
+            );
+            // One activity's few submissions are sorted; nothing else is.
+            let sorts = plan.iter().any(|line| line.contains("TEMP B-TREE"));
+            assert_eq!(sorts, driver.contains("delivery_lane"), "{plan:#?}\n{sql}");
+            let scans: Vec<&String> = plan.iter().skip(1).filter(|line| line.starts_with("SCAN")).collect();
+            assert!(scans.is_empty(), "{plan:#?}\n{sql}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_edges_of_every_table_and_index_are_known() {
+    let (_directory, mut conn) = migrated().await;
+    let named = |rows: Vec<sqlx::sqlite::SqliteRow>| rows.iter().map(|row| row.get(0)).collect::<BTreeSet<String>>();
+    let tables = sqlx::query("SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite_%'");
+    let tables = named(tables.fetch_all(&mut conn).await.unwrap());
+    assert_eq!(tables, inspect::TABLES.iter().map(|(table, _)| (*table).to_owned()).collect());
+    let indexes = sqlx::query("SELECT name FROM sqlite_schema WHERE type = 'index' AND name NOT LIKE 'sqlite_%'");
+    let indexes = named(indexes.fetch_all(&mut conn).await.unwrap());
+    assert_eq!(indexes, inspect::INDEXES.iter().map(|(index, ..)| (*index).to_owned()).collect());
+    for sql in inspect::edges() {
+        let plan = plan(&mut conn, &sql).await;
+        assert!(!plan.iter().any(|line| line.contains("TEMP B-TREE")), "{plan:#?}\n{sql}");
+    }
+}
+
+#[test]
+fn every_statement_of_the_sources_is_tested_here() {
+    let mut missing = Vec::new();
+    for source in SOURCES {
+        for (place, _) in source.match_indices("const ") {
+            let rest = &source[place + 6..];
+            let Some((name, after)) = rest.split_once(": &str = \"") else {
+                continue;
+            };
+            let is_name = name.chars().all(|letter| letter.is_ascii_uppercase() || letter == '_');
+            let is_statement = ["SELECT ", "INSERT ", "UPDATE ", "DELETE "]
+                .iter()
+                .any(|verb| after.starts_with(verb));
+            if is_name && is_statement && !STATEMENTS.iter().any(|(known, sql)| *known == name && after.starts_with(&sql[..7])) {
+                missing.push(name);
+            }
+        }
+    }
+    // Two that are completed with rows before they are statements, and one of the schema's.
+    missing.retain(|name| !["INSERT_SUBMISSION", "INSERT", "OBJECTS"].contains(name));
+    assert!(missing.is_empty(), "{missing:?}");
+}
+
+/// The sources that hold SQL.
+const SOURCES: &[&str] = &[
+    include_str!("act.rs"),
+    include_str!("admit.rs"),
+    include_str!("attempts.rs"),
+    include_str!("claim.rs"),
+    include_str!("edit.rs"),
+    include_str!("errand.rs"),
+    include_str!("gate.rs"),
+    include_str!("history.rs"),
+    include_str!("inspect.rs"),
+    include_str!("lanes.rs"),
+    include_str!("list.rs"),
+    include_str!("memory.rs"),
+    include_str!("receipts.rs"),
+    include_str!("recover.rs"),
+    include_str!("relations.rs"),
+    include_str!("schema.rs"),
+    include_str!("settle.rs"),
+    include_str!("show.rs"),
+    include_str!("sweep.rs"),
+    include_str!("tally.rs"),
+    include_str!("transaction.rs"),
+];

@@ -1,0 +1,249 @@
+//! Random operations against the real store beside the model.
+
+use proptest::collection::vec;
+use proptest::prelude::*;
+use proptest::sample::Index;
+use proptest::test_runner::FileFailurePersistence;
+
+use super::model::Model;
+use super::*;
+use crate::model::StateName;
+use crate::store::{Filter, Sweep};
+
+#[derive(Debug, Clone)]
+enum Step {
+    Admit {
+        lane: Option<u8>,
+        invalid: bool,
+        held: Option<i64>,
+    },
+    Claim {
+        limit: u32,
+        least_tried: bool,
+    },
+    Settle {
+        which: Index,
+        how: u8,
+        lost: bool,
+        wait: u64,
+    },
+    TooLate {
+        which: Index,
+    },
+    Act {
+        which: Index,
+        how: u8,
+        force: bool,
+        lane: Option<u8>,
+    },
+    OpenGate {
+        requeue: bool,
+    },
+    Sweep {
+        which: Index,
+        age: i64,
+    },
+    Crash,
+    Pass {
+        seconds: i64,
+    },
+}
+
+fn lane() -> impl Strategy<Value = Option<u8>> {
+    prop::option::weighted(0.85, 0..3_u8)
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let admit = (lane(), prop::bool::weighted(0.1), prop::option::weighted(0.15, 1..40_i64));
+    let settle = (any::<Index>(), 0..7_u8, any::<bool>(), 0..900_u64);
+    let act = (any::<Index>(), 0..5_u8, prop::bool::weighted(0.2), lane());
+    prop_oneof![
+        6 => admit.prop_map(|(lane, invalid, held)| Step::Admit { lane, invalid, held }),
+        6 => (1..4_u32, prop::bool::weighted(0.2)).prop_map(|(limit, least_tried)| Step::Claim { limit, least_tried }),
+        8 => settle.prop_map(|(which, how, lost, wait)| Step::Settle { which, how, lost, wait }),
+        1 => any::<Index>().prop_map(|which| Step::TooLate { which }),
+        5 => act.prop_map(|(which, how, force, lane)| Step::Act { which, how, force, lane }),
+        1 => any::<bool>().prop_map(|requeue| Step::OpenGate { requeue }),
+        1 => (any::<Index>(), 0..60_i64).prop_map(|(which, age)| Step::Sweep { which, age }),
+        1 => Just(Step::Crash),
+        // Backwards too: clocks are set.
+        3 => (-1000..1000_i64).prop_map(|seconds| Step::Pass { seconds }),
+    ]
+}
+
+/// The store, the model, and what is in flight.
+struct Machine {
+    bench: Bench,
+    model: Model,
+    now: Timestamp,
+    flying: Vec<Claimed>,
+    landed: Vec<Claimed>,
+}
+
+impl Machine {
+    async fn take(&mut self, step: Step) {
+        match step {
+            Step::Admit { lane, invalid, held } => self.admit(lane, invalid, held).await,
+            Step::Claim { limit, least_tried } => self.claim(limit, least_tried).await,
+            Step::Settle { which, how, lost, wait } if !self.flying.is_empty() => {
+                let claimed = self.flying.remove(which.index(self.flying.len()));
+                self.settle(claimed, how, lost, Duration::from_secs(wait)).await;
+            }
+            Step::TooLate { which } if !self.landed.is_empty() => {
+                let claimed = &self.landed[which.index(self.landed.len())];
+                let settlement = settlement(claimed, Transition::Deliver);
+                assert_eq!(self.bench.outbox.settle(settlement, self.now).await.unwrap(), Settled::Stale);
+            }
+            Step::Settle { .. } | Step::TooLate { .. } => {}
+            Step::Act { which, how, force, lane } => self.act(which.index(12), how, force, lane).await,
+            Step::OpenGate { requeue } => {
+                let opened = self.bench.outbox.open_gate("gate", "{}".into(), requeue, self.now).await.unwrap();
+                assert_eq!(opened, self.model.open_gate(requeue, self.now));
+            }
+            Step::Sweep { which, age } => {
+                let sweep = Sweep {
+                    state: StateName::ALL[which.index(StateName::ALL.len())],
+                    older_than: Timestamp::from_millis(self.now.millis() - age * 1000),
+                    limit: 1000,
+                };
+                let swept = self.bench.outbox.sweep(sweep).await.unwrap();
+                assert_eq!(swept, self.model.sweep(sweep.state, sweep.older_than));
+            }
+            Step::Crash => {
+                self.bench.outbox.close().await;
+                self.bench.outbox = Outbox::open(&self.bench.path(), Role::Daemon, self.now).await.unwrap();
+                self.model.crash(self.now);
+                self.landed.append(&mut self.flying);
+            }
+            Step::Pass { seconds } => self.now = Timestamp::from_millis(self.now.millis() + seconds * 1000),
+        }
+    }
+
+    async fn admit(&mut self, lane: Option<u8>, invalid: bool, held: Option<i64>) {
+        let held = held.map(|seconds| Timestamp::from_millis(self.now.millis() + seconds * 1000));
+        let mut entry = entry(&lane.map_or_else(String::new, |lane| format!("lane {lane}")));
+        entry.directives.not_before = held;
+        entry.invalid = invalid.then(|| "wrong".to_owned());
+        let admission = Admission {
+            entries: vec![entry],
+            receipts: Vec::new(),
+        };
+        let admitted = self.bench.outbox.admit(admission, self.now).await.unwrap().remove(0);
+        let expected = self.model.admit(lane, invalid, held, self.now);
+        let (Admitted::Accepted(id) | Admitted::Invalid { id, .. }) = admitted else {
+            panic!("{admitted:?}")
+        };
+        assert_eq!(id, expected);
+    }
+
+    async fn claim(&mut self, limit: u32, least_tried: bool) {
+        let order = if least_tried { ClaimOrder::LeastTried } else { ClaimOrder::Due };
+        let request = ClaimRequest {
+            limit,
+            order,
+            now: self.now,
+            wait_max: WAIT_MAX,
+        };
+        let claimed = self.bench.outbox.claim(request).await.unwrap();
+        let expected = self.model.claim(limit as usize, order, self.now);
+        assert_eq!(claimed.iter().map(|claimed| claimed.id).collect::<Vec<_>>(), expected);
+        for claimed in &claimed {
+            let one = &self.model.all[&claimed.id];
+            assert_eq!(
+                (claimed.attempt.0, claimed.tries, claimed.waited),
+                (one.attempt, one.tries, one.waited)
+            );
+            assert_eq!((claimed.lost_response, claimed.hard_override), (one.lost, one.overriding.is_some()));
+            assert_eq!(claimed.was_unauthorized, one.was_unauthorized);
+        }
+        self.flying.extend(claimed);
+    }
+
+    async fn settle(&mut self, claimed: Claimed, how: u8, lost: bool, wait: Duration) {
+        let transition = match how {
+            0 | 1 => Transition::Deliver,
+            2 => Transition::Retry {
+                due: self.now.plus(wait),
+                wait,
+            },
+            3 => Transition::Override,
+            4 => Transition::Release,
+            5 => Transition::Park(ParkReason::Conflict),
+            _ => Transition::Die {
+                reason: DeadReason::Unauthorized,
+                requeue_on_opening: true,
+            },
+        };
+        let mut settlement = settlement(&claimed, transition.clone());
+        settlement.record.lost_response = lost;
+        assert_eq!(self.bench.outbox.settle(settlement, self.now).await.unwrap(), Settled::Done);
+        self.model.settle(claimed.id, &transition, lost, self.now);
+        self.landed.push(claimed);
+    }
+
+    async fn act(&mut self, which: usize, how: u8, force: bool, lane: Option<u8>) {
+        let id = SubmissionId((self.model.last_id - i64::try_from(which).unwrap()).max(1));
+        let act = match how {
+            0 => Act::Requeue,
+            1 => Act::Override,
+            2 => Act::Accept,
+            3 => Act::Dismiss,
+            _ => Act::Edit(Box::new(entry(&lane.map_or_else(String::new, |lane| format!("lane {lane}"))))),
+        };
+        let request = ActRequest {
+            ids: vec![id],
+            act: act.clone(),
+            actor: Actor::User("ana".into()),
+            force,
+            dry_run: false,
+            now: self.now,
+        };
+        let acted = self.bench.outbox.act(request).await.unwrap().remove(0).1;
+        assert_eq!(acted, self.model.act(id, &act, lane, force, self.now));
+    }
+
+    /// The whole of both, compared.
+    async fn compare(&self) {
+        let listed = self.bench.outbox.list(&Filter::default(), None, 1000).await.unwrap();
+        let real: Vec<_> = listed
+            .iter()
+            .rev()
+            .map(|one| (one.id, one.state, one.updated_at, one.lost_response))
+            .collect();
+        let expected: Vec<_> = self
+            .model
+            .all
+            .iter()
+            .map(|(id, one)| (*id, one.state, one.updated, one.lost))
+            .collect();
+        assert_eq!(real, expected);
+        self.bench.check().await;
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig {
+        cases: 48,
+        failure_persistence: Some(Box::new(FileFailurePersistence::Off)),
+        ..ProptestConfig::default()
+    })]
+
+    #[test]
+    fn whatever_happens_the_store_and_the_model_agree(steps in vec(step(), 1..60)) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let mut machine = Machine {
+                bench: Bench::fresh().await,
+                model: Model::default(),
+                now: NOW,
+                flying: Vec::new(),
+                landed: Vec::new(),
+            };
+            for step in steps {
+                machine.take(step).await;
+                machine.compare().await;
+            }
+            machine.bench.outbox.close().await;
+        });
+    }
+}

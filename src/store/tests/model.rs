@@ -1,0 +1,237 @@
+//! The outbox as a map: what the contract says, in the plainest words, for the state machine to compare with.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::*;
+use crate::model::StateName;
+
+/// One submission.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct One {
+    pub(super) lane: Option<u8>,
+    pub(super) state: State,
+    pub(super) due: Timestamp,
+    pub(super) held: Option<Timestamp>,
+    pub(super) attempt: u32,
+    pub(super) tries: u32,
+    pub(super) waited: Duration,
+    pub(super) lost: bool,
+    /// By whom: a policy or a person.
+    pub(super) overriding: Option<Who>,
+    pub(super) was_unauthorized: bool,
+    pub(super) updated: Timestamp,
+}
+
+/// Who wants to override.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Who {
+    Policy,
+    Person,
+}
+
+/// All of them.
+#[derive(Debug, Default)]
+pub(super) struct Model {
+    pub(super) all: BTreeMap<SubmissionId, One>,
+    pub(super) delivered_last: BTreeMap<u8, SubmissionId>,
+    pub(super) episode: BTreeSet<SubmissionId>,
+    pub(super) last_id: i64,
+}
+
+impl Model {
+    pub(super) fn admit(&mut self, lane: Option<u8>, invalid: bool, held: Option<Timestamp>, now: Timestamp) -> SubmissionId {
+        self.last_id += 1;
+        let held = held.filter(|until| *until > now && !invalid);
+        let due = held.unwrap_or(now);
+        let one = One {
+            lane,
+            state: if invalid {
+                State::Dead(DeadReason::Invalid)
+            } else {
+                State::Pending { due }
+            },
+            due,
+            held,
+            attempt: 0,
+            tries: 0,
+            waited: Duration::ZERO,
+            lost: false,
+            overriding: None,
+            was_unauthorized: false,
+            updated: now,
+        };
+        self.all.insert(SubmissionId(self.last_id), one);
+        SubmissionId(self.last_id)
+    }
+
+    /// Those that may be sent: of each lane the smallest pending one, where none is sending; and all without a lane.
+    fn heads(&self) -> Vec<SubmissionId> {
+        let blocked = |id: SubmissionId, one: &One| {
+            self.all.iter().any(|(other, known)| {
+                let earlier = known.state.name() == StateName::Pending && *other < id;
+                one.lane.is_some() && known.lane == one.lane && (earlier || known.state == State::Sending)
+            })
+        };
+        let pending = self.all.iter().filter(|(_, one)| one.state.name() == StateName::Pending);
+        pending.filter(|(id, one)| !blocked(**id, one)).map(|(id, _)| *id).collect()
+    }
+
+    pub(super) fn claim(&mut self, limit: usize, order: ClaimOrder, now: Timestamp) -> Vec<SubmissionId> {
+        let mut held: Vec<SubmissionId> = self.heads();
+        held.retain(|id| self.all[id].held.is_some_and(|until| until <= now));
+        held.sort_by_key(|id| (self.all[id].held, *id));
+        for id in held.into_iter().take(limit) {
+            self.one(id).held = None;
+        }
+        let mut turn = self.heads();
+        turn.retain(|id| self.all[id].held.is_none());
+        match order {
+            ClaimOrder::Due => {
+                let beyond = now.plus(WAIT_MAX);
+                turn.retain(|id| self.all[id].due <= now || self.all[id].due > beyond);
+                turn.sort_by_key(|id| (self.all[id].due > beyond, self.all[id].due, *id));
+            }
+            ClaimOrder::LeastTried => turn.sort_by_key(|id| (self.all[id].tries, *id)),
+        }
+        turn.truncate(limit);
+        for id in &turn {
+            let one = self.one(*id);
+            one.state = State::Sending;
+            one.attempt += 1;
+            one.tries += 1;
+            one.updated = now;
+        }
+        turn
+    }
+
+    pub(super) fn settle(&mut self, id: SubmissionId, transition: &Transition, lost: bool, now: Timestamp) {
+        let one = self.one(id);
+        one.updated = now;
+        one.lost |= lost && *transition != Transition::Release;
+        match transition {
+            Transition::Deliver => return self.deliver(id),
+            Transition::Retry { due, wait } => {
+                one.due = *due;
+                one.waited += *wait;
+            }
+            Transition::Override => {
+                one.due = one.due.min(now);
+                // A person's word stays a person's.
+                one.overriding = one.overriding.or(Some(Who::Policy));
+            }
+            Transition::Release => one.tries -= 1,
+            Transition::Die { reason, .. } => {
+                one.state = State::Dead(*reason);
+                if *reason == DeadReason::Unauthorized {
+                    self.episode.insert(id);
+                }
+                return;
+            }
+            Transition::Park(reason) => {
+                one.state = State::Parked(*reason);
+                return;
+            }
+            other => panic!("{other:?}"),
+        }
+        one.state = State::Pending { due: one.due };
+    }
+
+    fn deliver(&mut self, id: SubmissionId) {
+        self.one(id).state = State::Delivered;
+        if let Some(lane) = self.all[&id].lane {
+            let last = self.delivered_last.entry(lane).or_insert(id);
+            *last = (*last).max(id);
+        }
+    }
+
+    pub(super) fn act(&mut self, id: SubmissionId, act: &Act, lane: Option<u8>, force: bool, now: Timestamp) -> Acted {
+        let Some(one) = self.all.get(&id).cloned() else {
+            return Acted::NoSuch;
+        };
+        let (allowed, sends): (&[StateName], bool) = match act {
+            Act::Requeue | Act::Edit(_) => (&[StateName::Pending, StateName::Dead, StateName::Parked], true),
+            Act::Dismiss => (&[StateName::Pending, StateName::Dead, StateName::Parked], false),
+            Act::Override => (&[StateName::Parked], true),
+            Act::Accept => (&[StateName::Parked], false),
+        };
+        if !allowed.contains(&one.state.name()) {
+            return Acted::WrongState(one.state);
+        }
+        let lanes = [one.lane, lane.filter(|_| matches!(act, Act::Edit(_)))];
+        let later = lanes
+            .into_iter()
+            .flatten()
+            .filter_map(|lane| self.delivered_last.get(&lane))
+            .max()
+            .copied();
+        if let Some(later) = later.filter(|later| *later > id && sends && !force) {
+            return Acted::Superseded(later);
+        }
+        self.episode.remove(&id);
+        self.one(id).updated = now;
+        match act {
+            Act::Requeue => self.put_back(id, None, false, now),
+            Act::Override => self.put_back(id, Some(Who::Person), false, now),
+            Act::Accept => self.deliver(id),
+            Act::Dismiss => self.one(id).state = State::Dismissed,
+            Act::Edit(_) => {
+                let held = one.held;
+                self.put_back(id, None, false, now);
+                let one = self.one(id);
+                (one.lane, one.lost, one.overriding, one.held) = (lane, false, None, held);
+                one.due = held.map_or(now, |until| until.max(now));
+                one.state = State::Pending { due: one.due };
+            }
+        }
+        Acted::Done
+    }
+
+    fn put_back(&mut self, id: SubmissionId, overriding: Option<Who>, was_unauthorized: bool, now: Timestamp) {
+        let one = self.one(id);
+        (one.state, one.due, one.held) = (State::Pending { due: now }, now, None);
+        (one.tries, one.waited, one.updated) = (0, Duration::ZERO, now);
+        one.overriding = overriding.or(one.overriding.filter(|who| *who == Who::Person));
+        one.was_unauthorized = was_unauthorized;
+    }
+
+    pub(super) fn open_gate(&mut self, requeue: bool, now: Timestamp) -> u64 {
+        let episode = std::mem::take(&mut self.episode);
+        let mut back: Vec<SubmissionId> = episode.into_iter().collect();
+        back.retain(|id| {
+            requeue
+                && self
+                    .all
+                    .get(id)
+                    .is_some_and(|one| one.state == State::Dead(DeadReason::Unauthorized))
+        });
+        back.retain(|id| {
+            self.all[id]
+                .lane
+                .and_then(|lane| self.delivered_last.get(&lane))
+                .is_none_or(|last| last < id)
+        });
+        back.iter().for_each(|id| self.put_back(*id, None, true, now));
+        back.len() as u64
+    }
+
+    pub(super) fn sweep(&mut self, state: StateName, older_than: Timestamp) -> u64 {
+        let before = self.all.len();
+        let leaves = |one: &One| state != StateName::Sending && one.state.name() == state && one.updated <= older_than;
+        self.all.retain(|_, one| !leaves(one));
+        self.episode.retain(|id| self.all.contains_key(id));
+        let kept: BTreeSet<u8> = self.all.values().filter_map(|one| one.lane).collect();
+        self.delivered_last.retain(|lane, _| kept.contains(lane));
+        (before - self.all.len()) as u64
+    }
+
+    pub(super) fn crash(&mut self, now: Timestamp) {
+        for one in self.all.values_mut().filter(|one| one.state == State::Sending) {
+            (one.due, one.lost, one.updated) = (one.due.min(now), true, now);
+            one.state = State::Pending { due: one.due };
+        }
+    }
+
+    fn one(&mut self, id: SubmissionId) -> &mut One {
+        self.all.get_mut(&id).unwrap()
+    }
+}
