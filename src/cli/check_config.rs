@@ -8,11 +8,21 @@ use crate::config::{ApiKey, Config, Environment, KeyError};
 use super::exit::Exit;
 use super::{Global, note};
 
+/// The options of `check-config`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Print nothing that is right
+    #[arg(long, short)]
+    quiet: bool,
+}
+
 /// Prints it. What is wrong is an error with all of it; what is only missing yet is a warning.
-pub fn run(global: &Global, out: &mut dyn Write) -> anyhow::Result<Exit> {
+pub fn run(args: &Args, global: &Global, out: &mut dyn Write) -> anyhow::Result<Exit> {
     let loaded = global.load()?;
     let environment = Environment::of_process();
-    write!(out, "{}", loaded.to_toml())?;
+    if !args.quiet {
+        write!(out, "{}", loaded.to_toml())?;
+    }
     for warning in &loaded.warnings {
         note(&format!("warning: {warning}"));
     }
