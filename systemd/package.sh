@@ -16,10 +16,11 @@ while [[ $# -gt 0 ]]; do case $1 in
 esac; done
 
 # What would differ from one builder to the next: times, and the places of the sources, which stand in every backtrace.
-export SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH:-$(git log -1 --format=%ct 2>/dev/null || stat -c %Y Cargo.lock)}
+epoch=${SOURCE_DATE_EPOCH:-$(git log -1 --format=%ct 2>/dev/null || stat -c %Y Cargo.lock)}
 export LC_ALL=C.UTF-8
 umask 022
 if [[ $profile = release ]]; then
+    export SOURCE_DATE_EPOCH=$epoch
     home=${CARGO_HOME:-$HOME/.cargo}
     export RUSTFLAGS="${RUSTFLAGS:-} --remap-path-prefix=$PWD=/src --remap-path-prefix=$home=/cargo"
     export CFLAGS="${CFLAGS:-} -ffile-prefix-map=$PWD=/src -ffile-prefix-map=$home=/cargo"
@@ -44,6 +45,7 @@ mv "$made"/*.5 "$made/man5/"
 
 compression=()
 [[ $profile = release ]] || compression=(--fast)
+export SOURCE_DATE_EPOCH=$epoch
 cargo deb --locked --no-build --profile "$profile" --deb-revision "$revision" "${compression[@]}"
 
 if [[ $rpm ]]; then
