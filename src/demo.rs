@@ -13,24 +13,25 @@ mod tell;
 
 use std::io::{self, Write};
 
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::Instant;
 
+use crate::daemon::Signals;
 use crate::telemetry;
 use stage::Stage;
 
 /// Shows it. `keep` stays up afterwards, until Ctrl-C. An error is an expectation that was not met, or an interruption.
 pub async fn run(keep: bool) -> anyhow::Result<()> {
-    let mut interrupt = Interrupt::listen()?;
+    // Before there is anything to leave behind.
+    let mut signals = Signals::listen()?;
     let mut out = io::stdout();
     let began = Instant::now();
     let mut stage = Stage::set().await?;
     let told = tokio::select! {
         told = story::tell(&mut stage, began, &mut out) => told,
-        () = interrupt.next() => Err(anyhow::anyhow!("the demo was interrupted; nothing is left behind")),
+        _ = signals.next() => Err(anyhow::anyhow!("the demo was interrupted; nothing is left behind")),
     };
     let kept = match told {
-        Ok(()) if keep => stay(&mut stage, &mut interrupt, &mut out).await,
+        Ok(()) if keep => stay(&mut stage, &mut signals, &mut out).await,
         told => told,
     };
     let struck = stage.strike().await;
@@ -38,39 +39,14 @@ pub async fn run(keep: bool) -> anyhow::Result<()> {
 }
 
 /// `--keep`: the daemon's log lines from here on, until Ctrl-C.
-async fn stay(stage: &mut Stage, interrupt: &mut Interrupt, out: &mut dyn Write) -> anyhow::Result<()> {
+async fn stay(stage: &mut Stage, signals: &mut Signals, out: &mut dyn Write) -> anyhow::Result<()> {
     tell::invitation(stage, out)?;
     let telemetry = telemetry::init(&stage.config().log)?;
     let ended = tokio::select! {
-        () = interrupt.next() => Ok(()),
+        _ = signals.next() => Ok(()),
         ended = stage.ended() => Err(ended.into()),
     };
     drop(telemetry);
     writeln!(out, "\nStopped; {} is removed.", stage.dir().display())?;
     ended
-}
-
-/// The signals that end it early. They have to be listened to before there is anything to leave behind.
-struct Interrupt {
-    interrupt: Signal,
-    terminate: Signal,
-    hangup: Signal,
-}
-
-impl Interrupt {
-    fn listen() -> io::Result<Self> {
-        Ok(Self {
-            interrupt: signal(SignalKind::interrupt())?,
-            terminate: signal(SignalKind::terminate())?,
-            hangup: signal(SignalKind::hangup())?,
-        })
-    }
-
-    async fn next(&mut self) {
-        tokio::select! {
-            _ = self.interrupt.recv() => {}
-            _ = self.terminate.recv() => {}
-            _ = self.hangup.recv() => {}
-        }
-    }
 }

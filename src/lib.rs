@@ -33,5 +33,8 @@ pub mod delivery;
 pub mod intake;
 
 pub mod cli;
+pub mod daemon;
 
 pub mod sandbox;
+
+pub mod demo;

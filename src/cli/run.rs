@@ -1,10 +1,23 @@
 //! `run`: the daemon, in the foreground.
 
+use crate::config::Environment;
+use crate::daemon::{self, Source, Start};
+
 use super::Global;
 use super::exit::Exit;
 
 /// Runs until a signal ends it.
 pub async fn run(global: &Global) -> anyhow::Result<Exit> {
-    let _loaded = global.load()?;
-    anyhow::bail!("the daemon is not part of this build yet")
+    let source = Source {
+        explicit: global.config.clone(),
+        environment: Environment::of_process(),
+        level: global.log_level,
+    };
+    let start = Start {
+        loaded: source.load()?,
+        source,
+        seed: fastrand::u64(..),
+    };
+    daemon::run(start).await?;
+    Ok(Exit::Done)
 }

@@ -20,4 +20,5 @@ pub use key::KeyFile;
 pub use reload::Source;
 pub use rooms::{Plan, Rooms};
 pub use run::{Start, run};
+pub use signals::{Asked, Signals};
 pub use tasks::TaskEnded;

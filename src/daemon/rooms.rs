@@ -79,22 +79,23 @@ impl Rooms {
                 shutdown: shutdown_seen.clone(),
                 meters: Arc::clone(&meters),
                 seed: plan.seed,
-                result_types: Arc::new(result_types),
+                result_types,
                 unknown_code,
                 progress: Arc::default(),
             }),
         );
-        tasks.spawn(
-            "intake",
-            intake::run(intake::Context {
-                outbox: outbox.clone(),
-                config: config_seen.clone(),
-                result_types: result_types_seen,
-                arrivals,
-                shutdown: shutdown_seen.clone(),
-                progress: Arc::default(),
-            }),
-        );
+        let taking = intake::run(intake::Context {
+            outbox: outbox.clone(),
+            config: config_seen.clone(),
+            result_types: result_types_seen,
+            arrivals,
+            shutdown: shutdown_seen.clone(),
+            progress: Arc::default(),
+        });
+        tasks.spawn("intake", async {
+            taking.await;
+            anyhow::Ok(())
+        });
         tasks.spawn(
             "housekeeping",
             housekeeping::run(outbox.clone(), config_seen.clone(), shutdown_seen.clone()),

@@ -6,7 +6,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// What a signal asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Asked {
+pub enum Asked {
     /// The end; the signal's name.
     Stop(&'static str),
     /// To read configuration and key again.
@@ -15,7 +15,7 @@ pub(super) enum Asked {
 
 /// The signals that are listened to. SIGPIPE is not among them: the standard library has it ignored from the first instruction of `main`.
 #[derive(Debug)]
-pub(super) struct Signals {
+pub struct Signals {
     terminate: Signal,
     interrupt: Signal,
     hangup: Signal,
@@ -23,7 +23,7 @@ pub(super) struct Signals {
 
 impl Signals {
     /// From here on none of them ends the process by itself.
-    pub(super) fn listen() -> io::Result<Self> {
+    pub fn listen() -> io::Result<Self> {
         Ok(Self {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
@@ -32,7 +32,7 @@ impl Signals {
     }
 
     /// The next one.
-    pub(super) async fn next(&mut self) -> Asked {
+    pub async fn next(&mut self) -> Asked {
         tokio::select! {
             _ = self.terminate.recv() => Asked::Stop("SIGTERM"),
             _ = self.interrupt.recv() => Asked::Stop("SIGINT"),
@@ -41,7 +41,7 @@ impl Signals {
     }
 
     /// The next one that asks for the end; others go unheard.
-    pub(super) async fn stop(&mut self) -> &'static str {
+    pub async fn stop(&mut self) -> &'static str {
         loop {
             match self.next().await {
                 Asked::Stop(name) => return name,

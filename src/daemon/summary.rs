@@ -1,16 +1,17 @@
-//! How the queue stands, in one line for the log and one for the service manager, every `log.summary_interval` in which something changed.
+//! How the queue stands, every `log.summary_interval` in which something changed: one line for the log and one for the service manager, who
+//! also hears of a changed gate at once.
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::watch;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 use crate::clock::Timestamp;
 use crate::config::Config;
 use crate::delivery::Meters;
 use crate::model::StateName;
-use crate::policy::gate::{GATE, GateRecord, PAUSE};
 use crate::store::{Outbox, StoreError, Tally};
 use crate::telemetry::events::{self, Summary};
 use crate::telemetry::systemd::Notifier;
@@ -26,30 +27,53 @@ pub(super) struct Watcher {
     pub(super) notifier: Arc<Notifier>,
 }
 
-/// What has to change for another line. Times are no part of it: the oldest due moves by itself.
+/// How often the gate is looked at, which costs nothing.
+const GATE_LOOK: Duration = Duration::from_secs(1);
+
+/// What was told last.
+#[derive(Debug, Default)]
+struct Told {
+    /// To the log.
+    summary: Option<Seen>,
+    /// To the service manager.
+    status: Seen,
+}
+
+/// What has to change for another line.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Seen {
     pending: u64,
     sending: u64,
     dead: u64,
     parked: u64,
-    gate: String,
+    gate: &'static str,
+    /// Of the dead letter that has waited longest.
+    oldest_dead: Option<Timestamp>,
+}
+
+impl Default for Seen {
+    fn default() -> Self {
+        Self::of(&Tally::default(), "open")
+    }
 }
 
 impl Watcher {
     /// Looks until `shutdown` says so. The only error is an outbox that is closed.
-    pub(super) async fn run(mut self, mut shutdown: watch::Receiver<bool>) -> Result<(), StoreError> {
-        let mut last = None;
+    pub(super) async fn run(self, mut shutdown: watch::Receiver<bool>) -> Result<(), StoreError> {
+        let mut told = Told::default();
+        let mut last = Instant::now();
         loop {
-            let interval = self.config.borrow_and_update().log.summary_interval;
             tokio::select! {
-                () = sleep(interval) => {}
-                // A new interval counts from its coming into force.
-                Ok(()) = self.config.changed() => continue,
+                () = sleep(GATE_LOOK.min(self.interval())) => {}
                 // An error is a sender that is gone: the end as well.
                 _ = shutdown.wait_for(|stop| *stop) => return Ok(()),
             }
-            match self.look(&mut last).await {
+            self.look_at_gate(&mut told);
+            if last.elapsed() < self.interval() {
+                continue;
+            }
+            last = Instant::now();
+            match self.look(&mut told).await {
                 Ok(()) => {}
                 Err(StoreError::Closed) => return Err(StoreError::Closed),
                 Err(error @ (StoreError::Busy(_) | StoreError::Full(_) | StoreError::Broken(_))) => {
@@ -59,11 +83,29 @@ impl Watcher {
         }
     }
 
-    async fn look(&self, last: &mut Option<Seen>) -> Result<(), StoreError> {
+    /// As it is configured now: a reload may have changed it.
+    fn interval(&self) -> Duration {
+        self.config.borrow().log.summary_interval
+    }
+
+    fn gate(&self) -> &'static str {
+        // Before delivery has begun nothing has closed it.
+        self.meters.gate().map_or("open", |gate| gate.state)
+    }
+
+    fn look_at_gate(&self, told: &mut Told) {
+        let gate = self.gate();
+        if told.status.gate != gate {
+            told.status.gate = gate;
+            self.notifier.status(&told.status.line());
+        }
+    }
+
+    async fn look(&self, told: &mut Told) -> Result<(), StoreError> {
         let tally = self.outbox.tally().await?;
-        let seen = Seen::of(&tally, gate(&self.outbox).await?);
-        let reading = self.meters.take();
-        if last.as_ref() == Some(&seen) && reading.delivered == 0 && reading.failed == 0 {
+        let seen = Seen::of(&tally, self.gate());
+        let since = self.meters.take();
+        if told.summary.as_ref() == Some(&seen) && since.delivered == 0 && since.failed == 0 {
             return Ok(());
         }
         let free_disk = free_bytes(&self.config.borrow().outbox.database);
@@ -72,56 +114,47 @@ impl Watcher {
             sending: seen.sending,
             dead: seen.dead,
             parked: seen.parked,
-            delivered: reading.delivered,
-            failed: reading.failed,
+            delivered: since.delivered,
+            failed: since.failed,
             oldest_due: tally.oldest_due,
             oldest_dead: tally.oldest_dead,
-            p50_ms: reading.p50_ms,
-            p95_ms: reading.p95_ms,
-            gate: &seen.gate,
+            p50_ms: since.p50_ms,
+            p95_ms: since.p95_ms,
+            gate: seen.gate,
             free_disk,
         });
-        self.notifier.status(&seen.line(tally.oldest_dead));
-        *last = Some(seen);
+        self.notifier.status(&seen.line());
+        told.status = seen.clone();
+        told.summary = Some(seen);
         Ok(())
     }
 }
 
 impl Seen {
-    fn of(tally: &Tally, gate: String) -> Self {
+    fn of(tally: &Tally, gate: &'static str) -> Self {
         Self {
             pending: count(tally, StateName::Pending),
             sending: count(tally, StateName::Sending),
             dead: count(tally, StateName::Dead),
             parked: count(tally, StateName::Parked),
             gate,
+            oldest_dead: tally.oldest_dead,
         }
     }
 
     /// For `systemctl status`.
-    fn line(&self, oldest_dead: Option<Timestamp>) -> String {
-        let since = oldest_dead.map_or_else(String::new, |at| format!(" (oldest since {at})"));
+    fn line(&self) -> String {
+        let since = self.oldest_dead.map_or_else(String::new, |at| format!(" (oldest since {at})"));
         let Self {
             pending,
             sending,
             dead,
             parked,
             gate,
+            oldest_dead: _,
         } = self;
         format!("gate {gate}; {pending} pending, {sending} sending, {dead} dead{since}, {parked} parked")
     }
-}
-
-/// The gate's public name, as the outbox remembers it. What cannot be read is from a newer version: its rooms know better than we.
-async fn gate(outbox: &Outbox) -> Result<String, StoreError> {
-    if outbox.recall(PAUSE).await?.is_some() {
-        return Ok("paused".to_owned());
-    }
-    let record = outbox
-        .recall(GATE)
-        .await?
-        .and_then(|text| serde_json::from_str::<GateRecord>(&text).ok());
-    Ok(record.map_or_else(|| "open".to_owned(), |record| record.state))
 }
 
 /// What is free for us where the outbox lies.
@@ -142,12 +175,11 @@ mod tests {
     fn the_status_line_says_the_gate_first() {
         let tally = Tally {
             counts: vec![(StateName::Pending, 12), (StateName::Dead, 1)],
+            oldest_dead: Some(Timestamp::from_millis(1_795_428_000_000)),
             ..Tally::default()
         };
-        let seen = Seen::of(&tally, "unauthorized".to_owned());
-        let line = seen.line(Some(Timestamp::from_millis(1_795_428_000_000)));
         assert_eq!(
-            line,
+            Seen::of(&tally, "unauthorized").line(),
             "gate unauthorized; 12 pending, 0 sending, 1 dead (oldest since 2026-11-23T10:00:00.000Z), 0 parked"
         );
     }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::cli::render::table::wrap;
+use crate::clock::Timestamp;
 use crate::model::{Answer, Attempt};
 use crate::policy::hint;
 use crate::store::Listed;
@@ -40,8 +41,14 @@ impl<'a> Teller<'a> {
         Ok(self.out.flush()?)
     }
 
-    /// What is done: a file dropped, a command typed.
-    pub(super) fn does(&mut self, what: &str) -> anyhow::Result<()> {
+    /// What comes in.
+    pub(super) fn drops(&mut self, what: &str) -> anyhow::Result<()> {
+        writeln!(self.out, "{INDENT}<- {what}")?;
+        Ok(self.out.flush()?)
+    }
+
+    /// A command, as a person types it.
+    pub(super) fn types(&mut self, what: &str) -> anyhow::Result<()> {
         writeln!(self.out, "{INDENT}$ {what}")?;
         Ok(self.out.flush()?)
     }
@@ -65,20 +72,20 @@ impl<'a> Teller<'a> {
         self.arrow(&format!("#{} {state} ({tries}){meaning}", listed.id))
     }
 
-    /// The attempts, one a line.
+    /// The attempts, one a line, with the waits between them.
     pub(super) fn attempts(&mut self, attempts: &[Attempt]) -> anyhow::Result<()> {
+        let mut ended: Option<Timestamp> = None;
         for attempt in attempts {
             let came = match (&attempt.answer, &attempt.fault) {
-                (Some(answer), _) => answer.status.to_string(),
-                (None, Some(fault)) => format!("no answer ({})", fault.kind.name()),
+                (Some(answer), _) => format!("answered with {}", answer.status),
+                (None, Some(fault)) => format!("no answer ({}), so the API may have it: a lost response", fault.kind.name()),
                 (None, None) => "interrupted".to_owned(),
             };
-            let lost = if attempt.lost_response {
-                ", maybe taken: a lost response"
-            } else {
-                ""
-            };
-            writeln!(self.out, "{DEEPER}attempt {}: {came}{lost}", attempt.number.0)?;
+            let waited = ended.map_or_else(String::new, |ended| {
+                format!(" after {} ms", attempt.started_at.since(ended).as_millis())
+            });
+            writeln!(self.out, "{DEEPER}attempt {}{waited}: {came}", attempt.number.0)?;
+            ended = Some(attempt.started_at.plus(Duration::from_millis(attempt.elapsed_ms)));
         }
         Ok(())
     }
@@ -103,8 +110,7 @@ impl<'a> Teller<'a> {
         let text = |value: &Value| visible(value.as_str().unwrap_or_default()).into_owned();
         self.arrow(&format!("{file} holds what was rejected: {}", text(&report["reason"])))?;
         for bad in report["lines"].as_array().into_iter().flatten() {
-            let line = format!("line {}: {}", bad["line"], text(&bad["error"]));
-            write!(self.out, "{}", wrap(&line, DEEPER, WIDTH))?;
+            write!(self.out, "{}", wrap(&text(&bad["error"]), DEEPER, WIDTH))?;
         }
         Ok(())
     }
