@@ -1,6 +1,7 @@
 //! Everything that runs, wired together: the outbox, intake, delivery, and those who look after them.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use tokio::sync::{Notify, watch};
@@ -16,8 +17,10 @@ use crate::telemetry::systemd::Notifier;
 use crate::{delivery, intake};
 
 use super::housekeeping;
+use super::status;
 use super::summary;
 use super::tasks::{TaskEnded, Tasks};
+use super::watchdog::Watched;
 
 /// How long the rooms may take to store what came in last, beyond `delivery.shutdown_timeout`; longer than SQLite's busy timeout.
 const STORE_GRACE: Duration = Duration::from_secs(10);
@@ -46,6 +49,15 @@ pub struct Rooms {
     key: watch::Sender<Arc<ApiKey>>,
     shutdown: watch::Sender<bool>,
     tasks: Tasks,
+    turns: Turns,
+}
+
+/// What the loops count up at each turn.
+#[derive(Debug, Default)]
+struct Turns {
+    delivery: Arc<AtomicU64>,
+    files: Arc<AtomicU64>,
+    rows: Arc<AtomicU64>,
 }
 
 impl Rooms {
@@ -68,6 +80,7 @@ impl Rooms {
         let unknown_code = Arc::new(Notify::new());
         let arrivals = Arc::new(Notify::new());
         let meters = Arc::new(delivery::Meters::default());
+        let turns = Turns::default();
         let mut tasks = Tasks::default();
         tasks.spawn(
             "delivery",
@@ -81,7 +94,7 @@ impl Rooms {
                 seed: plan.seed,
                 result_types,
                 unknown_code,
-                progress: Arc::default(),
+                progress: Arc::clone(&turns.delivery),
             }),
         );
         let taking = intake::run(intake::Context {
@@ -90,7 +103,8 @@ impl Rooms {
             result_types: result_types_seen,
             arrivals,
             shutdown: shutdown_seen.clone(),
-            progress: Arc::default(),
+            progress: Arc::clone(&turns.files),
+            rows_progress: Arc::clone(&turns.rows),
         });
         tasks.spawn("intake", async {
             taking.await;
@@ -103,22 +117,38 @@ impl Rooms {
         let watcher = summary::Watcher {
             outbox: outbox.clone(),
             config: config_seen,
+            meters: Arc::clone(&meters),
+        };
+        tasks.spawn("summary", watcher.run(shutdown_seen.clone()));
+        let teller = status::Teller {
+            outbox: outbox.clone(),
             meters,
             notifier: plan.notifier,
         };
-        tasks.spawn("summary", watcher.run(shutdown_seen));
+        tasks.spawn("status line", teller.run(shutdown_seen));
         Self {
             outbox,
             config,
             key,
             shutdown,
             tasks,
+            turns,
         }
     }
 
     /// How many were in flight when the last daemon ended, and are pending again.
     pub fn recovered(&self) -> u64 {
         self.outbox.recovered()
+    }
+
+    /// The loops without which the daemon would be dead, for the watchdog.
+    pub(super) fn watched(&self) -> Vec<Watched> {
+        let Turns { delivery, files, rows } = &self.turns;
+        vec![
+            Watched::new("delivery", delivery),
+            Watched::new("intake of files", files),
+            Watched::new("intake of rows", rows),
+        ]
     }
 
     /// What is in force.

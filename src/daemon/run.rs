@@ -16,6 +16,7 @@ use super::key::KeyFile;
 use super::reload::Source;
 use super::rooms::{Plan, Rooms, count};
 use super::signals::{Asked, Signals};
+use super::watchdog::Watchdog;
 
 /// How often the key's files are looked at: one `stat` each. A new key is in force that soon.
 const KEY_LOOK: Duration = Duration::from_secs(2);
@@ -98,7 +99,7 @@ impl<'a> Daemon<'a> {
     /// Goes on until a signal asks for the end (`Ok`) or a room ends by itself (`Err`).
     async fn watch(&mut self, signals: &mut Signals) -> anyhow::Result<()> {
         let mut key_look = every(KEY_LOOK);
-        let mut watchdog = self.notifier.watchdog_interval().map(every);
+        let mut watchdog = Watchdog::new(Arc::clone(&self.notifier), self.rooms.watched());
         loop {
             tokio::select! {
                 asked = signals.next() => match asked {
@@ -113,7 +114,7 @@ impl<'a> Daemon<'a> {
                     return Err(ended.into());
                 }
                 _ = key_look.tick() => self.look_at_key(),
-                () = tick(watchdog.as_mut()) => self.notifier.watchdog(),
+                () = watchdog.turn() => {}
             }
         }
     }
@@ -184,15 +185,4 @@ fn every(period: Duration) -> Interval {
     let mut interval = interval(period);
     interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
     interval
-}
-
-/// Until the service manager wants to hear from us; never, where it does not watch. That this loop turns at all is the sign of life: all
-/// rooms share its thread, and one that holds it would hold this up too.
-async fn tick(interval: Option<&mut Interval>) {
-    match interval {
-        Some(interval) => {
-            interval.tick().await;
-        }
-        None => std::future::pending().await,
-    }
 }

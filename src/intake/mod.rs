@@ -55,7 +55,7 @@ pub const TURN_MAX: Duration = Duration::from_secs(5);
 const PRESSURE_PAUSE: Duration = Duration::from_millis(250);
 
 /// What intake works with.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Context {
     /// Where results go.
     pub outbox: Outbox,
@@ -67,14 +67,21 @@ pub struct Context {
     pub arrivals: Arc<Notify>,
     /// True when the daemon is to end.
     pub shutdown: channel::Receiver<bool>,
-    /// Counts the turns of the loops; it stands still only when one is stuck.
+    /// Counts the turns of the files' loop; it stands still only when that is stuck.
     pub progress: Arc<AtomicU64>,
+    /// The same for the rows' loop.
+    pub rows_progress: Arc<AtomicU64>,
 }
 
 /// Takes files and rows until shutdown; what is being admitted then is finished first.
 pub async fn run(context: Context) {
     let waiting = Waiting::default();
-    tokio::join!(files::run(&context, &waiting), rows::run(&context, &waiting));
+    // Each counts its own turns: one that is stuck must not hide behind the other.
+    let of_rows = Context {
+        progress: Arc::clone(&context.rows_progress),
+        ..context.clone()
+    };
+    tokio::join!(files::run(&context, &waiting), rows::run(&of_rows, &waiting));
 }
 
 impl Context {
