@@ -11,7 +11,7 @@ use super::{Global, note};
 /// The options of `check-config`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Print nothing that is right
+    /// Print only what is wrong
     #[arg(long, short)]
     quiet: bool,
 }
@@ -23,16 +23,16 @@ pub fn run(args: &Args, global: &Global, out: &mut dyn Write) -> anyhow::Result<
     if !args.quiet {
         write!(out, "{}", loaded.to_toml())?;
     }
-    for warning in &loaded.warnings {
-        note(&format!("warning: {warning}"));
-    }
-    for missing in missing_directories(&loaded.config) {
-        note(&format!("warning: {missing}"));
-    }
+    let mut warnings: Vec<String> = loaded.warnings.iter().map(ToString::to_string).collect();
+    warnings.extend(missing_directories(&loaded.config));
     match ApiKey::load(&loaded.config.api.key_file, &environment) {
         Ok(_) => {}
-        Err(missing @ KeyError::Missing { .. }) => note(&format!("warning: {missing}")),
+        // Whether a key that only the daemon may read is right, the daemon will say. In a unit's ExecReload even its own credential is hidden.
+        Err(unknown @ (KeyError::Missing { .. } | KeyError::Forbidden { .. })) => warnings.push(unknown.to_string()),
         Err(wrong @ (KeyError::Unreadable { .. } | KeyError::Malformed { .. })) => return Err(wrong.into()),
+    }
+    for warning in warnings.iter().filter(|_| !args.quiet) {
+        note(&format!("warning: {warning}"));
     }
     Ok(Exit::Done)
 }
