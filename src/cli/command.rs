@@ -171,7 +171,9 @@ pub enum Command {
     Completions(completions::Args),
 
     /// Print the manual page, or write all of them
-    #[command(after_help = "Examples:\n  reten-outbox man | man -l -\n  reten-outbox man --dir pages     also that of the configuration file")]
+    #[command(
+        after_help = "Examples:\n  reten-outbox man | man -l -\n  reten-outbox man --dir pages     also that of the configuration file"
+    )]
     Man(man::Args),
 }
 

@@ -47,7 +47,12 @@ async fn inserted_as_a_row(stage: &Stage, teller: &mut Teller<'_>, now: Timestam
     teller.step("Another one comes as a row of the inbox database")?;
     teller.drops("INSERT INTO inbox (payload) VALUES ('{\"provider_activity_id\": \"call-1002\", …}')")?;
     let config = stage.config();
-    intake::rows::insert(&config.inbox.database, &config.outbox.database, &[result("call-1002", now).to_string()]).await?;
+    intake::rows::insert(
+        &config.inbox.database,
+        &config.outbox.database,
+        &[result("call-1002", now).to_string()],
+    )
+    .await?;
     let listed = stage.rests("call-1002", StateName::Delivered, None).await?;
     teller.outcome(&listed, "and the row is gone")
 }

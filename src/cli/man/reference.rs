@@ -77,7 +77,9 @@ impl<'a> Page<'a> {
         }
         if example < comment.len() {
             self.roff(format_args!(".PP\n.nf"));
-            comment[example..].iter().for_each(|line| self.roff(format_args!("{}", escaped(line))));
+            comment[example..]
+                .iter()
+                .for_each(|line| self.roff(format_args!("{}", escaped(line))));
             self.roff(format_args!(".fi"));
         }
     }
@@ -91,7 +93,11 @@ impl<'a> Page<'a> {
 /// Text that roff prints as it stands: no escape sequence, no request at a line's beginning, no hyphen instead of a minus sign.
 fn escaped(text: &str) -> String {
     let safe = text.replace('\\', "\\e").replace('-', "\\-");
-    if safe.starts_with(['.', '\'']) { format!("\\&{safe}") } else { safe }
+    if safe.starts_with(['.', '\'']) {
+        format!("\\&{safe}")
+    } else {
+        safe
+    }
 }
 
 #[cfg(test)]
@@ -101,7 +107,8 @@ mod tests {
 
     #[test]
     fn a_key_is_told_with_its_default_and_its_comment() {
-        let page = page("# About it all.\n\n[api]\n# How long - in all.\ntimeout = \"30s\"  # .so never\n# After it:\n# [[api.rules]]\n# a = 1\n");
+        let page =
+            page("# About it all.\n\n[api]\n# How long - in all.\ntimeout = \"30s\"  # .so never\n# After it:\n# [[api.rules]]\n# a = 1\n");
         let body = page.strip_prefix(HEAD).unwrap().strip_suffix(FOOT).unwrap();
         assert_eq!(
             body,
@@ -112,7 +119,10 @@ mod tests {
     #[test]
     fn no_key_is_left_out() {
         let page = page(DEFAULTS);
-        let keys = DEFAULTS.lines().filter(|line| !line.starts_with(['#', '['])).filter_map(|line| line.split_once(" = "));
+        let keys = DEFAULTS
+            .lines()
+            .filter(|line| !line.starts_with(['#', '[']))
+            .filter_map(|line| line.split_once(" = "));
         for (key, _) in keys {
             assert!(page.contains(&format!("\n.B {key} = ")), "{key}");
         }
