@@ -39,11 +39,11 @@ pub struct Cli {
 #[derive(Debug, Clone, clap::Args)]
 pub struct Global {
     /// The configuration file [default: $RETEN_OUTBOX_CONFIG, else /etc/reten-outbox/config.toml]
-    #[arg(long, global = true, value_name = "FILE", display_order = 900, hide_env = true)]
+    #[arg(long, global = true, value_name = "FILE", display_order = 900, overrides_with = "config")]
     pub config: Option<PathBuf>,
 
     /// The least level that is logged, instead of log.level
-    #[arg(long, global = true, value_name = "LEVEL", display_order = 901, value_parser = PossibleValuesParser::new(Level::ALL.iter().map(|level| level.name()))
+    #[arg(long, global = true, value_name = "LEVEL", display_order = 901, overrides_with = "log_level", value_parser = PossibleValuesParser::new(Level::ALL.iter().map(|level| level.name()))
         .try_map(|name| name.parse::<Level>()))]
     pub log_level: Option<Level>,
 }
@@ -82,7 +82,6 @@ pub enum Command {
     /// Put results into the outbox
     ///
     /// Reads the same formats as the inbox (JSON object or array, NDJSON), checks them, and returns once they are durably in. The files stay.
-    /// Run as root, files are read as the outbox's owner; give what only root may read on standard input.
     #[command(after_help = "Examples:\n  reten-outbox enqueue results.ndjson\n  produce-results | reten-outbox enqueue")]
     Enqueue(enqueue::Args),
 

@@ -179,7 +179,8 @@ fn judged(context: &Context, result_types: Option<&[ResultType]>, text: &str) ->
         name: context.user.clone(),
         line: None,
     };
-    let Judged { entry, warning } = entry(text, origin, None, &judge).map_err(|why| CliError::Refused(format!("the payload is {why}")))?;
+    let Judged { entry, warning, .. } =
+        entry(text, origin, None, &judge).map_err(|why| CliError::Refused(format!("the payload is {why}")))?;
     if let Some(why) = &entry.invalid {
         return Err(CliError::Refused(format!("the payload is invalid: {}", visible(why))).into());
     }

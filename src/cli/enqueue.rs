@@ -1,12 +1,29 @@
 //! `enqueue`: results from files or standard input, durably in the outbox.
+//!
+//! Everything is checked before anything is taken: a bad result means that none is. Where this user may not write the outbox, results go to the
+//! row inbox, as any producer's do.
 
-use std::io::Write;
-use std::path::PathBuf;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
 
-use super::Global;
+use anyhow::Context as _;
+use rustix::fs::Access;
+
+use crate::intake::entry::{Judge, entry};
+use crate::intake::parse::{Bad, Piece};
+use crate::intake::pieces::{Pieces, ReadError};
+use crate::intake::rows;
+use crate::intake::taking::{CHUNK_BYTES, CHUNK_RESULTS};
+use crate::model::{Admission, Admitted, Entry};
+use crate::store::Outbox;
+
 use super::context::Context;
-use super::exit::Exit;
+use super::exit::{CliError, Exit};
+use super::input::{Source, open_all};
+use super::render::escape::visible;
 use super::terminal::Progress;
+use super::validate::result_types;
+use super::{Global, note};
 
 /// The options of `enqueue`.
 #[derive(Debug, clap::Args)]
@@ -18,17 +35,206 @@ pub struct Args {
 
 /// Puts in.
 pub async fn run(args: Args, global: &Global, out: &mut dyn Write) -> anyhow::Result<Exit> {
+    // Before we become the outbox's owner, who may not be able to read them.
+    let sources = open_all(&args.files)?;
     let context = Context::enter(global)?;
     let progress = Progress::new("bytes");
-    let all_in = enqueue(args.files, &context.config, &|done, total| progress.at(done, total), out).await?;
+    let all_in = enqueue(&sources, &context, &|done, total| progress.at(done, total), out).await?;
     Ok(if all_in { Exit::Done } else { Exit::Failed })
 }
 
-async fn enqueue(
-    _files: Vec<PathBuf>,
-    _config: &crate::config::Config,
-    _progress: &dyn Fn(u64, u64),
-    _out: &mut dyn Write,
-) -> anyhow::Result<bool> {
-    anyhow::bail!("`enqueue` is not part of this build yet")
+/// One line a result; true when all are durably in.
+async fn enqueue(sources: &[Source], context: &Context, progress: &dyn Fn(u64, u64), out: &mut dyn Write) -> anyhow::Result<bool> {
+    let types = result_types(context).await;
+    let judge = Judge {
+        settings: &context.config.validation,
+        result_types: types.as_deref(),
+        now: context.now,
+    };
+    // Each input is read twice.
+    let total = 2 * sources.iter().map(|source| source.size).sum::<u64>();
+    let mut reading = Reading {
+        context,
+        judge,
+        done: 0,
+        progress: &|done| progress(done, total),
+    };
+    let mut wrong = 0_u64;
+    for source in sources {
+        wrong += reading.check(source, out)?;
+    }
+    if wrong > 0 {
+        note("nothing was taken; mend what is named, and try again");
+        return Ok(false);
+    }
+    if !may_write(&context.config.outbox.database) {
+        for source in sources {
+            reading.insert_as_rows(source, out).await?;
+        }
+        return Ok(true);
+    }
+    let outbox = context.change().await?;
+    let mut all_in = true;
+    for source in sources {
+        all_in &= reading.admit_to_outbox(source, &outbox, out).await?;
+    }
+    outbox.close().await;
+    Ok(all_in)
 }
+
+/// Whether this user may write the outbox, or create it. Not asked of SQLite: it would take the refusal for a broken database.
+fn may_write(database: &Path) -> bool {
+    let directory = database.parent().unwrap_or_else(|| Path::new("."));
+    let is_refused = |path: &Path, access: Access| {
+        let outcome = rustix::fs::access(path, access);
+        outcome.is_err_and(|error| io::Error::from(error).kind() == io::ErrorKind::PermissionDenied)
+    };
+    !is_refused(directory, Access::WRITE_OK | Access::EXEC_OK) && !is_refused(database, Access::READ_OK | Access::WRITE_OK)
+}
+
+struct Reading<'a> {
+    context: &'a Context,
+    judge: Judge<'a>,
+    /// Bytes read of the inputs before the present one, in both passes.
+    done: u64,
+    progress: &'a dyn Fn(u64),
+}
+
+impl Reading<'_> {
+    /// Reads one input; what is wrong with it is told, and counted.
+    fn check(&mut self, source: &Source, out: &mut dyn Write) -> anyhow::Result<u64> {
+        let mut pieces = source.pieces(self.context.config.inbox.max_result_size)?;
+        let mut wrong = 0;
+        loop {
+            match pieces.read_next() {
+                Ok(Some(piece)) => {
+                    if let Err(line) = self.judge(source, &piece) {
+                        writeln!(out, "{line}")?;
+                        wrong += 1;
+                    }
+                    (self.progress)(self.done + piece.span.end);
+                }
+                Ok(None) => break,
+                Err(ReadError::Bad(bad)) => {
+                    writeln!(out, "{}", source.wrong(&bad))?;
+                    wrong += 1;
+                    break;
+                }
+                Err(ReadError::Io(error)) => return Err(unreadable(source, error)),
+            }
+        }
+        self.done += source.size;
+        Ok(wrong)
+    }
+
+    /// The entry of a piece, or the line that says why there is none.
+    fn judge(&self, source: &Source, piece: &Piece) -> Result<Entry, String> {
+        let text = piece.text.as_deref().map_err(|bad| source.wrong(bad))?;
+        let origin = source.origin(piece.place, &self.context.user);
+        let judged = entry(text, origin, None, &self.judge).map_err(|why| source.wrong(&piece.place.bad(text, &why, piece.ended)))?;
+        match &judged.entry.invalid {
+            Some(why) => Err(source.says(piece.place, &format!("invalid: {why}"))),
+            None => Ok(judged.entry),
+        }
+    }
+
+    async fn admit_to_outbox(&mut self, source: &Source, outbox: &Outbox, out: &mut dyn Write) -> anyhow::Result<bool> {
+        let mut pieces = source.pieces(self.context.config.inbox.max_result_size)?;
+        let mut all_in = true;
+        loop {
+            let mut entries = Vec::new();
+            let (mut bytes, mut end) = (0, 0);
+            while entries.len() < CHUNK_RESULTS
+                && bytes < CHUNK_BYTES
+                && let Some(piece) = read_again(source, &mut pieces)?
+            {
+                let entry = self.judge(source, &piece).map_err(CliError::Refused).context(CHANGED)?;
+                bytes += entry.payload.bytes().len();
+                end = piece.span.end;
+                entries.push(entry);
+            }
+            if entries.is_empty() {
+                break;
+            }
+            let admission = Admission {
+                entries: entries.clone(),
+                receipts: Vec::new(),
+            };
+            // Each line that is printed is a result that is durably in; an error between two chunks leaves no doubt about the others.
+            let outcomes = outbox.admit(admission, self.context.now).await?;
+            for (entry, outcome) in entries.iter().zip(&outcomes) {
+                all_in &= tell(entry, outcome, out)?;
+            }
+            (self.progress)(self.done + end);
+        }
+        self.done += source.size;
+        Ok(all_in)
+    }
+
+    async fn insert_as_rows(&mut self, source: &Source, out: &mut dyn Write) -> anyhow::Result<()> {
+        let config = &self.context.config;
+        let mut pieces = source.pieces(config.inbox.max_result_size)?;
+        loop {
+            let mut texts = Vec::new();
+            let (mut bytes, mut end) = (0, 0);
+            while texts.len() < CHUNK_RESULTS
+                && bytes < CHUNK_BYTES
+                && let Some(piece) = read_again(source, &mut pieces)?
+            {
+                end = piece.span.end;
+                let text = piece.text.map_err(|bad| CliError::Refused(source.wrong(&bad))).context(CHANGED)?;
+                bytes += text.len();
+                texts.push(text);
+            }
+            if texts.is_empty() {
+                break;
+            }
+            let ids = rows::insert(&config.inbox.database, &config.outbox.database, &texts).await;
+            for id in ids.with_context(|| format!("{} may not be written by this user, and", config.outbox.database.display()))? {
+                writeln!(out, "accepted as row {id}")?;
+            }
+            (self.progress)(self.done + end);
+        }
+        self.done += source.size;
+        Ok(())
+    }
+}
+
+/// A piece of the second reading, which finds nothing wrong unless the file was changed.
+fn read_again(source: &Source, pieces: &mut Pieces) -> anyhow::Result<Option<Piece>> {
+    let changed = |bad: Bad| anyhow::Error::from(CliError::Refused(source.wrong(&bad))).context(CHANGED);
+    pieces.read_next().map_err(|error| match error {
+        ReadError::Bad(bad) => changed(bad),
+        ReadError::Io(error) => unreadable(source, error),
+    })
+}
+
+/// What is said when the second reading differs from the first.
+const CHANGED: &str = "the file was changed while it was read; what is told above is in, the rest is not";
+
+fn unreadable(source: &Source, error: io::Error) -> anyhow::Error {
+    anyhow::Error::from(error).context(format!("{} cannot be read", source.shown))
+}
+
+/// The line of one result; whether it is in as it should be.
+fn tell(entry: &Entry, outcome: &Admitted, out: &mut dyn Write) -> io::Result<bool> {
+    let activity = entry.facts.activity();
+    let name = entry.directives.key.as_ref().map(|key| key.0.as_str());
+    let name = name
+        .or_else(|| activity.as_ref().map(crate::model::ActivityKey::text))
+        .unwrap_or("-");
+    let name = visible(name);
+    match outcome {
+        Admitted::Accepted(id) => writeln!(out, "accepted {id} {name}")?,
+        Admitted::Duplicate { of } => writeln!(out, "duplicate of {of} {name}")?,
+        Admitted::AlreadyTaken => writeln!(out, "taken before {name}")?,
+        Admitted::Invalid { id, why } => {
+            writeln!(out, "invalid {id} {name}: {}", visible(why))?;
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+#[cfg(test)]
+mod tests;

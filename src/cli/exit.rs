@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use crate::api::ClientError;
 use crate::config::{ConfigError, KeyError};
+use crate::intake::PrepareError;
 use crate::store::{OpenError, StoreError};
 
 /// How a command ended.
@@ -78,7 +79,7 @@ fn of_cause(cause: &(dyn std::error::Error + 'static)) -> Option<Exit> {
             StoreError::Closed => Exit::Failed,
         });
     }
-    let mend = cause.is::<ConfigError>() || cause.is::<KeyError>() || cause.is::<ClientError>();
+    let mend = cause.is::<ConfigError>() || cause.is::<KeyError>() || cause.is::<ClientError>() || cause.is::<PrepareError>();
     mend.then_some(Exit::Mend)
 }
 

@@ -7,6 +7,7 @@ mod command;
 mod context;
 pub mod exit;
 mod filter;
+mod input;
 mod owner;
 pub(crate) mod render;
 mod terminal;

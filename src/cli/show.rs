@@ -79,7 +79,7 @@ fn tell(story: &Story, now: Timestamp, out: &mut dyn Write) -> io::Result<()> {
     if let Some(hint) = hint_of(listed) {
         write!(out, "{}", wrap(&format!("Hint: {}", visible(&hint)), "  ", TEXT_WIDTH))?;
     }
-    let told: Vec<String> = story::steps(story).iter().map(story::line).collect();
+    let told: Vec<String> = story::steps(story).iter().map(told).collect();
     section(out, "Story", &told)?;
     if let Some(answer) = listed.last.as_ref().and_then(|last| last.answer.as_ref()) {
         section(out, &answer_title(answer), &laid_out(&String::from_utf8_lossy(&answer.body)))?;
@@ -97,6 +97,14 @@ fn tell(story: &Story, now: Timestamp, out: &mut dyn Write) -> io::Result<()> {
         writeln!(out, "  {command:<width$}  {does}")?;
     }
     Ok(())
+}
+
+/// A step with its time before it, broken under itself.
+fn told(step: &story::Step<'_>) -> String {
+    let (at, what) = story::line(step);
+    let at = at.to_string();
+    let below = " ".repeat(2 + at.len() + 2);
+    format!("{at}  {}", wrap(&what, &below, TEXT_WIDTH).trim())
 }
 
 /// Name and value of what is known, escaped; what is absent is left out.

@@ -93,7 +93,7 @@ impl Rooms {
                 meters: Arc::clone(&meters),
                 seed: plan.seed,
                 result_types,
-                unknown_code,
+                unknown_code: Arc::clone(&unknown_code),
                 progress: Arc::clone(&turns.delivery),
             }),
         );
@@ -101,6 +101,7 @@ impl Rooms {
             outbox: outbox.clone(),
             config: config_seen.clone(),
             result_types: result_types_seen,
+            unknown_code,
             arrivals,
             shutdown: shutdown_seen.clone(),
             progress: Arc::clone(&turns.files),
@@ -141,16 +142,6 @@ impl Rooms {
         self.outbox.recovered()
     }
 
-    /// The loops without which the daemon would be dead, for the watchdog.
-    pub(super) fn watched(&self) -> Vec<Watched> {
-        let Turns { delivery, files, rows } = &self.turns;
-        vec![
-            Watched::new("delivery", delivery),
-            Watched::new("intake of files", files),
-            Watched::new("intake of rows", rows),
-        ]
-    }
-
     /// What is in force.
     pub fn config(&self) -> Arc<Config> {
         Arc::clone(&self.config.borrow())
@@ -175,6 +166,16 @@ impl Rooms {
     /// Waits for a room that ends though nobody asked: the daemon cannot go on.
     pub async fn ended(&mut self) -> TaskEnded {
         self.tasks.next().await
+    }
+
+    /// The loops without which the daemon would be dead, for the watchdog.
+    pub(super) fn watched(&self) -> Vec<Watched> {
+        let Turns { delivery, files, rows } = &self.turns;
+        vec![
+            Watched::new("delivery", delivery),
+            Watched::new("intake of files", files),
+            Watched::new("intake of rows", rows),
+        ]
     }
 
     /// Ends everything in order: intake takes nothing in any more, requests in flight finish within `delivery.shutdown_timeout` and their

@@ -2,9 +2,10 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::watch;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep_until};
 
 use crate::clock::Timestamp;
 use crate::config::Config;
@@ -35,34 +36,49 @@ struct Seen {
     oldest_dead: Option<Timestamp>,
 }
 
+impl Default for Seen {
+    fn default() -> Self {
+        Self::of(&Tally::default(), "open")
+    }
+}
+
 impl Watcher {
     /// Looks until `shutdown` says so. The only error is an outbox that is closed.
     pub(super) async fn run(mut self, mut shutdown: watch::Receiver<bool>) -> Result<(), StoreError> {
-        let mut told = None;
+        // An empty outbox is nothing to tell.
+        let mut told = Seen::default();
+        // The first one at once: what is there when the daemon comes up.
+        let mut next = Instant::now();
         loop {
-            let interval = self.config.borrow_and_update().log.summary_interval;
+            if next <= Instant::now() {
+                next = Instant::now() + self.interval();
+                match self.look(&mut told).await {
+                    Ok(()) => {}
+                    Err(StoreError::Closed) => return Err(StoreError::Closed),
+                    Err(error @ (StoreError::Busy(_) | StoreError::Full(_) | StoreError::Broken(_))) => {
+                        events::storage_error("summary", &error.to_string(), "the next one comes in its time");
+                    }
+                }
+            }
             tokio::select! {
-                () = sleep(interval) => {}
-                // A new interval counts from its coming into force.
-                Ok(()) = self.config.changed() => continue,
+                () = sleep_until(next) => {}
+                // A reload may have changed the interval.
+                Ok(()) = self.config.changed() => next = next.min(Instant::now() + self.interval()),
                 // An error is a sender that is gone: the end as well.
                 _ = shutdown.wait_for(|stop| *stop) => return Ok(()),
-            }
-            match self.look(&mut told).await {
-                Ok(()) => {}
-                Err(StoreError::Closed) => return Err(StoreError::Closed),
-                Err(error @ (StoreError::Busy(_) | StoreError::Full(_) | StoreError::Broken(_))) => {
-                    events::storage_error("summary", &error.to_string(), "the next one comes in its time");
-                }
             }
         }
     }
 
-    async fn look(&self, told: &mut Option<Seen>) -> Result<(), StoreError> {
+    fn interval(&self) -> Duration {
+        self.config.borrow().log.summary_interval
+    }
+
+    async fn look(&self, told: &mut Seen) -> Result<(), StoreError> {
         let tally = self.outbox.tally().await?;
         let seen = Seen::of(&tally, gate(&self.meters));
         let since = self.meters.take();
-        if told.as_ref() == Some(&seen) && since.delivered == 0 && since.failed == 0 {
+        if *told == seen && since.delivered == 0 && since.failed == 0 {
             return Ok(());
         }
         let free_disk = free_bytes(&self.config.borrow().outbox.database);
@@ -80,7 +96,7 @@ impl Watcher {
             gate: seen.gate,
             free_disk,
         });
-        *told = Some(seen);
+        *told = seen;
         Ok(())
     }
 }

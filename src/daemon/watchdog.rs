@@ -1,7 +1,6 @@
 //! Signs of life for the service manager, given only while every loop gets on: a daemon that answers signals and no longer takes in, or no
 //! longer sends, is to be started anew.
 
-use std::future::pending;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -14,6 +13,9 @@ use crate::telemetry::systemd::Notifier;
 /// How many looks there are between two signs that are expected ([`Notifier::watchdog_interval`], itself half of what is tolerated): a loop
 /// that turned just after a look is seen soon after.
 const LOOKS: u32 = 4;
+
+/// Where nobody expects a sign, a loop that stands still for so long is worth an entry of the log.
+const EXPECTED_BY_NOBODY: Duration = Duration::from_secs(90);
 
 /// A loop that counts its turns, and turns every few seconds even when it has nothing to do.
 #[derive(Debug)]
@@ -49,7 +51,7 @@ impl Watched {
 pub(super) struct Watchdog {
     notifier: Arc<Notifier>,
     watched: Vec<Watched>,
-    looks: Option<Interval>,
+    looks: Interval,
     /// After so long without a sign, who stands still is named in the log: the process may be gone before it could say more.
     patience: Duration,
     fed: Instant,
@@ -57,27 +59,21 @@ pub(super) struct Watchdog {
 
 impl Watchdog {
     pub(super) fn new(notifier: Arc<Notifier>, watched: Vec<Watched>) -> Self {
-        let expected = notifier.watchdog_interval();
-        let looks = expected.map(|expected| {
-            let mut looks = interval(expected / LOOKS);
-            looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-            looks
-        });
+        let expected = notifier.watchdog_interval().unwrap_or(EXPECTED_BY_NOBODY);
+        let mut looks = interval(expected / LOOKS);
+        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         Self {
             notifier,
             watched,
             looks,
-            patience: expected.unwrap_or(Duration::MAX),
+            patience: expected,
             fed: Instant::now(),
         }
     }
 
-    /// Waits for the next look, and gives a sign if every loop has turned since the last one. Never returns where nobody watches.
+    /// Waits for the next look, and gives a sign if every loop has turned since the last one.
     pub(super) async fn turn(&mut self) {
-        match &mut self.looks {
-            Some(looks) => looks.tick().await,
-            None => pending().await,
-        };
+        self.looks.tick().await;
         self.look(Instant::now());
     }
 
@@ -115,8 +111,8 @@ mod tests {
         }
     }
 
-    #[test]
-    fn one_loop_that_stands_still_starves_the_watchdog_whatever_the_others_do() {
+    #[tokio::test]
+    async fn one_loop_that_stands_still_starves_the_watchdog_whatever_the_others_do() {
         let loops = [Arc::new(AtomicU64::new(1)), Arc::new(AtomicU64::new(1))];
         let mut watchdog = watchdog(&loops);
         let start = watchdog.fed;

@@ -32,6 +32,9 @@ use super::{Context, StartError, probe};
 
 /// How often it is asked whether another process wrote to the outbox, and whether a reload came.
 const POLL: Duration = Duration::from_millis(200);
+/// The same before something is sent: after `pause` has returned, hardly anything may still leave. Not before each claim, because under load
+/// there are thousands a second.
+const POLL_BEFORE_SENDING: Duration = Duration::from_millis(2);
 /// The shortest wait for a due time: it may have passed while we looked, and would be looked for without a pause.
 const WAIT_MIN: Duration = Duration::from_millis(1);
 /// How long outcomes may still wait for the outbox once no request is in flight at shutdown. Then they stay `sending`.
@@ -70,7 +73,7 @@ pub struct Dispatcher {
     look: bool,
     /// When the next one is due, as far as we know.
     due_at: Option<Timestamp>,
-    poll_at: Instant,
+    polled: Instant,
 }
 
 /// What is known of a request in flight.
@@ -97,7 +100,7 @@ impl Dispatcher {
             question: JoinSet::new(),
             look: true,
             due_at: None,
-            poll_at: Instant::now(),
+            polled: Instant::now(),
             equipment: Equipment {
                 outbox: context.outbox.clone(),
                 config,
@@ -143,7 +146,7 @@ impl Dispatcher {
 
     /// Waits until a step may have something to do: `until`, an arrival, a landing, a settlement, an answer, the next poll, the end.
     pub async fn wait(&mut self, arrived: Pin<&mut Notified<'_>>, until: Option<Timestamp>) {
-        let longest = self.poll_at.saturating_duration_since(Instant::now());
+        let longest = POLL.saturating_sub(self.polled.elapsed());
         let pause = until.map_or(longest, |until| until.since(clock::now()).min(longest));
         tokio::select! {
             () = arrived => self.look = true,

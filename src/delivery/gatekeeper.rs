@@ -8,7 +8,6 @@ use tokio::time::Instant;
 
 use crate::clock::Timestamp;
 use crate::config::Config;
-use crate::model::SubmissionId;
 use crate::policy::gate::{ASK, Allowance, GATE, Gate, GateRecord, GateSettings, Input, PAUSE, PauseRecord, Refused, Role, Step, Ticket};
 use crate::policy::verdict::Signal;
 use crate::store::{Claimed, Outbox, StoreError};
@@ -16,13 +15,10 @@ use crate::telemetry::events;
 
 use super::meters::Meters;
 use super::patience::Patience;
+use super::probe::Trials;
 
 /// The longest gap while a first one is looked for (interface.md, "Gate", `probing`).
 const GAP_MAX: Duration = Duration::from_mins(1);
-
-/// How many refused trials are remembered: the next trial is another submission, so that one which the key may never touch does not
-/// hold the gate shut.
-pub(super) const REFUSED_TRIALS_MAX: usize = 15;
 
 /// Owner of the gate.
 #[derive(Debug)]
@@ -33,7 +29,7 @@ pub(super) struct Gatekeeper {
     settings: GateSettings,
     /// What is remembered of a closed gate, to be stored before anything that it refused.
     closed: Option<GateRecord>,
-    refused_trials: Vec<SubmissionId>,
+    pub(super) trials: Trials,
     patience: Patience,
     /// After a failure of the outbox: not before this.
     rest_until: Option<Instant>,
@@ -54,7 +50,7 @@ impl Gatekeeper {
             settings: settings(config),
             closed,
             gate,
-            refused_trials: Vec::new(),
+            trials: Trials::default(),
             patience: Patience::new(),
             rest_until: None,
         };
@@ -80,6 +76,10 @@ impl Gatekeeper {
 
     /// An input that asks for nothing but a line in the log.
     pub(super) fn note(&mut self, input: Input, now: Timestamp) {
+        match input {
+            Input::KeyChanged | Input::AskNow | Input::Resumed | Input::Opened => self.trials.begin_anew(),
+            Input::Departed(_) | Input::Asked | Input::Ended { .. } | Input::Answered(_) | Input::Paused(_) => {}
+        }
         let step = self.gate.step(input, now, &self.settings);
         self.carry_out(step);
     }
@@ -89,37 +89,19 @@ impl Gatekeeper {
         let input = Input::Ended {
             ticket,
             signal,
-            refused_before: claimed.was_unauthorized || self.refused_trials.contains(&claimed.id),
+            refused_before: claimed.was_unauthorized || self.trials.was_refused(claimed.id),
         };
         let step = self.gate.step(input, now, &self.settings);
-        let refused = step.refused;
+        let mut refused = step.refused;
         self.carry_out(step);
-        if refused == Some(Refused::Release) && ticket.role == Role::Trial {
-            self.remember_trial(claimed.id);
+        if refused == Some(Refused::Release) && ticket.role == Role::Trial && self.trials.refused(claimed.id) {
+            refused = Some(Refused::Die { requeue_on_opening: true });
         }
         let first = match refused {
             Some(Refused::Release | Refused::Die { requeue_on_opening: true }) => self.closed.as_ref(),
             Some(Refused::Die { requeue_on_opening: false }) | None => None,
         };
         (refused, first.and_then(|record| serde_json::to_string(record).ok()))
-    }
-
-    fn remember_trial(&mut self, id: SubmissionId) {
-        self.refused_trials.retain(|known| *known != id);
-        if self.refused_trials.len() == REFUSED_TRIALS_MAX {
-            self.refused_trials.remove(0);
-        }
-        self.refused_trials.push(id);
-    }
-
-    /// The trials that were refused, the latest last.
-    pub(super) fn refused_trials(&self) -> &[SubmissionId] {
-        &self.refused_trials
-    }
-
-    /// Since when it is closed.
-    pub(super) fn closed_since(&self) -> Option<Timestamp> {
-        self.closed.as_ref().map(|record| Timestamp::from_millis(record.since))
     }
 
     /// A reload: other intervals, and the question at once.

@@ -189,7 +189,7 @@ fn settings(dir: &Path, base_url: &str) -> String {
          [outbox]\ndatabase = {outbox}\n\n\
          [delivery]\nshutdown_timeout = \"2s\"\n\n\
          [retry]\ninitial_interval = \"200ms\"\nmax_interval = \"1s\"\n\n\
-         [log]\nformat = \"auto\"\n",
+         [log]\nformat = \"text\"\n",
         key = quoted("api-key"),
         inbox = quoted("inbox"),
         rows = quoted("rows/inbox.db"),

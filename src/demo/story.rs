@@ -21,7 +21,7 @@ pub(super) async fn tell(stage: &mut Stage, began: Instant, out: &mut dyn Write)
     tell::opening(stage, out)?;
     let mut teller = Teller::new(out);
     dropped_as_a_file(stage, &mut teller, now).await?;
-    //inserted_as_a_row(stage, &mut teller, now).await?;
+    inserted_as_a_row(stage, &mut teller, now).await?;
     delivered_after_retries(stage, &mut teller, now).await?;
     dead_with_its_answer(stage, &mut teller, now).await?;
     parked_then_overridden(stage, &mut teller, now).await?;
@@ -45,7 +45,7 @@ async fn dropped_as_a_file(stage: &Stage, teller: &mut Teller<'_>, now: Timestam
 
 async fn inserted_as_a_row(stage: &Stage, teller: &mut Teller<'_>, now: Timestamp) -> anyhow::Result<()> {
     teller.step("Another one comes as a row of the inbox database")?;
-    teller.drops("INSERT INTO inbox (payload) VALUES ('{\"provider_activity_id\": \"call-1002\", …}')")?;
+    teller.drops("INSERT INTO inbox (payload) VALUES ('{\"provider_activity_id\": …}')")?;
     let config = stage.config();
     intake::rows::insert(
         &config.inbox.database,
@@ -68,7 +68,7 @@ async fn delivered_after_retries(stage: &Stage, teller: &mut Teller<'_>, now: Ti
         attempts.len()
     );
     teller.attempts(&attempts)?;
-    teller.outcome(&listed, "each wait is longer than the one before, with some chance in it")
+    teller.outcome(&listed, "the waits grow, with some chance in them")
 }
 
 async fn dead_with_its_answer(stage: &Stage, teller: &mut Teller<'_>, now: Timestamp) -> anyhow::Result<()> {

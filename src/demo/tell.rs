@@ -149,6 +149,8 @@ pub(super) fn closing(stage: &Stage, took: Duration, out: &mut dyn Write) -> any
 
 /// `--keep`: what can be done now.
 pub(super) fn invitation(stage: &Stage, out: &mut dyn Write) -> anyhow::Result<()> {
+    // As it was called: from a fresh clone it is not on the path.
+    let program = std::env::args().next().unwrap_or_else(|| "reten-outbox".to_owned());
     let config = stage.path("config.toml").display().to_string();
     let inbox = stage.path("inbox").display().to_string();
     let sample = "{\"provider_activity_id\": \"mine-1\", \"commerce_external_id\": \"COM-1\", \"occurred_at\": \"2026-11-23T10:00:00Z\", \
@@ -156,7 +158,7 @@ pub(super) fn invitation(stage: &Stage, out: &mut dyn Write) -> anyhow::Result<(
     writeln!(out, "\nIt stays up until Ctrl-C. In another terminal:\n")?;
     writeln!(out, "  echo '{sample}' > {inbox}/mine.json")?;
     for command in ["status", "list", "show 4", "list --state dead --json"] {
-        writeln!(out, "  reten-outbox --config {config} {command}")?;
+        writeln!(out, "  {program} --config {config} {command}")?;
     }
     writeln!(
         out,

@@ -32,6 +32,8 @@ pub struct Judged {
     pub entry: Entry,
     /// Under `validation.mode = "warn"`: what breaks the API's contract although it is sent.
     pub warning: Option<String>,
+    /// Whether its result type is not in the list: a reason to fetch the list again.
+    pub has_unknown_code: bool,
 }
 
 /// Judges the text of one result. `columns` are those of a row.
@@ -55,6 +57,7 @@ pub fn entry(text: &str, origin: Origin, columns: Option<&RowColumns>, judge: &J
             invalid: (!faults.is_empty()).then(|| in_one_line(&faults)),
         },
         warning,
+        has_unknown_code: violations.iter().any(|violation| matches!(violation.rule, Rule::NoResultType(_))),
     })
 }
 
@@ -94,7 +97,7 @@ fn told(violations: &[Violation]) -> Vec<String> {
 fn in_one_line(faults: &[String]) -> String {
     let mut line = faults.iter().take(FAULTS_NAMED).map(String::as_str).collect::<Vec<_>>().join("; ");
     if faults.len() > FAULTS_NAMED {
-        line.push_str(&format!("; and {} more", faults.len() - FAULTS_NAMED));
+        line = format!("{line}; and {} more", faults.len() - FAULTS_NAMED);
     }
     line.replace(['\n', '\r'], " ")
 }
@@ -134,7 +137,7 @@ mod tests {
 
     #[test]
     fn a_good_one_has_its_facts_and_no_digest_without_a_key() {
-        let Judged { entry, warning } = judged(GOOD, ValidationMode::Strict);
+        let Judged { entry, warning, .. } = judged(GOOD, ValidationMode::Strict);
         assert_eq!((entry.invalid, warning, entry.digest), (None, None, None));
         assert_eq!(entry.payload.text(), GOOD);
         assert_eq!(entry.facts.provider_activity_id.as_deref(), Some("act-1"));

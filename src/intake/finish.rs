@@ -82,7 +82,7 @@ fn bad_lines(inbox: &Folder, taking: &Taking, bytes_max: usize, now: Timestamp) 
 fn all_lines(inbox: &Folder, taking: &Taking, limits: (usize, u64), now: Timestamp) -> Result<Option<(OsString, Reason)>, ReadError> {
     let (lines, total_bad) = reject::collect(taking.file(), io::sink(), limits)?;
     let reason = Reason {
-        reason: format!("none of its {total_bad} lines can be taken"),
+        why: format!("none of its {total_bad} lines can be taken"),
         lines,
         total_bad,
         rejected_at: now,

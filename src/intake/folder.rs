@@ -2,6 +2,7 @@
 //! while we work cannot lead us elsewhere, and no symbolic link is ever followed.
 
 use std::ffi::{OsStr, OsString};
+use std::fmt::Write as _;
 use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
@@ -209,7 +210,8 @@ pub fn shown(name: &OsStr) -> String {
     for part in name.as_bytes().utf8_chunks() {
         text.push_str(part.valid());
         for byte in part.invalid() {
-            text.push_str(&format!("\\x{byte:02X}"));
+            // Writing to a String cannot fail.
+            let _ = write!(text, "\\x{byte:02X}");
         }
     }
     text

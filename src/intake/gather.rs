@@ -115,7 +115,9 @@ pub fn sync(folder: &Folder, files: &mut [Found]) -> io::Result<()> {
         .collect();
     if takings.len() > SYNC_EACH_MAX {
         folder.sync_all_files()?;
-        takings.iter_mut().for_each(|taking| taking.is_synced());
+        for taking in takings {
+            taking.mark_synced();
+        }
         return Ok(());
     }
     takings.iter_mut().try_for_each(|taking| taking.sync())

@@ -12,6 +12,7 @@
 //! - Errors end nothing: they are said once, and what failed is tried again. Deliveries never notice.
 
 pub mod admit;
+mod desk;
 pub mod directives;
 pub mod entry;
 mod files;
@@ -42,7 +43,7 @@ use tokio::sync::{Notify, watch as channel};
 
 use crate::clock;
 use crate::config::Config;
-use crate::policy::validate::ResultType;
+use crate::policy::validate::{ResultType, ValidationMode};
 use crate::store::Outbox;
 
 pub use prepare::{PrepareError, prepare};
@@ -63,6 +64,8 @@ pub struct Context {
     pub config: channel::Receiver<Arc<Config>>,
     /// The API's list of result types, where it is known.
     pub result_types: channel::Receiver<Option<Arc<[ResultType]>>>,
+    /// Told when a result has a type that is not in that list.
+    pub unknown_code: Arc<Notify>,
     /// Told after each admission that accepted something.
     pub arrivals: Arc<Notify>,
     /// True when the daemon is to end.
@@ -73,8 +76,13 @@ pub struct Context {
     pub rows_progress: Arc<AtomicU64>,
 }
 
+/// So long the first results wait at the very first start for the list of result types: else what lies in the inbox would be judged without
+/// it, a moment before it is there. Later starts remember the list, and an API that does not answer is not waited for any longer.
+const FIRST_LIST_WAIT: Duration = Duration::from_secs(2);
+
 /// Takes files and rows until shutdown; what is being admitted then is finished first.
 pub async fn run(context: Context) {
+    context.first_list().await;
     let waiting = Waiting::default();
     // Each counts its own turns: one that is stuck must not hide behind the other.
     let of_rows = Context {
@@ -88,6 +96,19 @@ impl Context {
     /// A turn of a loop.
     fn turn(&self) {
         self.progress.fetch_add(1, Ordering::Relaxed);
+    }
+
+    async fn first_list(&self) {
+        let validation = self.config.borrow().validation.clone();
+        let mut list = self.result_types.clone();
+        if validation.mode == ValidationMode::Off || !validation.result_types || list.borrow().is_some() {
+            return;
+        }
+        tokio::select! {
+            _told_or_never = list.changed() => {}
+            () = tokio::time::sleep(FIRST_LIST_WAIT) => {}
+            () = self.ending() => {}
+        }
     }
 
     fn is_ending(&self) -> bool {

@@ -84,15 +84,15 @@ impl Pieces {
     }
 
     /// The next result; `None` at the end of the file. Asked again after that it looks whether the file grew.
-    pub fn next(&mut self) -> Result<Option<Piece>, ReadError> {
-        match self.next_until(u64::MAX)? {
+    pub fn read_next(&mut self) -> Result<Option<Piece>, ReadError> {
+        match self.read_until(u64::MAX)? {
             Some(piece) => Ok(Some(piece)),
             None => self.splitter.finish().map_err(ReadError::Bad),
         }
     }
 
     /// The next result that ends within the first `limit` bytes; `None` when those are consumed (or the file is shorter), whatever they end in.
-    pub fn next_until(&mut self, limit: u64) -> Result<Option<Piece>, ReadError> {
+    pub fn read_until(&mut self, limit: u64) -> Result<Option<Piece>, ReadError> {
         loop {
             let mut input = &self.block[self.rest.clone()];
             let before = input.len();
@@ -113,10 +113,10 @@ impl Pieces {
         }
     }
 
-    /// Forgets a last line without its line break: it was given out in an earlier life of the file.
-    pub fn drop_last_line(&mut self) {
-        // An error here says only that nothing was found before, and so that nothing is to be forgotten.
-        let _nothing_to_forget = self.splitter.finish();
+    /// What stands behind the last line break of what was read; more that comes is the rest of that line.
+    pub fn last_line(&mut self) -> Option<Piece> {
+        // An error says only that nothing was found at all.
+        self.splitter.finish().ok().flatten()
     }
 
     /// The place behind what was consumed. To be asked between results, or at the end.
@@ -180,16 +180,16 @@ mod tests {
     fn a_bookmark_says_how_far_and_which_bytes_and_is_found_again() {
         let content = b"{\"a\":1}\n\n{\"b\":2}\n{\"c\":3}";
         let mut pieces = Pieces::new(file(content), 0, Format::Lines, 100);
-        pieces.next().unwrap();
-        pieces.next().unwrap();
+        pieces.read_next().unwrap();
+        pieces.read_next().unwrap();
         let place = pieces.bookmark();
         assert_eq!((place.taken(), place.found()), (17, 2));
         assert_eq!(place.digest(), Digest::of(&content[..17]));
-        let third = pieces.next().unwrap();
-        assert_eq!(pieces.next().unwrap(), None);
+        let third = pieces.read_next().unwrap();
+        assert_eq!(pieces.read_next().unwrap(), None);
         assert_eq!(pieces.bookmark().digest(), Digest::of(content));
         pieces.return_to(&place);
-        assert_eq!(pieces.next().unwrap(), third);
+        assert_eq!(pieces.read_next().unwrap(), third);
         assert_eq!(digest_of_beginning(pieces.file(), 17).unwrap(), Some(place.digest()));
         assert_eq!(digest_of_beginning(pieces.file(), 1000).unwrap(), None);
     }
@@ -197,19 +197,19 @@ mod tests {
     #[test]
     fn what_grew_is_read_on() {
         let mut pieces = Pieces::new(file(b"{\"a\":1}\n"), 8, Format::Lines, 100);
-        assert!(pieces.next().unwrap().is_some());
-        assert_eq!(pieces.next().unwrap(), None);
+        assert!(pieces.read_next().unwrap().is_some());
+        assert_eq!(pieces.read_next().unwrap(), None);
         pieces.file().write_all_at(b"{\"b\":2}\n", 8).unwrap();
-        assert_eq!(pieces.next().unwrap().unwrap().place.line, 2);
+        assert_eq!(pieces.read_next().unwrap().unwrap().place.line, 2);
     }
 
     #[test]
     fn reading_up_to_a_limit_leaves_what_lies_behind_it() {
         let mut pieces = Pieces::new(file(b"[{\"a\":1},{\"b\":2}]"), 17, Format::Json, 100);
-        assert!(pieces.next_until(8).unwrap().is_some());
-        assert!(pieces.next_until(8).unwrap().is_none());
+        assert!(pieces.read_until(8).unwrap().is_some());
+        assert!(pieces.read_until(8).unwrap().is_none());
         assert_eq!(pieces.bookmark().taken(), 8);
-        assert_eq!(pieces.next().unwrap().unwrap().place.item, Some(2));
+        assert_eq!(pieces.read_next().unwrap().unwrap().place.item, Some(2));
     }
 
     #[test]
@@ -218,7 +218,7 @@ mod tests {
         let content = line.repeat(300);
         let mut pieces = Pieces::new(file(content.as_bytes()), 300_000, Format::Lines, 2000);
         let mut count = 0;
-        while pieces.next().unwrap().is_some() {
+        while pieces.read_next().unwrap().is_some() {
             count += 1;
         }
         assert_eq!((count, pieces.bookmark().digest()), (300, Digest::of(content.as_bytes())));

@@ -52,7 +52,7 @@ pub struct BadLine {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Reason {
     /// In one line.
-    pub reason: String,
+    pub why: String,
     /// The bad lines, as many as a report lists.
     pub lines: Vec<BadLine>,
     /// How many there are.
@@ -63,9 +63,9 @@ pub struct Reason {
 
 impl Reason {
     /// Of a file that is rejected whole.
-    pub fn whole(reason: String, bad: &Bad, rejected_at: Timestamp) -> Self {
+    pub fn whole(why: String, bad: &Bad, rejected_at: Timestamp) -> Self {
         Self {
-            reason,
+            why,
             lines: vec![BadLine {
                 line: bad.place.line,
                 error: bad.to_string(),
@@ -118,7 +118,7 @@ pub fn lines(
     let (lines, total_bad) = collect(source, &file, limits)?;
     file.sync_all()?;
     let reason = Reason {
-        reason: format!("{total_bad} of its lines cannot be taken; the others are"),
+        why: format!("{total_bad} of its lines cannot be taken; the others are"),
         lines,
         total_bad,
         rejected_at,
@@ -139,7 +139,7 @@ pub fn collect(source: &File, to: impl io::Write, limits: (usize, u64)) -> Resul
     let mut to = BufWriter::new(to);
     let mut listed = Vec::new();
     let mut total = 0;
-    while let Some(piece) = pieces.next()? {
+    while let Some(piece) = pieces.read_next()? {
         if piece.span.start >= taken {
             break;
         }
@@ -210,7 +210,7 @@ fn publish(from: &Folder, from_name: &OsStr, inode: u64, rejected: &Folder, what
         &mut file,
         &Report {
             file: &shown(name),
-            reason: &reason.reason,
+            reason: &reason.why,
             lines: &reason.lines,
             total_bad: reason.total_bad,
             rejected_at: reason.rejected_at,

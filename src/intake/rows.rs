@@ -43,11 +43,11 @@ pub async fn run(context: &Context, waiting: &Waiting) {
         room.drain();
         match room.look(context, waiting).await {
             Ok(Looked::Nothing) => {
-                room.is_well();
+                room.works();
                 room.rest(context).await;
             }
             Ok(Looked::Took) => {
-                room.is_well();
+                room.works();
                 room.ladder = None;
             }
             Ok(Looked::NoRoom) => {
@@ -165,7 +165,7 @@ impl Room {
         }
     }
 
-    fn is_well(&mut self) {
+    fn works(&mut self) {
         self.failures = 0;
         if self.said.take().is_some() {
             events::intake_resumed("rows are taken again");
@@ -276,6 +276,9 @@ fn admission(context: &Context, inbox: [u8; 16], rows: &[Row]) -> Admission {
     let mut admission = Admission::default();
     for row in rows {
         let Some(judged) = row.judge(&standards.judge()) else { continue };
+        if judged.has_unknown_code {
+            context.unknown_code.notify_one();
+        }
         if let Some(warning) = judged.warning {
             events::warning(
                 &format!("row {}: {warning}", row.id),

@@ -16,7 +16,7 @@ pub const KNOWN_MAX: usize = 50_000;
 
 /// A file that was seen being opened and not closed is taken nevertheless when it stood still this long: two equal events in a row are
 /// merged by the kernel, so an open may have been counted whose close never will be.
-const OPEN_PATIENCE: Duration = Duration::from_secs(60);
+const OPEN_PATIENCE: Duration = Duration::from_mins(1);
 
 /// What the watch says about a name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -158,7 +158,7 @@ impl Files {
     }
 
     /// It stays although it was ready, and was this look: it is to stand still once more. `unfinished`: because it seemed so.
-    pub fn is_unsettled(&mut self, name: &OsStr, look: Look, unfinished: bool, now: Instant) {
+    pub fn unsettle(&mut self, name: &OsStr, look: Look, unfinished: bool, now: Instant) {
         let seen = self.known.entry(name.to_owned()).or_insert_with(|| Seen::new(now));
         seen.is_whole = false;
         seen.is_settled = false;

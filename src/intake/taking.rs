@@ -71,8 +71,6 @@ pub struct Taking {
     pieces: Pieces,
     /// How far it is given out.
     mark: Bookmark,
-    /// Whether a `.json` was read to its end.
-    is_checked: bool,
     /// The look at which it was made durable.
     synced: Option<Look>,
 }
@@ -95,6 +93,8 @@ pub struct Chunk {
     pub entries: Vec<Entry>,
     /// Under `validation.mode = "warn"`: what is to be said, with the line.
     pub warnings: Vec<String>,
+    /// Whether one of them has a result type that is not in the list.
+    pub has_unknown_code: bool,
     /// Whether more follows.
     pub end: End,
 }
@@ -143,7 +143,6 @@ impl Taking {
             is_last_look: false,
             mark: pieces.bookmark(),
             pieces,
-            is_checked: false,
             synced: None,
         }
     }
@@ -159,7 +158,7 @@ impl Taking {
             return Ok(false);
         }
         loop {
-            match self.pieces.next_until(receipt.taken) {
+            match self.pieces.read_until(receipt.taken) {
                 Ok(Some(piece)) => self.bad_lines += u64::from(fault_of(&piece).is_some()),
                 Ok(None) => break,
                 // It was taken once, so what does not parse now is something else.
@@ -171,23 +170,21 @@ impl Taking {
             return Ok(false);
         }
         if self.format == Format::Lines {
-            self.pieces.drop_last_line();
+            let last = self.pieces.last_line();
+            self.bad_lines += u64::from(last.is_some_and(|piece| fault_of(&piece).is_some()));
         }
         self.mark = self.pieces.bookmark();
         self.is_resumed = true;
-        self.is_checked = true;
         Ok(true)
     }
 
     /// The next results. `Err(Bad)`: the file cannot be taken; of a `.json` nothing was given out before, unless it was changed under our eyes.
     pub fn chunk(&mut self, standards: &Standards) -> Result<Chunk, ReadError> {
+        let is_first = self.mark.found() == 0;
         let chunk = self.read(standards)?;
-        if self.format == Format::Json && !self.is_checked {
-            if chunk.end == End::More {
-                self.check()?;
-                self.pieces.return_to(&self.mark);
-            }
-            self.is_checked = true;
+        if self.format == Format::Json && is_first && chunk.end == End::More {
+            self.check()?;
+            self.pieces.return_to(&self.mark);
         }
         // Only now, behind the reading: the receipt is to know a time that is no older than the bytes it speaks of.
         self.look_again()?;
@@ -200,7 +197,7 @@ impl Taking {
         let mut bytes = 0;
         let mut seen = 0;
         while seen < CHUNK_RESULTS && bytes < CHUNK_BYTES {
-            let Some(piece) = self.pieces.next()? else {
+            let Some(piece) = self.pieces.read_next()? else {
                 if !self.is_at_end()? {
                     continue; // It grew while it was read.
                 }
@@ -213,6 +210,7 @@ impl Taking {
                 Ok(judged) => {
                     bytes += judged.entry.payload.bytes().len();
                     let place = piece.place.line;
+                    chunk.has_unknown_code |= judged.has_unknown_code;
                     chunk
                         .warnings
                         .extend(judged.warning.map(|what| format!("{}, line {place}: {what}", self.shown)));
@@ -243,7 +241,7 @@ impl Taking {
 
     /// Reads a `.json` to its end, for its faults alone.
     fn check(&mut self) -> Result<(), ReadError> {
-        while let Some(piece) = self.pieces.next()? {
+        while let Some(piece) = self.pieces.read_next()? {
             if let Some(bad) = fault_of(&piece) {
                 return Err(ReadError::Bad(bad));
             }
@@ -269,13 +267,13 @@ impl Taking {
     pub fn sync(&mut self) -> io::Result<()> {
         if !self.synced.is_some_and(|synced| synced.is_same_content(&self.look)) {
             self.pieces.file().sync_all()?;
-            self.is_synced();
+            self.mark_synced();
         }
         Ok(())
     }
 
     /// Somebody else made it durable, with others of its file system.
-    pub fn is_synced(&mut self) {
+    pub fn mark_synced(&mut self) {
         self.synced = Some(self.look);
     }
 

@@ -41,16 +41,12 @@ impl Waiting {
             None => backlog(context, &config).await,
             full => full,
         };
-        match hindrance {
-            Some(hindrance) => {
-                self.begin(&hindrance);
-                false
-            }
-            None => {
-                self.end(&[Cause::Backlog, Cause::Disk]);
-                true
-            }
+        if let Some(hindrance) = &hindrance {
+            self.begin(hindrance);
+        } else {
+            self.end(&[Cause::Backlog, Cause::Disk]);
         }
+        hindrance.is_none()
     }
 
     /// Waits until something may be taken; false when the shutdown came first.

@@ -4,7 +4,7 @@
 //! [`Step`] says. Laws, held by properties: nothing is sent while it is closed, at most one request finds out whether the key works again,
 //! answers to requests of an earlier era never open it, and no state is a dead end.
 //!
-//! `throttled`, `probing` and `rejecting` have their places ([`GateState`]'s arms say where their signals arrive) and no behaviour yet: until
+//! `throttled`, `probing` and `rejecting` have their places (`GateState`'s arms say where their signals arrive) and no behaviour yet: until
 //! then faults only back off, by the schedule of each submission.
 
 use std::time::Duration;

@@ -37,7 +37,7 @@ pub struct Listed {
     pub not_before: Option<Timestamp>,
     /// Where it stands.
     pub state: State,
-    /// All attempts over its life.
+    /// All attempts over its life that were charged, the one on its way included.
     pub attempts: u32,
     /// Taken in.
     pub created_at: Timestamp,

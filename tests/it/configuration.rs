@@ -57,13 +57,13 @@ fn check_config_prints_what_is_in_force_and_hides_the_secrets() {
     assert!(text.contains("max_interval = \"5m\""), "{text}");
     assert!(!text.contains(KEY));
     fs::write(world.path("again.toml"), &text).unwrap();
-    let again = world.path("again.toml");
-    let output = world.run(&["--config", again.to_str().unwrap(), "check-config"]);
-    assert!(
-        output.status.success() || stderr(&output).contains("more than once"),
-        "{}",
-        both(&output)
-    );
+    let output = crate::harness::program()
+        .arg("--config")
+        .arg(world.path("again.toml"))
+        .arg("check-config")
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "what it prints is a configuration: {}", both(&output));
 }
 
 #[test]
@@ -158,6 +158,7 @@ fn a_reload_is_all_or_nothing() {
     world.set("conflict.policy", "\"overwrite\"");
     world.signal("HUP");
     assert!(world.event("reload_failed")["error"].as_str().unwrap().contains("conflict.policy"));
+    world.set("conflict.policy", "\"park\"");
     world.drop_results("one.ndjson", &[crate::harness::scripted("act-1", "409")]);
     world.wait_for("parked", 1);
     world.set("conflict.policy", "\"dead_letter\"");

@@ -186,7 +186,13 @@ impl World {
 
     /// Runs a command to its end.
     pub fn run(&self, arguments: &[&str]) -> Output {
-        self.command(arguments).output().unwrap()
+        let child = self
+            .command(arguments)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        within_patience(child, &format!("{arguments:?}"))
     }
 
     /// Runs a command with something on standard input.
@@ -545,6 +551,36 @@ fn unchunked(mut body: &str) -> String {
     whole
 }
 
+/// The output of a command that has to end; one that does not is killed, and the test fails.
+fn within_patience(mut child: Child, what: &str) -> Output {
+    let read = |pipe: Option<Box<dyn Read + Send>>| {
+        std::thread::spawn(move || {
+            let mut bytes = Vec::new();
+            pipe.map(|mut pipe| pipe.read_to_end(&mut bytes));
+            bytes
+        })
+    };
+    let stdout = read(child.stdout.take().map(|pipe| Box::new(pipe) as Box<dyn Read + Send>));
+    let stderr = read(child.stderr.take().map(|pipe| Box::new(pipe) as Box<dyn Read + Send>));
+    let deadline = Instant::now() + PATIENCE;
+    let ended = loop {
+        if let Some(status) = child.try_wait().unwrap() {
+            break Some(status);
+        }
+        if Instant::now() > deadline {
+            let _ = child.kill();
+            let _ = child.wait();
+            break None;
+        }
+        std::thread::sleep(Duration::from_millis(3));
+    };
+    let (stdout, stderr) = (stdout.join().unwrap(), stderr.join().unwrap());
+    let Some(status) = ended else {
+        panic!("{what} does not end:\n{}", String::from_utf8_lossy(&stderr))
+    };
+    Output { status, stdout, stderr }
+}
+
 fn names(dir: &Path) -> Vec<String> {
     let mut names: Vec<String> = fs::read_dir(dir)
         .map(|entries| {
@@ -579,12 +615,14 @@ pub fn stderr(output: &Output) -> String {
 }
 
 fn with_database<T>(path: &Path, work: impl AsyncFnOnce(&mut sqlx::SqliteConnection) -> T) -> T {
-    use sqlx::ConnectOptions;
+    use sqlx::{ConnectOptions, Connection};
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
         let options = sqlx::sqlite::SqliteConnectOptions::new().filename(path).busy_timeout(PATIENCE);
         let mut connection = options.connect().await.unwrap();
-        work(&mut connection).await
+        let outcome = work(&mut connection).await;
+        connection.close().await.unwrap();
+        outcome
     })
 }
 

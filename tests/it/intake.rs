@@ -218,7 +218,11 @@ fn what_cannot_be_taken_goes_to_rejected_with_its_reason() {
         assert!(reason.to_lowercase().contains(&why.to_lowercase()), "{name}: {reason}");
         serde_json::from_str::<Value>(&reason).unwrap();
     }
-    assert_eq!(world.events("file_rejected").len(), 9);
+    // Told only when it is durable, a moment after the files can be seen.
+    eventually("nine events", || match world.events("file_rejected").len() {
+        9 => Ok(()),
+        other => Err(other.to_string()),
+    });
     assert!(world.list(&[]).is_empty());
     assert_eq!(world.status()["rejected_files"], 9);
 }

@@ -44,20 +44,22 @@ pub fn steps(story: &Story) -> Vec<Step<'_>> {
     steps
 }
 
-/// A step in one line.
-pub fn line(step: &Step<'_>) -> String {
-    match step {
-        Step::Taken(listed) => format!("{}  {TAKEN} from {}", listed.created_at, origin(&listed.origin)),
-        Step::Attempt(attempt) => format!("{}  {}", attempt.started_at, attempt_line(attempt)),
+/// When a step was, and what, in one escaped line.
+pub fn line(step: &Step<'_>) -> (Timestamp, String) {
+    let what = match step {
+        Step::Taken(listed) => format!("{TAKEN} from {}", origin(&listed.origin)),
+        Step::Attempt(attempt) => attempt_line(attempt),
         Step::Event(event) => {
-            let detail = event
-                .detail
-                .as_deref()
-                .map(|detail| format!(": {}", visible(detail)))
-                .unwrap_or_default();
-            format!("{}  {} by {}{detail}", event.at, visible(&event.what), visible(&event.actor))
+            let detail = event.detail.as_deref().map(|detail| format!(": {}", visible(detail)));
+            format!(
+                "{} by {}{}",
+                visible(&event.what),
+                visible(&event.actor),
+                detail.unwrap_or_default()
+            )
         }
-    }
+    };
+    (step.at(), what)
 }
 
 fn attempt_line(attempt: &Attempt) -> String {
@@ -243,7 +245,7 @@ mod tests {
     #[test]
     fn a_step_is_one_escaped_line() {
         let story = sample::story("{}");
-        let lines: Vec<String> = steps(&story).iter().map(line).collect();
+        let lines: Vec<String> = steps(&story).iter().map(|step| line(step).1).collect();
         assert!(lines[0].ends_with("taken in from file batch.ndjson, line 3"), "{lines:?}");
         assert!(
             lines[1].contains("attempt 1: 400 Bad Request: commerce \\u{202e}unknown (412 ms) → dead"),

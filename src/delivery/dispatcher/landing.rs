@@ -13,16 +13,18 @@ use crate::telemetry::events;
 
 use super::super::attempt::{self, Landed};
 use super::super::settle::Outbound;
-use super::{Aboard, Dispatcher, POLL, Step};
+use super::{Aboard, Dispatcher, POLL, POLL_BEFORE_SENDING, Step};
 
 impl Dispatcher {
     /// A reload, a changed key, another process's acts.
     pub(super) async fn take_notice(&mut self, now: Timestamp) -> Result<(), Step> {
         self.notice_reload(now);
-        if Instant::now() < self.poll_at || self.keeper.rests(Instant::now()).is_some() {
+        let may_send = self.look || self.due_at.is_some_and(|due| due <= now);
+        let enough = if may_send { POLL_BEFORE_SENDING } else { POLL };
+        if self.polled.elapsed() < enough || self.keeper.rests(Instant::now()).is_some() {
             return Ok(());
         }
-        self.poll_at = Instant::now() + POLL;
+        self.polled = Instant::now();
         match self.context.outbox.changed().await {
             Ok(true) => {
                 self.keeper.look_at_acts(now).await;

@@ -7,7 +7,7 @@ use tokio::time::{Instant, sleep};
 
 use crate::clock::{self, Timestamp};
 use crate::policy::gate::{Allowance, Role};
-use crate::store::{ClaimOrder, ClaimRequest, Claimed, StoreError};
+use crate::store::{ClaimOrder, ClaimRequest, Claimed, Listed, StoreError};
 
 use super::super::settle::{Outbound, UNSETTLED_MAX};
 use super::super::{attempt, probe};
@@ -63,51 +63,85 @@ impl Dispatcher {
         if self.room() == 0 {
             return self.idle_for_pace(now);
         }
-        // A trial is chosen from so many that one is among them that has not been refused yet. The others go back unsent.
-        let refused = match role {
-            Role::Trial => self.keeper.refused_trials().to_vec(),
-            Role::Lead | Role::Ordinary => Vec::new(),
+        match role {
+            Role::Trial => self.send_trial(now).await,
+            Role::Lead | Role::Ordinary => match self.claim(1, ClaimOrder::LeastTried, now).await {
+                Ok(mut claimed) => match claimed.pop() {
+                    Some(one) => self.send_alone(one, role, now),
+                    None => self.learn_next_due(now).await.err().unwrap_or(Step::Idle { until: self.due_at }),
+                },
+                Err(step) => step,
+            },
+        }
+    }
+
+    fn send_alone(&mut self, one: Claimed, role: Role, now: Timestamp) -> Step {
+        if self.keeper.allowance(now) != Allowance::One(role) {
+            self.release(vec![one]);
+            return Step::Idle { until: None };
+        }
+        self.launch(vec![one], role, now);
+        Step::Sent(1)
+    }
+
+    /// One submission that finds out whether the key has its permission back.
+    async fn send_trial(&mut self, now: Timestamp) -> Step {
+        if let Some(wait) = self.keeper.trials.quiet(Instant::now()) {
+            return Step::Idle {
+                until: Some(now.plus(wait)),
+            };
+        }
+        // Without a requeue the dead ones wait for a person, and nothing is overtaken.
+        let dead = if self.equipment.config.auth.requeue {
+            probe::dead(&self.context.outbox).await
+        } else {
+            Ok(Vec::new())
         };
-        let limit = u32::try_from(refused.len() + 1).unwrap_or(u32::MAX);
+        let dead = match dead {
+            Ok(dead) => dead,
+            Err(error) => return self.troubled("list", &error, now),
+        };
+        let limit = self.keeper.trials.to_claim(&dead);
         let claimed = match self.claim(limit, ClaimOrder::LeastTried, now).await {
             Ok(claimed) => claimed,
             Err(step) => return step,
         };
-        let (chosen, others) = probe::on_trial(claimed, &refused);
+        let (chosen, others) = self.keeper.trials.choose(claimed, &dead);
+        if chosen.is_none() && !others.is_empty() {
+            self.keeper
+                .trials
+                .found_none(Instant::now(), self.equipment.config.auth.probe_interval);
+        }
         self.release(others);
         match chosen {
-            Some(chosen) if self.keeper.allowance(now) == Allowance::One(role) => {
-                self.launch(vec![chosen], role, now);
-                Step::Sent(1)
-            }
-            Some(chosen) => {
-                self.release(vec![chosen]);
-                Step::Idle { until: None }
-            }
-            None => self.revive(role, now).await,
+            Some(one) => self.send_alone(one, Role::Trial, now),
+            None => self.revive(dead, now).await,
         }
     }
 
-    /// Nothing is pending that could go out alone.
-    pub(super) async fn revive(&mut self, role: Role, now: Timestamp) -> Step {
+    /// Nothing is pending that could go on trial.
+    async fn revive(&mut self, dead: Vec<Listed>, now: Timestamp) -> Step {
         if let Err(step) = self.learn_next_due(now).await {
             return step;
         }
-        let since = self
-            .keeper
-            .closed_since()
-            .filter(|_| role == Role::Trial && self.equipment.config.auth.requeue);
-        if let Some(since) = since {
-            match probe::revive(&self.context.outbox, since, now).await {
-                Ok(true) => {
-                    self.look = true;
-                    return Step::Idle { until: Some(now) };
-                }
-                Ok(false) => {}
-                Err(error) => self.keeper.rest("requeue", &error),
-            }
+        if dead.is_empty() {
+            return Step::Idle { until: self.due_at };
         }
-        Step::Idle { until: self.due_at }
+        if let Some(wait) = self.keeper.trials.revive_wait(Instant::now()) {
+            let then = now.plus(wait);
+            self.due_at = Some(self.due_at.map_or(then, |due| due.min(then)));
+            return Step::Idle { until: self.due_at };
+        }
+        match probe::revive(&self.context.outbox, dead, &self.keeper.trials, now).await {
+            Ok(Some(id)) => {
+                let interval = self.equipment.config.auth.probe_interval;
+                self.keeper.trials.revived(id, Instant::now(), interval);
+                self.look = true;
+                Step::Idle { until: Some(now) }
+            }
+            Ok(None) => Step::Idle { until: self.due_at },
+            Err(error) => self.troubled("requeue", &error, now),
+        }
     }
 
     /// How many may be claimed now.

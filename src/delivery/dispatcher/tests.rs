@@ -64,6 +64,7 @@ async fn an_outbox_that_is_closed_ends_the_sending() {
     let rig = Rig::new().await;
     let mut dispatcher = Dispatcher::new(rig.context.clone()).await.unwrap();
     rig.outbox.close().await;
+    dispatcher.polled = Instant::now() - POLL;
     assert_eq!(dispatcher.step().await, Step::Closed);
     dispatcher.finish().await;
 }

@@ -150,6 +150,26 @@ async fn a_permission_that_is_granted_is_noticed_although_nothing_is_pending() {
 }
 
 #[tokio::test]
+async fn a_trial_never_overtakes_a_dead_letter_of_its_activity() {
+    let mut rig = Rig::new().await;
+    rig.sandbox.set(forbidden());
+    rig.set(|config| config.conflict.policy = crate::model::ConflictPolicy::Override);
+    for step in 0..3 {
+        rig.put("act-1", json!({"raw_payload": {"step": step}})).await;
+    }
+    rig.start();
+    rig.until_posts(3).await;
+    assert!(
+        rig.posts().iter().all(|post| post.body.contains("\"step\":0")),
+        "only the oldest goes on trial"
+    );
+    rig.sandbox.set(Settings::default());
+    rig.until(StateName::Delivered, 3).await;
+    assert!(rig.sandbox.results()[0].body.contains("\"step\":2"), "the last one stands");
+    rig.stop().await;
+}
+
+#[tokio::test]
 async fn one_that_is_refused_again_while_others_are_delivered_stays_dead_and_closes_nothing() {
     let mut rig = Rig::new().await;
     rig.start();

@@ -1,6 +1,6 @@
 //! `.json`: one object, or an array of them, of any length, item by item.
 
-use super::{BOM, Bad, Piece, Place};
+use super::{BOM, Bad, Piece, Place, line_breaks};
 
 /// Finds the items in the bytes of one file.
 #[derive(Debug, Clone)]
@@ -180,7 +180,7 @@ impl JsonSplitter {
 
     fn hold(&mut self, bytes: &[u8]) {
         self.buffer.extend_from_slice(bytes);
-        let lines = bytes.iter().filter(|byte| **byte == b'\n').count() as u64;
+        let lines = line_breaks(bytes);
         if let Some(last) = bytes.iter().rposition(|byte| *byte == b'\n') {
             self.line += lines;
             self.line_start = self.at + last as u64 + 1;

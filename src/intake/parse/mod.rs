@@ -144,7 +144,7 @@ impl Place {
 
     /// The place behind `bytes`, which begin here.
     fn behind(self, bytes: &[u8]) -> Self {
-        let down = bytes.iter().filter(|byte| **byte == b'\n').count() as u64;
+        let down = line_breaks(bytes);
         let column = match bytes.iter().rposition(|byte| *byte == b'\n') {
             Some(at) => (bytes.len() - at) as u64,
             None => self.column + bytes.len() as u64,
@@ -176,6 +176,10 @@ impl Place {
             }
         })
     }
+}
+
+fn line_breaks(bytes: &[u8]) -> u64 {
+    bytes.split(|byte| *byte == b'\n').count() as u64 - 1
 }
 
 /// Finds the results in the bytes of one file.

@@ -74,10 +74,7 @@ fn names_too_long_or_no_text_find_a_place() {
         fs::write(dir.path().join(name), "x").unwrap();
         let moved = reject(&inbox, name);
         assert!(moved.len() + REPORT_ENDING.len() <= NAME_BYTES_MAX);
-        assert!(
-            moved == *name || moved.to_str().is_some_and(|name| name.ends_with(".json")),
-            "{moved:?}"
-        );
+        assert!(moved == *name || moved.to_str().is_some_and(|name| name.len() > 100), "{moved:?}");
     }
     assert_eq!(names(&dir.path().join(REJECTED)).len(), 6);
 }

@@ -175,6 +175,7 @@ impl Row {
             Err(why) => Judged {
                 entry: not_an_object(text, &why, origin, &self.columns),
                 warning: None,
+                has_unknown_code: false,
             },
         })
     }

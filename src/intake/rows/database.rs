@@ -45,13 +45,10 @@ impl Database {
     /// Opens it, creating it where it is missing. `outbox` is the file it must not be.
     pub async fn open(path: &Path, outbox: &Path) -> Result<Self, RowsError> {
         let path = std::path::absolute(path)?;
-        let file = match look(&path, outbox)? {
-            Some(file) => file,
-            None => {
-                create(&path)?;
-                look(&path, outbox)?.ok_or_else(|| RowsError::Broken(format!("{}: it vanished", path.display())))?
-            }
-        };
+        if look(&path, outbox)?.is_none() {
+            create(&path)?;
+        }
+        let file = look(&path, outbox)?.ok_or_else(|| RowsError::Broken(format!("{}: it vanished", path.display())))?;
         let options = SqliteConnectOptions::new()
             .filename(&path)
             .create_if_missing(false)

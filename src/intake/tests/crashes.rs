@@ -167,6 +167,29 @@ async fn bad_lines_before_the_crash_are_still_rejected_and_only_once() {
 }
 
 #[tokio::test]
+async fn a_bad_last_line_without_its_break_is_not_lost_in_a_crash() {
+    let mut house = House::new().await;
+    fs::write(house.inbox("a.ndjson"), format!("{}\nbad", result("a"))).unwrap();
+    let folder = Folder::open(&house.config.inbox.dir).unwrap();
+    let Opened::Taking(mut taking) = Taking::open(&folder, "a.ndjson".into(), None, 1 << 20).unwrap() else {
+        panic!("not there");
+    };
+    taking.is_last_look = true;
+    let chunk = taking.chunk(&standards(&house)).unwrap();
+    let admission = Admission {
+        entries: chunk.entries,
+        receipts: vec![Receipt::File(taking.receipt())],
+    };
+    house.outbox.admit(admission, NOW).await.unwrap();
+    drop(taking);
+    house.start();
+    house.taken().await;
+    assert_eq!(house.rejected("a.ndjson"), "bad\n");
+    assert_eq!(house.activities().await, ["a"]);
+    house.stop().await;
+}
+
+#[tokio::test]
 async fn kills_at_any_await_neither_lose_nor_double_a_result() {
     let mut house = House::new().await;
     let mut expected = Vec::new();

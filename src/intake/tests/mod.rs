@@ -56,6 +56,7 @@ impl House {
             outbox: self.outbox.clone(),
             config: watch::channel(Arc::new(self.config.clone())).1,
             result_types: watch::channel(None).1,
+            unknown_code: Arc::new(Notify::new()),
             arrivals: Arc::new(Notify::new()),
             shutdown,
             progress: Arc::new(AtomicU64::new(0)),

@@ -32,8 +32,10 @@ pub(super) const CONDITIONS: &str = "d.id < ?1 \
      AND (?8 IS NULL OR s.source = ?8) \
      AND (?9 IS NULL OR s.created_at >= ?9)";
 
-/// What [`read`] needs, of `delivery AS d` and `submission AS s`.
-pub(super) const COLUMNS: &str = "d.id, d.state, d.reason, d.next_at, d.not_before AS held_until, d.attempts, d.updated_at, d.lost_response, \
+/// What [`read`] needs, of `delivery AS d` and `submission AS s`. The attempts are those that are remembered and the one on its way: the
+/// column `attempts` also counts claims that were given back uncharged, since it guards settlements.
+pub(super) const COLUMNS: &str = "d.id, d.state, d.reason, d.next_at, d.not_before AS held_until, d.updated_at, d.lost_response, \
+     (SELECT count(*) FROM attempt AS c WHERE c.submission = d.id) + (d.state = 'sending') AS attempts, \
      s.created_at, s.submission_key, s.activity_id, s.provider_activity_id, s.commerce_external_id, s.source, s.on_conflict, s.not_before, \
      s.origin, s.invalid, \
      CASE WHEN d.state = 'waiting' THEN (SELECT b.id FROM delivery AS b INDEXED BY delivery_live \

@@ -97,7 +97,14 @@ async fn a_superseded_one_is_not_sent_again_unless_forced() {
     assert_eq!(bench.outbox.relations(old).await.unwrap(), expected);
     assert_eq!(bench.outbox.show(old).await.unwrap().unwrap().superseded_by, Some(new));
     assert_eq!(bench.act_with(old, Act::Requeue, true).await, Acted::Done);
-    assert_eq!(bench.claim().await[0].id, old);
+    let forced = bench.claim().await.remove(0);
+    assert_eq!(forced.id, old);
+    bench.settle(&forced, Transition::Deliver).await;
+    assert_eq!(
+        bench.act(parked, Act::Requeue).await,
+        Acted::Superseded(new),
+        "an older one forced out changes nothing"
+    );
     // To close one is what should become of it.
     assert_eq!(bench.act(parked, Act::Dismiss).await, Acted::Done);
 }

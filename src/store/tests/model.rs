@@ -210,7 +210,9 @@ impl Model {
                 .and_then(|lane| self.delivered_last.get(&lane))
                 .is_none_or(|last| last < id)
         });
-        back.iter().for_each(|id| self.put_back(*id, None, true, now));
+        for id in &back {
+            self.put_back(*id, None, true, now);
+        }
         back.len() as u64
     }
 

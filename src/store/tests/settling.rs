@@ -91,6 +91,10 @@ async fn a_released_one_is_not_charged_and_nothing_is_remembered_of_it() {
     assert_eq!(bench.outbox.settle(release, NOW).await.unwrap(), Settled::Done);
     let story = bench.outbox.show(id).await.unwrap().unwrap();
     assert_eq!((story.listed.state, story.attempts.len()), (State::Pending { due: NOW }, 0));
+    assert_eq!(
+        story.listed.attempts, 0,
+        "what was given back is not charged, nor shown as an attempt"
+    );
     let second = bench.claim().await.remove(0);
     assert_eq!((second.tries, second.lost_response), (1, false));
     assert_ne!(
