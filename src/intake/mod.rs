@@ -19,6 +19,7 @@ mod files;
 mod finish;
 mod folder;
 mod gather;
+mod inventory;
 mod ledger;
 pub mod parse;
 pub mod pieces;
@@ -46,6 +47,7 @@ use crate::config::Config;
 use crate::policy::validate::{ResultType, ValidationMode};
 use crate::store::Outbox;
 
+pub use inventory::{Inventory, inventory};
 pub use prepare::{PrepareError, prepare};
 use taking::Standards;
 use waiting::Waiting;
