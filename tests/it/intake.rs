@@ -77,7 +77,7 @@ fn directives_are_obeyed_and_never_sent() {
     assert!(!world.sandbox.bodies()[0].contains("$outbox"));
     // The same again, its members in another order: a duplicate.
     let mut text = one.to_string();
-    text.insert_str(1, " ");
+    text.insert(1, ' ');
     world.drop_file("again.json", text);
     assert_eq!(world.event("duplicate")["key"], "crm-77");
     // The same key with another object: invalid, and the first one is named.

@@ -1,4 +1,14 @@
 //! The built program, driven as its users drive it: processes, HTTP and SQLite are real, and the API is the sandbox.
+#![expect(
+    clippy::disallowed_methods,
+    reason = "a test waits for other processes by the clock, on threads of its own"
+)]
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::print_stderr,
+    reason = "a test that cannot go on has failed, and says so"
+)]
 
 mod commands;
 mod configuration;
