@@ -278,6 +278,20 @@ upgrade() {
     step "upgraded with three pending: the new version delivered them, the edited configuration stayed"
 }
 
+backup() {
+    api '{"down": true}'
+    for _ in 1 2; do drop_file alice 022; done
+    eventually 10 "two taken in" is_status '.counts.pending + .counts.sending' 2
+    as reten-outbox "sqlite3 $OUTBOX/outbox.db \"VACUUM INTO '$OUTBOX/backup.db'\"" || fail "a backup of the running outbox"
+    systemctl stop reten-outbox
+    (cd $OUTBOX && rm -f outbox.db outbox.db-wal outbox.db-shm && mv backup.db outbox.db)
+    systemctl start reten-outbox || fail "start from a backup"
+    is_status '.counts.pending + .counts.sending' 2 || fail "two are pending in the backup"
+    api '{"down": false}'
+    all_delivered_once 20
+    step "backed up while running, restored: two pending delivered"
+}
+
 tenants() {
     for tenant in acme beta; do
         systemctl start "reten-outbox-tenant@$tenant"
@@ -298,6 +312,24 @@ tenants() {
     [[ $(reten-outbox --config /etc/reten-outbox@acme/config.toml status --json | jq .counts.delivered) = 1 ]] || fail "acme's status"
     systemctl stop reten-outbox@acme reten-outbox@beta
     step "two tenants: each delivers its own, none sees the other's"
+}
+
+no_systemd() {
+    local dir=/var/tmp/plain n; n=$(next)
+    install -d -o alice -g alice $dir $dir/inbox $dir/db
+    printf '[api]\nbase_url = "%s"\n[inbox]\ndir = "%s/inbox"\ndatabase = "%s/db/inbox.db"\n' $API $dir $dir >$dir/config.toml
+    # As the first process of its own world, as in a container; no init, no journal, no socket to notify.
+    unshare --pid --fork --mount-proc setpriv --reuid alice --regid alice --clear-groups \
+        env -i HOME=/home/alice CONFIGURATION_DIRECTORY=$dir STATE_DIRECTORY=$dir RETEN_API_KEY="$KEY" reten-outbox run 2>$dir/log &
+    local outer=$! inner
+    result "$n" | as alice "cat >$dir/inbox/$n.json"
+    eventually 15 "delivered without systemd" delivered
+    [[ -e $dir/outbox.db ]] || fail "STATE_DIRECTORY was not honoured"
+    inner=$(pgrep -P $outer)
+    kill -TERM "$inner"
+    wait $outer || fail "SIGTERM to process 1: exit $?"
+    [[ $(jq -r .event $dir/log | tail -1) = stopped ]] || { cat $dir/log; fail "no JSON on standard error"; }
+    step "without systemd, as process 1: delivered, ended by SIGTERM, JSON on standard error"
 }
 
 check_timer() {
@@ -354,6 +386,8 @@ if [[ $BOX_BOOT = 1 ]]; then
 fi
 after_crash
 upgrade
+backup
 tenants
+no_systemd
 check_timer
 remove
