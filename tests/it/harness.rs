@@ -419,6 +419,28 @@ impl World {
     }
 }
 
+impl World {
+    /// Inserts a row as a program that waits for no lock does; whether it could.
+    pub fn insert_at_once(&self, payload: &str) -> bool {
+        use sqlx::{ConnectOptions, Connection};
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let options = sqlx::sqlite::SqliteConnectOptions::new()
+                .filename(self.path("rows/inbox.db"))
+                .busy_timeout(Duration::ZERO);
+            let Ok(mut connection) = options.connect().await else {
+                return false;
+            };
+            let inserted = sqlx::query("INSERT INTO inbox (payload) VALUES (?1)")
+                .bind(payload)
+                .execute(&mut connection)
+                .await;
+            connection.close().await.unwrap();
+            inserted.is_ok()
+        })
+    }
+}
+
 impl Drop for World {
     fn drop(&mut self) {
         if let Some(daemon) = &mut self.daemon {

@@ -143,6 +143,16 @@ fn rows_are_taken_deleted_and_sent() {
 }
 
 #[test]
+fn producers_without_a_busy_timeout_hardly_ever_meet_a_lock() {
+    let mut world = World::new();
+    world.start();
+    let text = |n: usize| result(&format!("act-{n}"), &json!({})).to_string();
+    let refused = (0..200).filter(|n| !world.insert_at_once(&text(*n))).count();
+    assert!(refused <= 20, "{refused} of 200 met a lock");
+    world.wait_for("delivered", 200 - refused);
+}
+
+#[test]
 fn rows_inserted_while_the_daemon_is_down_are_taken_at_its_start_in_their_order() {
     let mut world = World::new();
     world.start().stop();
