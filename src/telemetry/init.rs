@@ -74,37 +74,35 @@ fn output(format: LogFormat) -> Output {
     // https://no-color.org: set to anything but the empty string.
     let plain =
         std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty()) || std::env::var_os("TERM").is_some_and(|term| term == "dumb");
-    choose(
-        format,
-        &Surroundings {
-            terminal: io::stderr().is_terminal(),
-            colour: !plain,
-            journal: journald::is_there(),
-            journal_hears: journald::is_standard_error(),
-        },
-    )
+    let leads_to = if io::stderr().is_terminal() {
+        LeadsTo::Terminal { colour: !plain }
+    } else if journald::is_standard_error() {
+        LeadsTo::Journal
+    } else {
+        LeadsTo::Elsewhere
+    };
+    choose(format, leads_to, journald::is_there())
 }
 
-/// What decides the form, besides the setting.
-struct Surroundings {
-    /// Standard error is a terminal.
-    terminal: bool,
-    /// Colours are welcome there.
-    colour: bool,
-    /// There is a journal.
-    journal: bool,
-    /// What is written to standard error goes to the journal.
-    journal_hears: bool,
+/// Where what is written to standard error goes.
+#[derive(Debug, Clone, Copy)]
+enum LeadsTo {
+    /// To a person.
+    Terminal { colour: bool },
+    /// To the journal, a line at a time.
+    Journal,
+    /// To a file, or a program.
+    Elsewhere,
 }
 
-fn choose(format: LogFormat, around: &Surroundings) -> Output {
-    match format {
-        LogFormat::Auto if around.journal && around.journal_hears => Output::Journal,
-        LogFormat::Journald if around.journal => Output::Journal,
-        LogFormat::Auto if !around.terminal => Output::Lines(Rendering::Json),
-        LogFormat::Auto | LogFormat::Text if around.terminal && around.colour => Output::Lines(Rendering::ColouredText),
-        LogFormat::Auto | LogFormat::Text => Output::Lines(Rendering::Text),
-        LogFormat::Json | LogFormat::Journald => Output::Lines(Rendering::Json),
+fn choose(format: LogFormat, leads_to: LeadsTo, journal_is_there: bool) -> Output {
+    match (format, leads_to) {
+        (LogFormat::Auto, LeadsTo::Journal) | (LogFormat::Journald, _) if journal_is_there => Output::Journal,
+        (LogFormat::Auto | LogFormat::Text, LeadsTo::Terminal { colour: true }) => Output::Lines(Rendering::ColouredText),
+        (LogFormat::Auto, LeadsTo::Terminal { colour: false }) | (LogFormat::Text, _) => Output::Lines(Rendering::Text),
+        (LogFormat::Auto, LeadsTo::Journal | LeadsTo::Elsewhere) | (LogFormat::Json | LogFormat::Journald, _) => {
+            Output::Lines(Rendering::Json)
+        }
     }
 }
 
@@ -144,36 +142,22 @@ mod tests {
 
     #[test]
     fn the_form_follows_the_terminal_unless_it_is_named() {
-        let nowhere = || Surroundings {
-            terminal: false,
-            colour: false,
-            journal: false,
-            journal_hears: false,
-        };
-        let terminal = |colour| Surroundings {
-            terminal: true,
-            colour,
-            ..nowhere()
-        };
-        let journal = |journal_hears| Surroundings {
-            journal: true,
-            journal_hears,
-            ..nowhere()
-        };
+        let terminal = |colour| LeadsTo::Terminal { colour };
+        let lines = Output::Lines;
         let cases = [
-            (LogFormat::Auto, nowhere(), Output::Lines(Rendering::Json)),
-            (LogFormat::Auto, terminal(true), Output::Lines(Rendering::ColouredText)),
-            (LogFormat::Auto, terminal(false), Output::Lines(Rendering::Text)),
-            (LogFormat::Auto, journal(true), Output::Journal),
-            (LogFormat::Auto, journal(false), Output::Lines(Rendering::Json)),
-            (LogFormat::Text, nowhere(), Output::Lines(Rendering::Text)),
-            (LogFormat::Text, journal(true), Output::Lines(Rendering::Text)),
-            (LogFormat::Json, terminal(true), Output::Lines(Rendering::Json)),
-            (LogFormat::Journald, nowhere(), Output::Lines(Rendering::Json)),
-            (LogFormat::Journald, journal(false), Output::Journal),
+            (LogFormat::Auto, LeadsTo::Elsewhere, true, lines(Rendering::Json)),
+            (LogFormat::Auto, terminal(true), true, lines(Rendering::ColouredText)),
+            (LogFormat::Auto, terminal(false), true, lines(Rendering::Text)),
+            (LogFormat::Auto, LeadsTo::Journal, true, Output::Journal),
+            (LogFormat::Auto, LeadsTo::Journal, false, lines(Rendering::Json)),
+            (LogFormat::Text, LeadsTo::Elsewhere, true, lines(Rendering::Text)),
+            (LogFormat::Text, LeadsTo::Journal, true, lines(Rendering::Text)),
+            (LogFormat::Json, terminal(true), true, lines(Rendering::Json)),
+            (LogFormat::Journald, terminal(true), true, Output::Journal),
+            (LogFormat::Journald, LeadsTo::Elsewhere, false, lines(Rendering::Json)),
         ];
-        for (format, around, output) in cases {
-            assert_eq!(choose(format, &around), output, "{format:?}");
+        for (format, leads_to, journal, output) in cases {
+            assert_eq!(choose(format, leads_to, journal), output, "{format:?} {leads_to:?} {journal}");
         }
     }
 

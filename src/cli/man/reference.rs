@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 /// The page's name, as it is installed.
 pub const FILE: &str = "reten-outbox.toml.5";
 
-const HEAD: &str = r#".TH reten-outbox.toml 5
+const HEAD: &str = r".TH reten-outbox.toml 5
 .SH NAME
 reten\-outbox.toml \- configuration of reten\-outbox
 .SH SYNOPSIS
@@ -13,12 +13,12 @@ reten\-outbox.toml \- configuration of reten\-outbox
 .br
 .I /etc/reten\-outbox/conf.d/*.toml
 .SH DESCRIPTION
-"#;
+";
 
-const FOOT: &str = r#".SH SEE ALSO
+const FOOT: &str = r".SH SEE ALSO
 .BR reten\-outbox (8),
 .BR reten\-outbox\-check\-config (8)
-"#;
+";
 
 /// The page, in roff.
 pub fn page(defaults: &str) -> String {
