@@ -78,9 +78,9 @@ pub struct Dispatcher {
 
 /// What is known of a request in flight.
 #[derive(Debug)]
-struct Aboard {
-    claimed: Arc<Claimed>,
-    ticket: Ticket,
+pub(super) struct Aboard {
+    pub(super) claimed: Arc<Claimed>,
+    pub(super) ticket: Ticket,
 }
 
 impl Dispatcher {
@@ -126,6 +126,7 @@ impl Dispatcher {
             return step;
         }
         self.collect();
+        self.keeper.save(now).await;
         if let Some(rest) = self.keeper.rests(Instant::now()) {
             return Step::Idle {
                 until: Some(now.plus(rest)),
@@ -140,7 +141,8 @@ impl Dispatcher {
             }
             Allowance::Opening => self.open(now).await,
             Allowance::One(role) => self.send_one(role, now).await,
-            Allowance::All => self.send_due(now).await,
+            Allowance::All => self.send_due(u32::MAX, now).await,
+            Allowance::UpTo(limit) => self.send_due(limit, now).await,
         }
     }
 
@@ -172,6 +174,7 @@ impl Dispatcher {
         self.flights.shutdown().await;
         self.aboard.clear();
         self.context.meters.set_in_flight(0);
+        self.keeper.save(clock::now()).await;
         let deadline = Instant::now() + STORE_GRACE;
         while !self.settling.is_empty() {
             tokio::select! {

@@ -9,5 +9,6 @@ mod harness;
 mod intake;
 mod logs;
 mod order;
+mod outage;
 mod outcomes;
 mod secrets;

@@ -28,6 +28,8 @@ pub(super) const DUE: &str = "SELECT id FROM ( \
 pub(super) const LEAST_TRIED: &str = "SELECT id FROM delivery INDEXED BY delivery_probe \
      WHERE state = 'head' AND not_before IS NULL ORDER BY tries, id LIMIT ?1";
 
+pub(super) const THIS: &str = "SELECT id FROM delivery WHERE id = ?1 AND state = 'head' AND not_before IS NULL";
+
 pub(super) const CLAIM: &str = "UPDATE delivery SET state = 'sending', attempts = attempts + 1, tries = tries + 1, updated_at = ?2 \
      WHERE id IN (SELECT value FROM json_each(?1)) AND state = 'head' AND not_before IS NULL";
 
@@ -67,6 +69,7 @@ async fn whose_turn(conn: &mut SqliteConnection, request: ClaimRequest) -> Resul
             .bind(request.now.plus(request.wait_max).millis())
             .bind(request.limit),
         ClaimOrder::LeastTried => sqlx::query(LEAST_TRIED).bind(request.limit),
+        ClaimOrder::This(id) => sqlx::query(THIS).bind(id.0),
     };
     let rows = query.fetch_all(conn).await?;
     rows.iter().map(|row| row.try_get(0)).collect()

@@ -92,6 +92,7 @@ impl Model {
                 turn.sort_by_key(|id| (self.all[id].due > beyond, self.all[id].due, *id));
             }
             ClaimOrder::LeastTried => turn.sort_by_key(|id| (self.all[id].tries, *id)),
+            ClaimOrder::This(one) => turn.retain(|id| *id == one),
         }
         turn.truncate(limit);
         for id in &turn {
