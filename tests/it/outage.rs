@@ -99,7 +99,7 @@ fn one_poison_submission_closes_nothing_and_waits_by_itself() {
 #[test]
 fn retry_after_said_to_two_activities_holds_everyone_and_is_capped() {
     let mut world = World::new();
-    world.set("delivery.max_in_flight", "2").set("retry.max_interval", "\"2s\"");
+    world.set("delivery.max_in_flight", "2").set("retry.max_interval", "\"4s\"");
     world.start();
     world.drop_results("first.ndjson", &[scripted("act-1", "429@3600"), scripted("act-2", "429@3600")]);
     world.event_where("gate", |line| {
@@ -131,14 +131,21 @@ fn a_bad_producer_blows_the_fuse_and_a_good_one_closes_it_again() {
     );
     let blown = world.event_where("gate", |line| line["to"] == "rejecting");
     assert_eq!(blown["level"], "error");
-    let dead = world.list(&["--state", "dead"]).len();
+    let dead = eventually("all answers", || {
+        let counts = world.status()["counts"].clone();
+        if counts["sending"] == 0 {
+            Ok(counts["dead"].as_u64().unwrap())
+        } else {
+            Err(counts.to_string())
+        }
+    });
     assert!((20..=20 + 16).contains(&dead), "{dead} dead");
     let status = world.status();
     assert_eq!(status["gate"], "rejecting");
     let hint = status["gate_hint"].as_str().unwrap();
     assert!(hint.contains("requeue --state dead"), "{hint}");
     world.drop_results("good.ndjson", &from_source("good", "erp", 3, json!({})));
-    world.wait_for("pending", 203 - dead);
+    world.wait_for("pending", 203 - usize::try_from(dead).unwrap());
     // A restart forgets who had a turn and tries at once; a reload gives the next producer its turn.
     world.signal("HUP");
     world.event_where("gate", |line| line["to"] == "open" || line["to"] == "throttled");

@@ -40,6 +40,10 @@ impl Flow {
         self.limit.is_some() || self.hold.is_some()
     }
 
+    pub(super) const fn is_held(&self) -> bool {
+        self.hold.is_some()
+    }
+
     /// Why it is throttled, in words for a person.
     pub(super) fn why(&self) -> String {
         match (self.hold, self.slow_start) {

@@ -123,7 +123,7 @@ impl Gate {
 
     /// Takes an input in; the answer says what has to be done now.
     pub fn step(&mut self, input: Input, now: Timestamp, settings: &GateSettings) -> Step {
-        let (name, beneath) = (self.name(), self.name_beneath());
+        let (name, beneath, held) = (self.name(), self.name_beneath(), self.is_held());
         let mut step = match input {
             Input::Departed(role) => self.departed(role),
             Input::Asked => self.set_phase(Phase::Asking { again: false }),
@@ -148,13 +148,19 @@ impl Gate {
             Input::Paused(pause) => self.paused(pause),
             Input::Resumed => self.resumed(now, settings),
         };
-        if step.remember.is_none() && self.name_beneath() != beneath {
+        let is_news = self.name_beneath() != beneath || (self.is_held() && !held);
+        if step.remember.is_none() && is_news {
             self.tell_of_flow(&mut step, name, now);
         }
         step
     }
 
-    /// The flow was narrowed, or is back at its full width.
+    /// Whether a `Retry-After` holds everything.
+    fn is_held(&self) -> bool {
+        matches!(&self.state, GateState::Open(open) if open.flow.is_held())
+    }
+
+    /// The flow was narrowed or held up, or is back at its full width.
     fn tell_of_flow(&self, step: &mut Step, from: &'static str, now: Timestamp) {
         let GateState::Open(open) = &self.state else { return };
         let why = if open.flow.is_throttled() {
@@ -162,8 +168,13 @@ impl Gate {
         } else {
             AT_FULL_WIDTH.to_owned()
         };
-        if step.change.is_none() {
-            step.change = self.change(from, &why, None);
+        if step.change.is_none() && self.pause.is_none() {
+            step.change = Some(Change {
+                from,
+                to: self.name(),
+                why: why.clone(),
+                hint: None,
+            });
         }
         step.remember = Some(GateRecord {
             state: self.name_beneath().to_owned(),

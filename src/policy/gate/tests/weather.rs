@@ -149,7 +149,11 @@ fn retry_after_holds_everything_when_two_activities_in_a_row_were_told_so() {
         "an answer came between them"
     );
     let ticket = send(&mut gate, Role::Ordinary, START);
-    gate.step(said(ticket, Signal::Throttled, told(1)), START, &SETTINGS);
+    let step = gate.step(said(ticket, Signal::Throttled, told(1)), START, &SETTINGS);
+    assert!(
+        step.remember.unwrap().why.contains("2026-11-23T10:01:30.000Z"),
+        "a pause is told although it was throttled before"
+    );
     assert_eq!(gate.allowance(START, &SETTINGS), Allowance::Nothing { until: Some(after(90)) });
     assert!(matches!(gate.allowance(after(90), &SETTINGS), Allowance::UpTo(_)));
 }
