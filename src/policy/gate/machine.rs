@@ -428,7 +428,11 @@ fn next_asking(again: bool, now: Timestamp, settings: &GateSettings) -> Phase {
     Phase::Waiting { ask_at: now.plus(wait) }
 }
 
+/// How much older the caller's present may be than the one in which `at` was set: a step reads the clock once, and what lands while it waits
+/// for the outbox is judged by the clock of that moment. Without it a closing was taken for a clock set back, and one went out at once.
+const SLACK: Duration = Duration::from_mins(1);
+
 /// Whether `at` has come. Nothing here waits longer than `longest`: a time further ahead was set by a clock that has since been set back.
 pub(super) fn is_due(at: Timestamp, now: Timestamp, longest: Duration) -> bool {
-    at <= now || at > now.plus(longest)
+    at <= now || at > now.plus(longest).plus(SLACK)
 }

@@ -290,3 +290,23 @@ fn a_refused_probe_or_sample_closes_it_for_the_key() {
         assert_eq!(gate.name(), "unauthorized");
     }
 }
+
+#[test]
+fn what_lands_while_a_step_waits_for_the_outbox_is_no_clock_that_was_set_back() {
+    let earlier = START.minus(Duration::from_secs(10));
+    let told = About {
+        retry_after: Some(SETTINGS.hold_max),
+        ..about(2)
+    };
+    let (mut held, ticket) = (open(), open().ticket(Role::Ordinary));
+    for about in [about(1), told.clone(), About { activity: 3, ..told }] {
+        held.step(said(ticket, Signal::Throttled, about), START, &SETTINGS);
+    }
+    for gate in [closed(Refusal::Unknown), in_outage().0, blown().0, held] {
+        let allowance = gate.allowance(earlier, &SETTINGS);
+        assert!(
+            matches!(allowance, Allowance::Nothing { until: Some(_) }),
+            "{gate:?}: {allowance:?}"
+        );
+    }
+}
