@@ -82,7 +82,7 @@ impl Server {
                     validate: false,
                     ..Options::default()
                 };
-                options.settings.api_key = KEY.to_owned();
+                KEY.clone_into(&mut options.settings.api_key);
                 options.report = Some(Arc::new(move |_| {
                     counter.fetch_add(1, Ordering::Relaxed);
                 }));
@@ -230,5 +230,6 @@ fn entry(n: u64) -> Entry {
         },
         digest: None,
         invalid: None,
+        by_result_types: false,
     }
 }

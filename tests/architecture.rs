@@ -20,7 +20,7 @@ const MAY_USE: &[(&str, &str)] = &[
     ("delivery", "model policy config store api telemetry clock"),
     ("daemon", "model policy config store api telemetry intake delivery clock"),
     ("sandbox", ""),
-    ("demo", "model config store telemetry daemon sandbox clock"),
+    ("demo", "model policy config store telemetry intake daemon cli sandbox clock"),
     (
         "cli",
         "model policy config store api telemetry intake delivery daemon sandbox demo clock",

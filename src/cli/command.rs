@@ -82,7 +82,6 @@ pub enum Command {
     /// Put results into the outbox
     ///
     /// Reads the same formats as the inbox (JSON object or array, NDJSON), checks them, and returns once they are durably in. The files stay.
-    /// Run as root, files are read as the outbox's owner; give what only root may read on standard input.
     #[command(after_help = "Examples:\n  reten-outbox enqueue results.ndjson\n  produce-results | reten-outbox enqueue")]
     Enqueue(enqueue::Args),
 

@@ -11,7 +11,7 @@ use rustix::fs::Access;
 
 use crate::intake::entry::{Judge, entry};
 use crate::intake::parse::{Bad, Piece};
-use crate::intake::pieces::ReadError;
+use crate::intake::pieces::{Pieces, ReadError};
 use crate::intake::rows;
 use crate::intake::taking::{CHUNK_BYTES, CHUNK_RESULTS};
 use crate::model::{Admission, Admitted, Entry};
@@ -69,14 +69,14 @@ async fn enqueue(sources: &[Source], context: &Context, progress: &dyn Fn(u64, u
     }
     if !may_write(&context.config.outbox.database) {
         for source in sources {
-            reading.into_rows(source, out).await?;
+            reading.insert_as_rows(source, out).await?;
         }
         return Ok(true);
     }
     let outbox = context.change().await?;
     let mut all_in = true;
     for source in sources {
-        all_in &= reading.into_outbox(source, &outbox, out).await?;
+        all_in &= reading.admit_to_outbox(source, &outbox, out).await?;
     }
     outbox.close().await;
     Ok(all_in)
@@ -138,7 +138,7 @@ impl Reading<'_> {
         }
     }
 
-    async fn into_outbox(&mut self, source: &Source, outbox: &Outbox, out: &mut dyn Write) -> anyhow::Result<bool> {
+    async fn admit_to_outbox(&mut self, source: &Source, outbox: &Outbox, out: &mut dyn Write) -> anyhow::Result<bool> {
         let mut pieces = source.pieces(self.context.config.inbox.max_result_size)?;
         let mut all_in = true;
         loop {
@@ -146,7 +146,7 @@ impl Reading<'_> {
             let (mut bytes, mut end) = (0, 0);
             while entries.len() < CHUNK_RESULTS
                 && bytes < CHUNK_BYTES
-                && let Some(piece) = self.checked(source, pieces.read_next())?
+                && let Some(piece) = read_again(source, &mut pieces)?
             {
                 let entry = self.judge(source, &piece).map_err(CliError::Refused).context(CHANGED)?;
                 bytes += entry.payload.bytes().len();
@@ -171,7 +171,7 @@ impl Reading<'_> {
         Ok(all_in)
     }
 
-    async fn into_rows(&mut self, source: &Source, out: &mut dyn Write) -> anyhow::Result<()> {
+    async fn insert_as_rows(&mut self, source: &Source, out: &mut dyn Write) -> anyhow::Result<()> {
         let config = &self.context.config;
         let mut pieces = source.pieces(config.inbox.max_result_size)?;
         loop {
@@ -179,7 +179,7 @@ impl Reading<'_> {
             let (mut bytes, mut end) = (0, 0);
             while texts.len() < CHUNK_RESULTS
                 && bytes < CHUNK_BYTES
-                && let Some(piece) = self.checked(source, pieces.read_next())?
+                && let Some(piece) = read_again(source, &mut pieces)?
             {
                 end = piece.span.end;
                 let text = piece.text.map_err(|bad| CliError::Refused(source.wrong(&bad))).context(CHANGED)?;
@@ -198,15 +198,15 @@ impl Reading<'_> {
         self.done += source.size;
         Ok(())
     }
+}
 
-    /// A piece of the second reading, which finds nothing wrong unless the file was changed.
-    fn checked(&self, source: &Source, piece: Result<Option<Piece>, ReadError>) -> anyhow::Result<Option<Piece>> {
-        let changed = |bad: Bad| anyhow::Error::from(CliError::Refused(source.wrong(&bad))).context(CHANGED);
-        piece.map_err(|error| match error {
-            ReadError::Bad(bad) => changed(bad),
-            ReadError::Io(error) => unreadable(source, error),
-        })
-    }
+/// A piece of the second reading, which finds nothing wrong unless the file was changed.
+fn read_again(source: &Source, pieces: &mut Pieces) -> anyhow::Result<Option<Piece>> {
+    let changed = |bad: Bad| anyhow::Error::from(CliError::Refused(source.wrong(&bad))).context(CHANGED);
+    pieces.read_next().map_err(|error| match error {
+        ReadError::Bad(bad) => changed(bad),
+        ReadError::Io(error) => unreadable(source, error),
+    })
 }
 
 /// What is said when the second reading differs from the first.

@@ -54,7 +54,7 @@ pub async fn run(start: Start) -> anyhow::Result<()> {
     tokio::select! {
         () = daemon.stop() => {}
         signal = signals.stop() => events::warning(
-            &format!("{signal} a second time: ended at once"),
+            &format!("{signal} while stopping: ended at once"),
             "nothing is lost: what was in flight is resumed at the next start",
         ),
     }

@@ -12,12 +12,12 @@ use crate::model::FileReceipt;
 use crate::telemetry::events;
 
 use super::admit::pause;
+use super::desk::Desk;
 use super::folder::{Folder, Look};
 use super::ledger::Ledger;
 use super::parse::Format;
 use super::remove::{bring_back, is_aside};
 use super::settle::{Files, KNOWN_MAX};
-use super::take::Desk;
 use super::waiting::Waiting;
 use super::watch::{Hint, Watch};
 use super::{Context, PRESSURE_PAUSE, TURN_MAX, blocking, reject};

@@ -116,7 +116,7 @@ pub fn sync(folder: &Folder, files: &mut [Found]) -> io::Result<()> {
     if takings.len() > SYNC_EACH_MAX {
         folder.sync_all_files()?;
         for taking in takings {
-            taking.is_synced();
+            taking.mark_synced();
         }
         return Ok(());
     }

@@ -12,6 +12,7 @@
 //! - Errors end nothing: they are said once, and what failed is tried again. Deliveries never notice.
 
 pub mod admit;
+mod desk;
 pub mod directives;
 pub mod entry;
 mod files;

@@ -1,11 +1,15 @@
 //! The rows' loop: takes rows out of `inbox.database`, in the order of their ids, exactly once.
 //!
 //! The two databases cannot commit together, so each batch is read, admitted to the outbox with a receipt a row, deleted here, and only then
-//! are the receipts forgotten. Trouble with this file (locked, replaced, not ours) is said once and tried again; it stops nothing else.
+//! are the receipts forgotten.
+//!
+//! A foreign producer often has no busy timeout, and meets our locks as an error of its own. So we never look while its journal is there, and
+//! delete only when it has been quiet for a moment (see [`Taken`]): a deletion syncs, and holds the write lock for milliseconds. Trouble with this file (locked, replaced, not ours) is said once and tried again; it stops nothing else.
 
 mod batch;
 mod database;
 mod error;
+mod taken;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -20,6 +24,7 @@ use crate::telemetry::events;
 
 use super::admit::{Counts, admit, pause};
 use super::folder::Folder;
+use super::taking::{CHUNK_BYTES, CHUNK_RESULTS};
 use super::waiting::Waiting;
 use super::watch::Watch;
 use super::{Context, PRESSURE_PAUSE, TURN_MAX, blocking};
@@ -28,6 +33,7 @@ use batch::Row;
 use database::Database;
 pub(super) use database::directory;
 pub use error::RowsError;
+use taken::Taken;
 
 /// Where an event may come before the commit that it belongs to can be seen, these looks follow it: half a millisecond, doubled ten times.
 const LADDER_FIRST: Duration = Duration::from_micros(500);
@@ -41,13 +47,18 @@ pub async fn run(context: &Context, waiting: &Waiting) {
     while !context.is_ending() {
         context.turn();
         room.drain();
-        match room.look(context, waiting).await {
+        if room.ladder.is_some() && room.is_being_written() {
+            // It is about to commit: a look now would be its error. The journal's deletion is the next event.
+            room.rest(context).await;
+            continue;
+        }
+        match room.turn(context, waiting).await {
             Ok(Looked::Nothing) => {
-                room.is_well();
+                room.works();
                 room.rest(context).await;
             }
             Ok(Looked::Took) => {
-                room.is_well();
+                room.works();
                 room.ladder = None;
             }
             Ok(Looked::NoRoom) => {
@@ -59,9 +70,11 @@ pub async fn run(context: &Context, waiting: &Waiting) {
             }
         }
     }
-    if let Some(database) = room.database.take() {
-        database.close().await;
+    // Whatever this cannot delete is deleted at the next start, by its receipts.
+    if let Err(error) = room.delete(context).await {
+        room.fails(&error).await;
     }
+    room.close().await;
 }
 
 /// Opens the row inbox and closes it again: whether it can be used.
@@ -110,6 +123,8 @@ struct Room {
     watch: Option<Watch>,
     /// `data_version` when nothing was left.
     seen: Option<i64>,
+    /// What is in the outbox and not deleted here yet.
+    taken: Taken,
     /// The next look of the ladder, and its step.
     ladder: Option<(Instant, u32)>,
     /// Failures in a row.
@@ -119,6 +134,26 @@ struct Room {
 }
 
 impl Room {
+    /// Looks for rows; where there are none, deletes what has been taken, when it is time.
+    async fn turn(&mut self, context: &Context, waiting: &Waiting) -> Result<Looked, RowsError> {
+        if self.taken.is_full() {
+            self.delete(context).await?;
+        }
+        let looked = self.look(context, waiting).await?;
+        if looked != Looked::Took && self.taken.is_due(Instant::now()) && !self.is_being_written() {
+            self.delete(context).await?;
+        }
+        Ok(looked)
+    }
+
+    /// Whether a producer is in a transaction: with a rollback journal, it stands beside the file for as long. One that a crash left behind is
+    /// rolled back by the looks of the slow poll, which do not ask.
+    fn is_being_written(&self) -> bool {
+        let mut journal = self.path.clone().into_os_string();
+        journal.push("-journal");
+        std::fs::symlink_metadata(journal).is_ok_and(|journal| journal.len() > 0)
+    }
+
     async fn look(&mut self, context: &Context, waiting: &Waiting) -> Result<Looked, RowsError> {
         let config = context.config.borrow().clone();
         let (path, outbox) = (&config.inbox.database, &config.outbox.database);
@@ -145,27 +180,54 @@ impl Room {
         }
         database.check_schema(path).await?;
         let bytes_max = config.inbox.max_result_size;
-        let rows = batch::read(&mut database.conn, bytes_max).await?;
+        let rows = batch::read(&mut database.conn, self.taken.last_id(), bytes_max).await?;
+        // Asked before the reading: what was committed since then changes it again. A full batch may have more behind it.
+        let is_all = rows.len() < CHUNK_RESULTS && batch::bytes(&rows) < CHUNK_BYTES;
         if rows.is_empty() {
-            // Asked before the reading: what was committed since then changes it again.
             self.seen = Some(version);
             return Ok(Looked::Nothing);
         }
         if !waiting.may_take(context).await {
             return Ok(Looked::NoRoom);
         }
-        take(context, waiting, database, &rows, bytes_max).await?;
+        let admission = admission(context, database.id, &rows);
+        // Crash here: nothing is taken yet.
+        if !admission.entries.is_empty() {
+            let Some(outcomes) = admit(context, waiting, admission).await else {
+                return Ok(Looked::NoRoom);
+            };
+            Counts::of(&outcomes).tell("rows");
+        }
+        // Crash here: they are in and still here. Their receipts make the next take a no-op, and then they are deleted.
+        self.taken.add(rows, bytes_max, Instant::now());
+        if is_all {
+            self.seen = Some(version);
+        }
         Ok(Looked::Took)
+    }
+
+    /// Deletes what has been taken.
+    async fn delete(&mut self, context: &Context) -> Result<(), RowsError> {
+        let Some(database) = self.database.as_mut().filter(|_| !self.taken.rows.is_empty()) else {
+            return Ok(());
+        };
+        delete(context, &self.path, database, &self.taken).await?;
+        self.taken = Taken::default();
+        // Ids below the last one were not looked at meanwhile; a producer may have given one.
+        self.seen = None;
+        Ok(())
     }
 
     async fn close(&mut self) {
         self.seen = None;
+        // Found again by the next look, known by their receipts, and deleted then.
+        self.taken = Taken::default();
         if let Some(database) = self.database.take() {
             database.close().await;
         }
     }
 
-    fn is_well(&mut self) {
+    fn works(&mut self) {
         self.failures = 0;
         if self.said.take().is_some() {
             events::intake_resumed("rows are taken again");
@@ -204,6 +266,9 @@ impl Room {
         if let Some((at, _)) = self.ladder {
             until = until.min(at);
         }
+        if let Some(at) = self.taken.due() {
+            until = until.min(at.max(now + LADDER_FIRST));
+        }
         let name = self.path.file_name().unwrap_or_default().to_owned();
         let watch = self.watch.as_mut();
         let touched = async {
@@ -218,7 +283,10 @@ impl Room {
             () = context.ending() => None,
         };
         match touched {
-            Some(true) => self.ladder = Some((Instant::now() + LADDER_FIRST, 0)),
+            Some(true) => {
+                self.ladder = Some((Instant::now() + LADDER_FIRST, 0));
+                self.taken.postpone(Instant::now());
+            }
             Some(false) => self.watch = None,
             None => self.climb(),
         }
@@ -234,22 +302,12 @@ impl Room {
     }
 }
 
-/// One batch, read with this `bytes_max`: into the outbox, out of the inbox.
-async fn take(context: &Context, waiting: &Waiting, database: &mut Database, rows: &[Row], bytes_max: usize) -> Result<(), RowsError> {
-    let admission = admission(context, database.id, rows);
-    // Crash here: nothing is taken yet.
-    if !admission.entries.is_empty() {
-        let Some(outcomes) = admit(context, waiting, admission).await else {
-            return Ok(());
-        };
-        Counts::of(&outcomes).tell("rows");
-    }
-    // Crash here: they are in and still here. Their receipts make the next take a no-op, and then they are deleted.
-    let path = context.config.borrow().inbox.database.clone();
+/// Takes out of the inbox what is in the outbox.
+async fn delete(context: &Context, path: &Path, database: &mut Database, taken: &Taken) -> Result<(), RowsError> {
     database.conn.execute("BEGIN IMMEDIATE").await?;
     // Under the lock, so that no trigger has come since.
-    database.check_schema(&path).await?;
-    let gone = batch::delete(&mut database.conn, rows, bytes_max, clock::now()).await?;
+    database.check_schema(path).await?;
+    let gone = batch::delete(&mut database.conn, &taken.rows, taken.bytes_max, clock::now()).await?;
     database.conn.execute("COMMIT").await?;
     for row in &gone {
         if let Err(reason) = &row.payload {
@@ -260,7 +318,7 @@ async fn take(context: &Context, waiting: &Waiting, database: &mut Database, row
             );
         }
     }
-    let dir = directory(&path);
+    let dir = directory(path);
     // Power cut before this: the journal may come back and the deletion be undone; the receipts are still there.
     blocking(move || Folder::open(&dir)?.sync()).await.and_then(|synced| synced)?;
     let receipts = gone.iter().map(|row| Receipt::Row(row.receipt(database.id))).collect();

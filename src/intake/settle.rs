@@ -158,7 +158,7 @@ impl Files {
     }
 
     /// It stays although it was ready, and was this look: it is to stand still once more. `unfinished`: because it seemed so.
-    pub fn is_unsettled(&mut self, name: &OsStr, look: Look, unfinished: bool, now: Instant) {
+    pub fn unsettle(&mut self, name: &OsStr, look: Look, unfinished: bool, now: Instant) {
         let seen = self.known.entry(name.to_owned()).or_insert_with(|| Seen::new(now));
         seen.is_whole = false;
         seen.is_settled = false;

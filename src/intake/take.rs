@@ -1,11 +1,8 @@
 //! Takes files: gathers what is ready, admits it with its receipts, and only then lets the files go. Beside each step stands what a crash there
-//! leaves behind. The steps themselves are in [`gather`](super::gather), [`finish`](super::finish) and [`reject`](super::reject).
+//! leaves behind. What is done with a file afterwards is in [`desk`](super::desk).
 
-use std::collections::{HashSet, VecDeque};
-use std::ffi::{OsStr, OsString};
-use std::io;
+use std::collections::VecDeque;
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::time::Instant;
 
@@ -13,32 +10,31 @@ use crate::model::{Admission, FileReceipt, Receipt};
 use crate::telemetry::events;
 
 use super::admit::{Counts, admit};
-use super::finish::{Fate, Finished, finish_all};
-use super::folder::{Folder, shown};
+use super::desk::{Desk, stumbled};
 use super::gather::{Found, Gathered, gather, sync};
-use super::ledger::Ledger;
-use super::parse::Bad;
 use super::pieces::ReadError;
-use super::reject::{self, REPORT_ENDING, Reason};
-use super::settle::{Files, Ready};
+use super::settle::Ready;
 use super::taking::{Chunk, End, Taking};
 use super::waiting::Waiting;
 use super::{Context, blocking};
 
-/// How long to wait after a fault of our own.
-const STUMBLED_PAUSE: Duration = Duration::from_secs(1);
+/// The small files of one admission.
+#[derive(Default)]
+struct Batch {
+    counts: Counts,
+    files: u64,
+    last: String,
+}
 
-/// The inbox directory at work.
-#[derive(Debug)]
-pub struct Desk {
-    /// The directory.
-    pub folder: Arc<Folder>,
-    /// The receipts of what was taken and is not durably gone.
-    pub ledger: Ledger,
-    /// The files that are known.
-    pub known: Files,
-    /// The files that stay although they were ready, and of which it was said.
-    pub left: HashSet<OsString>,
+impl Batch {
+    fn tell(self) {
+        let origin = if self.files == 1 {
+            self.last
+        } else {
+            format!("{} files", self.files)
+        };
+        self.counts.tell(&origin);
+    }
 }
 
 impl Desk {
@@ -83,10 +79,10 @@ impl Desk {
                 Found::Results(taking, chunk) => match chunk.end {
                     End::More => large = Some((taking, counts)),
                     End::Whole => whole.push(*taking),
-                    End::Unfinished(_) => self.known.is_unsettled(&taking.name, taking.look, true, Instant::now()),
+                    End::Unfinished(_) => self.known.unsettle(&taking.name, taking.look, true, Instant::now()),
                 },
                 Found::Bad(taking, bad) => self.reject(context, *taking, bad).await,
-                Found::Unfinished(name, look) => self.known.is_unsettled(&name, look, true, Instant::now()),
+                Found::Unfinished(name, look) => self.known.unsettle(&name, look, true, Instant::now()),
                 Found::Left(name, error) => self.leave(context, &name, &error),
                 Found::Gone(name) => self.known.forget(&name),
             }
@@ -122,7 +118,7 @@ impl Desk {
         let mut outcomes = admit(context, waiting, admission).await?;
         // Crash here: everything is in, the files are still there. Their receipts make the next take a no-op.
         self.ledger.admitted(receipts);
-        let mut batch = (Counts::default(), 0_u64, String::new());
+        let mut batch = Batch::default();
         let mut counts = Vec::with_capacity(shares.len());
         for (found, share) in files.iter().zip(shares) {
             let rest = outcomes.split_off(share.min(outcomes.len()));
@@ -134,12 +130,12 @@ impl Desk {
                 && chunk.end != End::More
                 && share > 0
             {
-                batch.0.add(of_file);
-                batch.1 += 1;
-                batch.2.clone_from(&taking.shown);
+                batch.counts.add(of_file);
+                batch.files += 1;
+                batch.last.clone_from(&taking.shown);
             }
         }
-        batch.0.tell(&if batch.1 == 1 { batch.2 } else { format!("{} files", batch.1) });
+        batch.tell();
         Some(counts)
     }
 
@@ -194,126 +190,13 @@ impl Desk {
                     return self.finish(context, vec![taking]).await;
                 }
                 End::Unfinished(_) => {
-                    self.known.is_unsettled(&taking.name, taking.look, true, Instant::now());
+                    self.known.unsettle(&taking.name, taking.look, true, Instant::now());
                     break;
                 }
             }
         }
         counts.tell(&name);
     }
-
-    /// Lets files go whose results are all in.
-    async fn finish(&mut self, context: &Context, takings: Vec<Taking>) {
-        if takings.is_empty() {
-            return;
-        }
-        let folder = Arc::clone(&self.folder);
-        let standards = context.standards();
-        let bytes_max = standards.config.inbox.max_result_size;
-        let finished = blocking(move || finish_all(&folder, takings, bytes_max, standards.now)).await;
-        let (finished, synced) = match finished {
-            Ok(finished) => finished,
-            Err(error) => return stumbled(context, &error).await,
-        };
-        let mut gone = Vec::new();
-        for Finished {
-            name,
-            inode,
-            rejected,
-            fate,
-        } in finished
-        {
-            if let Some((moved, reason)) = rejected {
-                tell_rejected(&name, &moved, &reason);
-            }
-            match fate {
-                Fate::Gone => {
-                    self.known.forget(&name);
-                    self.left.remove(&name);
-                    gone.extend(self.ledger.get(&name, inode).cloned());
-                }
-                Fate::Grown(look) => self.known.is_unsettled(&name, look, false, Instant::now()),
-                Fate::Rewritten(look) => {
-                    self.known.is_unsettled(&name, look, false, Instant::now());
-                    gone.extend(self.ledger.get(&name, inode).cloned());
-                }
-                Fate::Failed(error) => self.leave(context, &name, &error),
-            }
-        }
-        match synced {
-            Ok(()) => self.forget(context, gone, false).await,
-            // The receipts stay until a scan finds that the files are durably gone.
-            Err(error) => events::storage_error("remove taken files", &error.to_string(), "look at the disk of the inbox"),
-        }
-    }
-
-    async fn reject(&mut self, context: &Context, taking: Taking, bad: Bad) {
-        let mut why = bad.to_string();
-        if taking.is_resumed || taking.results > 0 {
-            why.push_str("; what stands before it was taken, for the file was changed meanwhile");
-        }
-        let reason = Reason::whole(why, &bad, context.standards().now);
-        let folder = Arc::clone(&self.folder);
-        let (name, look) = (taking.name.clone(), taking.look);
-        let work = move || {
-            let moved = reject::whole(&folder, &taking.name, &taking.look, &reason);
-            moved.map(|moved| (moved, reason))
-        };
-        match blocking(work).await.and_then(|moved| moved) {
-            Ok((moved, reason)) => {
-                self.known.forget(&name);
-                if let Some(moved) = moved {
-                    tell_rejected(&name, &moved, &reason);
-                }
-                let receipt = self.ledger.get(&name, look.inode).cloned();
-                self.forget(context, receipt.into_iter().collect(), false).await;
-            }
-            Err(error) => self.leave(context, &name, &error),
-        }
-    }
-
-    /// A file stays where it is: said once, tried again at every rescan.
-    pub fn leave(&mut self, context: &Context, name: &OsStr, error: &io::Error) {
-        self.known.postpone(name, Instant::now() + context.config.borrow().inbox.rescan);
-        if self.left.insert(name.to_owned()) {
-            let hint = if error.kind() == io::ErrorKind::PermissionDenied {
-                "let the daemon's user read it (chmod, setfacl) and write its directory, or move it away; it is tried again"
-            } else {
-                "look at the file and its disk; it is tried again"
-            };
-            events::file_left(&shown(name), &error.to_string(), hint);
-        }
-    }
-
-    /// Forgets receipts; `sync` first, where the directory is not synced yet. What fails is tried again at the next scan.
-    pub async fn forget(&mut self, context: &Context, receipts: Vec<FileReceipt>, sync: bool) {
-        if receipts.is_empty() {
-            return;
-        }
-        let folder = Arc::clone(&self.folder);
-        let synced = if sync {
-            blocking(move || folder.sync()).await.and_then(|done| done)
-        } else {
-            Ok(())
-        };
-        let outcome = match synced {
-            Ok(()) => self
-                .ledger
-                .forget(&context.outbox, receipts)
-                .await
-                .map_err(|error| error.to_string()),
-            Err(error) => Err(error.to_string()),
-        };
-        if let Err(error) = outcome {
-            events::storage_error("forget receipts", &error, "nothing is lost or doubled by it; it is tried again");
-        }
-    }
-}
-
-/// A panic on the thread that reads; nothing is lost by it, but it may come again at once.
-async fn stumbled(context: &Context, error: &io::Error) {
-    events::internal_error("read the inbox", &error.to_string());
-    context.sleep(STUMBLED_PAUSE).await;
 }
 
 /// What is to be said of a chunk beside what becomes of its results.
@@ -324,13 +207,4 @@ fn tell(context: &Context, chunk: &mut Chunk) {
     for warning in chunk.warnings.drain(..) {
         events::warning(&warning, "it is sent all the same: validation.mode is \"warn\"");
     }
-}
-
-fn tell_rejected(name: &OsStr, moved: &OsStr, reason: &Reason) {
-    let moved = shown(moved);
-    let hint = format!(
-        "{}/{moved}{REPORT_ENDING} says what to mend; drop the mended one into the inbox again",
-        reject::REJECTED
-    );
-    events::file_rejected(&shown(name), &reason.why, &format!("{}/{moved}", reject::REJECTED), &hint);
 }

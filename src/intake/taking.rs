@@ -267,13 +267,13 @@ impl Taking {
     pub fn sync(&mut self) -> io::Result<()> {
         if !self.synced.is_some_and(|synced| synced.is_same_content(&self.look)) {
             self.pieces.file().sync_all()?;
-            self.is_synced();
+            self.mark_synced();
         }
         Ok(())
     }
 
     /// Somebody else made it durable, with others of its file system.
-    pub fn is_synced(&mut self) {
+    pub fn mark_synced(&mut self) {
         self.synced = Some(self.look);
     }
 

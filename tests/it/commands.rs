@@ -186,7 +186,8 @@ fn ids_come_from_standard_input_too() {
     let mut world = World::new();
     world.start();
     world.drop_results("bad.ndjson", &[scripted("act-1", "400"), scripted("act-2", "400")]);
-    let ids: String = world.wait_for("dead", 2).iter().map(|one| format!("{}\n", one["id"])).collect();
+    let ids: Vec<String> = world.wait_for("dead", 2).iter().map(|one| one["id"].to_string()).collect();
+    let ids = ids.join("\n");
     let output = world.run_with_input(&["requeue", "-"], &ids);
     assert!(output.status.success(), "{}", both(&output));
     world.wait_for("delivered", 2);

@@ -70,6 +70,11 @@ fn kills_at_random_moments_neither_lose_nor_double_a_result() {
     }
     assert_eq!(accepted.len(), expected);
     assert!(accepted.values().all(|times| *times == 1));
+    assert_eq!(
+        world.sandbox.results().as_array().unwrap().len(),
+        expected,
+        "one registered result an activity"
+    );
     assert_eq!(world.list(&[]).len(), expected, "one submission a result");
     assert!(world.rejected().is_empty());
 }

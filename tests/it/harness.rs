@@ -1,6 +1,7 @@
 //! Handles on the built program: a sandbox API, a daemon, an inbox, and the commands, each a process of its own over real HTTP and real
 //! SQLite. Everything ends with the test; when a test fails, the daemon's log is printed.
 
+use std::fmt::Write as _;
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -149,17 +150,18 @@ impl World {
         sections.sort_unstable();
         sections.dedup();
         for section in sections {
-            let is_list = section.starts_with('[');
-            text.push_str(&if is_list {
-                format!("{section}\n")
+            // An array of tables brings its own brackets.
+            let header = if section.starts_with('[') {
+                section.to_owned()
             } else {
-                format!("[{section}]\n")
-            });
+                format!("[{section}]")
+            };
+            writeln!(text, "{header}").unwrap();
             for (key, value) in &self.settings {
                 if let Some((of, name)) = key.rsplit_once('.')
                     && of == section
                 {
-                    text.push_str(&format!("{name} = {value}\n"));
+                    writeln!(text, "{name} = {value}").unwrap();
                 }
             }
         }
@@ -324,8 +326,8 @@ impl World {
 
     /// Drops results as one NDJSON file.
     pub fn drop_results(&self, name: &str, results: &[Value]) {
-        let lines: String = results.iter().map(|result| format!("{result}\n")).collect();
-        self.drop_file(name, lines);
+        let lines: Vec<String> = results.iter().map(Value::to_string).collect();
+        self.drop_file(name, lines.join("\n") + "\n");
     }
 
     /// `list --json` with more arguments, newest first.
@@ -357,8 +359,9 @@ impl World {
         })
     }
 
-    /// Waits until nothing is pending or being sent.
+    /// Waits until every dropped file is taken and nothing is pending or being sent.
     pub fn settled(&self) {
+        self.taken();
         eventually("everything settled", || {
             let status = self.status();
             let open = status["counts"]["pending"].as_u64().unwrap_or(1) + status["counts"]["sending"].as_u64().unwrap_or(1);
@@ -413,6 +416,28 @@ impl World {
     pub fn insert(&self, result: &Value) {
         let text = result.to_string().replace('\'', "''");
         self.sql("rows/inbox.db", &format!("INSERT INTO inbox (payload) VALUES ('{text}')"));
+    }
+}
+
+impl World {
+    /// Inserts a row as a program that waits for no lock does; whether it could.
+    pub fn insert_at_once(&self, payload: &str) -> bool {
+        use sqlx::{ConnectOptions, Connection};
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let options = sqlx::sqlite::SqliteConnectOptions::new()
+                .filename(self.path("rows/inbox.db"))
+                .busy_timeout(Duration::ZERO);
+            let Ok(mut connection) = options.connect().await else {
+                return false;
+            };
+            let inserted = sqlx::query("INSERT INTO inbox (payload) VALUES (?1)")
+                .bind(payload)
+                .execute(&mut connection)
+                .await;
+            connection.close().await.unwrap();
+            inserted.is_ok()
+        })
     }
 }
 

@@ -77,7 +77,7 @@ fn directives_are_obeyed_and_never_sent() {
     assert!(!world.sandbox.bodies()[0].contains("$outbox"));
     // The same again, its members in another order: a duplicate.
     let mut text = one.to_string();
-    text.insert_str(1, " ");
+    text.insert(1, ' ');
     world.drop_file("again.json", text);
     assert_eq!(world.event("duplicate")["key"], "crm-77");
     // The same key with another object: invalid, and the first one is named.
@@ -140,6 +140,16 @@ fn rows_are_taken_deleted_and_sent() {
         if left == ["0"] { Ok(()) } else { Err(format!("{left:?}")) }
     });
     assert!(world.of_activity("act-3")["origin"]["row"].is_i64());
+}
+
+#[test]
+fn producers_without_a_busy_timeout_hardly_ever_meet_a_lock() {
+    let mut world = World::new();
+    world.start();
+    let text = |n: usize| result(&format!("act-{n}"), &json!({})).to_string();
+    let refused = (0..200).filter(|n| !world.insert_at_once(&text(*n))).count();
+    assert!(refused <= 20, "{refused} of 200 met a lock");
+    world.wait_for("delivered", 200 - refused);
 }
 
 #[test]
@@ -218,7 +228,11 @@ fn what_cannot_be_taken_goes_to_rejected_with_its_reason() {
         assert!(reason.to_lowercase().contains(&why.to_lowercase()), "{name}: {reason}");
         serde_json::from_str::<Value>(&reason).unwrap();
     }
-    assert_eq!(world.events("file_rejected").len(), 9);
+    // Told only when it is durable, a moment after the files can be seen.
+    eventually("nine events", || match world.events("file_rejected").len() {
+        9 => Ok(()),
+        other => Err(other.to_string()),
+    });
     assert!(world.list(&[]).is_empty());
     assert_eq!(world.status()["rejected_files"], 9);
 }

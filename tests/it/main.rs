@@ -1,5 +1,17 @@
 //! The built program, driven as its users drive it: processes, HTTP and SQLite are real, and the API is the sandbox.
+#![expect(
+    clippy::disallowed_methods,
+    reason = "a test waits for other processes by the clock, on threads of its own"
+)]
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::print_stderr,
+    reason = "a test that cannot go on has failed, and says so"
+)]
 
+mod ambiguous;
+mod bulk;
 mod commands;
 mod configuration;
 mod crash;
@@ -11,4 +23,6 @@ mod logs;
 mod order;
 mod outage;
 mod outcomes;
+mod result_types;
+mod retention;
 mod secrets;

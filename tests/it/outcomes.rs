@@ -311,4 +311,8 @@ fn a_bad_key_costs_at_most_what_is_in_flight_and_everything_comes_back() {
     world.sandbox.settings(&json!({"api_key": crate::harness::KEY}));
     world.wait_for("delivered", 60);
     assert_eq!(world.status()["gate"], "open");
+    assert!(
+        world.sandbox.stats()["max_in_flight"].as_u64().unwrap() <= 5,
+        "four submissions and the key question"
+    );
 }

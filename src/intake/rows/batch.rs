@@ -35,12 +35,13 @@ const COLUMNS: &str = "SELECT id, \
      substr(source, 1, 1025) AS source, octet_length(source) AS source_length \
      FROM inbox";
 
-/// Reads the oldest rows, as many as fit into one admission.
-pub async fn read(conn: &mut SqliteConnection, bytes_max: usize) -> Result<Vec<Row>, RowsError> {
-    let query = format!("{COLUMNS} ORDER BY id LIMIT ?2");
+/// Reads the oldest rows behind this id, as many as fit into one admission.
+pub async fn read(conn: &mut SqliteConnection, after: i64, bytes_max: usize) -> Result<Vec<Row>, RowsError> {
+    let query = format!("{COLUMNS} WHERE id > ?3 ORDER BY id LIMIT ?2");
     let mut found = sqlx::query(sqlx::AssertSqlSafe(query))
         .bind(i64::try_from(bytes_max).unwrap_or(i64::MAX))
         .bind(i64::try_from(CHUNK_RESULTS).unwrap_or(i64::MAX))
+        .bind(after)
         .fetch(conn);
     let mut rows = Vec::new();
     let mut bytes = 0;
@@ -52,6 +53,11 @@ pub async fn read(conn: &mut SqliteConnection, bytes_max: usize) -> Result<Vec<R
         rows.push(row);
     }
     Ok(rows)
+}
+
+/// The bytes of their payloads.
+pub fn bytes(rows: &[Row]) -> usize {
+    rows.iter().map(|row| row.payload.as_ref().map_or(0, String::len)).sum()
 }
 
 /// Deletes these rows where they are still the same, and moves those that cannot be taken to `rejected`. One short transaction, which the

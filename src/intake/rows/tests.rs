@@ -151,7 +151,7 @@ async fn admit_and_die(house: &House) {
     let mut database = Database::open(&house.config.inbox.database, &house.config.outbox.database)
         .await
         .unwrap();
-    let rows = batch::read(&mut database.conn, 1 << 20).await.unwrap();
+    let rows = batch::read(&mut database.conn, i64::MIN, 1 << 20).await.unwrap();
     let (_stop, shutdown) = tokio::sync::watch::channel(false);
     let admission: Admission = admission(&house.context(shutdown), database.id, &rows);
     assert!(admission.receipts.iter().all(|receipt| matches!(receipt, Receipt::Row(_))));
@@ -209,7 +209,7 @@ async fn a_row_changed_between_reading_and_deleting_stays() {
     let mut database = Database::open(&house.config.inbox.database, &house.config.outbox.database)
         .await
         .unwrap();
-    let rows = batch::read(&mut database.conn, 1 << 20).await.unwrap();
+    let rows = batch::read(&mut database.conn, i64::MIN, 1 << 20).await.unwrap();
     sql(&house, "UPDATE inbox SET source = 'x' WHERE id = 2; DELETE FROM inbox WHERE id = 3").await;
     database.conn.execute("BEGIN IMMEDIATE").await.unwrap();
     let gone = batch::delete(&mut database.conn, &rows, 1 << 20, NOW).await.unwrap();

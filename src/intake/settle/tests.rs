@@ -98,7 +98,7 @@ fn what_seemed_unfinished_is_looked_at_once_more() {
     let mut files = Files::new(SETTLE);
     files.saw(&name(), Sight::Arrived, start);
     assert_eq!(turn(&mut files, 5, start), Some(false));
-    files.is_unsettled(&name(), look(5), true, start);
+    files.unsettle(&name(), look(5), true, start);
     assert_eq!(turn(&mut files, 5, start), None);
     // A close that changed nothing does not make it the last look any earlier.
     files.saw(&name(), Sight::Opened, start);
@@ -106,7 +106,7 @@ fn what_seemed_unfinished_is_looked_at_once_more() {
     assert_eq!(turn(&mut files, 5, start), None);
     assert_eq!(turn(&mut files, 5, start + SETTLE), Some(true));
     // It went on meanwhile: an ordinary file again.
-    files.is_unsettled(&name(), look(5), true, start);
+    files.unsettle(&name(), look(5), true, start);
     files.saw(&name(), Sight::Opened, start);
     files.saw(&name(), Sight::Closed { written: true }, start);
     assert_eq!(turn(&mut files, 7, start), Some(false));

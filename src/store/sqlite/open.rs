@@ -19,6 +19,9 @@ const SQLITE_MIN: (u32, u32, u32) = (3, 51, 3);
 /// Connections that read: status and lists beside the questions of a 409. Each is a thread and two files.
 const READERS: u32 = 2;
 
+/// Rows that may stand between SQLite's thread and ours: with fewer than a claim has, the two wait for one another at every other row.
+const ROW_BUFFER: usize = 1024;
+
 /// What opening yields.
 pub(super) struct Opened {
     pub(super) readers: SqlitePool,
@@ -32,6 +35,7 @@ pub(super) async fn open(path: &Path, role: Role) -> Result<Opened, OpenError> {
     let options = SqliteConnectOptions::new()
         .filename(&path)
         .busy_timeout(pragma::BUSY_WAIT)
+        .row_buffer_size(ROW_BUFFER)
         .disable_statement_logging();
     let found = place::look(&path)?;
     match role {

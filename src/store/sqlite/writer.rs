@@ -139,3 +139,6 @@ fn next_group(waiting: &mut VecDeque<Operation>) -> Option<Vec<Operation>> {
     }
     (!group.is_empty()).then_some(group)
 }
+
+#[cfg(test)]
+mod tests;

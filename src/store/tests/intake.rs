@@ -145,6 +145,13 @@ async fn admitting_a_known_file_receipt_again_is_a_no_op_and_a_longer_one_replac
         [Admitted::AlreadyTaken, Admitted::AlreadyTaken]
     );
     assert_eq!(bench.dump().await, before);
+    // An equal file that was dropped later, with an inode that was given out again.
+    let mut later = chunk(100);
+    later.receipts = vec![Receipt::File(FileReceipt {
+        modified_ns: 7,
+        ..file(100)
+    })];
+    assert!(matches!(bench.outbox.admit(later, NOW).await.unwrap()[0], Admitted::Accepted(_)));
     assert!(matches!(
         bench.outbox.admit(chunk(200), NOW).await.unwrap()[0],
         Admitted::Accepted(_)

@@ -2,7 +2,7 @@
 
 use super::*;
 
-async fn ids(claimed: &[Claimed]) -> Vec<SubmissionId> {
+fn ids(claimed: &[Claimed]) -> Vec<SubmissionId> {
     claimed.iter().map(|claimed| claimed.id).collect()
 }
 
@@ -13,11 +13,11 @@ async fn of_an_activity_the_next_is_claimed_only_when_the_one_before_has_its_out
     let second = bench.admit(entry("a")).await;
     let other = bench.admit(entry("b")).await;
     let claimed = bench.claim().await;
-    assert_eq!(ids(&claimed).await, [first, other]);
+    assert_eq!(ids(&claimed), [first, other]);
     assert!(bench.claim().await.is_empty());
     assert_eq!(bench.outbox.show(second).await.unwrap().unwrap().listed.waits_behind, Some(first));
     bench.settle(&claimed[0], Transition::Deliver).await;
-    assert_eq!(ids(&bench.claim().await).await, [second]);
+    assert_eq!(ids(&bench.claim().await), [second]);
 }
 
 #[tokio::test]
@@ -30,12 +30,12 @@ async fn one_that_retries_or_is_held_keeps_the_later_ones_waiting() {
     bench.admit(held).await;
     bench.admit(entry("b")).await;
     let claimed = bench.claim().await;
-    assert_eq!(ids(&claimed).await, [first]);
-    let wait = Duration::from_secs(60);
+    assert_eq!(ids(&claimed), [first]);
+    let wait = Duration::from_mins(1);
     let retry = Transition::Retry { due: NOW.plus(wait), wait };
     bench.settle(&claimed[0], retry).await;
     assert!(bench.claim().await.is_empty());
-    assert_eq!(ids(&bench.claim_at(9, at(60)).await).await, [first]);
+    assert_eq!(ids(&bench.claim_at(9, at(60)).await), [first]);
     assert_eq!(bench.state(second).await, State::Pending { due: NOW });
 }
 
@@ -54,7 +54,7 @@ async fn a_dead_or_parked_one_lets_the_next_pass() {
         let claimed = bench.claim().await;
         bench.settle(&claimed[0], transition).await;
         let claimed = bench.claim().await;
-        assert_eq!(ids(&claimed).await, [next]);
+        assert_eq!(ids(&claimed), [next]);
         bench.settle(&claimed[0], Transition::Deliver).await;
     }
 }
@@ -76,7 +76,7 @@ async fn an_older_one_that_is_put_back_goes_before_the_pending_later_ones() {
     bench.settle(&claimed[0], Transition::Park(ParkReason::Conflict)).await;
     let new = bench.admit(entry("a")).await;
     assert_eq!(bench.act(old, Act::Requeue).await, Acted::Done);
-    assert_eq!(ids(&bench.claim().await).await, [old]);
+    assert_eq!(ids(&bench.claim().await), [old]);
     assert_eq!(bench.outbox.show(new).await.unwrap().unwrap().listed.waits_behind, Some(old));
 }
 
@@ -88,7 +88,7 @@ async fn an_older_one_that_is_put_back_waits_for_the_later_one_that_is_sending()
     bench.settle(&claimed[0], Transition::Park(ParkReason::Conflict)).await;
     let new = bench.admit(entry("a")).await;
     let sending = bench.claim().await;
-    assert_eq!(ids(&sending).await, [new]);
+    assert_eq!(ids(&sending), [new]);
     assert_eq!(bench.act(old, Act::Requeue).await, Acted::Done);
     assert!(bench.claim().await.is_empty());
     // Even one that comes back from its attempt has to let the older one pass now.
@@ -97,7 +97,7 @@ async fn an_older_one_that_is_put_back_waits_for_the_later_one_that_is_sending()
         wait: Duration::ZERO,
     };
     bench.settle(&sending[0], retry).await;
-    assert_eq!(ids(&bench.claim().await).await, [old]);
+    assert_eq!(ids(&bench.claim().await), [old]);
 }
 
 #[tokio::test]
@@ -106,7 +106,7 @@ async fn dismissing_the_head_promotes_the_next() {
     let first = bench.admit(entry("a")).await;
     let second = bench.admit(entry("a")).await;
     assert_eq!(bench.act(first, Act::Dismiss).await, Acted::Done);
-    assert_eq!(ids(&bench.claim().await).await, [second]);
+    assert_eq!(ids(&bench.claim().await), [second]);
 }
 
 #[tokio::test]
