@@ -230,5 +230,6 @@ fn entry(n: u64) -> Entry {
         },
         digest: None,
         invalid: None,
+        by_result_types: false,
     }
 }

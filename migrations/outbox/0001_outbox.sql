@@ -38,6 +38,9 @@ CREATE TABLE submission (
     origin               TEXT    NOT NULL CHECK (json_valid(origin)),
     -- Why local validation refused it, in one line.
     invalid              TEXT,
+    -- Whether nothing but the tenant's list of result types speaks against it: what a changed list may make valid. Kept, and not read out
+    -- of the line above, which is for people; and a fault of its `$outbox` cannot be found again in the payload.
+    by_result_types      INTEGER NOT NULL DEFAULT 0 CHECK (by_result_types IN (0, 1)),
     -- The request's body, byte for byte. TEXT and not BLOB, so that it can be read where it lies.
     payload              TEXT    NOT NULL,
     CHECK (holds_key = 0 OR submission_key IS NOT NULL)
@@ -45,6 +48,8 @@ CREATE TABLE submission (
 
 -- Partial: most producers give no key, and then this index costs nothing.
 CREATE UNIQUE INDEX submission_key ON submission (submission_key) WHERE holds_key = 1;
+-- What is to be judged again when the list changes.
+CREATE INDEX submission_by_result_types ON submission (id) WHERE by_result_types = 1;
 
 -- Where each submission stands. Narrow, and rewritten two or three times in a row's life.
 --
@@ -78,6 +83,9 @@ CREATE TABLE delivery (
     hard_override    INTEGER NOT NULL DEFAULT 0 CHECK (hard_override IN (0, 1, 2)),
     -- The key was refused on it before, and the gate's opening put it back.
     was_unauthorized INTEGER NOT NULL DEFAULT 0 CHECK (was_unauthorized IN (0, 1)),
+    -- It was put back, by a person or by a rule, and is no fresh one any more. For the rest of its life: a hundred thousand that were
+    -- requeued at once and are all retried must not crowd out what is new either.
+    requeued         INTEGER NOT NULL DEFAULT 0 CHECK (requeued IN (0, 1)),
     -- When the state last changed; of a sending one, when it was claimed (there is no second column for that).
     updated_at       INTEGER NOT NULL,
     CHECK (state <> 'waiting' OR lane IS NOT NULL),
@@ -92,8 +100,9 @@ CREATE TABLE delivery (
 CREATE UNIQUE INDEX delivery_live ON delivery (lane) WHERE lane IS NOT NULL AND (state = 'head' OR state = 'sending');
 -- Whose turn comes next in an activity: the smallest id (every index ends in the id by itself).
 CREATE INDEX delivery_waiting ON delivery (lane) WHERE state = 'waiting';
--- What is due; and apart from it what is held by `not_before`, which no clamp may reach.
-CREATE INDEX delivery_due ON delivery (next_at) WHERE state = 'head' AND not_before IS NULL;
+-- What is due, fresh and put back each in an order of their own, so that a claim finds the beginning of both; and apart from it what is held
+-- by `not_before`, which no clamp may reach.
+CREATE INDEX delivery_due ON delivery (requeued, next_at) WHERE state = 'head' AND not_before IS NULL;
 CREATE INDEX delivery_held ON delivery (not_before) WHERE state = 'head' AND not_before IS NOT NULL;
 -- The least tried first, for a probe during an outage. An index and not a bounded look at what is due: after an hour of outage the
 -- untried ones stand behind everything that was tried long ago.

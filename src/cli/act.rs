@@ -4,8 +4,10 @@ mod report;
 mod select;
 
 use std::io::Write;
+use std::time::Duration;
 
 use anyhow::Context as _;
+use tokio::time::{Instant, sleep};
 
 use crate::model::{SubmissionId, Transition};
 use crate::store::{ACT_IDS_MAX, Act, ActRequest, Acted, Outbox};
@@ -17,6 +19,10 @@ use super::{Global, note};
 use report::Report;
 pub use report::refusal;
 pub use select::Args;
+
+/// The least pause between two transactions, which is else as long as the one before it: the daemon has the outbox for itself half of the time,
+/// and whoever waits for SQLite's lock only looks from time to time whether it is free.
+const GAP_MIN: Duration = Duration::from_millis(20);
 
 /// Which act.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -106,6 +112,7 @@ async fn act(
     let progress = Progress::new("submissions");
     let mut acted = Vec::with_capacity(ids.len());
     for chunk in ids.chunks(ACT_IDS_MAX) {
+        let began = Instant::now();
         let request = ActRequest {
             ids: chunk.to_vec(),
             act: verb.act(),
@@ -118,6 +125,9 @@ async fn act(
         let answers = outbox.act(request).await;
         acted.extend(answers.with_context(|| format!("{} of {} were done before", acted.len(), ids.len()))?);
         progress.at(acted.len() as u64, ids.len() as u64);
+        if acted.len() < ids.len() && !args.dry_run {
+            sleep(began.elapsed().max(GAP_MIN)).await;
+        }
     }
     Ok(acted)
 }

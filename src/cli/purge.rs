@@ -4,6 +4,7 @@ use std::io::Write;
 use std::time::Duration;
 
 use clap::builder::{PossibleValuesParser, TypedValueParser as _};
+use tokio::time::sleep;
 
 use crate::clock::Timestamp;
 use crate::model::StateName;
@@ -18,6 +19,9 @@ use super::{Global, note};
 
 /// Deleted in one transaction: keeps the write lock short, so that the daemon beside us goes on.
 const BATCH: u32 = 500;
+
+/// Between two batches the daemon beside us can write: whoever waits for SQLite's lock only looks from time to time whether it is free.
+const BATCH_GAP: Duration = Duration::from_millis(20);
 
 /// What may be purged: everything that nobody will send any more.
 const PURGEABLE: [StateName; 4] = [StateName::Delivered, StateName::Dead, StateName::Parked, StateName::Dismissed];
@@ -65,7 +69,9 @@ pub async fn run(args: Args, global: &Global, out: &mut dyn Write) -> anyhow::Re
         }
     }
     let deleted = sweep(&outbox, args.state, older_than).await?;
-    outbox.tidy().await?;
+    while outbox.tidy().await? {
+        sleep(BATCH_GAP).await;
+    }
     outbox.close().await;
     writeln!(out, "{deleted} {} deleted", args.state)?;
     Ok(Exit::Done)
@@ -110,5 +116,6 @@ async fn sweep(outbox: &Outbox, state: StateName, older_than: Timestamp) -> anyh
         if batch == 0 {
             return Ok(deleted);
         }
+        sleep(BATCH_GAP).await;
     }
 }

@@ -3,7 +3,8 @@
 use std::io::{self, Write};
 
 use crate::clock::Timestamp;
-use crate::model::{Answer, SubmissionId};
+use crate::config::Keep;
+use crate::model::{Answer, DeadReason, State, SubmissionId};
 use crate::store::{Listed, Story};
 
 use super::Global;
@@ -15,6 +16,7 @@ use super::render::pretty::pretty;
 use super::render::table::wrap;
 use super::render::time::full;
 use super::render::{json, story};
+use super::status::obstacle;
 
 /// The lines of a story or an answer that are shown; of longer ones the beginning and the end. `--json` has all.
 const LINES_MAX: usize = 60;
@@ -46,9 +48,10 @@ pub async fn run(args: Args, global: &Global, out: &mut dyn Write) -> anyhow::Re
     let story = find(outbox.show(args.id).await?, args.id)?;
     if args.json {
         writeln!(out, "{}", json::story(&story)?)?;
-    } else {
-        tell(&story, context.now, out)?;
+        return Ok(Exit::Done);
     }
+    let obstacle = obstacle(&context, &outbox).await?;
+    tell(&story, obstacle.as_deref(), &context, out)?;
     Ok(Exit::Done)
 }
 
@@ -61,42 +64,28 @@ pub fn find(story: Option<Story>, id: SubmissionId) -> Result<Story, CliError> {
     })
 }
 
-fn tell(story: &Story, now: Timestamp, out: &mut dyn Write) -> io::Result<()> {
-    let listed = &story.listed;
+/// In the order in which a person wants to know: which one, what is in it, what happened, and at the end, where the eye rests, what happens
+/// next and what can be done.
+fn tell(story: &Story, obstacle: Option<&str>, context: &Context, out: &mut dyn Write) -> io::Result<()> {
+    let (listed, now) = (&story.listed, context.now);
     writeln!(out, "Submission {}, {}\n", listed.id, story::state(listed))?;
     for (name, value) in facts(listed, now) {
         writeln!(out, "  {name:<12} {value}")?;
-    }
-    writeln!(out, "\nWhat next")?;
-    write!(out, "{}", wrap(&story::next(story, now), "  ", TEXT_WIDTH))?;
-    if let Some(later) = story.superseded_by {
-        let text = format!("It is superseded: submission {later} of the same activity came later and is delivered.");
-        write!(out, "{}", wrap(&text, "  ", TEXT_WIDTH))?;
-    }
-    if let Some(why) = &listed.invalid {
-        write!(out, "{}", wrap(&format!("Wrong in it: {}", visible(why)), "  ", TEXT_WIDTH))?;
-    }
-    if let Some(hint) = hint_of(listed) {
-        write!(out, "{}", wrap(&format!("Hint: {}", visible(&hint)), "  ", TEXT_WIDTH))?;
-    }
-    let told: Vec<String> = story::steps(story).iter().map(told).collect();
-    section(out, "Story", &told)?;
-    if let Some(answer) = listed.last.as_ref().and_then(|last| last.answer.as_ref()) {
-        section(out, &answer_title(answer), &laid_out(&String::from_utf8_lossy(&answer.body)))?;
     }
     writeln!(out, "\nPayload")?;
     for line in laid_out(&story.payload.text()) {
         writeln!(out, "  {line}")?;
     }
-    let commands = story::commands(story);
-    if !commands.is_empty() {
-        writeln!(out, "\nCommands")?;
+    if let Some(answer) = listed.last.as_ref().and_then(|last| last.answer.as_ref()) {
+        section(out, &answer_title(answer), &laid_out(&String::from_utf8_lossy(&answer.body)))?;
     }
-    let width = commands.iter().map(|(command, _)| command.len()).max().unwrap_or(0);
-    for (command, does) in commands {
-        writeln!(out, "  {command:<width$}  {does}")?;
+    let told: Vec<String> = story::steps(story).iter().map(told).collect();
+    section(out, "Story", &told)?;
+    writeln!(out, "\nWhat happens next")?;
+    for sentence in sentences(story, obstacle, context) {
+        write!(out, "{}", wrap(&sentence, "  ", TEXT_WIDTH))?;
     }
-    Ok(())
+    commands(story, out)
 }
 
 /// A step with its time before it, broken under itself.
@@ -105,6 +94,62 @@ fn told(step: &story::Step<'_>) -> String {
     let at = at.to_string();
     let below = " ".repeat(2 + at.len() + 2);
     format!("{at}  {}", wrap(&what, &below, TEXT_WIDTH).trim())
+}
+
+/// What happens next and why, a paragraph each.
+fn sentences(story: &Story, obstacle: Option<&str>, context: &Context) -> Vec<String> {
+    let listed = &story.listed;
+    let mut sentences = vec![story::next(story, obstacle, context.now)];
+    sentences.extend(leaves(listed, context));
+    sentences.extend(
+        story
+            .superseded_by
+            .map(|later| format!("It is superseded: submission {later} of the same activity came later and is delivered.")),
+    );
+    match listed.state {
+        State::Dead(DeadReason::Invalid) => {
+            sentences.extend(listed.invalid.as_deref().map(|why| format!("Wrong in it: {}", visible(why))));
+        }
+        // The commands below say it all.
+        State::Parked(_) => {}
+        State::Pending { .. } | State::Sending | State::Delivered | State::Dead(_) | State::Dismissed => {
+            sentences.extend(hint_of(listed).map(|hint| format!("Hint: {}", visible(&hint))));
+        }
+    }
+    sentences
+}
+
+/// When retention takes it away.
+fn leaves(listed: &Listed, context: &Context) -> Option<String> {
+    let (keep, name) = match listed.state {
+        State::Delivered => (context.config.outbox.keep_delivered, "outbox.keep_delivered"),
+        State::Dismissed => (context.config.outbox.keep_dismissed, "outbox.keep_dismissed"),
+        State::Pending { .. } | State::Sending | State::Dead(_) | State::Parked(_) => return None,
+    };
+    match keep {
+        Keep::Forever => None,
+        Keep::For(span) => {
+            let at = listed.updated_at.plus(span);
+            let when = if at > context.now {
+                full(at, context.now)
+            } else {
+                "soon".to_owned()
+            };
+            Some(format!("It leaves the outbox {when}, by {name}."))
+        }
+    }
+}
+
+fn commands(story: &Story, out: &mut dyn Write) -> io::Result<()> {
+    let commands = story::commands(story);
+    if !commands.is_empty() {
+        writeln!(out, "\nWhat you can do")?;
+    }
+    let width = commands.iter().map(|(command, _)| command.len()).max().unwrap_or(0);
+    for (command, does) in commands {
+        writeln!(out, "  {command:<width$}  {does}")?;
+    }
+    Ok(())
 }
 
 /// Name and value of what is known, escaped; what is absent is left out.

@@ -1,6 +1,7 @@
 //! `status`: how the queue stands, once, every second, or as a check for monitoring.
 
 mod look;
+mod next;
 mod show;
 
 use std::io::{IsTerminal as _, Write};
@@ -15,6 +16,7 @@ use super::context::Context;
 use super::exit::Exit;
 use super::filter::parse_age;
 use look::{Status, look};
+pub use next::obstacle;
 
 /// Between two looks of `--watch`.
 const WATCH_INTERVAL: Duration = Duration::from_secs(1);

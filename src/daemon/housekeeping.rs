@@ -27,17 +27,19 @@ const BATCH_GAP: Duration = Duration::from_millis(20);
 /// Sweeps and tidies until `shutdown` says so. The only error is an outbox whose writer has ended: with it the daemon has to end.
 pub(super) async fn run(
     outbox: Outbox,
-    config: watch::Receiver<Arc<Config>>,
+    mut config: watch::Receiver<Arc<Config>>,
     mut shutdown: watch::Receiver<bool>,
 ) -> Result<(), StoreError> {
     loop {
-        let keeps = keeps(&config.borrow());
-        let at_once = keeps.iter().any(|(_, keep)| *keep == Keep::For(Duration::ZERO));
+        let before = keeps(&config.borrow_and_update());
+        let at_once = before.iter().any(|(_, keep)| *keep == Keep::For(Duration::ZERO));
         tokio::select! {
             () = sleep(if at_once { ROUND_AT_ONCE } else { ROUND }) => {}
+            () = reloaded(&mut config) => {}
             // An error is a sender that is gone: the end as well.
             _ = shutdown.wait_for(|stop| *stop) => return Ok(()),
         }
+        let keeps = keeps(&config.borrow());
         let round = tokio::select! {
             round = tidy_up(&outbox, &keeps) => round,
             _ = shutdown.wait_for(|stop| *stop) => return Ok(()),
@@ -54,6 +56,13 @@ pub(super) async fn run(
     }
 }
 
+/// Waits for a new configuration; for ever where none can come any more.
+async fn reloaded(config: &mut watch::Receiver<Arc<Config>>) {
+    if config.changed().await.is_err() {
+        std::future::pending::<()>().await;
+    }
+}
+
 /// One round.
 async fn tidy_up(outbox: &Outbox, keeps: &[(StateName, Keep)]) -> Result<(), StoreError> {
     for (state, keep) in keeps {
@@ -65,11 +74,14 @@ async fn tidy_up(outbox: &Outbox, keeps: &[(StateName, Keep)]) -> Result<(), Sto
             older_than,
             limit: SWEEP_ROWS_MAX,
         };
-        while outbox.sweep(sweep).await? >= u64::from(SWEEP_ROWS_MAX) {
+        while outbox.sweep(sweep).await? > 0 {
             sleep(BATCH_GAP).await;
         }
     }
-    outbox.tidy().await
+    while outbox.tidy().await? {
+        sleep(BATCH_GAP).await;
+    }
+    Ok(())
 }
 
 fn keeps(config: &Config) -> [(StateName, Keep); 2] {

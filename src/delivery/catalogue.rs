@@ -1,6 +1,8 @@
 //! The tenant's result types: fetched, remembered, and published for validation.
 //!
-//! Unreachable or forbidden, validation goes on with what is remembered, or without a list: one warning, and no trouble for anyone.
+//! Unreachable or forbidden, validation goes on with what is remembered, or without a list: one warning, and no trouble for anyone. Another list
+//! than before is first published, then what it makes valid is put back, and only then it is remembered: a crash in between does the latter
+//! two again.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,10 +15,11 @@ use crate::api::{Catalogue, Client};
 use crate::clock::{self, Timestamp};
 use crate::policy::hint;
 use crate::policy::validate::ResultType;
-use crate::store::Outbox;
+use crate::store::{Outbox, StoreError};
 use crate::telemetry::events;
 
 use super::Context;
+use super::revalidate::{Judge, revalidate};
 
 /// The name under which the list is remembered.
 pub const RESULT_TYPES: &str = "result_types";
@@ -45,6 +48,8 @@ pub async fn remembered(outbox: &Outbox) -> Option<Vec<ResultType>> {
 pub(super) async fn keep(mut context: Context) {
     let mut keeper = Keeper {
         context: context.clone(),
+        judged_by: None,
+        once_more: false,
         warned: false,
         pause: FAILED_PAUSE,
     };
@@ -84,6 +89,11 @@ async fn unknown_code(told: &Notify, earliest: Instant) {
 
 struct Keeper {
     context: Context,
+    /// The list by which everything `invalid` in the outbox has been judged.
+    judged_by: Option<Arc<[ResultType]>>,
+    /// Judge once more with the next fetch: intake may have stored what it had judged by the old list after we looked. Such a one asks for that
+    /// fetch itself, within a minute.
+    once_more: bool,
     /// Whether the present failure has been told.
     warned: bool,
     pause: Duration,
@@ -107,8 +117,8 @@ impl Keeper {
             Catalogue::Types(types) => {
                 self.warned = false;
                 self.pause = FAILED_PAUSE;
-                self.take(types, clock::now()).await;
-                return refresh;
+                let is_done = self.take(types.into(), clock::now()).await;
+                return if is_done { refresh } else { FAILED_PAUSE.min(refresh) };
             }
             Catalogue::Unauthorized => ("401".to_owned(), hint::of_query(401)),
             Catalogue::Forbidden => ("403".to_owned(), hint::of_query(403)),
@@ -132,25 +142,55 @@ impl Keeper {
         events::warning(&format!("the result types cannot be fetched: {why}"), hint.unwrap_or(without));
     }
 
-    /// A fresh list: remembered for the next start, then published. A crash in between costs one fetch.
-    async fn take(&self, types: Vec<ResultType>, now: Timestamp) {
+    /// A fresh list; `false` where the outbox could not be asked what it makes valid, and it has to be taken again.
+    async fn take(&mut self, types: Arc<[ResultType]>, now: Timestamp) -> bool {
+        if self.context.result_types.borrow().as_ref() != Some(&types) {
+            self.publish(Some(Arc::clone(&types)));
+        }
+        let is_news = self.judged_by.as_ref() != Some(&types);
+        if is_news || self.once_more {
+            if let Err(error) = self.judge_again(&types, now).await {
+                events::storage_error(
+                    "result types",
+                    &error.to_string(),
+                    "what another list makes valid stays invalid for now; it is tried again",
+                );
+                return false;
+            }
+            self.judged_by = Some(Arc::clone(&types));
+            self.once_more = is_news;
+        }
         let fresh = Remembered {
             fetched_at: now.millis(),
-            types,
+            types: types.to_vec(),
         };
-        let known = self.context.result_types.borrow().as_deref() == Some(fresh.types.as_slice());
         if let Ok(text) = serde_json::to_string(&fresh) {
             // It is only a cache: whoever stores what matters says that the outbox is in trouble.
             self.context.outbox.remember(RESULT_TYPES, Some(text), now).await.ok();
         }
-        if !known {
-            self.publish(Some(fresh.types.into()));
-        }
+        true
     }
 
-    async fn publish_remembered(&self) {
+    async fn judge_again(&self, result_types: &[ResultType], now: Timestamp) -> Result<(), StoreError> {
+        let config = self.context.config.borrow().clone();
+        let judge = Judge {
+            settings: &config.validation,
+            result_types,
+            now,
+        };
+        let count = revalidate(&self.context.outbox, judge).await?;
+        if count > 0 {
+            events::requeued(count, "the list of result types has changed, and they are valid now");
+            self.context.arrivals.notify_one();
+        }
+        Ok(())
+    }
+
+    async fn publish_remembered(&mut self) {
         if let Some(types) = remembered(&self.context.outbox).await {
-            self.publish(Some(types.into()));
+            let types: Arc<[ResultType]> = types.into();
+            self.judged_by = Some(Arc::clone(&types));
+            self.publish(Some(types));
         }
     }
 

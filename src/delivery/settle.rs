@@ -8,7 +8,7 @@ use std::sync::Arc;
 use tokio::time::Instant;
 
 use crate::clock::Timestamp;
-use crate::model::{Attempt, AttemptOutcome, DeadReason, Exchange, FaultKind, Transition};
+use crate::model::{Attempt, AttemptOutcome, DeadReason, Exchange, FaultKind, State, Transition};
 use crate::policy::gate::{GATE, Refused};
 use crate::policy::hint::{self, ApiError};
 use crate::policy::schedule::Next;
@@ -145,7 +145,12 @@ impl Outbound {
         let answer = record.answer.as_ref();
         let documented = answer.and_then(|answer| ApiError::parse(&answer.body));
         let fault = record.fault.as_ref();
-        let hint = hint::of_attempt(record, Some(claimed.id));
+        // Why a parked one waits says more than its 409 does: it may be our own.
+        let hint = if let Transition::Park(reason) = self.settlement.transition {
+            hint::of_submission(&State::Parked(reason), Some(record), claimed.id)
+        } else {
+            hint::of_attempt(record, Some(claimed.id))
+        };
         let how = How {
             attempt: Some(record.number),
             status: answer.map(|answer| answer.status).or_else(|| fault.and_then(|fault| fault.status)),

@@ -201,6 +201,7 @@ impl Rig {
             },
             digest: None,
             invalid: None,
+            by_result_types: false,
         };
         let admission = Admission {
             entries: vec![entry],

@@ -41,6 +41,7 @@ pub fn entry(text: &str, origin: Origin, columns: Option<&RowColumns>, judge: &J
     let object = Object::parse(text)?;
     let (directives, mut faults) = directives(&object, columns);
     let violations = violations(&object, judge);
+    let by_result_types = faults.is_empty() && violations.iter().all(Violation::is_of_result_types);
     faults.extend(refusal(&violations, judge.settings.mode));
     let warning = match judge.settings.mode {
         ValidationMode::Warn if faults.is_empty() && !violations.is_empty() => Some(in_one_line(&told(&violations))),
@@ -54,6 +55,7 @@ pub fn entry(text: &str, origin: Origin, columns: Option<&RowColumns>, judge: &J
             facts: object.facts(),
             directives,
             origin,
+            by_result_types: by_result_types && !faults.is_empty(),
             invalid: (!faults.is_empty()).then(|| in_one_line(&faults)),
         },
         warning,
@@ -80,6 +82,7 @@ pub fn not_an_object(text: &str, why: &NotAnObject, origin: Origin, columns: &Ro
         directives,
         origin,
         invalid: Some(in_one_line(&faults)),
+        by_result_types: false,
     }
 }
 

@@ -63,6 +63,8 @@ pub struct Entry {
     pub digest: Option<Digest>,
     /// What is wrong with it, in one line, where it is to become a dead letter, `invalid`.
     pub invalid: Option<String>,
+    /// Of an invalid one: whether nothing but the tenant's list of result types speaks against it. A changed list may make it valid.
+    pub by_result_types: bool,
 }
 
 /// Proof that something was taken out of the inbox: committed with what it proves, forgotten only after the source is durably gone.

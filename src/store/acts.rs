@@ -3,11 +3,13 @@
 use crate::clock::Timestamp;
 use crate::model::{Actor, Entry, State, StateName, SubmissionId};
 
-/// What a person does to submissions.
+/// What a person (or the one rule that says so) does to submissions.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Act {
     /// Due now, attempts and age anew.
     Requeue,
+    /// The same for what was `invalid`, and only that, because another list of result types makes it valid: a rule of the contract, no person's.
+    Revalidate,
     /// Ours replaces the registered one.
     Override,
     /// The registered one is ours.
@@ -58,6 +60,6 @@ pub struct Sweep {
     pub state: StateName,
     /// Not changed since.
     pub older_than: Timestamp,
-    /// At most this many in one transaction.
+    /// At most this many in one transaction, and fewer where they are large.
     pub limit: u32,
 }

@@ -18,7 +18,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use crate::clock::Timestamp;
-use crate::model::{Admission, Admitted, FileReceipt, Receipt, SubmissionId};
+use crate::model::{Admission, Admitted, FileReceipt, Payload, Receipt, SubmissionId};
 
 pub use acts::{ACT_IDS_MAX, Act, ActRequest, Acted, Sweep};
 pub use error::{OpenError, StoreError};
@@ -106,6 +106,11 @@ impl Outbox {
         self.database.select(filter).await
     }
 
+    /// Dead letters that are `invalid` by the tenant's list of result types alone, with numbers above `after`, oldest first, at most `limit`.
+    pub async fn refused_by_result_types(&self, after: SubmissionId, limit: u32) -> Result<Vec<(SubmissionId, Payload)>, StoreError> {
+        self.database.refused_by_result_types(after, limit).await
+    }
+
     /// What matches, newest first, at most `limit`, with numbers below `before` (to page through any number of them).
     pub async fn list(&self, filter: &Filter, before: Option<SubmissionId>, limit: u32) -> Result<Vec<Listed>, StoreError> {
         self.database.list(filter, before, limit).await
@@ -137,13 +142,14 @@ impl Outbox {
         self.database.open_gate(name, value, requeue, now).await
     }
 
-    /// Deletes what may leave, oldest first; returns how many.
+    /// Deletes a batch of what may leave, oldest first; returns how many. None: nothing is left that may.
     pub async fn sweep(&self, sweep: Sweep) -> Result<u64, StoreError> {
         self.database.sweep(sweep).await
     }
 
-    /// Checkpoints, gives free pages back, and keeps the WAL bounded. Cheap when there is nothing to do.
-    pub async fn tidy(&self) -> Result<(), StoreError> {
+    /// Checkpoints, gives a bounded number of free pages back, and keeps the WAL bounded. Cheap when there is nothing to do; whether there is
+    /// more to give back.
+    pub async fn tidy(&self) -> Result<bool, StoreError> {
         self.database.tidy().await
     }
 

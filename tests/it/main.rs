@@ -10,6 +10,8 @@
     reason = "a test that cannot go on has failed, and says so"
 )]
 
+mod ambiguous;
+mod bulk;
 mod commands;
 mod configuration;
 mod crash;
@@ -20,4 +22,6 @@ mod intake;
 mod logs;
 mod order;
 mod outcomes;
+mod result_types;
+mod retention;
 mod secrets;

@@ -4,7 +4,7 @@ use std::io::{self, Write};
 
 use crate::cli::exit::Exit;
 use crate::cli::note;
-use crate::model::{StateName, SubmissionId, Transition};
+use crate::model::{State, StateName, SubmissionId, Transition};
 use crate::store::Acted;
 
 use super::{Args, Verb};
@@ -94,6 +94,12 @@ pub fn refusal(verb: &str, transition: &Transition, acted: &Acted) -> String {
     match acted {
         Acted::Done => "is done".to_owned(),
         Acted::NoSuch => "does not exist".to_owned(),
+        Acted::WrongState(State::Sending) => {
+            format!(
+                "is being sent just now, and its outcome comes first: {verb} is for what is {}",
+                one_of(transition.allowed_from())
+            )
+        }
         Acted::WrongState(state) => {
             format!("is {}: {verb} is for what is {}", state.name(), one_of(transition.allowed_from()))
         }
@@ -116,7 +122,6 @@ fn one_of(states: &[StateName]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::State;
 
     #[test]
     fn named_ones_must_be_done_and_matching_ones_are_skipped() {
@@ -140,7 +145,10 @@ mod tests {
         let wrong = refusal("requeue", &Transition::Requeue, &Acted::WrongState(State::Delivered));
         assert_eq!(wrong, "is delivered: requeue is for what is pending, dead or parked");
         let wrong = refusal("accept", &Transition::Accept, &Acted::WrongState(State::Sending));
-        assert_eq!(wrong, "is sending: accept is for what is parked");
+        assert_eq!(
+            wrong,
+            "is being sent just now, and its outcome comes first: accept is for what is parked"
+        );
         assert!(refusal("edit", &Transition::Edit, &Acted::Superseded(SubmissionId(7))).contains("submission 7"));
     }
 }

@@ -9,3 +9,4 @@ pub mod sample;
 pub mod story;
 pub mod table;
 pub mod time;
+pub mod words;

@@ -1,14 +1,13 @@
 //! A submission's life in order: its attempts and every other change, told in plain words.
 
-use std::fmt::Write as _;
-
 use crate::clock::Timestamp;
-use crate::model::{Attempt, DeadReason, Origin, ParkReason, State, StateName, Transition};
+use crate::model::{Attempt, AttemptOutcome, DeadReason, Origin, ParkReason, State, StateName, Transition};
 use crate::store::{Event, Listed, Story};
 
 use super::escape::visible;
-use super::outcome::{error_of_attempt, next_attempt_at, status_of};
-use super::time::{ago, due, elapsed};
+use super::outcome::next_attempt_at;
+use super::time::{ago, due};
+use super::words;
 
 /// The first step of every story.
 pub const TAKEN: &str = "taken in";
@@ -44,45 +43,20 @@ pub fn steps(story: &Story) -> Vec<Step<'_>> {
     steps
 }
 
-/// When a step was, and what, in one escaped line.
+/// When a step happened, and what it was in plain words.
 pub fn line(step: &Step<'_>) -> (Timestamp, String) {
-    let what = match step {
-        Step::Taken(listed) => format!("{TAKEN} from {}", origin(&listed.origin)),
-        Step::Attempt(attempt) => attempt_line(attempt),
-        Step::Event(event) => {
-            let detail = event.detail.as_deref().map(|detail| format!(": {}", visible(detail)));
-            format!(
-                "{} by {}{}",
-                visible(&event.what),
-                visible(&event.actor),
-                detail.unwrap_or_default()
-            )
+    let words = match step {
+        Step::Taken(listed) => {
+            let wrong = listed
+                .invalid
+                .as_deref()
+                .map(|why| format!(", and found invalid: {}", visible(why)));
+            format!("{TAKEN} from {}{}", origin(&listed.origin), wrong.unwrap_or_default())
         }
+        Step::Attempt(attempt) => words::attempt(attempt),
+        Step::Event(event) => words::event(event),
     };
-    (step.at(), what)
-}
-
-fn attempt_line(attempt: &Attempt) -> String {
-    let mut line = format!("attempt {}", attempt.number.0);
-    if attempt.hard_override {
-        line.push_str(" with hard_override");
-    }
-    // Writing to a String cannot fail.
-    let _ = match (error_of_attempt(attempt), status_of(attempt)) {
-        (Some(error), None) => write!(line, ": {}", visible(&error.line())),
-        (Some(error), Some(status)) if error.status_code == Some(status) => write!(line, ": {}", visible(&error.line())),
-        (Some(error), Some(status)) => write!(line, ": {status}, {}", visible(&error.line())),
-        (None, Some(status)) => write!(line, ": {status}"),
-        (None, None) => Ok(()),
-    };
-    if attempt.elapsed_ms > 0 {
-        let _ = write!(line, " ({})", elapsed(attempt.elapsed_ms));
-    }
-    let _ = write!(line, " → {}", attempt.outcome.name());
-    if attempt.lost_response {
-        line.push_str("; it may have reached the API");
-    }
-    line
+    (step.at(), words)
 }
 
 /// The state with its reason: `dead: rejected`.
@@ -107,26 +81,51 @@ pub fn origin(origin: &Origin) -> String {
     visible(&(name + &place.unwrap_or_default())).into_owned()
 }
 
-/// What happens next, in a sentence or two.
-pub fn next(story: &Story, now: Timestamp) -> String {
+/// What happens next, in a few sentences. `obstacle` says why nothing is sent at present, where that is so.
+pub fn next(story: &Story, obstacle: Option<&str>, now: Timestamp) -> String {
     let listed = &story.listed;
     match &listed.state {
-        State::Pending { .. } => pending(listed, now),
-        State::Sending => "A request is under way. Should the daemon have ended meanwhile, its next start takes it up again.".to_owned(),
-        State::Delivered => "Nothing: the API has it.".to_owned(),
-        State::Dead(reason) => format!("Nothing, until a person acts: {}", dead(*reason)),
-        State::Parked(reason) => format!("Nothing, until a person decides: {}", parked(*reason)),
+        State::Pending { .. } => pending(story, obstacle, now),
+        State::Sending => {
+            "A request is under way, and its outcome comes before anything else. Should the daemon have ended meanwhile, its next \
+                           start takes it up again."
+                .to_owned()
+        }
+        State::Delivered => delivered(story),
+        State::Dead(reason) => format!("Nothing, until a person acts: {}{}", dead(*reason), may_be_ours(story)),
+        State::Parked(reason) => format!("Nothing, until a person decides: {}", parked(*reason, story)),
         State::Dismissed => "Nothing: it was closed without being delivered.".to_owned(),
     }
 }
 
-fn pending(listed: &Listed, now: Timestamp) -> String {
+fn pending(story: &Story, obstacle: Option<&str>, now: Timestamp) -> String {
+    let listed = &story.listed;
     if let Some(earlier) = listed.waits_behind {
-        return format!("It waits behind submission {earlier} of the same activity, which goes first.");
+        return format!("It waits behind submission {earlier} of the same activity, which goes first: `reten-outbox show {earlier}`.");
     }
-    match next_attempt_at(listed) {
-        Some(at) if at > now => format!("It is sent {} ({at}), if the gate is open then.", due(at, now)),
-        _ => "It is due: it is sent as soon as the daemon runs, the gate is open and a slot is free.".to_owned(),
+    let when = match (next_attempt_at(listed), obstacle) {
+        (Some(at), Some(obstacle)) if at > now => format!("It is due {} ({at}), but {obstacle}.", due(at, now)),
+        (_, Some(obstacle)) => format!("It is due, but {obstacle}."),
+        (Some(at), None) if at > now => format!("It is sent {} ({at}).", due(at, now)),
+        (_, None) => "It is due: it is sent as soon as a slot is free.".to_owned(),
+    };
+    when + &may_be_ours(story)
+}
+
+/// What a 409 would mean, where an answer was lost.
+fn may_be_ours(story: &Story) -> String {
+    words::why_likely_ours(story).map_or_else(String::new, |why| {
+        format!(" Should the API say then that the activity has a result already, it is likely this very one: {why}.")
+    })
+}
+
+fn delivered(story: &Story) -> String {
+    let accepted = story.attempts.last().is_some_and(|last| last.outcome == AttemptOutcome::Accepted);
+    match words::why_likely_ours(story).filter(|_| accepted) {
+        Some(why) => format!(
+            "Nothing: the API has it. It said that the activity has a result already, and conflict.after_lost_response takes that for ours: {why}."
+        ),
+        None => "Nothing: the API has it.".to_owned(),
     }
 }
 
@@ -142,11 +141,16 @@ const fn dead(reason: DeadReason) -> &'static str {
     }
 }
 
-const fn parked(reason: ParkReason) -> &'static str {
-    match reason {
-        ParkReason::Conflict => "its activity already has a result.",
-        ParkReason::ConflictAfterLostResponse => {
-            "its activity already has a result, which may be this very one: an earlier attempt may have reached the API without our seeing the answer."
+fn parked(reason: ParkReason, story: &Story) -> String {
+    match (reason, words::why_likely_ours(story)) {
+        (ParkReason::Conflict, _) => "its activity already has a result, which was not ours to replace.".to_owned(),
+        (ParkReason::ConflictAfterLostResponse, Some(why)) => {
+            format!(
+                "its activity already has a result, and that is likely this very one: {why}. If so, accept it; nothing is sent again then."
+            )
+        }
+        (ParkReason::ConflictAfterLostResponse, None) => {
+            "its activity already has a result, which may be this very one: the answer to an earlier request was lost.".to_owned()
         }
     }
 }
@@ -234,24 +238,40 @@ mod tests {
         story.listed.state = State::Pending {
             due: NOW.plus(Duration::from_secs(12)),
         };
-        assert!(next(&story, NOW).contains("in 12 s"));
+        assert!(next(&story, None, NOW).contains("in 12 s"));
         story.listed.not_before = Some(NOW.plus(Duration::from_hours(2)));
-        assert!(next(&story, NOW).contains("in 2 h"), "{}", next(&story, NOW));
+        assert!(next(&story, None, NOW).contains("in 2 h"), "{}", next(&story, None, NOW));
+        let told = next(&story, Some("the gate is paused"), NOW);
+        assert!(told.contains("in 2 h") && told.contains("but the gate is paused"), "{told}");
         story.listed.waits_behind = Some(SubmissionId(7));
-        assert!(next(&story, NOW).contains("submission 7"));
+        assert!(next(&story, None, NOW).contains("submission 7"));
         assert_eq!(when(&story.listed, NOW), "after 7");
+    }
+
+    #[test]
+    fn a_conflict_after_a_lost_response_says_why_it_is_likely_ours() {
+        let mut story = sample::story("{}");
+        story.listed.state = State::Parked(ParkReason::ConflictAfterLostResponse);
+        story.listed.lost_response = true;
+        story.attempts[0].lost_response = true;
+        let told = next(&story, None, NOW);
+        assert!(told.contains("likely this very one: the request of attempt 1 went out"), "{told}");
+        story.listed.state = State::Delivered;
+        assert_eq!(next(&story, None, NOW), "Nothing: the API has it.");
+        story.attempts[0].outcome = AttemptOutcome::Accepted;
+        assert!(next(&story, None, NOW).contains("takes that for ours"));
     }
 
     #[test]
     fn a_step_is_one_escaped_line() {
         let story = sample::story("{}");
         let lines: Vec<String> = steps(&story).iter().map(|step| line(step).1).collect();
-        assert!(lines[0].ends_with("taken in from file batch.ndjson, line 3"), "{lines:?}");
+        assert_eq!(lines[0], "taken in from file batch.ndjson, line 3");
         assert!(
-            lines[1].contains("attempt 1: 400 Bad Request: commerce \\u{202e}unknown (412 ms) → dead"),
+            lines[1].starts_with("attempt 1: 400 Bad Request: commerce \\u{202e}unknown"),
             "{lines:?}"
         );
-        assert!(lines[2].ends_with("requeued by user ana"), "{lines:?}");
+        assert_eq!(lines[2], "requeued by user ana");
     }
 
     #[test]

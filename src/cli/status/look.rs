@@ -112,7 +112,7 @@ fn queue(status: &mut Status, tally: &Tally, now: Timestamp) {
 }
 
 /// A pause lies over the other states.
-async fn gate(status: &mut Status, outbox: &Outbox, now: Timestamp) -> anyhow::Result<()> {
+pub(super) async fn gate(status: &mut Status, outbox: &Outbox, now: Timestamp) -> anyhow::Result<()> {
     let beneath = remembered::<GateRecord>(outbox, GATE).await?;
     if let Some(record) = &beneath {
         status.gate.clone_from(&record.state);

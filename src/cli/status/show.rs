@@ -12,6 +12,7 @@ use crate::config::Config;
 use crate::delivery::meters::LastError;
 
 use super::look::Status;
+use super::next;
 
 /// Names stand in a column of this width, so that values start at one place.
 const NAMES: usize = 14;
@@ -45,7 +46,6 @@ pub fn text(status: &Status, config: &Config) -> String {
         Some(pid) => format!("{}, process {pid}", status.daemon),
         None => status.daemon.to_owned(),
     };
-    let rejected = format!("in {}", config.inbox.dir.join("rejected").display());
     let rows = [
         ("daemon", Some(daemon)),
         ("gate", Some(gate)),
@@ -72,7 +72,7 @@ pub fn text(status: &Status, config: &Config) -> String {
         ),
         ("last error", status.last_error.as_ref().map(|error| last_error(error, status.at))),
         ("waiting", waiting(status)),
-        ("rejected files", Some(counted(status.rejected_files, Some(rejected)))),
+        ("rejected files", Some(counted(status.rejected_files, Some(next::rejected(config))))),
         (
             "rejected rows",
             status.rejected_rows.filter(|rows| *rows > 0).map(|rows| rows.to_string()),
@@ -84,6 +84,21 @@ pub fn text(status: &Status, config: &Config) -> String {
         let value = wrap(&visible(&value), &" ".repeat(NAMES + 2), WIDTH);
         // Writing to a String cannot fail.
         let _ = writeln!(out, "{name:<NAMES$}  {}", value.trim());
+    }
+    out + &what_next(status)
+}
+
+/// What happens next, and the commands that apply.
+fn what_next(status: &Status) -> String {
+    let mut out = format!("\nWhat happens next\n{}", wrap(&next::sentence(status), "  ", WIDTH));
+    let commands = next::commands(status);
+    if !commands.is_empty() {
+        out.push_str("\nWhat you can do\n");
+    }
+    let width = commands.iter().map(|(command, _)| command.len()).max().unwrap_or(0);
+    for (command, does) in commands {
+        // Writing to a String cannot fail.
+        let _ = writeln!(out, "  {command:<width$}  {does}");
     }
     out
 }

@@ -45,6 +45,18 @@ pub enum Rule {
     ScheduleRequired(String),
 }
 
+impl Violation {
+    /// Whether it is the tenant's list of result types that is broken: with another list it may be none.
+    pub const fn is_of_result_types(&self) -> bool {
+        match self.rule {
+            Rule::NoResultType(_) | Rule::NotInFuture(_) | Rule::ScheduleRequired(_) => true,
+            Rule::Duplicate | Rule::Missing | Rule::NoActivity | Rule::NotA(_) | Rule::NotAUuid | Rule::NotOneOf(_) | Rule::NotADate => {
+                false
+            }
+        }
+    }
+}
+
 impl fmt::Display for Violation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: ", one_line(&self.path))?;

@@ -6,7 +6,7 @@ use sqlx::Row as _;
 use sqlx::sqlite::SqliteConnection;
 
 use crate::clock::Timestamp;
-use crate::model::{State, StateName, SubmissionId, Transition};
+use crate::model::{DeadReason, State, StateName, SubmissionId, Transition};
 use crate::store::{Act, ActRequest, Acted};
 
 use super::transaction::Transaction;
@@ -69,7 +69,7 @@ async fn delivered_where_it_goes(conn: &mut SqliteConnection, request: &ActReque
             Some(activity) => lanes::delivered_last(conn, activity.lane().0).await,
             None => Ok(None),
         },
-        Act::Requeue | Act::Override | Act::Accept | Act::Dismiss => Ok(None),
+        Act::Requeue | Act::Revalidate | Act::Override | Act::Accept | Act::Dismiss => Ok(None),
     }
 }
 
@@ -80,7 +80,7 @@ fn answers(request: &ActRequest, found: &HashMap<SubmissionId, Found>, there: Op
 
 fn decide(request: &ActRequest, id: SubmissionId, found: Option<&Found>, there: Option<SubmissionId>) -> Acted {
     let Some(found) = found else { return Acted::NoSuch };
-    if !transition(&request.act).allowed_from().contains(&found.state.name()) {
+    if !is_allowed(&request.act, &found.state) {
         return Acted::WrongState(found.state);
     }
     let later = found.delivered_last.max(there).filter(|delivered| *delivered > id);
@@ -90,10 +90,18 @@ fn decide(request: &ActRequest, id: SubmissionId, found: Option<&Found>, there: 
     }
 }
 
+/// A rule takes less than a person may: what a person took in hand since it was looked at is that person's.
+fn is_allowed(act: &Act, state: &State) -> bool {
+    match act {
+        Act::Revalidate => *state == State::Dead(DeadReason::Invalid),
+        Act::Requeue | Act::Override | Act::Accept | Act::Dismiss | Act::Edit(_) => transition(act).allowed_from().contains(&state.name()),
+    }
+}
+
 /// Whether an act could send an old result after a newer one. To close a superseded one is just what should be done with it.
 fn sends_again(act: &Act) -> bool {
     match act {
-        Act::Requeue | Act::Override | Act::Edit(_) => true,
+        Act::Requeue | Act::Revalidate | Act::Override | Act::Edit(_) => true,
         Act::Accept | Act::Dismiss => false,
     }
 }
@@ -101,7 +109,7 @@ fn sends_again(act: &Act) -> bool {
 /// The transition that an act is.
 fn transition(act: &Act) -> Transition {
     match act {
-        Act::Requeue => Transition::Requeue,
+        Act::Requeue | Act::Revalidate => Transition::Requeue,
         Act::Override => Transition::ForceOverride,
         Act::Accept => Transition::Accept,
         Act::Dismiss => Transition::Dismiss,
@@ -117,12 +125,16 @@ async fn perform(transaction: &mut Transaction<'_>, request: &ActRequest, doing:
         at: request.now,
         actor: &request.actor,
         what: transition(&request.act).name(),
-        detail: request.force.then(|| "forced".to_owned()),
+        detail: detail(request).map(str::to_owned),
     };
     leave_episode(transaction.conn, &ids).await?;
     let mut lanes: HashSet<i64> = doing.iter().filter_map(|(_, found)| found.lane).collect();
     let to = match &request.act {
         Act::Requeue => put_back(transaction.conn, &ids, &Fresh::by_person(request.now)).await?,
+        Act::Revalidate => {
+            sqlx::query(VALID_NOW).bind(&ids).execute(&mut *transaction.conn).await?;
+            put_back(transaction.conn, &ids, &Fresh::by_result_types(request.now)).await?
+        }
         Act::Override => put_back(transaction.conn, &ids, &Fresh::overriding(request.now)).await?,
         Act::Accept => accept(transaction.conn, &ids, request.now).await?,
         Act::Dismiss => dismiss(transaction.conn, &ids, request.now).await?,
@@ -141,6 +153,14 @@ async fn perform(transaction: &mut Transaction<'_>, request: &ActRequest, doing:
         transaction.moved(Some(found.state.name()), Some(to), 1);
     }
     lanes::relane(transaction.conn, &lanes).await
+}
+
+/// What history says of an act beyond its name.
+fn detail(request: &ActRequest) -> Option<&'static str> {
+    match request.act {
+        Act::Revalidate => Some("the list of result types has changed, and it is valid now"),
+        Act::Requeue | Act::Override | Act::Accept | Act::Dismiss | Act::Edit(_) => request.force.then_some("forced"),
+    }
 }
 
 /// How a submission starts anew.
@@ -173,6 +193,15 @@ impl Fresh {
         }
     }
 
+    /// What another list of result types puts back.
+    fn by_result_types(now: Timestamp) -> Self {
+        Self {
+            from: r#"["dead"]"#,
+            reason: Some("invalid"),
+            ..Self::by_person(now)
+        }
+    }
+
     /// What the gate's opening puts back.
     pub(super) fn by_gate(now: Timestamp) -> Self {
         Self {
@@ -190,7 +219,7 @@ pub(super) const PUT_BACK: &str = "UPDATE delivery SET \
         state = CASE WHEN lane IS NULL OR state = 'head' THEN 'head' ELSE 'waiting' END, \
         reason = NULL, next_at = ?2, not_before = NULL, tries = 0, waited_ms = 0, \
         hard_override = CASE WHEN ?3 OR hard_override = 2 THEN 2 ELSE 0 END, \
-        was_unauthorized = ?4, updated_at = ?2 \
+        was_unauthorized = ?4, requeued = 1, updated_at = ?2 \
      WHERE id IN (SELECT value FROM json_each(?1)) \
        AND state IN (SELECT value FROM json_each(?5)) AND (?6 IS NULL OR reason = ?6)";
 
@@ -207,6 +236,10 @@ pub(super) async fn put_back(conn: &mut SqliteConnection, ids: &str, fresh: &Fre
         .await?;
     Ok(StateName::Pending)
 }
+
+/// What stood in its way is no more; its history says that it did.
+pub(super) const VALID_NOW: &str =
+    "UPDATE submission SET invalid = NULL, by_result_types = 0 WHERE id IN (SELECT value FROM json_each(?1)) AND by_result_types = 1";
 
 pub(super) const ACCEPT: &str = "UPDATE delivery SET state = 'delivered', reason = NULL, updated_at = ?2 \
      WHERE id IN (SELECT value FROM json_each(?1)) AND state = 'parked'";

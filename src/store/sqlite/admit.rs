@@ -93,8 +93,8 @@ async fn yield_keys(conn: &mut SqliteConnection, replaced: &[(SubmissionId, Subm
 }
 
 pub(super) const INSERT_SUBMISSION: &str = "INSERT INTO submission (id, created_at, activity_id, provider_activity_id, commerce_external_id, \
-     submission_key, holds_key, digest, source, on_conflict, not_before, origin, invalid, payload) VALUES";
-pub(super) const SUBMISSION_COLUMNS: usize = 14;
+     submission_key, holds_key, digest, source, on_conflict, not_before, origin, invalid, by_result_types, payload) VALUES";
+pub(super) const SUBMISSION_COLUMNS: usize = 15;
 
 async fn insert_submissions(conn: &mut SqliteConnection, rows: &[NewRow<'_>], now: Timestamp) -> Result<(), sqlx::Error> {
     for piece in batch::pieces(rows) {
@@ -121,6 +121,8 @@ async fn insert_submissions(conn: &mut SqliteConnection, rows: &[NewRow<'_>], no
                 .bind(directives.not_before.map(Timestamp::millis))
                 .bind(row::origin_text(origin)?)
                 .bind(new.invalid.as_deref())
+                // Where the store found more against it, the list is not all.
+                .bind(new.entry.by_result_types && new.invalid == new.entry.invalid)
                 .bind(payload.text().into_owned());
         }
         query.execute(&mut *conn).await?;

@@ -1,4 +1,7 @@
 //! Handing out what is to be sent. Flat: each look is the beginning of an index, whatever stands behind it.
+//!
+//! What is due goes out in two orders, fresh ones and those that were put back, half each while there are both: a hundred thousand that a
+//! person requeued at once do not hold up what is new, and new ones do not hold up what a person waits for.
 
 use sqlx::Row as _;
 use sqlx::sqlite::{SqliteConnection, SqliteRow};
@@ -16,14 +19,19 @@ pub(super) const LET_GO: &str = "UPDATE delivery SET not_before = NULL WHERE id 
           WHERE state = 'head' AND not_before IS NOT NULL AND not_before <= ?1 ORDER BY not_before LIMIT ?2) \
      AND state = 'head' AND not_before <= ?1";
 
-/// What is due, the longest due first; behind it what a clock that was set back would leave waiting for longer than anything may wait.
-pub(super) const DUE: &str = "SELECT id FROM ( \
-         SELECT id FROM (SELECT id FROM delivery INDEXED BY delivery_due \
-          WHERE state = 'head' AND not_before IS NULL AND next_at <= ?1 ORDER BY next_at, id LIMIT ?3) \
-         UNION ALL \
-         SELECT id FROM (SELECT id FROM delivery INDEXED BY delivery_due \
-          WHERE state = 'head' AND not_before IS NULL AND next_at > ?2 ORDER BY next_at, id LIMIT ?3)) \
-     LIMIT ?3";
+/// What is due, of the fresh ones and of those that were put back, the longest due first; behind each what a clock that was set back would leave
+/// waiting for longer than anything may wait.
+pub(super) const DUE: &str = "SELECT id, 0 AS requeued FROM (SELECT id FROM delivery INDEXED BY delivery_due \
+          WHERE state = 'head' AND not_before IS NULL AND requeued = 0 AND next_at <= ?1 ORDER BY next_at, id LIMIT ?3) \
+     UNION ALL \
+     SELECT id, 0 FROM (SELECT id FROM delivery INDEXED BY delivery_due \
+          WHERE state = 'head' AND not_before IS NULL AND requeued = 0 AND next_at > ?2 ORDER BY next_at, id LIMIT ?3) \
+     UNION ALL \
+     SELECT id, 1 FROM (SELECT id FROM delivery INDEXED BY delivery_due \
+          WHERE state = 'head' AND not_before IS NULL AND requeued = 1 AND next_at <= ?1 ORDER BY next_at, id LIMIT ?3) \
+     UNION ALL \
+     SELECT id, 1 FROM (SELECT id FROM delivery INDEXED BY delivery_due \
+          WHERE state = 'head' AND not_before IS NULL AND requeued = 1 AND next_at > ?2 ORDER BY next_at, id LIMIT ?3)";
 
 pub(super) const LEAST_TRIED: &str = "SELECT id FROM delivery INDEXED BY delivery_probe \
      WHERE state = 'head' AND not_before IS NULL ORDER BY tries, id LIMIT ?1";
@@ -36,15 +44,24 @@ pub(super) const CLAIMED: &str = "SELECT d.id, d.attempts, d.tries, d.waited_ms,
        FROM json_each(?1) AS j CROSS JOIN delivery AS d ON d.id = j.value CROSS JOIN submission AS s ON s.id = d.id \
       WHERE d.state = 'sending'";
 
+/// A claim, and who gets the odd place where both kinds are due. With one slot free at a time, which is how a busy queue claims, that place is
+/// all there is: it has to change hands from claim to claim.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Turn {
+    pub(super) request: ClaimRequest,
+    pub(super) odd_one_to_requeued: bool,
+}
+
 /// Claims, in the order asked for. Crash after the commit: `recover` counts these attempts as begun.
-pub(super) async fn claim(transaction: &mut Transaction<'_>, request: ClaimRequest) -> Result<Vec<Claimed>, sqlx::Error> {
+pub(super) async fn claim(transaction: &mut Transaction<'_>, turn: Turn) -> Result<Vec<Claimed>, sqlx::Error> {
+    let request = turn.request;
     let now = request.now.millis();
     sqlx::query(LET_GO)
         .bind(now)
         .bind(request.limit)
         .execute(&mut *transaction.conn)
         .await?;
-    let ids = whose_turn(transaction.conn, request).await?;
+    let ids = whose_turn(transaction.conn, turn).await?;
     if ids.is_empty() {
         return Ok(Vec::new());
     }
@@ -60,16 +77,37 @@ pub(super) async fn claim(transaction: &mut Transaction<'_>, request: ClaimReque
     rows.iter().map(|row| read(row, request.now)).collect()
 }
 
-async fn whose_turn(conn: &mut SqliteConnection, request: ClaimRequest) -> Result<Vec<i64>, sqlx::Error> {
-    let query = match request.order {
-        ClaimOrder::Due => sqlx::query(DUE)
-            .bind(request.now.millis())
-            .bind(request.now.plus(request.wait_max).millis())
-            .bind(request.limit),
-        ClaimOrder::LeastTried => sqlx::query(LEAST_TRIED).bind(request.limit),
-    };
-    let rows = query.fetch_all(conn).await?;
-    rows.iter().map(|row| row.try_get(0)).collect()
+async fn whose_turn(conn: &mut SqliteConnection, turn: Turn) -> Result<Vec<i64>, sqlx::Error> {
+    let request = turn.request;
+    match request.order {
+        ClaimOrder::Due => {
+            let rows = sqlx::query(DUE)
+                .bind(request.now.millis())
+                .bind(request.now.plus(request.wait_max).millis())
+                .bind(request.limit)
+                .fetch_all(conn)
+                .await?;
+            let (mut fresh, mut requeued) = (Vec::new(), Vec::new());
+            for row in &rows {
+                let kind = if row.try_get("requeued")? { &mut requeued } else { &mut fresh };
+                kind.push(row.try_get("id")?);
+            }
+            Ok(share(fresh, requeued, request.limit as usize, turn.odd_one_to_requeued))
+        }
+        ClaimOrder::LeastTried => {
+            let rows = sqlx::query(LEAST_TRIED).bind(request.limit).fetch_all(conn).await?;
+            rows.iter().map(|row| row.try_get(0)).collect()
+        }
+    }
+}
+
+/// The beginnings of both, half each; what one of them leaves free goes to the other.
+fn share(mut fresh: Vec<i64>, mut requeued: Vec<i64>, limit: usize, odd_one_to_requeued: bool) -> Vec<i64> {
+    let half = if odd_one_to_requeued { limit / 2 } else { limit.div_ceil(2) };
+    fresh.truncate(half.max(limit.saturating_sub(requeued.len())));
+    requeued.truncate(limit - fresh.len());
+    fresh.append(&mut requeued);
+    fresh
 }
 
 fn read(row: &SqliteRow, now: Timestamp) -> Result<Claimed, sqlx::Error> {
@@ -89,4 +127,30 @@ fn read(row: &SqliteRow, now: Timestamp) -> Result<Claimed, sqlx::Error> {
         on_conflict: row::on_conflict(row)?,
         claimed_at: now,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fresh_and_put_back_ones_get_half_each_and_what_the_other_leaves() {
+        let (fresh, back) = (
+            |count| (0..count).collect::<Vec<i64>>(),
+            |count: i64| (100..100 + count).collect::<Vec<i64>>(),
+        );
+        let shared = |of_fresh, of_back, limit, odd| {
+            let taken = share(fresh(of_fresh), back(of_back), limit, odd);
+            let new = taken.iter().filter(|id| **id < 100).count();
+            (new, taken.len() - new)
+        };
+        assert_eq!(shared(9, 9, 4, false), (2, 2));
+        assert_eq!(shared(9, 9, 5, false), (3, 2));
+        assert_eq!(shared(9, 9, 5, true), (2, 3));
+        assert_eq!((shared(9, 9, 1, false), shared(9, 9, 1, true)), ((1, 0), (0, 1)));
+        assert_eq!(shared(9, 1, 6, false), (5, 1));
+        assert_eq!(shared(1, 9, 6, true), (1, 5));
+        assert_eq!((shared(9, 0, 1, true), shared(0, 9, 1, false)), ((1, 0), (0, 1)));
+        assert_eq!((shared(2, 1, 9, true), shared(0, 0, 9, true)), ((2, 1), (0, 0)));
+    }
 }

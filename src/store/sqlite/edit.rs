@@ -10,7 +10,7 @@ use super::history;
 /// `?9` says whether the edited object brought directives; where it brought none, the old ones stay. A key that another submission holds is
 /// named, not held: a person's edit is no repetition.
 pub(super) const REPLACE: &str = "UPDATE submission SET \
-        payload = ?2, activity_id = ?3, provider_activity_id = ?4, commerce_external_id = ?5, invalid = NULL, \
+        payload = ?2, activity_id = ?3, provider_activity_id = ?4, commerce_external_id = ?5, invalid = NULL, by_result_types = 0, \
         digest = CASE WHEN CASE WHEN ?9 THEN ?6 ELSE submission_key END IS NULL THEN NULL ELSE ?10 END, \
         submission_key = CASE WHEN ?9 THEN ?6 ELSE submission_key END, \
         holds_key = CASE WHEN NOT ?9 THEN holds_key WHEN ?6 IS NULL THEN 0 \
@@ -26,7 +26,7 @@ pub(super) const RESTART: &str = "UPDATE delivery SET \
         lane = ?3, state = CASE WHEN ?3 IS NULL THEN 'head' ELSE 'waiting' END, reason = NULL, \
         not_before = CASE WHEN ?4 THEN ?5 ELSE not_before END, \
         next_at = max(?2, coalesce(CASE WHEN ?4 THEN ?5 ELSE not_before END, ?2)), \
-        tries = 0, waited_ms = 0, lost_response = 0, hard_override = 0, was_unauthorized = 0, updated_at = ?2 \
+        tries = 0, waited_ms = 0, lost_response = 0, hard_override = 0, was_unauthorized = 0, requeued = 1, updated_at = ?2 \
      WHERE id = ?1 AND state IN ('head', 'waiting', 'dead', 'parked')";
 
 /// Edits one; the old payload goes into its history. The lanes, old and new, are to be put in order afterwards.

@@ -12,8 +12,8 @@ use super::{pragma, trouble};
 pub(super) enum Errand {
     /// `PRAGMA data_version` of this connection: its own commits do not change it, every other's does.
     Version(oneshot::Sender<Result<i64, StoreError>>),
-    /// Checkpoint, and give free pages back.
-    Tidy(oneshot::Sender<Result<(), StoreError>>),
+    /// Checkpoint, and give free pages back; whether there are more.
+    Tidy(oneshot::Sender<Result<bool, StoreError>>),
 }
 
 const DATA_VERSION: &str = "PRAGMA data_version";
@@ -25,8 +25,8 @@ const TRUNCATE: &str = "PRAGMA wal_checkpoint(TRUNCATE)";
 
 /// Free pages that are kept for what comes next: 16 MiB of 4 KiB pages. Giving a page back and taking it again is written twice.
 const FREE_PAGES_KEPT: i64 = 4096;
-/// Steps of one tidying, of 256 pages each: 16 MiB, some tens of milliseconds in which nothing is claimed.
-const STEPS: i64 = 16;
+/// Steps of one tidying, of 256 pages each: 4 MiB, some milliseconds in which nothing is claimed. Whoever wants more back asks again.
+const STEPS: i64 = 4;
 /// Frames in the WAL above which a checkpoint also cuts the file: 16 MiB of 4 KiB pages. Below, its room is used again anyway.
 const WAL_FRAMES_KEPT: i64 = 4096;
 
@@ -52,16 +52,17 @@ pub(super) async fn truncate(conn: &mut SqliteConnection) -> Result<(), sqlx::Er
     done
 }
 
-/// Gives free pages back in small steps, then checkpoints. Each step is a commit of its own: a crash between them leaves fewer free pages.
-async fn tidy(conn: &mut SqliteConnection) -> Result<(), sqlx::Error> {
+/// Gives free pages back in small steps, then checkpoints; whether there are more to give. Each step is a commit of its own: a crash between
+/// them leaves fewer free pages.
+async fn tidy(conn: &mut SqliteConnection) -> Result<bool, sqlx::Error> {
     let free: i64 = sqlx::query(FREE_PAGES).fetch_one(&mut *conn).await?.try_get(0)?;
-    let steps = ((free - FREE_PAGES_KEPT) / 256).clamp(0, STEPS);
-    for _ in 0..steps {
+    let steps = (free - FREE_PAGES_KEPT) / 256;
+    for _ in 0..steps.clamp(0, STEPS) {
         sqlx::query(GIVE_BACK).fetch_all(&mut *conn).await?;
     }
     let frames: i64 = sqlx::query(CHECKPOINT).fetch_one(&mut *conn).await?.try_get(1)?;
     if frames > WAL_FRAMES_KEPT {
         truncate(conn).await?;
     }
-    Ok(())
+    Ok(steps > STEPS)
 }

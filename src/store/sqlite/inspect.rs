@@ -86,9 +86,10 @@ pub(super) const TABLES: &[(&str, &str)] = &[
     ("memory", "rowid"),
 ];
 
-/// Every index with its table, its column and its condition.
+/// Every index with its table, its columns and its condition.
 pub(super) const INDEXES: &[(&str, &str, &str, &str)] = &[
     ("submission_key", "submission", "submission_key", "holds_key = 1"),
+    ("submission_by_result_types", "submission", "id", "by_result_types = 1"),
     (
         "delivery_live",
         "delivery",
@@ -96,7 +97,12 @@ pub(super) const INDEXES: &[(&str, &str, &str, &str)] = &[
         "lane IS NOT NULL AND (state = 'head' OR state = 'sending')",
     ),
     ("delivery_waiting", "delivery", "lane", "state = 'waiting'"),
-    ("delivery_due", "delivery", "next_at", "state = 'head' AND not_before IS NULL"),
+    (
+        "delivery_due",
+        "delivery",
+        "requeued, next_at",
+        "state = 'head' AND not_before IS NULL",
+    ),
     (
         "delivery_held",
         "delivery",
@@ -123,10 +129,11 @@ pub(super) fn edges() -> Vec<String> {
         statements.push(format!("SELECT * FROM {table} ORDER BY {key} LIMIT 1"));
         statements.push(format!("SELECT * FROM {table} ORDER BY {backwards} DESC LIMIT 1"));
     }
-    for (index, table, column, condition) in INDEXES {
+    for (index, table, columns, condition) in INDEXES {
         for direction in ["ASC", "DESC"] {
+            let order = columns.replace(", ", &format!(" {direction}, "));
             statements.push(format!(
-                "SELECT {column} FROM {table} INDEXED BY {index} WHERE {condition} ORDER BY {column} {direction} LIMIT 1"
+                "SELECT {columns} FROM {table} INDEXED BY {index} WHERE {condition} ORDER BY {order} {direction} LIMIT 1"
             ));
         }
     }

@@ -6,7 +6,7 @@ use sqlx::query::Query;
 use sqlx::sqlite::{Sqlite, SqliteArguments, SqliteConnection, SqliteRow};
 
 use crate::clock::Timestamp;
-use crate::model::{ActivityKey, StateName, SubmissionId};
+use crate::model::{ActivityKey, Payload, StateName, SubmissionId};
 use crate::store::{Filter, Listed};
 
 use super::{attempts, row};
@@ -106,6 +106,26 @@ pub(super) async fn select(conn: &mut SqliteConnection, filter: &Filter) -> Resu
     let query = sqlx::query(AssertSqlSafe(select_sql(driver(filter))));
     let rows = bind(query, filter, None).fetch_all(conn).await?;
     rows.iter().map(|row| row.try_get(0).map(SubmissionId)).collect()
+}
+
+pub(super) const REFUSED_BY_RESULT_TYPES: &str = "SELECT s.id, s.payload FROM submission AS s INDEXED BY submission_by_result_types \
+     CROSS JOIN delivery AS d ON d.id = s.id \
+     WHERE s.by_result_types = 1 AND s.id > ?1 AND d.state = 'dead' AND d.reason = 'invalid' ORDER BY s.id LIMIT ?2";
+
+/// What the list of result types alone speaks against, oldest first.
+pub(super) async fn refused_by_result_types(
+    conn: &mut SqliteConnection,
+    after: SubmissionId,
+    limit: u32,
+) -> Result<Vec<(SubmissionId, Payload)>, sqlx::Error> {
+    let rows = sqlx::query(REFUSED_BY_RESULT_TYPES)
+        .bind(after.0)
+        .bind(limit)
+        .fetch_all(conn)
+        .await?;
+    rows.iter()
+        .map(|row| Ok((SubmissionId(row.try_get("id")?), row::payload(row)?)))
+        .collect()
 }
 
 /// One line of a list.

@@ -42,7 +42,7 @@ mod writer;
 
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::Duration;
 
 use sqlx::Sqlite;
@@ -51,10 +51,10 @@ use sqlx::sqlite::SqlitePool;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::clock::Timestamp;
-use crate::model::{Admission, Admitted, FileReceipt, Receipt, SubmissionId};
+use crate::model::{Admission, Admitted, FileReceipt, Payload, Receipt, SubmissionId};
 use crate::store::{
-    ActRequest, Acted, ClaimRequest, Claimed, Filter, Listed, OpenError, Relations, Role, Settled, Settlement, StoreError, Story, Sweep,
-    Tally,
+    ActRequest, Acted, ClaimOrder, ClaimRequest, Claimed, Filter, Listed, OpenError, Relations, Role, Settled, Settlement, StoreError,
+    Story, Sweep, Tally,
 };
 
 use errand::Errand;
@@ -77,6 +77,8 @@ struct Shared {
     recovered: u64,
     /// The writing connection's `data_version` when it was last asked.
     version: AtomicI64,
+    /// Who gets the odd place of the next claim that has one.
+    odd_one_to_requeued: AtomicBool,
 }
 
 impl Database {
@@ -92,6 +94,7 @@ impl Database {
             readers: opened.readers,
             recovered: 0,
             version: AtomicI64::new(0),
+            odd_one_to_requeued: AtomicBool::new(false),
         };
         shared.begin(role, now).await.map_err(|error| open::told(path, &error))?;
         Ok(Self { shared: Arc::new(shared) })
@@ -110,7 +113,13 @@ impl Database {
     }
 
     pub(super) async fn claim(&self, request: ClaimRequest) -> Result<Vec<Claimed>, StoreError> {
-        self.shared.ask(request, Operation::Claim).await
+        let has_odd_one = request.order == ClaimOrder::Due && request.limit % 2 == 1;
+        let odd_one_to_requeued = self.shared.odd_one_to_requeued.fetch_xor(has_odd_one, Ordering::Relaxed);
+        let turn = claim::Turn {
+            request,
+            odd_one_to_requeued,
+        };
+        self.shared.ask(turn, Operation::Claim).await
     }
 
     pub(super) async fn settle(&self, settlement: Settlement, now: Timestamp) -> Result<Settled, StoreError> {
@@ -143,7 +152,7 @@ impl Database {
         self.shared.changed().await
     }
 
-    pub(super) async fn tidy(&self) -> Result<(), StoreError> {
+    pub(super) async fn tidy(&self) -> Result<bool, StoreError> {
         self.shared.send(Errand::Tidy).await
     }
 
@@ -162,6 +171,14 @@ impl Database {
 
     pub(super) async fn select(&self, filter: &Filter) -> Result<Vec<SubmissionId>, StoreError> {
         told(list::select(&mut *self.reader().await?, filter).await)
+    }
+
+    pub(super) async fn refused_by_result_types(
+        &self,
+        after: SubmissionId,
+        limit: u32,
+    ) -> Result<Vec<(SubmissionId, Payload)>, StoreError> {
+        told(list::refused_by_result_types(&mut *self.reader().await?, after, limit).await)
     }
 
     pub(super) async fn list(&self, filter: &Filter, before: Option<SubmissionId>, limit: u32) -> Result<Vec<Listed>, StoreError> {

@@ -4,7 +4,7 @@ use tokio::sync::oneshot;
 
 use crate::clock::Timestamp;
 use crate::model::{Admission, Admitted, Receipt, SubmissionId};
-use crate::store::{ActRequest, Acted, ClaimRequest, Claimed, Settled, Settlement, StoreError, Sweep};
+use crate::store::{ActRequest, Acted, Claimed, Settled, Settlement, StoreError, Sweep};
 
 use super::transaction::Transaction;
 use super::{act, admit, claim, gate, memory, receipts, recover, settle, sweep};
@@ -43,7 +43,7 @@ pub(super) enum Operation {
     Remember(Asked<memory::Note, ()>),
     OpenGate(Asked<gate::Opening, u64>),
     Sweep(Asked<Sweep, u64>),
-    Claim(Asked<ClaimRequest, Vec<Claimed>>),
+    Claim(Asked<claim::Turn, Vec<Claimed>>),
 }
 
 impl Operation {
@@ -58,7 +58,7 @@ impl Operation {
             Self::Forget(asked) => (asked.question.len(), 0),
             Self::Act(asked) => (asked.question.ids.len(), 0),
             Self::Sweep(asked) => (asked.question.limit as usize, 0),
-            Self::Claim(asked) => (asked.question.limit as usize, 0),
+            Self::Claim(asked) => (asked.question.request.limit as usize, 0),
             Self::Recover(_) | Self::Remember(_) | Self::OpenGate(_) => (1, 0),
         }
     }

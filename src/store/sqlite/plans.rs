@@ -25,6 +25,7 @@ const STATEMENTS: &[(&str, &str)] = &[
     ("LEAST_TRIED", claim::LEAST_TRIED),
     ("CLAIM", claim::CLAIM),
     ("CLAIMED", claim::CLAIMED),
+    ("VALID_NOW", act::VALID_NOW),
     ("REPLACE", edit::REPLACE),
     ("RESTART", edit::RESTART),
     ("OF_EPISODE", gate::OF_EPISODE),
@@ -39,6 +40,7 @@ const STATEMENTS: &[(&str, &str)] = &[
     ("REMEMBER_DELIVERED", lanes::REMEMBER_DELIVERED),
     ("FORGET_EMPTY", lanes::FORGET_EMPTY),
     ("DELIVERED_LAST", lanes::DELIVERED_LAST),
+    ("REFUSED_BY_RESULT_TYPES", list::REFUSED_BY_RESULT_TYPES),
     ("REMEMBER", memory::REMEMBER),
     ("FORGET", memory::FORGET),
     ("RECALL", memory::RECALL),
@@ -82,7 +84,9 @@ const SMALL: &[(&str, &str)] = &[
 
 /// Indexes that are walked from one end, in their own order, to a LIMIT: the point of having them.
 fn walks_an_ordered_index(line: &str, sql: &str) -> bool {
-    line.contains("USING") && line.contains("INDEX delivery_") && (sql.contains("LIMIT") || sql.contains("delivery_sending"))
+    line.contains("USING")
+        && (line.contains("INDEX delivery_") || line.contains("INDEX submission_by_"))
+        && (sql.contains("LIMIT") || sql.contains("delivery_sending"))
 }
 
 async fn migrated() -> (tempfile::TempDir, SqliteConnection) {

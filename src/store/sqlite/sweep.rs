@@ -1,21 +1,36 @@
-//! What leaves: by retention, or by a person's purge.
+//! What leaves: by retention, or by a person's purge. A batch is bounded in rows and in bytes: a row's pages have to be walked to be freed, and
+//! five hundred payloads of a megabyte would hold the writer, and all deliveries, for seconds.
 
 use crate::model::StateName;
 use crate::store::Sweep;
 
-use super::transaction::Transaction;
-use super::{batch, lanes, row};
+use std::collections::HashSet;
 
-pub(super) const DELIVERED: &str = "SELECT id, lane FROM delivery INDEXED BY delivery_delivered_since \
+use sqlx::Row as _;
+use sqlx::sqlite::SqliteRow;
+
+use super::transaction::Transaction;
+use super::{batch, lanes};
+
+/// The most payload bytes of one batch (its last row may go beyond): some milliseconds of freeing pages.
+const BYTES_MAX: i64 = 4 << 20;
+
+/// `octet_length` is in the row's header: the payload itself is not read.
+pub(super) const DELIVERED: &str = "SELECT id, lane, (SELECT octet_length(payload) FROM submission AS s WHERE s.id = delivery.id) AS bytes \
+     FROM delivery INDEXED BY delivery_delivered_since \
      WHERE state = 'delivered' AND updated_at <= ?1 ORDER BY updated_at, id LIMIT ?2";
-pub(super) const DISMISSED: &str = "SELECT id, lane FROM delivery INDEXED BY delivery_dismissed_since \
+pub(super) const DISMISSED: &str = "SELECT id, lane, (SELECT octet_length(payload) FROM submission AS s WHERE s.id = delivery.id) AS bytes \
+     FROM delivery INDEXED BY delivery_dismissed_since \
      WHERE state = 'dismissed' AND updated_at <= ?1 ORDER BY updated_at, id LIMIT ?2";
-pub(super) const DEAD: &str = "SELECT id, lane FROM delivery INDEXED BY delivery_dead_since \
+pub(super) const DEAD: &str = "SELECT id, lane, (SELECT octet_length(payload) FROM submission AS s WHERE s.id = delivery.id) AS bytes \
+     FROM delivery INDEXED BY delivery_dead_since \
      WHERE state = 'dead' AND updated_at <= ?1 ORDER BY updated_at, id LIMIT ?2";
 /// By id, not by age: purging these is rare, and worth no index of its own.
-pub(super) const PARKED: &str = "SELECT id, lane FROM delivery INDEXED BY delivery_parked \
+pub(super) const PARKED: &str = "SELECT id, lane, (SELECT octet_length(payload) FROM submission AS s WHERE s.id = delivery.id) AS bytes \
+     FROM delivery INDEXED BY delivery_parked \
      WHERE state = 'parked' AND updated_at <= ?1 ORDER BY id LIMIT ?2";
-pub(super) const PENDING: &str = "SELECT id, lane FROM delivery INDEXED BY delivery_pending \
+pub(super) const PENDING: &str = "SELECT id, lane, (SELECT octet_length(payload) FROM submission AS s WHERE s.id = delivery.id) AS bytes \
+     FROM delivery INDEXED BY delivery_pending \
      WHERE (state = 'head' OR state = 'waiting') AND updated_at <= ?1 ORDER BY id LIMIT ?2";
 
 /// Children before parents.
@@ -27,7 +42,7 @@ pub(super) const DELETIONS: [&str; 5] = [
     "DELETE FROM submission WHERE id IN (SELECT value FROM json_each(?1))",
 ];
 
-/// Deletes at most `limit`, oldest first; returns how many. What is being sent never leaves.
+/// Deletes at most `limit`, oldest first; returns how many, which may be fewer although more could leave: none means that none is left. What is being sent never leaves.
 pub(super) async fn sweep(transaction: &mut Transaction<'_>, sweep: Sweep) -> Result<u64, sqlx::Error> {
     let which = match sweep.state {
         StateName::Delivered => DELIVERED,
@@ -42,7 +57,7 @@ pub(super) async fn sweep(transaction: &mut Transaction<'_>, sweep: Sweep) -> Re
         .bind(sweep.limit)
         .fetch_all(&mut *transaction.conn)
         .await?;
-    let (ids, lanes) = row::ids_and_lanes(&rows)?;
+    let (ids, lanes) = beginning(&rows)?;
     if ids.is_empty() {
         return Ok(0);
     }
@@ -55,4 +70,18 @@ pub(super) async fn sweep(transaction: &mut Transaction<'_>, sweep: Sweep) -> Re
     lanes::relane(transaction.conn, &lanes).await?;
     lanes::forget_empty(transaction.conn, &lanes).await?;
     Ok(count)
+}
+
+/// As many of these as one batch may hold: their ids, and the lanes they name.
+fn beginning(rows: &[SqliteRow]) -> Result<(Vec<i64>, HashSet<i64>), sqlx::Error> {
+    let (mut ids, mut lanes, mut bytes) = (Vec::with_capacity(rows.len()), HashSet::new(), 0);
+    for row in rows {
+        if bytes >= BYTES_MAX {
+            break;
+        }
+        bytes += row.try_get::<Option<i64>, _>("bytes")?.unwrap_or(0);
+        ids.push(row.try_get("id")?);
+        lanes.extend(row.try_get::<Option<i64>, _>("lane")?);
+    }
+    Ok((ids, lanes))
 }

@@ -37,8 +37,14 @@ pub(super) async fn tally(conn: &mut SqliteConnection) -> Result<Tally, sqlx::Er
 }
 
 pub(super) const DUES: &str = "SELECT \
-     (SELECT next_at FROM delivery INDEXED BY delivery_due WHERE state = 'head' AND not_before IS NULL ORDER BY next_at LIMIT 1) AS first, \
-     (SELECT next_at FROM delivery INDEXED BY delivery_due WHERE state = 'head' AND not_before IS NULL ORDER BY next_at DESC LIMIT 1) AS last, \
+     (SELECT next_at FROM delivery INDEXED BY delivery_due \
+       WHERE state = 'head' AND not_before IS NULL AND requeued = 0 ORDER BY next_at LIMIT 1) AS first, \
+     (SELECT next_at FROM delivery INDEXED BY delivery_due \
+       WHERE state = 'head' AND not_before IS NULL AND requeued = 0 ORDER BY next_at DESC LIMIT 1) AS last, \
+     (SELECT next_at FROM delivery INDEXED BY delivery_due \
+       WHERE state = 'head' AND not_before IS NULL AND requeued = 1 ORDER BY next_at LIMIT 1) AS first_requeued, \
+     (SELECT next_at FROM delivery INDEXED BY delivery_due \
+       WHERE state = 'head' AND not_before IS NULL AND requeued = 1 ORDER BY next_at DESC LIMIT 1) AS last_requeued, \
      (SELECT not_before FROM delivery INDEXED BY delivery_held WHERE state = 'head' AND not_before IS NOT NULL \
        ORDER BY not_before LIMIT 1) AS held";
 
@@ -54,8 +60,11 @@ impl Dues {
     pub(super) async fn look(conn: &mut SqliteConnection) -> Result<Self, sqlx::Error> {
         let row = sqlx::query(DUES).fetch_one(conn).await?;
         Ok(Self {
-            first: row::time(&row, "first")?,
-            last: row::time(&row, "last")?,
+            first: row::time(&row, "first")?
+                .into_iter()
+                .chain(row::time(&row, "first_requeued")?)
+                .min(),
+            last: row::time(&row, "last")?.into_iter().chain(row::time(&row, "last_requeued")?).max(),
             held: row::time(&row, "held")?,
         })
     }

@@ -179,7 +179,8 @@ async fn an_edit_may_move_a_submission_to_another_activity() {
     let behind = bench.admit(entry("a")).await;
     let head_there = bench.admit(entry("b")).await;
     assert_eq!(bench.act(moved, corrected("b")).await, Acted::Done);
-    let claimed: Vec<SubmissionId> = bench.claim().await.iter().map(|claimed| claimed.id).collect();
+    let mut claimed: Vec<SubmissionId> = bench.claim().await.iter().map(|claimed| claimed.id).collect();
+    claimed.sort_unstable();
     assert_eq!(claimed, [moved, behind], "older than the head there, so before it");
     assert_eq!(
         bench.outbox.show(head_there).await.unwrap().unwrap().listed.waits_behind,

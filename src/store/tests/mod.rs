@@ -226,6 +226,7 @@ pub(super) fn entry(activity: &str) -> Entry {
         origin: Origin::Row { id: 1 },
         digest: None,
         invalid: None,
+        by_result_types: false,
     }
 }
 

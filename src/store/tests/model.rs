@@ -19,6 +19,7 @@ pub(super) struct One {
     /// By whom: a policy or a person.
     pub(super) overriding: Option<Who>,
     pub(super) was_unauthorized: bool,
+    pub(super) requeued: bool,
     pub(super) updated: Timestamp,
 }
 
@@ -36,6 +37,8 @@ pub(super) struct Model {
     pub(super) delivered_last: BTreeMap<u8, SubmissionId>,
     pub(super) episode: BTreeSet<SubmissionId>,
     pub(super) last_id: i64,
+    /// Who gets the odd place of a claim.
+    pub(super) odd_one_to_requeued: bool,
 }
 
 impl Model {
@@ -58,6 +61,7 @@ impl Model {
             lost: false,
             overriding: None,
             was_unauthorized: false,
+            requeued: false,
             updated: now,
         };
         self.all.insert(SubmissionId(self.last_id), one);
@@ -90,6 +94,7 @@ impl Model {
                 let beyond = now.plus(WAIT_MAX);
                 turn.retain(|id| self.all[id].due <= now || self.all[id].due > beyond);
                 turn.sort_by_key(|id| (self.all[id].due > beyond, self.all[id].due, *id));
+                turn = self.share(&turn, limit);
             }
             ClaimOrder::LeastTried => turn.sort_by_key(|id| (self.all[id].tries, *id)),
         }
@@ -102,6 +107,17 @@ impl Model {
             one.updated = now;
         }
         turn
+    }
+
+    /// Half for those that were put back, half for the others; where one kind is short, more of the other.
+    fn share(&mut self, turn: &[SubmissionId], limit: usize) -> Vec<SubmissionId> {
+        let (back, fresh): (Vec<SubmissionId>, Vec<SubmissionId>) = turn.iter().partition(|id| self.all[id].requeued);
+        let odd = limit % 2;
+        let half = limit / 2 + if self.odd_one_to_requeued { odd } else { 0 };
+        self.odd_one_to_requeued ^= odd == 1;
+        let of_back = back.len().min(half.max(limit.saturating_sub(fresh.len())));
+        let of_fresh = fresh.len().min(limit - of_back);
+        [&fresh[..of_fresh], &back[..of_back]].concat()
     }
 
     pub(super) fn settle(&mut self, id: SubmissionId, transition: &Transition, lost: bool, now: Timestamp) {
@@ -150,6 +166,7 @@ impl Model {
         };
         let (allowed, sends): (&[StateName], bool) = match act {
             Act::Requeue | Act::Edit(_) => (&[StateName::Pending, StateName::Dead, StateName::Parked], true),
+            Act::Revalidate => panic!("no act of this test"),
             Act::Dismiss => (&[StateName::Pending, StateName::Dead, StateName::Parked], false),
             Act::Override => (&[StateName::Parked], true),
             Act::Accept => (&[StateName::Parked], false),
@@ -170,7 +187,7 @@ impl Model {
         self.episode.remove(&id);
         self.one(id).updated = now;
         match act {
-            Act::Requeue => self.put_back(id, None, false, now),
+            Act::Requeue | Act::Revalidate => self.put_back(id, None, false, now),
             Act::Override => self.put_back(id, Some(Who::Person), false, now),
             Act::Accept => self.deliver(id),
             Act::Dismiss => self.one(id).state = State::Dismissed,
@@ -192,6 +209,7 @@ impl Model {
         (one.tries, one.waited, one.updated) = (0, Duration::ZERO, now);
         one.overriding = overriding.or(one.overriding.filter(|who| *who == Who::Person));
         one.was_unauthorized = was_unauthorized;
+        one.requeued = true;
     }
 
     pub(super) fn open_gate(&mut self, requeue: bool, now: Timestamp) -> u64 {
@@ -227,6 +245,7 @@ impl Model {
     }
 
     pub(super) fn crash(&mut self, now: Timestamp) {
+        self.odd_one_to_requeued = false;
         for one in self.all.values_mut().filter(|one| one.state == State::Sending) {
             (one.due, one.lost, one.updated) = (one.due.min(now), true, now);
             one.state = State::Pending { due: one.due };

@@ -16,6 +16,7 @@ fn entry(activity: &str, key: Option<&str>, text: &str) -> Entry {
         digest: key.map(|_| payload.digest()),
         payload,
         invalid: None,
+        by_result_types: false,
     }
 }
 

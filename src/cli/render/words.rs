@@ -1,0 +1,185 @@
+//! What happened to a submission, in plain words: each step of its story in a sentence, and why a 409 may be our own doing.
+
+use crate::model::{Attempt, AttemptOutcome, FaultKind};
+use crate::store::{Event, Story};
+
+use super::escape::visible;
+use super::outcome::{error_of_attempt, status_of};
+use super::time::elapsed;
+
+/// The name of a correction in history.
+const EDITED: &str = "edited";
+
+/// An attempt: what went out, what came back, and what followed.
+pub fn attempt(attempt: &Attempt) -> String {
+    let with = if attempt.hard_override { " with hard_override" } else { "" };
+    let took = if attempt.elapsed_ms > 0 {
+        format!(" ({})", elapsed(attempt.elapsed_ms))
+    } else {
+        String::new()
+    };
+    let lost = if attempt.lost_response {
+        "; it may have been registered all the same"
+    } else {
+        ""
+    };
+    let number = attempt.number.0;
+    format!(
+        "attempt {number}{with}: {}{took}; {}{lost}",
+        came_back(attempt),
+        followed(attempt.outcome)
+    )
+}
+
+fn came_back(attempt: &Attempt) -> String {
+    let error = error_of_attempt(attempt);
+    if let Some(fault) = &attempt.fault {
+        let message = visible(&fault.message);
+        return match (fault.kind, fault.status) {
+            (FaultKind::Interrupted, _) => message.into_owned(),
+            (_, Some(status)) => format!("the answer, {status}, broke off: {message}"),
+            (kind, None) => format!("no answer, {}: {message}", kind.name()),
+        };
+    }
+    match (error, status_of(attempt)) {
+        (Some(error), Some(status)) if error.status_code == Some(status) => visible(&error.line()).into_owned(),
+        (Some(error), Some(status)) => format!("{status}, {}", visible(&error.line())),
+        (Some(error), None) => visible(&error.line()).into_owned(),
+        (None, Some(status)) => status.to_string(),
+        (None, None) => "not sent".to_owned(),
+    }
+}
+
+const fn followed(outcome: AttemptOutcome) -> &'static str {
+    match outcome {
+        AttemptOutcome::Delivered => "delivered",
+        AttemptOutcome::Accepted => "taken for our own earlier success, so delivered",
+        AttemptOutcome::Retry => "to be tried again",
+        AttemptOutcome::Override => "to be sent again with hard_override",
+        AttemptOutcome::Dead => "a dead letter",
+        AttemptOutcome::Parked => "parked for a person to decide",
+        AttemptOutcome::Released => "given back, uncharged",
+        AttemptOutcome::Interrupted => "to be sent again",
+    }
+}
+
+/// Any other change, with who made it.
+pub fn event(event: &Event) -> String {
+    let what = match event.what.as_str() {
+        "override" => "requeued, to replace the registered result,".into(),
+        "accepted" => "the registered result was taken for ours".into(),
+        "recovered" => "taken up again".into(),
+        EDITED => "edited and requeued".into(),
+        other => visible(other),
+    };
+    let detail = event.detail.as_deref().map(|detail| format!(": {}", visible(detail)));
+    format!("{what} by {}{}", visible(&event.actor), detail.unwrap_or_default())
+}
+
+/// Why a result that is registered already may be this very one, where an answer of ours was lost: which request, and how.
+pub fn why_likely_ours(story: &Story) -> Option<String> {
+    if !story.listed.lost_response {
+        return None;
+    }
+    // An edit makes another payload of it: what was lost before was another one's answer.
+    let since = story.history.iter().rev().find(|event| event.what == EDITED).map(|event| event.at);
+    let counts = |attempt: &&Attempt| attempt.lost_response && since.is_none_or(|since| attempt.started_at >= since);
+    let lost: Vec<&Attempt> = story.attempts.iter().filter(counts).collect();
+    let (first, others) = lost.split_first()?;
+    let others = match others.len() {
+        0 => String::new(),
+        1 => " (and so it went with one more)".to_owned(),
+        count => format!(" (and so it went with {count} more)"),
+    };
+    Some(format!(
+        "the request of attempt {} went out, but {}{others}, so the API may have registered it unseen",
+        first.number.0,
+        how_lost(first)
+    ))
+}
+
+fn how_lost(attempt: &Attempt) -> String {
+    match (&attempt.fault, &attempt.answer) {
+        (Some(fault), _) => match fault.kind {
+            FaultKind::Timeout => "no whole answer came within api.timeout".to_owned(),
+            FaultKind::Cut => "its answer broke off".to_owned(),
+            FaultKind::Interrupted => "the daemon ended before its answer came".to_owned(),
+            FaultKind::Reset | FaultKind::Connect | FaultKind::Dns | FaultKind::Tls => "the connection ended before its answer".to_owned(),
+        },
+        (None, Some(answer)) if (200..=299).contains(&answer.status) => {
+            format!("a page that is not the API's came back ({})", answer.status)
+        }
+        (None, Some(answer)) => format!("a {} came back, which does not say how far it had come", answer.status),
+        (None, None) => "its answer was never seen".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::render::sample;
+    use crate::clock::Timestamp;
+    use crate::model::{AttemptNumber, Fault};
+
+    fn lost(number: u32, kind: FaultKind) -> Attempt {
+        Attempt {
+            number: AttemptNumber(number),
+            lost_response: true,
+            outcome: AttemptOutcome::Retry,
+            answer: None,
+            fault: Some(Fault {
+                kind,
+                message: "as it was".to_owned(),
+                status: None,
+            }),
+            ..sample::attempt()
+        }
+    }
+
+    #[test]
+    fn an_attempt_says_what_came_back_and_what_followed() {
+        assert_eq!(
+            attempt(&sample::attempt()),
+            "attempt 1: 400 Bad Request: commerce \\u{202e}unknown (412 ms); a dead letter"
+        );
+        assert_eq!(
+            attempt(&lost(2, FaultKind::Reset)),
+            "attempt 2: no answer, reset: as it was (412 ms); to be tried again; it may have been registered all the same"
+        );
+    }
+
+    #[test]
+    fn every_way_to_lose_an_answer_has_its_words() {
+        let mut story = sample::story("{}");
+        assert_eq!(why_likely_ours(&story), None);
+        story.listed.lost_response = true;
+        for (kind, words) in [
+            (FaultKind::Timeout, "within api.timeout"),
+            (FaultKind::Reset, "the connection ended"),
+            (FaultKind::Cut, "broke off"),
+            (FaultKind::Interrupted, "the daemon ended"),
+        ] {
+            story.attempts = vec![sample::attempt(), lost(2, kind)];
+            let why = why_likely_ours(&story).unwrap();
+            assert!(why.contains("attempt 2") && why.contains(words), "{why}");
+        }
+        for (status, words) in [(502, "a 502 came back"), (200, "a page that is not the API's")] {
+            let mut answered = sample::attempt();
+            answered.lost_response = true;
+            answered.answer.as_mut().unwrap().status = status;
+            story.attempts = vec![answered, lost(2, FaultKind::Reset), lost(3, FaultKind::Reset)];
+            let why = why_likely_ours(&story).unwrap();
+            assert!(why.contains(words) && why.contains("2 more"), "{why}");
+        }
+    }
+
+    #[test]
+    fn what_was_lost_before_an_edit_counts_no_more() {
+        let mut story = sample::story("{}");
+        story.listed.lost_response = true;
+        story.attempts = vec![lost(1, FaultKind::Reset), lost(2, FaultKind::Timeout)];
+        story.history[0].what = EDITED.to_owned();
+        story.attempts[1].started_at = Timestamp::from_millis(story.history[0].at.millis() + 1);
+        assert!(why_likely_ours(&story).unwrap().contains("attempt 2"));
+    }
+}

@@ -1,0 +1,168 @@
+//! What happens next with the whole queue, and what a person can do about it.
+
+use crate::cli::context::Context;
+use crate::cli::render::escape::visible;
+use crate::cli::render::time::due;
+use crate::config::Config;
+use crate::store::Outbox;
+
+use super::look::{RUNNING, Status, gate};
+
+/// Why nothing is sent at present, in words that go on after a comma; `None` where nothing stands in the way.
+pub async fn obstacle(context: &Context, outbox: &Outbox) -> anyhow::Result<Option<String>> {
+    let mut status = Status {
+        at: context.now,
+        ..Status::default()
+    };
+    if super::daemon(&context.config).is_none() {
+        return Ok(Some("the daemon is stopped".to_owned()));
+    }
+    gate(&mut status, outbox, context.now).await?;
+    Ok(closed(&status))
+}
+
+/// The gate, where it lets nothing through as usual.
+fn closed(status: &Status) -> Option<String> {
+    if status.gate.is_empty() || super::is_open(&status.gate) {
+        return None;
+    }
+    let why = status.gate_reason.as_deref().map(|why| format!(" ({})", visible(why)));
+    Some(format!("the gate is {}{}", status.gate, why.unwrap_or_default()))
+}
+
+/// What happens next, in a sentence or two.
+pub fn sentence(status: &Status) -> String {
+    let waiting = status.counts.pending + status.counts.sending;
+    let wait = if waiting == 1 {
+        "1 result waits".to_owned()
+    } else {
+        format!("{waiting} results wait")
+    };
+    if status.daemon != RUNNING {
+        return match waiting {
+            0 => "The daemon is stopped: nothing is taken in or sent until it is started.".to_owned(),
+            _ => format!("The daemon is stopped: {wait} until it is started, and nothing is lost."),
+        };
+    }
+    match (status.gate.as_str(), waiting) {
+        ("paused", _) => format!("Nothing is sent until a person says `resume`; {wait}. Taking in goes on."),
+        ("unauthorized", _) => {
+            format!("Nothing is sent until the key works, which is asked again and again; {wait}, unharmed. Taking in goes on.")
+        }
+        ("probing", _) => {
+            format!(
+                "One at a time is tried until the API answers again, and then the rest follows; {wait}, and none is charged for the outage."
+            )
+        }
+        ("rejecting", _) => {
+            format!("One a minute is tried until the API takes one, or a person says `resume`; {wait}. What was refused is among the dead.")
+        }
+        (_, 0) => "Nothing waits. What comes in is sent at once.".to_owned(),
+        (gate, _) => {
+            let pace = if gate == "throttled" {
+                ", fewer at a time than usual, as the API asks for"
+            } else {
+                ""
+            };
+            match status.next_due_at.filter(|at| *at > status.at) {
+                Some(at) => format!("The next is sent {}{pace}.", due(at, status.at)),
+                None => format!("What is due is being sent{pace}."),
+            }
+        }
+    }
+}
+
+/// The commands that apply to the queue as it stands, each with what it does.
+pub fn commands(status: &Status) -> Vec<(&'static str, String)> {
+    let counts = status.counts;
+    let mut commands = Vec::new();
+    if status.daemon != RUNNING {
+        commands.push((
+            "reten-outbox run",
+            "starts the daemon (or: systemctl start reten-outbox)".to_owned(),
+        ));
+    }
+    match status.gate.as_str() {
+        "paused" => commands.push(("reten-outbox resume", "lets results go out again".to_owned())),
+        "unauthorized" => commands.push(("reten-outbox resume", "has the key asked about at once".to_owned())),
+        "probing" => commands.push(("reten-outbox resume", "has the API tried at once".to_owned())),
+        "rejecting" => commands.push(("reten-outbox resume", "lets all results go out again".to_owned())),
+        _ => {}
+    }
+    if counts.dead > 0 {
+        commands.push(("reten-outbox list --state dead", "shows the dead letters, and why".to_owned()));
+    }
+    if counts.parked > 0 {
+        commands.push(("reten-outbox list --state parked", "shows what waits for a decision".to_owned()));
+    }
+    if counts.dead + counts.parked > 0 {
+        commands.push(("reten-outbox show ID", "tells one's story, and what can be done".to_owned()));
+    }
+    commands
+}
+
+/// Where rejected files lie, and what to do with them.
+pub fn rejected(config: &Config) -> String {
+    format!(
+        "in {}; each has its reason beside it, mended it can be dropped in again",
+        config.inbox.dir.join("rejected").display()
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::status::look::{Counts, STOPPED};
+    use crate::clock::Timestamp;
+
+    fn status(gate: &str, pending: u64, dead: u64) -> Status {
+        Status {
+            daemon: RUNNING,
+            gate: gate.to_owned(),
+            counts: Counts {
+                pending,
+                dead,
+                ..Counts::default()
+            },
+            at: Timestamp::from_millis(1_000_000),
+            ..Status::default()
+        }
+    }
+
+    #[test]
+    fn every_state_of_the_gate_has_its_sentence() {
+        for (gate, word) in [
+            ("open", "being sent"),
+            ("throttled", "fewer at a time"),
+            ("probing", "One at a time"),
+            ("unauthorized", "the key works"),
+            ("rejecting", "One a minute"),
+            ("paused", "`resume`"),
+        ] {
+            assert!(
+                sentence(&status(gate, 3, 0)).contains(word),
+                "{gate}: {}",
+                sentence(&status(gate, 3, 0))
+            );
+            let closed = closed(&status(gate, 3, 0));
+            assert_eq!(closed.is_none(), ["open", "throttled"].contains(&gate));
+        }
+        assert!(sentence(&status("open", 0, 0)).contains("Nothing waits"));
+        let stopped = Status {
+            daemon: STOPPED,
+            ..status("open", 1, 0)
+        };
+        assert!(sentence(&stopped).contains("stopped: 1 result waits"));
+    }
+
+    #[test]
+    fn only_the_commands_that_apply_are_named() {
+        let named = |status: &Status| commands(status).iter().map(|(command, _)| *command).collect::<Vec<_>>();
+        assert!(named(&status("open", 3, 0)).is_empty());
+        assert_eq!(named(&status("paused", 3, 0)), ["reten-outbox resume"]);
+        assert_eq!(
+            named(&status("open", 0, 2)),
+            ["reten-outbox list --state dead", "reten-outbox show ID"]
+        );
+    }
+}
