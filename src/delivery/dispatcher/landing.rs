@@ -8,12 +8,12 @@ use tokio::time::Instant;
 use crate::api::Client;
 use crate::clock::{self, Timestamp};
 use crate::model::Exchange;
-use crate::policy::gate::{Input, KeyVerdict};
+use crate::policy::gate::{Allowance, Input, KeyVerdict};
 use crate::telemetry::events;
 
 use super::super::attempt::{self, Landed};
 use super::super::settle::Outbound;
-use super::{Aboard, Dispatcher, POLL, POLL_BEFORE_SENDING, Step};
+use super::{Aboard, Dispatcher, GATHER, POLL, POLL_BEFORE_SENDING, Step};
 
 impl Dispatcher {
     /// A reload, a changed key, another process's acts.
@@ -97,7 +97,26 @@ impl Dispatcher {
         let (refused, gate_first) = self.keeper.ended(&claimed, ticket, landed.verdict.signal, now);
         let mut outbound = Outbound::of(claimed, landed, refused);
         outbound.gate_first = gate_first;
-        self.settle(outbound);
+        self.gathered.push(outbound);
+    }
+
+    /// Stores what has gathered, when it is enough, or has waited long enough, or when nothing follows it soon.
+    pub(super) fn store_gathered(&mut self, now: Timestamp) {
+        let is_many = self.gathered.len() >= self.quarter();
+        if is_many || self.flights.is_empty() || self.stored_at.elapsed() >= GATHER || self.keeper.allowance(now) != Allowance::All {
+            self.store_all();
+        }
+    }
+
+    /// Stores what has gathered. All of it goes to the writer before that can run, and so into one commit.
+    pub(super) fn store_all(&mut self) {
+        if self.gathered.is_empty() {
+            return;
+        }
+        self.stored_at = Instant::now();
+        for outbound in std::mem::take(&mut self.gathered) {
+            self.settle(outbound);
+        }
     }
 
     pub(super) fn settle(&mut self, outbound: Outbound) {

@@ -11,11 +11,11 @@ use crate::store::{ClaimOrder, ClaimRequest, Claimed, Listed, StoreError};
 
 use super::super::settle::{Outbound, UNSETTLED_MAX};
 use super::super::{attempt, probe};
-use super::{Aboard, Dispatcher, POLL, Step, WAIT_MIN};
+use super::{Aboard, Dispatcher, GATHER, POLL, Step, WAIT_MIN};
 
 impl Dispatcher {
     pub(super) async fn open(&mut self, now: Timestamp) -> Step {
-        if !self.settling.is_empty() {
+        if !self.settling.is_empty() || !self.gathered.is_empty() {
             // What it dead-lettered is still on its way to the outbox, and has to be there to be requeued.
             return Step::Idle { until: None };
         }
@@ -32,6 +32,12 @@ impl Dispatcher {
         if room == 0 {
             return self.idle_for_pace(now);
         }
+        if (room as usize) < self.quarter() && !self.flights.is_empty() && self.claimed_at.elapsed() < GATHER {
+            return Step::Idle {
+                until: Some(now.plus(GATHER)),
+            };
+        }
+        self.claimed_at = Instant::now();
         let claimed = match self.claim(room, ClaimOrder::Due, now).await {
             Ok(claimed) => claimed,
             Err(step) => return step,
@@ -147,9 +153,14 @@ impl Dispatcher {
     /// How many may be claimed now.
     pub(super) fn room(&self) -> u32 {
         let slots = (self.equipment.config.delivery.max_in_flight as usize).saturating_sub(self.flights.len());
-        let unsettled = UNSETTLED_MAX.saturating_sub(self.settling.len());
+        let unsettled = UNSETTLED_MAX.saturating_sub(self.settling.len() + self.gathered.len());
         let room = u32::try_from(slots.min(unsettled)).unwrap_or(u32::MAX);
         room.min(self.pacer.ready(Instant::now()))
+    }
+
+    /// So many slots, or outcomes, are worth a commit of their own.
+    pub(super) fn quarter(&self) -> usize {
+        (self.equipment.config.delivery.max_in_flight as usize).div_ceil(4)
     }
 
     pub(super) fn idle_for_pace(&self, now: Timestamp) -> Step {
