@@ -8,21 +8,31 @@ use crate::config::{ApiKey, Config, Environment, KeyError};
 use super::exit::Exit;
 use super::{Global, note};
 
+/// The options of `check-config`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Print only what is wrong
+    #[arg(long, short)]
+    quiet: bool,
+}
+
 /// Prints it. What is wrong is an error with all of it; what is only missing yet is a warning.
-pub fn run(global: &Global, out: &mut dyn Write) -> anyhow::Result<Exit> {
+pub fn run(args: &Args, global: &Global, out: &mut dyn Write) -> anyhow::Result<Exit> {
     let loaded = global.load()?;
     let environment = Environment::of_process();
-    write!(out, "{}", loaded.to_toml())?;
-    for warning in &loaded.warnings {
-        note(&format!("warning: {warning}"));
+    if !args.quiet {
+        write!(out, "{}", loaded.to_toml())?;
     }
-    for missing in missing_directories(&loaded.config) {
-        note(&format!("warning: {missing}"));
-    }
+    let mut warnings: Vec<String> = loaded.warnings.iter().map(ToString::to_string).collect();
+    warnings.extend(missing_directories(&loaded.config));
     match ApiKey::load(&loaded.config.api.key_file, &environment) {
         Ok(_) => {}
-        Err(missing @ KeyError::Missing { .. }) => note(&format!("warning: {missing}")),
+        // Whether a key that only the daemon may read is right, the daemon will say. In a unit's ExecReload even its own credential is hidden.
+        Err(unknown @ (KeyError::Missing { .. } | KeyError::Forbidden { .. })) => warnings.push(unknown.to_string()),
         Err(wrong @ (KeyError::Unreadable { .. } | KeyError::Malformed { .. })) => return Err(wrong.into()),
+    }
+    for warning in warnings.iter().filter(|_| !args.quiet) {
+        note(&format!("warning: {warning}"));
     }
     Ok(Exit::Done)
 }

@@ -11,7 +11,7 @@ use clap::builder::{PossibleValuesParser, TypedValueParser as _};
 
 use crate::config::{Config, ConfigError, Environment, Level, Loaded};
 
-use super::{act, completions, demo, edit, enqueue, export, list, man, pause, purge, sandbox, show, status, validate};
+use super::{act, check_config, completions, demo, edit, enqueue, export, list, man, pause, purge, sandbox, show, status, validate};
 
 /// The program.
 #[derive(Debug, clap::Parser)]
@@ -163,14 +163,16 @@ pub enum Command {
 
     /// Print the effective configuration, and what is wrong with it
     #[command(after_help = "Example:\n  reten-outbox check-config --config new.toml")]
-    CheckConfig,
+    CheckConfig(check_config::Args),
 
     /// Print a completion script for a shell
     #[command(after_help = "Example:\n  reten-outbox completions bash > /etc/bash_completion.d/reten-outbox")]
     Completions(completions::Args),
 
     /// Print the manual page, or write all of them
-    #[command(after_help = "Examples:\n  reten-outbox man | man -l -\n  reten-outbox man --dir /usr/local/share/man/man8")]
+    #[command(
+        after_help = "Examples:\n  reten-outbox man | man -l -\n  reten-outbox man --dir pages     also that of the configuration file"
+    )]
     Man(man::Args),
 }
 

@@ -1,4 +1,6 @@
-//! `man`: the manual pages, of section 8.
+//! `man`: the manual pages, of section 8 for the commands, from the very text of `--help`, and of section 5 for the configuration.
+
+mod reference;
 
 use std::fs;
 use std::io::Write;
@@ -7,6 +9,8 @@ use std::path::{Path, PathBuf};
 use anyhow::Context as _;
 use clap::CommandFactory as _;
 use clap_mangen::Man;
+
+use crate::config::DEFAULTS;
 
 use super::Cli;
 use super::exit::Exit;
@@ -17,7 +21,7 @@ const SECTION: &str = "8";
 /// The options of `man`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Write the page of the program and of every command into this directory
+    /// Write every page into this directory: the program's, each command's, and that of the configuration file
     #[arg(long, value_name = "DIR")]
     dir: Option<PathBuf>,
 }
@@ -41,7 +45,8 @@ fn write_pages(tree: &clap::Command, dir: &Path) -> anyhow::Result<()> {
         let path = dir.join(format!("{name}.{SECTION}"));
         fs::write(&path, page(command.clone())?).with_context(|| format!("{} cannot be written", path.display()))?;
     }
-    Ok(())
+    let path = dir.join(reference::FILE);
+    fs::write(&path, reference::page(DEFAULTS)).with_context(|| format!("{} cannot be written", path.display()))
 }
 
 fn page(command: clap::Command) -> anyhow::Result<Vec<u8>> {
@@ -69,5 +74,7 @@ mod tests {
         assert!(text.contains("retries_exhausted"), "the example: {text}");
         assert!(dir.path().join("reten-outbox.8").exists());
         assert!(!dir.path().join("reten-outbox-help.8").exists());
+        let text = fs::read_to_string(dir.path().join("reten-outbox.toml.5")).unwrap();
+        assert!(text.contains(".B shutdown_timeout"), "{text}");
     }
 }

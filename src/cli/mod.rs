@@ -72,7 +72,7 @@ async fn dispatch(cli: Cli) -> anyhow::Result<Exit> {
         Command::Pause(args) => pause::pause(args, global, &mut *out).await,
         Command::Resume => pause::resume(global, &mut *out).await,
         Command::Purge(args) => purge::run(args, global, &mut *out).await,
-        Command::CheckConfig => check_config::run(global, &mut *out),
+        Command::CheckConfig(args) => check_config::run(&args, global, &mut *out),
         Command::Completions(args) => completions::run(&args, &mut *out),
         Command::Man(args) => man::run(&args, &mut *out),
     };

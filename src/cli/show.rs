@@ -158,7 +158,7 @@ fn facts(listed: &Listed, now: Timestamp) -> Vec<(&'static str, String)> {
     let id = listed.facts.activity_id.as_deref();
     let rows = [
         ("Activity", text(id)),
-        ("Provider's", text(listed.facts.provider_activity_id.as_deref())),
+        ("Provider id", text(listed.facts.provider_activity_id.as_deref())),
         ("Commerce", text(listed.facts.commerce_external_id.as_deref())),
         ("Key", text(listed.key.as_ref().map(|key| key.0.as_str()))),
         ("Source", text(listed.source.as_deref())),

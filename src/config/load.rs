@@ -10,6 +10,7 @@ use config::{File as Layer, FileFormat};
 use super::Config;
 use super::check::Checker;
 use super::environment::{Environment, read_environment};
+use super::places::Places;
 use super::problem::{ConfigError, Origin, Problem, one_line};
 use super::raw::Raw;
 use super::reader::{Found, Setting, read_file, read_text};
@@ -17,7 +18,7 @@ use super::reader::{Found, Setting, read_file, read_text};
 /// The file of defaults, as it is shipped: the one source of every default.
 pub const DEFAULTS: &str = include_str!("../../config/config.toml");
 
-/// Read when neither `--config` nor `$RETEN_OUTBOX_CONFIG` names a file.
+/// Read when neither `--config` nor `$RETEN_OUTBOX_CONFIG` names a file (nor the service manager a directory).
 pub const DEFAULT_PATH: &str = "/etc/reten-outbox/config.toml";
 
 /// The variable that names the file.
@@ -54,7 +55,9 @@ impl Loaded {
 impl Config {
     /// Loads the configuration. `explicit` is what `--config` named; a file that is named, there or by `$RETEN_OUTBOX_CONFIG`, has to exist.
     pub fn load(explicit: Option<&Path>, env: &Environment) -> Result<Loaded, ConfigError> {
-        load_with(explicit, env, Path::new(DEFAULT_PATH))
+        let is_named = explicit.is_some() || named_by_variable(env).is_some();
+        let is_root = rustix::process::geteuid().is_root();
+        load_with(explicit, env, Places::of(env, Path::new(DEFAULT_PATH), is_root, is_named))
     }
 
     /// The defaults alone.
@@ -63,15 +66,21 @@ impl Config {
     }
 }
 
-/// [`Config::load`], with the place of the default file as an argument.
-pub(super) fn load_with(explicit: Option<&Path>, env: &Environment, default: &Path) -> Result<Loaded, ConfigError> {
-    let variable = env.get(PATH_VARIABLE).filter(|path| !path.is_empty()).map(Path::new);
-    let (path, named_by) = match (explicit, variable) {
+fn named_by_variable(env: &Environment) -> Option<&Path> {
+    env.get(PATH_VARIABLE).filter(|path| !path.is_empty()).map(Path::new)
+}
+
+/// [`Config::load`], with the places of what nobody names as an argument.
+pub(super) fn load_with(explicit: Option<&Path>, env: &Environment, places: Places) -> Result<Loaded, ConfigError> {
+    let (path, named_by) = match (explicit, named_by_variable(env)) {
         (Some(path), _) => (path, Some("--config")),
         (None, Some(path)) => (path, Some("$RETEN_OUTBOX_CONFIG")),
-        (None, None) => (default, None),
+        (None, None) => (places.config.as_path(), None),
     };
-    let mut found = Found::default();
+    let mut found = Found {
+        settings: places.settings,
+        problems: Vec::new(),
+    };
     let mut files = Vec::new();
     let main = read(path, &mut found, &mut files, named_by);
     match drop_ins(path) {

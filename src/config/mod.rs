@@ -10,6 +10,7 @@ mod keys;
 mod kind;
 mod load;
 mod log;
+mod places;
 mod problem;
 mod raw;
 mod reader;

@@ -5,7 +5,7 @@
 
 use std::fmt;
 use std::fs::{self, File};
-use std::io::{ErrorKind, Read as _};
+use std::io::{self, ErrorKind, Read as _};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
@@ -46,6 +46,14 @@ pub enum KeyError {
     Missing {
         /// `api.key_file`, the place to put it.
         key_file: String,
+    },
+    /// A place that exists may not be read by this user; by another one, it may hold a good key.
+    #[error("{place}: the API key cannot be read: {why}")]
+    Forbidden {
+        /// Which.
+        place: KeyPlace,
+        /// What the system said, and the remedy.
+        why: String,
     },
     /// A place that exists could not be read.
     #[error("{place}: the API key cannot be read: {why}")]
@@ -140,19 +148,13 @@ impl fmt::Display for KeyPlace {
 fn find(key_file: &Path, env: &Environment) -> Result<Option<(Vec<u8>, KeyPlace)>, KeyError> {
     if let Some(directory) = env.get(CREDENTIALS).filter(|directory| !directory.is_empty()) {
         let path = Path::new(directory).join(CREDENTIAL);
-        let found = read(&path).map_err(|why| KeyError::Unreadable {
-            place: KeyPlace::Credential(path.clone()),
-            why,
-        })?;
+        let found = read(&path).map_err(|unread| unread.at(KeyPlace::Credential(path.clone())))?;
         if let Some(found) = found.filter(|found| trimmed(found) != UNSET) {
             return Ok(Some((found, KeyPlace::Credential(path))));
         }
     }
     if !key_file.as_os_str().is_empty() {
-        let found = read(key_file).map_err(|why| KeyError::Unreadable {
-            place: KeyPlace::File(key_file.to_owned()),
-            why,
-        })?;
+        let found = read(key_file).map_err(|unread| unread.at(KeyPlace::File(key_file.to_owned())))?;
         if let Some(found) = found {
             return Ok(Some((found, KeyPlace::File(key_file.to_owned()))));
         }
@@ -160,31 +162,60 @@ fn find(key_file: &Path, env: &Environment) -> Result<Option<(Vec<u8>, KeyPlace)
     Ok(env.get(VARIABLE).map(|found| (found.as_bytes().to_vec(), KeyPlace::Environment)))
 }
 
-/// A key file's content; `None` when there is no such file, an error in words with its remedy for everything else.
-fn read(path: &Path) -> Result<Option<Vec<u8>>, String> {
-    let told = |error: std::io::Error| match error.kind() {
-        ErrorKind::PermissionDenied => {
-            format!("{error}; make it readable for the user that runs this (owner or group), and for nobody else")
+/// Why a file was not read.
+struct Unread {
+    why: String,
+    is_forbidden: bool,
+}
+
+impl Unread {
+    fn at(self, place: KeyPlace) -> KeyError {
+        let Self { why, is_forbidden } = self;
+        if is_forbidden {
+            KeyError::Forbidden { place, why }
+        } else {
+            KeyError::Unreadable { place, why }
         }
-        _ => error.to_string(),
-    };
+    }
+
+    fn no_key(why: String) -> Self {
+        Self { why, is_forbidden: false }
+    }
+}
+
+impl From<io::Error> for Unread {
+    fn from(error: io::Error) -> Self {
+        let is_forbidden = error.kind() == ErrorKind::PermissionDenied;
+        let remedy = if is_forbidden {
+            "; make it readable for the user that runs this (owner or group), and for nobody else"
+        } else {
+            ""
+        };
+        Self {
+            why: format!("{error}{remedy}"),
+            is_forbidden,
+        }
+    }
+}
+
+/// A key file's content; `None` when there is no such file, an error in words with its remedy for everything else.
+fn read(path: &Path) -> Result<Option<Vec<u8>>, Unread> {
     // Looked at before it is opened: opening a FIFO would wait for its writer.
     let metadata = match fs::metadata(path) {
         Ok(metadata) => metadata,
         Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => return Ok(None),
-        Err(error) => return Err(told(error)),
+        Err(error) => return Err(error.into()),
     };
     if !metadata.is_file() {
-        return Err("it is no regular file; name a file that holds the key and nothing else".to_owned());
+        let why = "it is no regular file; name a file that holds the key and nothing else";
+        return Err(Unread::no_key(why.to_owned()));
     }
     let mut found = Vec::new();
-    File::open(path)
-        .and_then(|file| file.take(KEY_FILE_BYTES_MAX + 1).read_to_end(&mut found))
-        .map_err(told)?;
+    File::open(path)?.take(KEY_FILE_BYTES_MAX + 1).read_to_end(&mut found)?;
     if found.len() as u64 > KEY_FILE_BYTES_MAX {
-        return Err(format!(
+        return Err(Unread::no_key(format!(
             "it is longer than {KEY_FILE_BYTES_MAX} bytes; name a file that holds the key and nothing else"
-        ));
+        )));
     }
     Ok(Some(found))
 }

@@ -2,20 +2,22 @@
 //!
 //! - [`run`]: the process, from the first log line to the exit. [`Rooms`]: everything that runs between, with no signal and no global of
 //!   its own, so that `demo` runs the very same.
-//! - `reload`: a new configuration or key, all or nothing. `housekeeping`: retention. `summary`: how the queue stands, for log and systemd.
+//! - `reload`: a new configuration or key, all or nothing. `housekeeping`: retention. `summary` and `status`: how the queue stands, for
+//!   the log and for systemd. `watchdog`: signs of life, as long as every loop gets on.
 //!
 //! A room that ends or panics though nobody asked ends the process: the service manager starts it anew, and what it left is recovered. A
 //! daemon that takes in and no longer sends, or the other way round, would look well and be dead.
 
 mod housekeeping;
 mod key;
-mod progress;
 mod reload;
 mod rooms;
 mod run;
 mod signals;
+mod status;
 mod summary;
 mod tasks;
+mod watchdog;
 
 pub use key::KeyFile;
 pub use reload::Source;

@@ -1,10 +1,11 @@
 //! Everything that runs, wired together: the outbox, intake, delivery, and those who look after them.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use tokio::sync::{Notify, watch};
-use tokio::time::{Instant, timeout};
+use tokio::time::timeout;
 
 use crate::api::Client;
 use crate::clock::Timestamp;
@@ -16,9 +17,10 @@ use crate::telemetry::systemd::Notifier;
 use crate::{delivery, intake};
 
 use super::housekeeping;
-use super::progress::Progress;
+use super::status;
 use super::summary;
 use super::tasks::{TaskEnded, Tasks};
+use super::watchdog::Watched;
 
 /// How long the rooms may take to store what came in last, beyond `delivery.shutdown_timeout`; longer than SQLite's busy timeout.
 const STORE_GRACE: Duration = Duration::from_secs(10);
@@ -47,7 +49,15 @@ pub struct Rooms {
     key: watch::Sender<Arc<ApiKey>>,
     shutdown: watch::Sender<bool>,
     tasks: Tasks,
-    progress: Progress,
+    turns: Turns,
+}
+
+/// What the loops count up at each turn.
+#[derive(Debug, Default)]
+struct Turns {
+    delivery: Arc<AtomicU64>,
+    files: Arc<AtomicU64>,
+    rows: Arc<AtomicU64>,
 }
 
 impl Rooms {
@@ -70,7 +80,7 @@ impl Rooms {
         let unknown_code = Arc::new(Notify::new());
         let arrivals = Arc::new(Notify::new());
         let meters = Arc::new(delivery::Meters::default());
-        let mut progress = Progress::default();
+        let turns = Turns::default();
         let mut tasks = Tasks::default();
         tasks.spawn(
             "delivery",
@@ -84,7 +94,7 @@ impl Rooms {
                 seed: plan.seed,
                 result_types,
                 unknown_code: Arc::clone(&unknown_code),
-                progress: progress.of("delivery", Instant::now()),
+                progress: Arc::clone(&turns.delivery),
             }),
         );
         let taking = intake::run(intake::Context {
@@ -94,7 +104,8 @@ impl Rooms {
             unknown_code,
             arrivals,
             shutdown: shutdown_seen.clone(),
-            progress: progress.of("intake", Instant::now()),
+            progress: Arc::clone(&turns.files),
+            rows_progress: Arc::clone(&turns.rows),
         });
         tasks.spawn("intake", async {
             taking.await;
@@ -107,17 +118,22 @@ impl Rooms {
         let watcher = summary::Watcher {
             outbox: outbox.clone(),
             config: config_seen,
+            meters: Arc::clone(&meters),
+        };
+        tasks.spawn("summary", watcher.run(shutdown_seen.clone()));
+        let teller = status::Teller {
+            outbox: outbox.clone(),
             meters,
             notifier: plan.notifier,
         };
-        tasks.spawn("summary", watcher.run(shutdown_seen));
+        tasks.spawn("status line", teller.run(shutdown_seen));
         Self {
             outbox,
             config,
             key,
             shutdown,
             tasks,
-            progress,
+            turns,
         }
     }
 
@@ -152,16 +168,14 @@ impl Rooms {
         self.tasks.next().await
     }
 
-    /// Whether every room still turns. One that does not is told once.
-    pub(super) fn are_alive(&mut self) -> bool {
-        let still = self.progress.still(Instant::now());
-        for (room, _) in still.iter().filter(|(_, news)| *news) {
-            events::internal_error(
-                room,
-                "it has stood still for minutes; under a service manager's watchdog the daemon is restarted",
-            );
-        }
-        still.is_empty()
+    /// The loops without which the daemon would be dead, for the watchdog.
+    pub(super) fn watched(&self) -> Vec<Watched> {
+        let Turns { delivery, files, rows } = &self.turns;
+        vec![
+            Watched::new("delivery", delivery),
+            Watched::new("intake of files", files),
+            Watched::new("intake of rows", rows),
+        ]
     }
 
     /// Ends everything in order: intake takes nothing in any more, requests in flight finish within `delivery.shutdown_timeout` and their

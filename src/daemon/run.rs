@@ -16,9 +16,10 @@ use super::key::KeyFile;
 use super::reload::Source;
 use super::rooms::{Plan, Rooms, count};
 use super::signals::{Asked, Signals};
+use super::watchdog::Watchdog;
 
-/// How often the key's files are looked at, one `stat` each (a new key is in force that soon), and whether the rooms still turn.
-const LOOK: Duration = Duration::from_secs(2);
+/// How often the key's files are looked at: one `stat` each. A new key is in force that soon.
+const KEY_LOOK: Duration = Duration::from_secs(2);
 
 /// What `run` begins with.
 pub struct Start {
@@ -97,9 +98,8 @@ impl<'a> Daemon<'a> {
 
     /// Goes on until a signal asks for the end (`Ok`) or a room ends by itself (`Err`).
     async fn watch(&mut self, signals: &mut Signals) -> anyhow::Result<()> {
-        let mut look = every(LOOK);
-        let mut alive = true;
-        let mut watchdog = self.notifier.watchdog_interval().map(every);
+        let mut key_look = every(KEY_LOOK);
+        let mut watchdog = Watchdog::new(Arc::clone(&self.notifier), self.rooms.watched());
         loop {
             tokio::select! {
                 asked = signals.next() => match asked {
@@ -113,13 +113,8 @@ impl<'a> Daemon<'a> {
                     events::internal_error(ended.room, &ended.to_string());
                     return Err(ended.into());
                 }
-                _ = look.tick() => {
-                    self.look_at_key();
-                    alive = self.rooms.are_alive();
-                }
-                () = tick(watchdog.as_mut()) => if alive {
-                    self.notifier.watchdog();
-                },
+                _ = key_look.tick() => self.look_at_key(),
+                () = watchdog.turn() => {}
             }
         }
     }
@@ -190,15 +185,4 @@ fn every(period: Duration) -> Interval {
     let mut interval = interval(period);
     interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
     interval
-}
-
-/// Until the service manager wants to hear from us; never, where it does not watch. That this loop turns at all is a sign of life: all
-/// rooms share its thread, and one that holds it would hold this up too.
-async fn tick(interval: Option<&mut Interval>) {
-    match interval {
-        Some(interval) => {
-            interval.tick().await;
-        }
-        None => std::future::pending().await,
-    }
 }

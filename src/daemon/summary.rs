@@ -1,5 +1,4 @@
-//! How the queue stands, every `log.summary_interval` in which something changed: one line for the log and one for the service manager, who
-//! also hears of a changed gate at once.
+//! How the queue stands, in one line of the log, every `log.summary_interval` in which something changed.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -14,29 +13,15 @@ use crate::delivery::Meters;
 use crate::model::StateName;
 use crate::store::{Outbox, StoreError, Tally};
 use crate::telemetry::events::{self, Summary};
-use crate::telemetry::systemd::Notifier;
 
 use super::rooms::count;
 
-/// Who looks, and whom it tells.
+/// Who looks.
 #[derive(Debug)]
 pub(super) struct Watcher {
     pub(super) outbox: Outbox,
     pub(super) config: watch::Receiver<Arc<Config>>,
     pub(super) meters: Arc<Meters>,
-    pub(super) notifier: Arc<Notifier>,
-}
-
-/// How often the gate is looked at, which costs nothing.
-const GATE_LOOK: Duration = Duration::from_secs(1);
-
-/// What was told last.
-#[derive(Debug, Default)]
-struct Told {
-    /// To the log. An empty outbox is nothing to tell.
-    summary: Seen,
-    /// To the service manager.
-    status: Option<Seen>,
 }
 
 /// What has to change for another line.
@@ -60,7 +45,8 @@ impl Default for Seen {
 impl Watcher {
     /// Looks until `shutdown` says so. The only error is an outbox that is closed.
     pub(super) async fn run(mut self, mut shutdown: watch::Receiver<bool>) -> Result<(), StoreError> {
-        let mut told = Told::default();
+        // An empty outbox is nothing to tell.
+        let mut told = Seen::default();
         // The first one at once: what is there when the daemon comes up.
         let mut next = Instant::now();
         loop {
@@ -75,13 +61,12 @@ impl Watcher {
                 }
             }
             tokio::select! {
-                () = sleep_until(next.min(Instant::now() + GATE_LOOK)) => {}
+                () = sleep_until(next) => {}
                 // A reload may have changed the interval.
                 Ok(()) = self.config.changed() => next = next.min(Instant::now() + self.interval()),
                 // An error is a sender that is gone: the end as well.
                 _ = shutdown.wait_for(|stop| *stop) => return Ok(()),
             }
-            self.look_at_gate(&mut told);
         }
     }
 
@@ -89,28 +74,11 @@ impl Watcher {
         self.config.borrow().log.summary_interval
     }
 
-    fn gate(&self) -> &'static str {
-        // Before delivery has begun nothing has closed it.
-        self.meters.gate().map_or("open", |gate| gate.state)
-    }
-
-    fn look_at_gate(&self, told: &mut Told) {
-        let gate = self.gate();
-        if let Some(status) = told.status.as_mut().filter(|status| status.gate != gate) {
-            status.gate = gate;
-            self.notifier.status(&status.line());
-        }
-    }
-
-    async fn look(&self, told: &mut Told) -> Result<(), StoreError> {
+    async fn look(&self, told: &mut Seen) -> Result<(), StoreError> {
         let tally = self.outbox.tally().await?;
-        let seen = Seen::of(&tally, self.gate());
+        let seen = Seen::of(&tally, gate(&self.meters));
         let since = self.meters.take();
-        if told.status.as_ref() != Some(&seen) {
-            self.notifier.status(&seen.line());
-            told.status = Some(seen.clone());
-        }
-        if told.summary == seen && since.delivered == 0 && since.failed == 0 {
+        if *told == seen && since.delivered == 0 && since.failed == 0 {
             return Ok(());
         }
         let free_disk = free_bytes(&self.config.borrow().outbox.database);
@@ -128,7 +96,7 @@ impl Watcher {
             gate: seen.gate,
             free_disk,
         });
-        told.summary = seen;
+        *told = seen;
         Ok(())
     }
 }
@@ -144,20 +112,11 @@ impl Seen {
             oldest_dead: tally.oldest_dead,
         }
     }
+}
 
-    /// For `systemctl status`.
-    fn line(&self) -> String {
-        let since = self.oldest_dead.map_or_else(String::new, |at| format!(" (oldest since {at})"));
-        let Self {
-            pending,
-            sending,
-            dead,
-            parked,
-            gate,
-            oldest_dead: _,
-        } = self;
-        format!("gate {gate}; {pending} pending, {sending} sending, {dead} dead{since}, {parked} parked")
-    }
+/// The gate's state. Before delivery has begun nothing has closed it.
+pub(super) fn gate(meters: &Meters) -> &'static str {
+    meters.gate().map_or("open", |gate| gate.state)
 }
 
 /// What is free for us where the outbox lies.
@@ -173,19 +132,6 @@ fn free_bytes(database: &Path) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_status_line_says_the_gate_first() {
-        let tally = Tally {
-            counts: vec![(StateName::Pending, 12), (StateName::Dead, 1)],
-            oldest_dead: Some(Timestamp::from_millis(1_795_428_000_000)),
-            ..Tally::default()
-        };
-        assert_eq!(
-            Seen::of(&tally, "unauthorized").line(),
-            "gate unauthorized; 12 pending, 0 sending, 1 dead (oldest since 2026-11-23T10:00:00.000Z), 0 parked"
-        );
-    }
 
     #[test]
     fn free_space_is_that_of_the_databases_directory() {

@@ -113,7 +113,7 @@ impl Desk {
         self.known.postpone(name, Instant::now() + context.config.borrow().inbox.rescan);
         if self.left.insert(name.to_owned()) {
             let hint = if error.kind() == io::ErrorKind::PermissionDenied {
-                "let the daemon's user read it (chmod, setfacl) and write its directory, or move it away; it is tried again"
+                "`chmod g+rw` it, before the rename (a program made it with mode 0600), or bring it by `cp` instead of `mv`; it is tried again"
             } else {
                 "look at the file and its disk; it is tried again"
             };

@@ -19,6 +19,7 @@ mod files;
 mod finish;
 mod folder;
 mod gather;
+mod inventory;
 mod ledger;
 pub mod parse;
 pub mod pieces;
@@ -46,6 +47,7 @@ use crate::config::Config;
 use crate::policy::validate::{ResultType, ValidationMode};
 use crate::store::Outbox;
 
+pub use inventory::{Inventory, inventory};
 pub use prepare::{PrepareError, prepare};
 use taking::Standards;
 use waiting::Waiting;
@@ -56,7 +58,7 @@ pub const TURN_MAX: Duration = Duration::from_secs(5);
 const PRESSURE_PAUSE: Duration = Duration::from_millis(250);
 
 /// What intake works with.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Context {
     /// Where results go.
     pub outbox: Outbox,
@@ -70,8 +72,10 @@ pub struct Context {
     pub arrivals: Arc<Notify>,
     /// True when the daemon is to end.
     pub shutdown: channel::Receiver<bool>,
-    /// Counts the turns of the loops; it stands still only when one is stuck.
+    /// Counts the turns of the files' loop; it stands still only when that is stuck.
     pub progress: Arc<AtomicU64>,
+    /// The same for the rows' loop.
+    pub rows_progress: Arc<AtomicU64>,
 }
 
 /// So long the first results wait at the very first start for the list of result types: else what lies in the inbox would be judged without
@@ -82,7 +86,12 @@ const FIRST_LIST_WAIT: Duration = Duration::from_secs(2);
 pub async fn run(context: Context) {
     context.first_list().await;
     let waiting = Waiting::default();
-    tokio::join!(files::run(&context, &waiting), rows::run(&context, &waiting));
+    // Each counts its own turns: one that is stuck must not hide behind the other.
+    let of_rows = Context {
+        progress: Arc::clone(&context.rows_progress),
+        ..context.clone()
+    };
+    tokio::join!(files::run(&context, &waiting), rows::run(&of_rows, &waiting));
 }
 
 impl Context {

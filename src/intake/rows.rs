@@ -105,6 +105,16 @@ pub async fn insert(path: &Path, outbox: &Path, texts: &[String]) -> Result<Vec<
     Ok(ids)
 }
 
+/// How many rows wait to be taken, and how many could not be.
+pub(super) async fn count(path: &Path, outbox: &Path) -> Result<(u64, u64), RowsError> {
+    const COUNTS: &str = "SELECT (SELECT count(*) FROM inbox), (SELECT count(*) FROM rejected)";
+    let mut database = Database::open(path, outbox).await?;
+    let counted: Result<(i64, i64), sqlx::Error> = sqlx::query_as(COUNTS).fetch_one(&mut database.conn).await;
+    database.close().await;
+    let (waiting, rejected) = counted?;
+    Ok((waiting.unsigned_abs(), rejected.unsigned_abs()))
+}
+
 /// What a look brought.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Looked {

@@ -15,6 +15,8 @@ pub use api_error::ApiError;
 pub fn of_submission(state: &State, last: Option<&Attempt>, id: SubmissionId) -> Option<String> {
     let of_last = || last.and_then(|attempt| of_attempt(attempt, Some(id)));
     match state {
+        // What was put back is no longer what its last attempt made of it.
+        State::Pending { .. } | State::Sending if last.is_some_and(|last| is_end(last.outcome)) => None,
         State::Pending { .. } | State::Sending | State::Dead(DeadReason::Rejected | DeadReason::Unauthorized) => of_last(),
         State::Delivered | State::Dismissed => None,
         State::Dead(DeadReason::Invalid) => Some(format!(
@@ -33,6 +35,14 @@ pub fn of_submission(state: &State, last: Option<&Attempt>, id: SubmissionId) ->
             "an earlier attempt may have been registered without our seeing the answer: if the registered result is this one, \
              `reten-outbox accept {id}`; else `reten-outbox override {id}` replaces it and `reten-outbox dismiss {id}` keeps it"
         )),
+    }
+}
+
+/// Whether a submission rests after such an attempt, until somebody or some rule puts it back.
+const fn is_end(outcome: AttemptOutcome) -> bool {
+    match outcome {
+        AttemptOutcome::Delivered | AttemptOutcome::Accepted | AttemptOutcome::Dead | AttemptOutcome::Parked => true,
+        AttemptOutcome::Retry | AttemptOutcome::Override | AttemptOutcome::Released | AttemptOutcome::Interrupted => false,
     }
 }
 

@@ -51,6 +51,13 @@ pub(super) fn push_text_value(out: &mut String, value: &str) {
     out.push('"');
 }
 
+/// Appends a value of a journal field: one line, without quotes.
+pub(super) fn push_field_value(out: &mut String, value: &str) {
+    let (kept, cut) = shorten(value);
+    kept.chars().for_each(|c| push_visible(out, c));
+    push_cut(out, cut);
+}
+
 /// Appends a JSON string. Hidden characters are written as `\uXXXX`, so that a line of JSON is as safe on a terminal as a line of text,
 /// and still reads back as the very same value (unless it was cut).
 pub(super) fn push_json_string(out: &mut String, value: &str) {

@@ -206,6 +206,11 @@ pub fn lines_lost(count: u64) {
     event!(target: TARGET, Level::WARN, event = "lines_lost", count = count);
 }
 
+/// A loop has not turned for so long: where the service manager watches, it will end the process and start it anew.
+pub fn stuck(which: &str, since: Duration) {
+    event!(target: TARGET, Level::ERROR, event = "stuck", operation = which, elapsed_ms = ms(since), hint = "a disk or a network file system that stands still? nothing is lost: the next start resumes what was in flight");
+}
+
 /// Something a person should know that is no event of a submission.
 pub fn warning(what: &str, hint: &str) {
     event!(target: TARGET, Level::WARN, event = "warning", message = what, hint = hint);

@@ -11,7 +11,8 @@ use tracing_subscriber::reload;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
 use super::events::{self, TARGET};
-use super::layer::{Renderer, Rendering};
+use super::journald;
+use super::layer::{Output, Renderer, Rendering};
 use super::lines::Lines;
 use crate::config::{Level, Log, LogFormat};
 
@@ -22,7 +23,6 @@ const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
 /// Logging, as long as this lives. Dropping it writes what still waits, for at most a second.
 #[must_use = "dropping it ends logging"]
 pub struct Telemetry {
-    lines: Lines,
     renderer: Renderer,
     filter: reload::Handle<Targets, Registry>,
 }
@@ -31,16 +31,12 @@ pub struct Telemetry {
 /// a second call is an error, as is a thread that cannot be started.
 pub fn init(log: &Log) -> anyhow::Result<Telemetry> {
     let lines = Lines::start(StandardError, events::lines_lost)?;
-    let renderer = Renderer::new(rendering(log.format), lines.clone());
+    let renderer = Renderer::new(output(log.format), lines)?;
     let (filter, handle) = reload::Layer::new(targets(log.level));
     tracing_subscriber::registry().with(filter).with(renderer.clone()).try_init()?;
     std::panic::set_hook(Box::new(log_panic));
     warn_of_journald(log.format);
-    Ok(Telemetry {
-        lines,
-        renderer,
-        filter: handle,
-    })
+    Ok(Telemetry { renderer, filter: handle })
 }
 
 impl Telemetry {
@@ -48,14 +44,16 @@ impl Telemetry {
     pub fn apply(&self, log: &Log) {
         // The only error is a subscriber that is gone, and it lives as long as the process.
         let _ = self.filter.modify(|filter| *filter = targets(log.level));
-        self.renderer.set(rendering(log.format));
+        if let Err(error) = self.renderer.set(output(log.format)) {
+            events::internal_error("log.format", &error.to_string());
+        }
         warn_of_journald(log.format);
     }
 }
 
 impl Drop for Telemetry {
     fn drop(&mut self) {
-        self.lines.flush(FLUSH_TIMEOUT);
+        self.renderer.flush(FLUSH_TIMEOUT);
     }
 }
 
@@ -71,32 +69,50 @@ fn targets(level: Level) -> Targets {
     Targets::new().with_target(TARGET, ours).with_default(theirs)
 }
 
-/// The form for this process's standard error. Native journal fields come later: until then a service logs JSON, which `journalctl -o cat`
-/// shows and every log shipper reads.
-fn rendering(format: LogFormat) -> Rendering {
-    let terminal = io::stderr().is_terminal();
+/// The form that fits where this process's standard error leads.
+fn output(format: LogFormat) -> Output {
     // https://no-color.org: set to anything but the empty string.
     let plain =
         std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty()) || std::env::var_os("TERM").is_some_and(|term| term == "dumb");
-    choose(format, terminal, !plain)
+    let leads_to = if io::stderr().is_terminal() {
+        LeadsTo::Terminal { colour: !plain }
+    } else if journald::is_standard_error() {
+        LeadsTo::Journal
+    } else {
+        LeadsTo::Elsewhere
+    };
+    choose(format, leads_to, journald::is_there())
 }
 
-fn choose(format: LogFormat, terminal: bool, colour: bool) -> Rendering {
-    match format {
-        LogFormat::Auto if !terminal => Rendering::Json,
-        LogFormat::Auto | LogFormat::Text if terminal && colour => Rendering::ColouredText,
-        LogFormat::Auto | LogFormat::Text => Rendering::Text,
-        LogFormat::Json | LogFormat::Journald => Rendering::Json,
+/// Where what is written to standard error goes.
+#[derive(Debug, Clone, Copy)]
+enum LeadsTo {
+    /// To a person.
+    Terminal { colour: bool },
+    /// To the journal, a line at a time.
+    Journal,
+    /// To a file, or a program.
+    Elsewhere,
+}
+
+fn choose(format: LogFormat, leads_to: LeadsTo, journal_is_there: bool) -> Output {
+    match (format, leads_to) {
+        (LogFormat::Auto, LeadsTo::Journal) | (LogFormat::Journald, _) if journal_is_there => Output::Journal,
+        (LogFormat::Auto | LogFormat::Text, LeadsTo::Terminal { colour: true }) => Output::Lines(Rendering::ColouredText),
+        (LogFormat::Auto, LeadsTo::Terminal { colour: false }) | (LogFormat::Text, _) => Output::Lines(Rendering::Text),
+        (LogFormat::Auto, LeadsTo::Journal | LeadsTo::Elsewhere) | (LogFormat::Json | LogFormat::Journald, _) => {
+            Output::Lines(Rendering::Json)
+        }
     }
 }
 
 fn warn_of_journald(format: LogFormat) {
     match format {
-        LogFormat::Journald => events::warning(
-            "log.format = \"journald\" comes with a later version; logging JSON to standard error instead",
-            "use \"auto\": it will mean journald under systemd as soon as that is there",
+        LogFormat::Journald if !journald::is_there() => events::warning(
+            "log.format = \"journald\", but there is no journal here; logging JSON to standard error instead",
+            "use \"auto\": it means journald wherever systemd started the daemon",
         ),
-        LogFormat::Auto | LogFormat::Text | LogFormat::Json => {}
+        LogFormat::Journald | LogFormat::Auto | LogFormat::Text | LogFormat::Json => {}
     }
 }
 
@@ -126,17 +142,22 @@ mod tests {
 
     #[test]
     fn the_form_follows_the_terminal_unless_it_is_named() {
+        let terminal = |colour| LeadsTo::Terminal { colour };
+        let lines = Output::Lines;
         let cases = [
-            (LogFormat::Auto, false, true, Rendering::Json),
-            (LogFormat::Auto, true, true, Rendering::ColouredText),
-            (LogFormat::Auto, true, false, Rendering::Text),
-            (LogFormat::Text, false, true, Rendering::Text),
-            (LogFormat::Text, true, true, Rendering::ColouredText),
-            (LogFormat::Json, true, true, Rendering::Json),
-            (LogFormat::Journald, true, true, Rendering::Json),
+            (LogFormat::Auto, LeadsTo::Elsewhere, true, lines(Rendering::Json)),
+            (LogFormat::Auto, terminal(true), true, lines(Rendering::ColouredText)),
+            (LogFormat::Auto, terminal(false), true, lines(Rendering::Text)),
+            (LogFormat::Auto, LeadsTo::Journal, true, Output::Journal),
+            (LogFormat::Auto, LeadsTo::Journal, false, lines(Rendering::Json)),
+            (LogFormat::Text, LeadsTo::Elsewhere, true, lines(Rendering::Text)),
+            (LogFormat::Text, LeadsTo::Journal, true, lines(Rendering::Text)),
+            (LogFormat::Json, terminal(true), true, lines(Rendering::Json)),
+            (LogFormat::Journald, terminal(true), true, Output::Journal),
+            (LogFormat::Journald, LeadsTo::Elsewhere, false, lines(Rendering::Json)),
         ];
-        for (format, terminal, colour, rendering) in cases {
-            assert_eq!(choose(format, terminal, colour), rendering, "{format:?} {terminal} {colour}");
+        for (format, leads_to, journal, output) in cases {
+            assert_eq!(choose(format, leads_to, journal), output, "{format:?} {leads_to:?} {journal}");
         }
     }
 

@@ -1,15 +1,18 @@
-//! Renders an event as one line, as text for people or as JSON for programs, straight from its fields into one string.
+//! Renders an event as one line (or, for the journal, one entry), as text for people or as JSON for programs, straight from its fields into one string.
 
 use std::fmt::{self, Write as _};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::io;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use tracing::field::{Field, Visit};
 use tracing::{Event, Level, Metadata, Subscriber};
 use tracing_subscriber::layer::{Context, Layer};
 
 use super::escape::{push_json_string, push_text_value};
-use super::events::TARGET;
+use super::events::{self, TARGET};
+use super::journald::{self, Journal};
 use super::lines::Lines;
 use crate::clock::{self, Timestamp};
 
@@ -30,39 +33,75 @@ pub(super) enum Rendering {
     Json,
 }
 
-impl Rendering {
-    const ALL: [Self; 3] = [Self::Text, Self::ColouredText, Self::Json];
+/// Where events go, and in which form.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Output {
+    /// Lines, to standard error.
+    Lines(Rendering),
+    /// Entries with native fields, to the journal: see [`journald`].
+    Journal,
 }
 
-/// The layer: every event that the filter lets through becomes a line of `lines`. Clones are one and the same.
+impl Output {
+    const ALL: [Self; 4] = [
+        Self::Lines(Rendering::Json),
+        Self::Lines(Rendering::Text),
+        Self::Lines(Rendering::ColouredText),
+        Self::Journal,
+    ];
+}
+
+/// The layer: every event that the filter lets through becomes a line of `lines`, or an entry of the journal. Clones are one and the same.
 #[derive(Clone)]
 pub(super) struct Renderer {
-    /// The place in [`Rendering::ALL`]: it may change at a reload, and a lock on every line would be a dear way to know.
-    rendering: Arc<AtomicU8>,
+    /// The place in [`Output::ALL`]: it may change at a reload, and a lock on every line would be a dear way to know.
+    output: Arc<AtomicUsize>,
     lines: Lines,
+    /// Its own buffer and thread, from the first time that it is asked for: a journal that stands still must not hold standard error up.
+    journal: Arc<OnceLock<Lines>>,
 }
 
 impl Renderer {
-    pub(super) fn new(rendering: Rendering, lines: Lines) -> Self {
-        Self {
-            rendering: Arc::new(AtomicU8::new(rendering as u8)),
+    /// The error is a thread that cannot be started.
+    pub(super) fn new(output: Output, lines: Lines) -> io::Result<Self> {
+        let renderer = Self {
+            output: Arc::default(),
             lines,
+            journal: Arc::default(),
+        };
+        renderer.set(output)?;
+        Ok(renderer)
+    }
+
+    /// Changes the output. On an error, that the journal's thread cannot be started, the old one stays.
+    pub(super) fn set(&self, output: Output) -> io::Result<()> {
+        if output == Output::Journal && self.journal.get().is_none() {
+            let journal = Lines::start(Journal::open()?, events::lines_lost)?;
+            // It was set meanwhile: that one is as good.
+            let _ = self.journal.set(journal);
         }
+        let index = Output::ALL.iter().position(|known| *known == output);
+        self.output.store(index.unwrap_or_default(), Ordering::Relaxed);
+        Ok(())
     }
 
-    pub(super) fn set(&self, rendering: Rendering) {
-        self.rendering.store(rendering as u8, Ordering::Relaxed);
-    }
-
-    fn rendering(&self) -> Rendering {
-        let index = usize::from(self.rendering.load(Ordering::Relaxed));
-        Rendering::ALL.get(index).copied().unwrap_or(Rendering::Json)
+    /// Waits until everything is written, at most `timeout` for each output.
+    pub(super) fn flush(&self, timeout: Duration) {
+        self.lines.flush(timeout);
+        if let Some(journal) = self.journal.get() {
+            journal.flush(timeout);
+        }
     }
 }
 
 impl<S: Subscriber> Layer<S> for Renderer {
     fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
-        self.lines.push(&render(self.rendering(), clock::now(), event));
+        let lines = |rendering| self.lines.push(&render(rendering, clock::now(), event));
+        match (Output::ALL.get(self.output.load(Ordering::Relaxed)), self.journal.get()) {
+            (Some(Output::Journal), Some(journal)) => journal.push(&journald::entry(event)),
+            (Some(Output::Lines(rendering)), _) => lines(*rendering),
+            (Some(Output::Journal) | None, _) => lines(Rendering::Json),
+        }
     }
 }
 

@@ -11,6 +11,7 @@
 pub mod escape;
 pub mod events;
 mod init;
+mod journald;
 mod layer;
 mod lines;
 pub mod systemd;

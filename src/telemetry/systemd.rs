@@ -29,6 +29,11 @@ impl Notifier {
         Self { to, watchdog }
     }
 
+    /// Whether there is anybody to tell.
+    pub fn is_heard(&self) -> bool {
+        self.to.is_some()
+    }
+
     /// How often [`Notifier::watchdog`] is expected: half of what the service manager would tolerate. `None`: it does not watch.
     pub fn watchdog_interval(&self) -> Option<Duration> {
         self.watchdog.filter(|_| self.to.is_some())

@@ -112,8 +112,16 @@ fn pending(story: &Story, obstacle: Option<&str>, now: Timestamp) -> String {
     when + &may_be_ours(story)
 }
 
-/// What a 409 would mean, where an answer was lost.
+/// What a 409 would mean, where an answer was lost. It means nothing to one that goes out with `hard_override`.
 fn may_be_ours(story: &Story) -> String {
+    let by_person = story
+        .history
+        .last()
+        .is_some_and(|last| last.what == Transition::ForceOverride.name());
+    let by_policy = story.attempts.last().is_some_and(|last| last.outcome == AttemptOutcome::Override);
+    if by_person || by_policy {
+        return String::new();
+    }
     words::why_likely_ours(story).map_or_else(String::new, |why| {
         format!(" Should the API say then that the activity has a result already, it is likely this very one: {why}.")
     })
@@ -159,9 +167,14 @@ fn parked(reason: ParkReason, story: &Story) -> String {
 pub fn commands(story: &Story) -> Vec<(String, &'static str)> {
     let id = story.listed.id;
     let state = story.listed.state.name();
+    let again = match story.listed.state {
+        State::Pending { .. } => "send it as soon as possible",
+        State::Dead(DeadReason::Invalid) => "send it as it is",
+        State::Sending | State::Delivered | State::Dead(_) | State::Parked(_) | State::Dismissed => "send it again as it is",
+    };
     let acts = [
         (Transition::Edit, "edit", "correct the payload and send it"),
-        (Transition::Requeue, "requeue", "send it again as it is"),
+        (Transition::Requeue, "requeue", again),
         (Transition::ForceOverride, "override", "replace the registered result by ours"),
         (Transition::Accept, "accept", "the registered result is ours: delivered"),
         (Transition::Dismiss, "dismiss", "close it without delivering"),

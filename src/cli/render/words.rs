@@ -88,8 +88,8 @@ pub fn why_likely_ours(story: &Story) -> Option<String> {
     let (first, others) = lost.split_first()?;
     let others = match others.len() {
         0 => String::new(),
-        1 => " (and so it went with one more)".to_owned(),
-        count => format!(" (and so it went with {count} more)"),
+        1 => " (one more went likewise)".to_owned(),
+        count => format!(" ({count} more went likewise)"),
     };
     Some(format!(
         "the request of attempt {} went out, but {}{others}, so the API may have registered it unseen",

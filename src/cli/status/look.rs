@@ -12,6 +12,7 @@ use crate::cli::pause::{remembered, told};
 use crate::clock::Timestamp;
 use crate::delivery::meters::LastError;
 use crate::delivery::pulse::{PULSE, Pulse};
+use crate::intake;
 use crate::model::StateName;
 use crate::policy::gate::{GATE, GateRecord, PAUSE, PauseRecord};
 use crate::store::{Outbox, Tally};
@@ -42,6 +43,10 @@ pub struct Status {
     pub delivered_per_minute: Option<u64>,
     pub last_error: Option<LastError>,
     pub rejected_files: u64,
+    /// Of what lies in the inbox, `None` where it cannot be told.
+    pub rejected_rows: Option<u64>,
+    pub waiting_files: Option<u64>,
+    pub waiting_rows: Option<u64>,
     /// Why a check fails; only there under `--check`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub problems: Option<Vec<String>>,
@@ -77,11 +82,15 @@ impl Counts {
 /// Looks. Before the first start everything is zero.
 pub async fn look(context: &Context, now: Timestamp) -> anyhow::Result<Status> {
     let daemon = super::daemon(&context.config);
+    let inbox = intake::inventory(&context.config.inbox, &context.config.outbox.database).await;
     let mut status = Status {
         daemon: if daemon.is_some() { RUNNING } else { STOPPED },
         daemon_pid: daemon.and_then(|daemon| daemon.pid),
         gate: "open".to_owned(),
         rejected_files: rejected_files(&context.config.inbox.dir)?,
+        rejected_rows: inbox.rejected_rows,
+        waiting_files: inbox.waiting_files,
+        waiting_rows: inbox.waiting_rows,
         at: now,
         ..Status::default()
     };

@@ -26,8 +26,12 @@ fn closed(status: &Status) -> Option<String> {
     if status.gate.is_empty() || super::is_open(&status.gate) {
         return None;
     }
-    let why = status.gate_reason.as_deref().map(|why| format!(" ({})", visible(why)));
-    Some(format!("the gate is {}{}", status.gate, why.unwrap_or_default()))
+    Some(match status.gate_reason.as_deref() {
+        // Who paused it says that it is.
+        Some(why) if why.starts_with(&status.gate) => format!("the gate is {}", visible(why)),
+        Some(why) => format!("the gate is {} ({})", status.gate, visible(why)),
+        None => format!("the gate is {}", status.gate),
+    })
 }
 
 /// What happens next, in a sentence or two.
@@ -73,30 +77,27 @@ pub fn sentence(status: &Status) -> String {
 }
 
 /// The commands that apply to the queue as it stands, each with what it does.
-pub fn commands(status: &Status) -> Vec<(&'static str, String)> {
+pub fn commands(status: &Status) -> Vec<(&'static str, &'static str)> {
     let counts = status.counts;
     let mut commands = Vec::new();
     if status.daemon != RUNNING {
-        commands.push((
-            "reten-outbox run",
-            "starts the daemon (or: systemctl start reten-outbox)".to_owned(),
-        ));
+        commands.push(("systemctl start reten-outbox", "starts the daemon (by hand: reten-outbox run)"));
     }
     match status.gate.as_str() {
-        "paused" => commands.push(("reten-outbox resume", "lets results go out again".to_owned())),
-        "unauthorized" => commands.push(("reten-outbox resume", "has the key asked about at once".to_owned())),
-        "probing" => commands.push(("reten-outbox resume", "has the API tried at once".to_owned())),
-        "rejecting" => commands.push(("reten-outbox resume", "lets all results go out again".to_owned())),
+        "paused" => commands.push(("reten-outbox resume", "lets results go out again")),
+        "unauthorized" => commands.push(("reten-outbox resume", "has the key asked about at once")),
+        "probing" => commands.push(("reten-outbox resume", "has the API tried at once")),
+        "rejecting" => commands.push(("reten-outbox resume", "lets all results go out again")),
         _ => {}
     }
     if counts.dead > 0 {
-        commands.push(("reten-outbox list --state dead", "shows the dead letters, and why".to_owned()));
+        commands.push(("reten-outbox list --state dead", "shows the dead letters, and why"));
     }
     if counts.parked > 0 {
-        commands.push(("reten-outbox list --state parked", "shows what waits for a decision".to_owned()));
+        commands.push(("reten-outbox list --state parked", "shows what waits for a decision"));
     }
     if counts.dead + counts.parked > 0 {
-        commands.push(("reten-outbox show ID", "tells one's story, and what can be done".to_owned()));
+        commands.push(("reten-outbox show ID", "tells one's story, and what can be done"));
     }
     commands
 }

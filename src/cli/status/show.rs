@@ -71,7 +71,12 @@ pub fn text(status: &Status, config: &Config) -> String {
             status.delivered_per_minute.map(|rate| format!("{rate} delivered in a minute")),
         ),
         ("last error", status.last_error.as_ref().map(|error| last_error(error, status.at))),
+        ("waiting", waiting(status)),
         ("rejected files", Some(counted(status.rejected_files, Some(next::rejected(config))))),
+        (
+            "rejected rows",
+            status.rejected_rows.filter(|rows| *rows > 0).map(|rows| rows.to_string()),
+        ),
     ];
     let mut out = String::new();
     for (name, value) in rows {
@@ -96,6 +101,17 @@ fn what_next(status: &Status) -> String {
         let _ = writeln!(out, "  {command:<width$}  {does}");
     }
     out
+}
+
+/// What is in the inbox and not yet in the outbox; where the daemon runs that is seldom anything.
+fn waiting(status: &Status) -> Option<String> {
+    let files = status
+        .waiting_files
+        .filter(|files| *files > 0)
+        .map(|files| format!("{files} files"));
+    let rows = status.waiting_rows.filter(|rows| *rows > 0).map(|rows| format!("{rows} rows"));
+    let parts: Vec<String> = files.into_iter().chain(rows).collect();
+    (!parts.is_empty()).then(|| format!("{} in the inbox", parts.join(" and ")))
 }
 
 /// `503 Service Unavailable: …, of submission 12, 4 min ago`.

@@ -8,6 +8,7 @@ use proptest::prelude::*;
 
 use super::{load_text, problems};
 use crate::config::load::load_with;
+use crate::config::places::Places;
 use crate::config::{Config, Environment, Origin};
 
 #[test]
@@ -118,7 +119,7 @@ fn the_file_is_found_in_the_contracts_order() {
     let named: Environment = [("RETEN_OUTBOX_CONFIG", by_variable.as_os_str())].into_iter().collect();
     let none = Environment::default();
     let load = |explicit: Option<&Path>, env, default: &Path| {
-        let loaded = load_with(explicit, env, default).unwrap();
+        let loaded = load_with(explicit, env, Places::of(env, default, true, false)).unwrap();
         (loaded.config.delivery.max_in_flight, loaded.path)
     };
     assert_eq!(load(Some(&by_argument), &named, &by_default), (1, Some(by_argument.clone())));

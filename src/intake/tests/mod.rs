@@ -60,6 +60,7 @@ impl House {
             arrivals: Arc::new(Notify::new()),
             shutdown,
             progress: Arc::new(AtomicU64::new(0)),
+            rows_progress: Arc::default(),
         }
     }
 

@@ -1,0 +1,136 @@
+//! Signs of life for the service manager, given only while every loop gets on: a daemon that answers signals and no longer takes in, or no
+//! longer sends, is to be started anew.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use tokio::time::{Instant, Interval, MissedTickBehavior, interval};
+
+use crate::telemetry::events;
+use crate::telemetry::systemd::Notifier;
+
+/// How many looks there are between two signs that are expected ([`Notifier::watchdog_interval`], itself half of what is tolerated): a loop
+/// that turned just after a look is seen soon after.
+const LOOKS: u32 = 4;
+
+/// Where nobody expects a sign, a loop that stands still for so long is worth an entry of the log.
+const EXPECTED_BY_NOBODY: Duration = Duration::from_secs(90);
+
+/// A loop that counts its turns, and turns every few seconds even when it has nothing to do.
+#[derive(Debug)]
+pub(super) struct Watched {
+    /// As a person knows it.
+    pub(super) name: &'static str,
+    /// What the loop counts up.
+    pub(super) turns: Arc<AtomicU64>,
+    /// The count at the last sign.
+    seen: u64,
+    /// Whether it was said that it stands still.
+    said: bool,
+}
+
+impl Watched {
+    pub(super) fn new(name: &'static str, turns: &Arc<AtomicU64>) -> Self {
+        Self {
+            name,
+            turns: Arc::clone(turns),
+            // The first turn counts.
+            seen: 0,
+            said: false,
+        }
+    }
+
+    fn stands_still(&self) -> bool {
+        self.turns.load(Ordering::Relaxed) == self.seen
+    }
+}
+
+/// Feeds the service manager's watchdog, where it has one.
+#[derive(Debug)]
+pub(super) struct Watchdog {
+    notifier: Arc<Notifier>,
+    watched: Vec<Watched>,
+    looks: Interval,
+    /// After so long without a sign, who stands still is named in the log: the process may be gone before it could say more.
+    patience: Duration,
+    fed: Instant,
+}
+
+impl Watchdog {
+    pub(super) fn new(notifier: Arc<Notifier>, watched: Vec<Watched>) -> Self {
+        let expected = notifier.watchdog_interval().unwrap_or(EXPECTED_BY_NOBODY);
+        let mut looks = interval(expected / LOOKS);
+        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        Self {
+            notifier,
+            watched,
+            looks,
+            patience: expected,
+            fed: Instant::now(),
+        }
+    }
+
+    /// Waits for the next look, and gives a sign if every loop has turned since the last one.
+    pub(super) async fn turn(&mut self) {
+        self.looks.tick().await;
+        self.look(Instant::now());
+    }
+
+    fn look(&mut self, now: Instant) {
+        if self.watched.iter().any(Watched::stands_still) {
+            let unsaid = self.watched.iter_mut().filter(|watched| watched.stands_still() && !watched.said);
+            if now.duration_since(self.fed) >= self.patience {
+                unsaid.for_each(|watched| {
+                    watched.said = true;
+                    events::stuck(watched.name, now.duration_since(self.fed));
+                });
+            }
+            return;
+        }
+        for watched in &mut self.watched {
+            watched.seen = watched.turns.load(Ordering::Relaxed);
+            watched.said = false;
+        }
+        self.fed = now;
+        self.notifier.watchdog();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PATIENCE: Duration = Duration::from_secs(30);
+
+    fn watchdog(loops: &[Arc<AtomicU64>]) -> Watchdog {
+        let watched = loops.iter().map(|turns| Watched::new("a loop", turns)).collect();
+        Watchdog {
+            patience: PATIENCE,
+            ..Watchdog::new(Arc::default(), watched)
+        }
+    }
+
+    #[tokio::test]
+    async fn one_loop_that_stands_still_starves_the_watchdog_whatever_the_others_do() {
+        let loops = [Arc::new(AtomicU64::new(1)), Arc::new(AtomicU64::new(1))];
+        let mut watchdog = watchdog(&loops);
+        let start = watchdog.fed;
+        let at = |seconds| start + Duration::from_secs(seconds);
+        watchdog.look(at(1));
+        assert_eq!(watchdog.fed, at(1), "both turned");
+        loops[0].fetch_add(100, Ordering::Relaxed);
+        watchdog.look(at(2));
+        assert_eq!(watchdog.fed, at(1), "the second did not");
+        assert!(!watchdog.watched[1].said);
+        watchdog.look(at(31));
+        assert!(
+            watchdog.watched[1].said && !watchdog.watched[0].said,
+            "only who stands still is named"
+        );
+        loops[1].fetch_add(1, Ordering::Relaxed);
+        watchdog.look(at(32));
+        assert_eq!(watchdog.fed, at(32), "it came back");
+        assert!(!watchdog.watched[1].said);
+    }
+}

@@ -1,0 +1,90 @@
+//! What lies in the inbox just now, for those who look from outside: what waits to be taken, and the rows that could not be.
+
+use std::fs;
+use std::io;
+use std::path::Path;
+
+use crate::config::Inbox;
+
+use super::parse::Format;
+use super::rows::{self, RowsError};
+
+/// Counts; `None` where it cannot be told, for want of a right or because a producer holds the lock.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Inventory {
+    /// Files that will be taken.
+    pub waiting_files: Option<u64>,
+    /// Rows that will be taken.
+    pub waiting_rows: Option<u64>,
+    /// Rows that could not be taken.
+    pub rejected_rows: Option<u64>,
+}
+
+/// Looks. What is not there yet holds nothing; nothing is created.
+pub async fn inventory(inbox: &Inbox, outbox: &Path) -> Inventory {
+    let rows = rows(&inbox.database, outbox).await.ok();
+    Inventory {
+        waiting_files: files(&inbox.dir).ok(),
+        waiting_rows: rows.map(|(waiting, _)| waiting),
+        rejected_rows: rows.map(|(_, rejected)| rejected),
+    }
+}
+
+fn files(dir: &Path) -> io::Result<u64> {
+    let entries = match fs::read_dir(dir) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(0),
+        Err(error) => return Err(error),
+    };
+    let mut count = 0;
+    for entry in entries {
+        let entry = entry?;
+        count += u64::from(Format::of(&entry.file_name()).is_some() && entry.file_type()?.is_file());
+    }
+    Ok(count)
+}
+
+async fn rows(database: &Path, outbox: &Path) -> Result<(u64, u64), RowsError> {
+    if !fs::exists(database)? {
+        return Ok((0, 0));
+    }
+    rows::count(database, outbox).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::intake::tests::House;
+
+    #[tokio::test]
+    async fn what_waits_is_counted_and_nothing_is_created() {
+        let house = House::new().await;
+        let inbox = &house.config.inbox;
+        let look = || inventory(inbox, &house.config.outbox.database);
+        let nothing = Inventory {
+            waiting_files: Some(0),
+            waiting_rows: Some(0),
+            rejected_rows: Some(0),
+        };
+        assert_eq!(look().await, nothing);
+        assert!(!inbox.database.exists());
+        for name in ["a.json", "b.ndjson", ".c.json", "d.tmp", "e.txt"] {
+            fs::write(inbox.dir.join(name), "{}").unwrap();
+        }
+        fs::create_dir(inbox.dir.join("f.json")).unwrap();
+        rows::insert(&inbox.database, &house.config.outbox.database, &["{}".to_owned(), "{}".to_owned()])
+            .await
+            .unwrap();
+        let found = look().await;
+        assert_eq!(
+            (found.waiting_files, found.waiting_rows, found.rejected_rows),
+            (Some(2), Some(2), Some(0))
+        );
+        fs::write(
+            &inbox.database,
+            "no database at all, but some text of a length that SQLite looks at",
+        )
+        .unwrap();
+        assert_eq!(look().await.waiting_rows, None);
+    }
+}

@@ -1,0 +1,393 @@
+#!/bin/bash
+# Runs in the machine, as root; v1.deb and v2.deb lie beside it. Each step says what must be true; the first that is not ends it all.
+# After the crash of the whole machine it is started again, with BOX_BOOT=2.
+set -uo pipefail
+shopt -s inherit_errexit
+
+readonly INBOX=/var/spool/reten-outbox/inbox ROWS=/var/spool/reten-outbox/db/inbox.db OUTBOX=/var/lib/reten-outbox
+readonly API=http://127.0.0.1:8088 KEY=rtn_sk_box_0123456789
+SYSTEMD=$(systemctl --version | sed -n '1s/systemd \([0-9]*\).*/\1/p')
+readonly SYSTEMD
+readonly UNIT=/usr/lib/systemd/system/reten-outbox.service
+# How many results were dropped so far: across the crash, too. Each has its own activity.
+readonly DROPPED=/var/tmp/dropped
+step_began=${EPOCHREALTIME/./}
+
+step() { local now=${EPOCHREALTIME/./}; printf '  %6d ms  %s\n' $(((now - step_began) / 1000)) "$1"; step_began=$now; }
+fail() {
+    echo "FAILED: $*"
+    systemctl --no-pager -l status reten-outbox | head -20
+    journalctl --no-pager -u reten-outbox -n 25 -o cat
+    exit 1
+}
+# eventually SECONDS WHAT COMMAND...
+eventually() {
+    local end=$((SECONDS + $1)) what=$2; shift 2
+    until "$@" >/dev/null 2>&1; do [[ $SECONDS -lt $end ]] || fail "not in time: $what"; sleep 0.1; done
+}
+property() { systemctl show --value -p "$1" reten-outbox; }
+status() { reten-outbox status --json | jq -r "$1"; }
+is_status() { [[ $(status "$1") = "$2" ]]; }
+delivered() { [[ $(curl -s $API/_sandbox/results | jq length) = "$(cat $DROPPED)" ]]; }
+settled() { [[ $(status '.counts.pending + .counts.sending') = 0 ]]; }
+# The API registers a result once; a second request for it would be a 409, and the submission be parked.
+all_delivered_once() {
+    eventually "$1" "$(cat $DROPPED) results at the API, each once" delivered
+    eventually 10 "nothing pending" settled
+    [[ $(status '.counts.dead + .counts.parked') = 0 ]] || fail "something is dead or parked"
+}
+result() { printf '{"provider_activity_id": "visit-%s", "commerce_external_id": "COM-1", "occurred_at": "2026-11-20T15:04:05Z", "status": "EFFECTIVE", "task_result": {"result": "SALE_COMPLETED"}}' "$1"; }
+next() { echo $(($(cat $DROPPED) + 1)) >$DROPPED; cat $DROPPED; }
+# As whom to drop a file, under which umask.
+drop_file() { local n; n=$(next); result "$n" | as "$1" "umask $2; cat >$INBOX/.$n.tmp && mv $INBOX/.$n.tmp $INBOX/$n.json"; }
+drop_row() { local n; n=$(next); as "$1" "sqlite3 $ROWS \"INSERT INTO inbox (payload) VALUES ('$(result "$n" | sed 's/"/\\"/g')')\""; }
+as() { runuser -u "$1" -- sh -c "$2"; }
+drop_in() { mkdir -p /etc/systemd/system/reten-outbox.service.d; cat >"/etc/systemd/system/reten-outbox.service.d/$1.conf"; systemctl daemon-reload; }
+api_up() {
+    # What it knows it keeps in memory: the crash of the machine takes it along, so that only later results count after it.
+    systemd-run --quiet --unit=api --property=Restart=no reten-outbox sandbox --listen 127.0.0.1:8088 --api-key "$KEY" --quiet
+    eventually 10 "the simulated API" curl -sf $API/_sandbox/stats
+}
+api() { curl -sf -X POST $API/_sandbox/settings -d "$1" >/dev/null || fail "the simulated API refused $1"; }
+new_pid() { [[ $(property MainPID) != "$1" && $(property MainPID) != 0 && $(property ActiveState) = active ]]; }
+
+install_it() {
+    dpkg -i /box/v1.deb >/box/out/install 2>&1 || { cat /box/out/install; fail "the installation"; }
+    grep -q 'put the API key into' /box/out/install || fail "the installation does not say what to do next"
+    [[ $(systemctl is-enabled reten-outbox) = enabled && $(systemctl is-active reten-outbox) = inactive ]] || fail "enabled, and not started"
+    [[ $(stat -c '%a %U:%G' $INBOX) = '3730 reten-outbox:reten-submit' ]] || fail "$(stat -c '%a %U:%G' $INBOX)"
+    [[ $(stat -c '%a %U:%G' $OUTBOX) = '700 reten-outbox:reten-outbox' ]] || fail "$(stat -c '%a %U:%G' $OUTBOX)"
+    [[ -e /usr/share/man/man8/reten-outbox.8.gz && -e /usr/share/man/man5/reten-outbox.toml.5.gz ]] || fail "no pages"
+    dpkg-query --showformat='${Conffiles}' --show reten-outbox | grep -q /etc/reten-outbox/config.toml || fail "no conffile"
+    step "installed, nothing started without a key"
+}
+
+score() { systemd-analyze security --offline=yes --no-pager "$@" | sed -n 's/.*exposure level.*: \([0-9.]*\) .*/\1/p'; }
+harden() {
+    systemd-analyze verify $UNIT /usr/lib/systemd/system/reten-outbox{@acme,-tenant@acme,-check}.service /usr/lib/systemd/system/reten-outbox-check.timer || fail "verify"
+    systemd-analyze security --offline=yes --no-pager --threshold=11 $UNIT >/box/out/security || fail "exposure $(score $UNIT)"
+    local plain; plain=$(score $UNIT)
+    install -D -m 644 "$UNIT.d/ip-allow-list.conf.example" /etc/systemd/system/reten-outbox.service.d/ip.conf
+    local listed; listed=$(score $UNIT)
+    systemd-analyze security --offline=yes --no-pager --threshold=9 $UNIT >/dev/null || fail "with an allow-list: $listed"
+    rm /etc/systemd/system/reten-outbox.service.d/ip.conf
+    step "systemd $SYSTEMD: verify clean, exposure $plain, with an allow-list $listed"
+}
+
+start() {
+    systemctl start reten-outbox 2>/dev/null && fail "started without a key"
+    [[ $(property ExecMainStatus) = 78 && $(property NRestarts) = 0 && $(property ActiveState) = failed ]] || fail "without a key: $(property ExecMainStatus)"
+    journalctl -u reten-outbox -o cat | grep -q 'there is no API key: put it into /etc/reten-outbox/api-key' || fail "no word of the key"
+    sleep 6 # Longer than RestartSec.
+    [[ $(property ActiveState) = failed ]] || fail "restarted, though only a person can mend it"
+    step "without a key: exit 78, a clear word, no restart"
+
+    mkdir -p /etc/reten-outbox/conf.d
+    printf '[api]\nbase_url = "%s"\n[retry]\nmax_interval = "1s"\n[log]\nsummary_interval = "1s"\n' $API >/etc/reten-outbox/conf.d/10-box.toml
+    install -m 600 /dev/stdin /etc/reten-outbox/api-key <<<"$KEY"
+    api_up
+    systemctl start reten-outbox || fail "start"
+    step "started: READY=1"
+    eventually 10 "a status line" sh -c 'systemctl show -p StatusText reten-outbox | grep -q "gate open"'
+    [[ $(stat -c '%a %U:%G' $ROWS) = '660 reten-outbox:reten-submit' ]] || fail "$ROWS: $(stat -c '%a %U:%G' $ROWS)"
+    ps -o args= -C reten-outbox | grep -q "$KEY" && ps -o args= -p "$(property MainPID)" | grep -q "$KEY" && fail "the key on the command line"
+    step "status line: $(property StatusText)"
+}
+
+drop() {
+    for mask in 000 022 077; do drop_file alice $mask || fail "alice drops a file, umask $mask"; done
+    drop_row alice || fail "alice inserts a row"
+    as bob "umask 077; cp /box/copied.json $INBOX/copied.json" || fail "bob copies a file"; next >/dev/null
+    all_delivered_once 15
+    step "files of any umask, a copy and a row of two producers: delivered"
+
+    as mallory "echo '{}' >$INBOX/x.json" 2>/dev/null && fail "mallory dropped a file"
+    as mallory "sqlite3 $ROWS 'INSERT INTO inbox (payload) VALUES (1)'" 2>/dev/null && fail "mallory inserted a row"
+    as alice "ls $INBOX" 2>/dev/null && fail "alice can list the inbox"
+    as alice "ls $OUTBOX" 2>/dev/null && fail "alice can see the outbox"
+    as alice "umask 000; echo x >$INBOX/.secret.tmp"
+    as bob "cat $INBOX/.secret.tmp" 2>/dev/null && fail "bob can read alice's file"
+    as bob "rm -f $INBOX/.secret.tmp" 2>/dev/null && fail "bob can remove alice's file"
+    as bob "mv $INBOX/.secret.tmp $INBOX/mine.json" 2>/dev/null && fail "bob can rename alice's file"
+    as alice "rm $INBOX/.secret.tmp" || fail "alice cannot remove her own file"
+    step "refused: who is not in the group; and producers among themselves"
+
+    local n; n=$(next)
+    result "$n" | as alice "umask 077; cat >/tmp/$n.json; install -m 600 /tmp/$n.json $INBOX/$n.json; rm /tmp/$n.json"
+    eventually 10 "a word of the unreadable file" sh -c "journalctl -u reten-outbox -o json | grep -q file_left"
+    [[ $(journalctl -u reten-outbox -o cat | grep -c "file_left") -le 1 ]] || fail "said more than once"
+    as alice "chmod g+rw $INBOX/$n.json"
+    all_delivered_once 20
+    step "a file of mode 0600: left, said once, taken after chmod g+rw"
+}
+
+reload() {
+    local pid; pid=$(property MainPID)
+    echo '[delivery]
+max_in_flight = 4' >/etc/reten-outbox/conf.d/20-reload.toml
+    systemctl reload reten-outbox || fail "a good reload"
+    eventually 10 "reloaded in the log" sh -c "journalctl -u reten-outbox -o cat | grep -q 'configuration, and the same API key'"
+    echo '[delivery]
+max_in_flihgt = 4' >/etc/reten-outbox/conf.d/20-reload.toml
+    systemctl reload reten-outbox 2>/dev/null && fail "a wrong configuration did not fail the reload"
+    journalctl -u reten-outbox -o cat | grep -q 'max_in_flihgt.*max_in_flight' || fail "the nearest key is not named"
+    [[ $(property MainPID) = "$pid" && $(property ActiveState) = active ]] || fail "the daemon did not go on"
+    rm /etc/reten-outbox/conf.d/20-reload.toml
+    drop_file alice 022
+    all_delivered_once 10
+    step "reload: a good one in force, a wrong one refused, the daemon untouched"
+
+    if [[ $SYSTEMD -ge 253 ]]; then
+        install -m 644 "$UNIT.d/notify-reload.conf.example" /etc/systemd/system/reten-outbox.service.d/notify-reload.conf
+        systemctl daemon-reload; systemctl restart reten-outbox
+        systemctl reload reten-outbox || fail "notify-reload: a good one"
+        echo '[delivery]
+max_in_flihgt = 4' >/etc/reten-outbox/conf.d/20-reload.toml
+        systemctl reload reten-outbox 2>/dev/null && fail "notify-reload: a wrong configuration did not fail the reload"
+        [[ $(property ActiveState) = active ]] || fail "notify-reload: the daemon did not go on"
+        rm /etc/reten-outbox/conf.d/20-reload.toml /etc/systemd/system/reten-outbox.service.d/notify-reload.conf
+        systemctl daemon-reload; systemctl restart reten-outbox
+        step "the same with Type=notify-reload"
+    fi
+}
+
+rotate() {
+    api '{"api_key": "rtn_sk_rotated"}'
+    drop_file alice 022
+    eventually 10 "a closed gate" is_status .gate unauthorized
+    systemctl is-active --quiet reten-outbox || fail "a bad key ended the daemon"
+    install -m 600 /dev/stdin /etc/reten-outbox/api-key <<<rtn_sk_rotated
+    systemctl restart reten-outbox
+    all_delivered_once 15
+    step "key rotated by LoadCredential and a restart: what it cost was put back and delivered"
+
+    install -m 644 "$UNIT.d/key-file.conf.example" /etc/systemd/system/reten-outbox.service.d/key-file.conf
+    chown root:reten-outbox /etc/reten-outbox/api-key; chmod 640 /etc/reten-outbox/api-key
+    systemctl daemon-reload; systemctl restart reten-outbox
+    api "{\"api_key\": \"$KEY\"}"
+    drop_file alice 022
+    eventually 10 "a closed gate" is_status .gate unauthorized
+    echo "$KEY" >/etc/reten-outbox/api-key
+    all_delivered_once 15
+    step "key rotated in key_file, without a restart"
+
+    systemd-creds setup >/dev/null 2>&1
+    printf %s "$KEY" | systemd-creds encrypt --name=api-key --with-key=host - /etc/reten-outbox/api-key.cred 2>/dev/null || fail "systemd-creds"
+    rm /etc/reten-outbox/api-key /etc/systemd/system/reten-outbox.service.d/key-file.conf
+    install -m 644 "$UNIT.d/encrypted-key.conf.example" /etc/systemd/system/reten-outbox.service.d/encrypted-key.conf
+    systemctl daemon-reload; systemctl restart reten-outbox || fail "start with an encrypted key"
+    drop_file alice 022
+    all_delivered_once 15
+    rm /etc/systemd/system/reten-outbox.service.d/encrypted-key.conf
+    install -m 600 /dev/stdin /etc/reten-outbox/api-key <<<"$KEY"
+    systemctl daemon-reload; systemctl restart reten-outbox
+    step "key from LoadCredentialEncrypted"
+}
+
+hang() {
+    # As in the shipped unit, but sooner.
+    drop_in watchdog <<<'[Service]
+WatchdogSec=12s
+RestartSec=100ms'
+    systemctl restart reten-outbox
+    local pid; pid=$(property MainPID)
+    sleep 14
+    [[ $(property MainPID) = "$pid" && $(property NRestarts) = 0 ]] || fail "the watchdog bit an idle daemon"
+    step "idle for longer than WatchdogSec: not restarted"
+    kill -STOP "$pid"
+    drop_file alice 022
+    eventually 30 "a restart by the watchdog" new_pid "$pid"
+    journalctl -u reten-outbox -o cat | grep -q 'Watchdog timeout' || fail "not by the watchdog"
+    all_delivered_once 15
+    step "hung: restarted by the watchdog (WatchdogSec=12s), the drop of that time delivered"
+}
+
+kill_9() {
+    api '{"down": true}'
+    for _ in 1 2 3 4 5 6 7 8 9 10; do drop_file alice 022; done
+    eventually 10 "ten taken in" is_status '.counts.pending + .counts.sending' 10
+    local pid; pid=$(property MainPID)
+    kill -9 "$pid"
+    eventually 10 "a restart" new_pid "$pid"
+    api '{"down": false}'
+    all_delivered_once 20
+    step "kill -9 with ten pending: restarted, each delivered once"
+}
+
+journald() {
+    local pid restarts n=$1 began=$SECONDS; pid=$(pidof systemd-journald); restarts=$(property NRestarts)
+    kill -STOP "$pid"
+    # A line a result and more: far beyond the buffer and the socket.
+    local first; first=$(($(cat $DROPPED) + 1))
+    for i in $(seq "$first" $((first + n - 1))); do result "$i"; echo; done >/tmp/many.ndjson
+    echo $((first + n - 1)) >$DROPPED
+    cp /tmp/many.ndjson $INBOX/many.ndjson
+    all_delivered_once 120
+    # A minute in all: five times WatchdogSec.
+    while [[ $((SECONDS - began)) -lt 60 ]]; do drop_file alice 022; sleep 0.5; done
+    all_delivered_once 10
+    [[ $(property NRestarts) = "$restarts" ]] || fail "the watchdog bit while the journal stood still"
+    kill -CONT "$pid"
+    eventually 20 "the count of lost lines" sh -c "journalctl -u reten-outbox RETEN_EVENT=lines_lost -o cat | grep -q ."
+    step "journald stopped for $((SECONDS - began)) s: $(($(cat $DROPPED) - first + 1)) delivered meanwhile, lost lines told: $(journalctl -u reten-outbox RETEN_EVENT=lines_lost -o json | jq -r .RETEN_COUNT | jq -s add)"
+}
+
+fields() {
+    local entry; entry=$(journalctl -u reten-outbox RETEN_EVENT=delivered -o json -n 1)
+    [[ $(jq -r '.SYSLOG_IDENTIFIER + " " + .PRIORITY + " " + .RETEN_STATUS' <<<"$entry") = 'reten-outbox 6 201' ]] || fail "fields: $entry"
+    journalctl -u reten-outbox -p err RETEN_EVENT=reload_failed -o cat | grep -q . || journalctl -u reten-outbox -p err RETEN_EVENT=file_left -o cat | grep -q . || fail "no error has priority err"
+    journalctl -u reten-outbox -o cat --no-pager | grep -q "$KEY" && fail "the key is in the journal"
+    step "journal: native fields, priorities, identifier, no key"
+}
+
+crash() {
+    api '{"down": true}'
+    for _ in 1 2 3 4 5; do drop_file alice 022; done
+    drop_row alice
+    eventually 10 "six taken in" is_status '.counts.pending + .counts.sending' 6
+    step "crash of the whole machine with six pending"
+    echo 6 >$DROPPED
+    # A box-crash kills by cgroup.kill, after which Linux kills what a systemd from 254 on starts by clone3 into a new cgroup. So there the
+    # kernel is asked to reboot on the spot: every process gets SIGKILL as well, and none is asked to stop.
+    [[ $SYSTEMD -lt 254 ]] && exec box-crash
+    : >/run/box/again
+    systemctl reboot -ff
+    exec sleep infinity
+}
+
+after_crash() {
+    eventually 20 "active after the boot" systemctl is-active --quiet reten-outbox
+    is_status '.counts.pending + .counts.sending' 6 || fail "six are pending after the crash: $(status .counts)"
+    api_up
+    all_delivered_once 20
+    step "after the crash: started by itself, all six delivered"
+}
+
+upgrade() {
+    api '{"down": true}'
+    for _ in 1 2 3; do drop_file alice 022; done
+    eventually 10 "three taken in" is_status '.counts.pending + .counts.sending' 3
+    echo '# mine' >>/etc/reten-outbox/config.toml
+    local pid; pid=$(property MainPID)
+    dpkg -i /box/v2.deb >/box/out/upgrade 2>&1 || { cat /box/out/upgrade; fail "the upgrade"; }
+    new_pid "$pid" || fail "the new version does not run"
+    tail -1 /etc/reten-outbox/config.toml | grep -q mine || fail "the configuration was overwritten"
+    is_status '.counts.pending + .counts.sending' 3 || fail "three are pending after the upgrade"
+    api '{"down": false}'
+    all_delivered_once 20
+    step "upgraded with three pending: the new version delivered them, the edited configuration stayed"
+}
+
+backup() {
+    api '{"down": true}'
+    for _ in 1 2; do drop_file alice 022; done
+    eventually 10 "two taken in" is_status '.counts.pending + .counts.sending' 2
+    as reten-outbox "sqlite3 $OUTBOX/outbox.db \"VACUUM INTO '$OUTBOX/backup.db'\"" || fail "a backup of the running outbox"
+    systemctl stop reten-outbox
+    (cd $OUTBOX && rm -f outbox.db outbox.db-wal outbox.db-shm && mv backup.db outbox.db)
+    systemctl start reten-outbox || fail "start from a backup"
+    is_status '.counts.pending + .counts.sending' 2 || fail "two are pending in the backup"
+    api '{"down": false}'
+    all_delivered_once 20
+    step "backed up while running, restored: two pending delivered"
+}
+
+tenants() {
+    for tenant in acme beta; do
+        systemctl start "reten-outbox-tenant@$tenant"
+        printf '[api]\nbase_url = "%s"\n' $API >"/etc/reten-outbox@$tenant/conf.d/10-box.toml"
+        chmod 644 "/etc/reten-outbox@$tenant/conf.d/10-box.toml"
+        install -m 600 /dev/stdin "/etc/reten-outbox@$tenant/api-key" <<<"$KEY"
+        systemctl start "reten-outbox@$tenant" || fail "tenant $tenant"
+    done
+    usermod -aG reten-submit-acme alice
+    local n; n=$(next)
+    result "$n" | as alice "cat >/var/spool/reten-outbox@acme/inbox/$n.json" || fail "alice drops for acme"
+    as alice "touch /var/spool/reten-outbox@beta/inbox/x.json" 2>/dev/null && fail "alice drops for beta, too"
+    eventually 15 "the tenant's result" delivered
+    for place in /etc /var/lib /var/spool; do
+        as reten-outbox-acme "ls $place/reten-outbox@beta" 2>/dev/null && fail "acme sees $place/reten-outbox@beta"
+        as reten-outbox "ls $place/reten-outbox@acme" 2>/dev/null && fail "the main one sees $place/reten-outbox@acme"
+    done
+    [[ $(reten-outbox --config /etc/reten-outbox@acme/config.toml status --json | jq .counts.delivered) = 1 ]] || fail "acme's status"
+    systemctl stop reten-outbox@acme reten-outbox@beta
+    step "two tenants: each delivers its own, none sees the other's"
+}
+
+no_systemd() {
+    local dir=/var/tmp/plain n; n=$(next)
+    install -d -o alice -g alice $dir $dir/inbox $dir/db
+    printf '[api]\nbase_url = "%s"\n[inbox]\ndir = "%s/inbox"\ndatabase = "%s/db/inbox.db"\n' $API $dir $dir >$dir/config.toml
+    # As the first process of its own world, as in a container; no init, no journal, no socket to notify.
+    unshare --pid --fork --mount-proc setpriv --reuid alice --regid alice --clear-groups \
+        env -i HOME=/home/alice CONFIGURATION_DIRECTORY=$dir STATE_DIRECTORY=$dir RETEN_API_KEY="$KEY" reten-outbox run 2>$dir/log &
+    local outer=$! inner
+    result "$n" | as alice "cat >$dir/inbox/$n.json"
+    eventually 15 "delivered without systemd: $(cat $dir/log)" delivered
+    [[ -e $dir/outbox.db ]] || fail "STATE_DIRECTORY was not honoured"
+    inner=$(pgrep -P $outer)
+    kill -TERM "$inner"
+    wait $outer || fail "SIGTERM to process 1: exit $?"
+    [[ $(jq -r .event $dir/log | tail -1) = stopped ]] || { cat $dir/log; fail "no JSON on standard error"; }
+    step "without systemd, as process 1: delivered, ended by SIGTERM, JSON on standard error"
+}
+
+check_timer() {
+    systemctl start reten-outbox-check || fail "the check of a healthy queue"
+    reten-outbox pause >/dev/null
+    systemctl start reten-outbox-check 2>/dev/null && fail "the check of a paused queue"
+    journalctl -u reten-outbox-check -o cat | grep -q paused || fail "no reason"
+    reten-outbox resume >/dev/null
+    systemctl enable --now --quiet reten-outbox-check.timer
+    step "the check: quiet when well, fails with a reason when not"
+}
+
+remove() {
+    api '{"down": true}'
+    drop_file alice 022
+    eventually 10 "one taken in" is_status '.counts.pending + .counts.sending' 1
+    dpkg --purge reten-outbox >/box/out/purge 2>&1 || { cat /box/out/purge; fail "purge"; }
+    grep -q 'NOT deleted.*1 pending' /box/out/purge || { cat /box/out/purge; fail "purge said nothing of what is left"; }
+    [[ -e $OUTBOX/outbox.db ]] || fail "purge deleted an undelivered result"
+    [[ ! -e /etc/reten-outbox/api-key ]] || fail "purge left the key"
+    step "purged with one pending: kept, and said"
+
+    dpkg -i /box/v2.deb >/box/out/again 2>&1 || fail "the second installation"
+    mkdir -p /etc/reten-outbox/conf.d
+    printf '[api]\nbase_url = "%s"\n' $API >/etc/reten-outbox/conf.d/10-box.toml
+    install -m 600 /dev/stdin /etc/reten-outbox/api-key <<<"$KEY"
+    api '{"down": false}'
+    systemctl start reten-outbox || fail "start after the second installation"
+    all_delivered_once 20
+    rm -r /etc/reten-outbox/conf.d
+    dpkg -r reten-outbox >/box/out/remove 2>&1 || fail "remove"
+    [[ -e $OUTBOX/outbox.db && -e /etc/reten-outbox/config.toml ]] || fail "remove deleted too much"
+    dpkg --purge reten-outbox >/box/out/purge2 2>&1 || fail "the second purge"
+    [[ ! -e $OUTBOX && ! -e /var/spool/reten-outbox && ! -e /etc/reten-outbox ]] || { cat /box/out/purge2; fail "purge left something"; }
+    step "installed again: delivered; removed: kept; purged with nothing undelivered: gone"
+}
+
+if [[ $BOX_BOOT = 1 ]]; then
+    echo 0 >$DROPPED
+    for user in alice bob mallory; do useradd --create-home "$user"; done
+    result copied >/box/copied.json; chmod 644 /box/copied.json
+    install_it
+    usermod -aG reten-submit alice; usermod -aG reten-submit bob
+    harden
+    start
+    drop
+    fields
+    reload
+    rotate
+    hang
+    kill_9
+    journald 8000
+    crash
+fi
+after_crash
+upgrade
+backup
+tenants
+no_systemd
+check_timer
+remove
