@@ -36,6 +36,10 @@ pub struct FilterArgs {
     /// Only those taken in since then: a time (2026-11-23T10:00:00Z) or an age (2h, 7d)
     #[arg(long, value_name = "TIME", value_parser = parse_since)]
     pub since: Option<Since>,
+
+    /// Only those that came into their state since then (that died, for dead ones): a time or an age
+    #[arg(long, value_name = "TIME", value_parser = parse_since)]
+    pub changed_since: Option<Since>,
 }
 
 /// A moment, as a person names it.
@@ -45,6 +49,15 @@ pub enum Since {
     At(Timestamp),
     /// So long ago.
     Ago(Duration),
+}
+
+impl Since {
+    fn before(self, now: Timestamp) -> Timestamp {
+        match self {
+            Self::At(at) => at,
+            Self::Ago(age) => now.minus(age),
+        }
+    }
 }
 
 impl FilterArgs {
@@ -61,10 +74,8 @@ impl FilterArgs {
             http_status: self.http_status,
             activity: self.activity.clone(),
             source: self.source.clone(),
-            since: self.since.map(|since| match since {
-                Since::At(at) => at,
-                Since::Ago(age) => now.minus(age),
-            }),
+            since: self.since.map(|since| since.before(now)),
+            changed_since: self.changed_since.map(|since| since.before(now)),
         }
     }
 }

@@ -47,12 +47,13 @@ impl Places {
                 config: config.join(FILE),
             };
         }
+        let key_file = configuration
+            .as_ref()
+            .map(|directory| setting("api.key_file", &directory.join("api-key"), "CONFIGURATION_DIRECTORY"));
+        let outbox = state.map(|directory| setting("outbox.database", &directory.join("outbox.db"), "STATE_DIRECTORY"));
         Self {
             config: configuration.map_or_else(|| system.to_owned(), |directory| directory.join(FILE)),
-            settings: state
-                .map(|directory| setting("outbox.database", &directory.join("outbox.db"), "STATE_DIRECTORY"))
-                .into_iter()
-                .collect(),
+            settings: key_file.into_iter().chain(outbox).collect(),
         }
     }
 }
@@ -103,7 +104,10 @@ mod tests {
         ];
         let places = Places::of(&env.into_iter().collect(), Path::new("/no/such.toml"), false, false);
         assert_eq!(places.config, Path::new("/etc/a/config.toml"));
-        assert_eq!(told(&places), [pair("outbox.database", "/data/outbox.db")]);
+        assert_eq!(
+            told(&places),
+            [pair("api.key_file", "/etc/a/api-key"), pair("outbox.database", "/data/outbox.db")]
+        );
         let relative: Environment = [("STATE_DIRECTORY", "data")].into_iter().collect();
         let places = Places::of(&relative, Path::new("/no/such.toml"), true, false);
         assert_eq!((places.config.as_path(), told(&places).len()), (Path::new("/no/such.toml"), 0));

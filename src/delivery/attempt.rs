@@ -38,6 +38,25 @@ pub(super) struct Landed {
     pub(super) at: Timestamp,
 }
 
+impl Landed {
+    /// Shortens the wait of one that only found out whether an outage goes on: where few are pending each is a probe again and again, and must
+    /// not come back minutes after the API does. What `Retry-After` asked for stays.
+    pub(super) fn wait_at_most(&mut self, longest: Duration) {
+        match (self.verdict.outcome, self.next) {
+            (Outcome::Retry { not_earlier: None }, Next::After(wait)) => self.next = Next::After(wait.min(longest)),
+            (
+                Outcome::Retry { .. }
+                | Outcome::Delivered
+                | Outcome::AcceptedAsOurs
+                | Outcome::Override
+                | Outcome::Dead(_)
+                | Outcome::Parked(_),
+                Next::After(_) | Next::Exhausted,
+            ) => {}
+        }
+    }
+}
+
 /// Sends a submission and judges what comes of it. `roll` places its next wait, should it need one.
 pub(super) async fn fly(equipment: Equipment, claimed: Arc<Claimed>, roll: f64) -> Landed {
     let payload = if claimed.hard_override {

@@ -87,9 +87,9 @@ pub struct Dispatcher {
 
 /// What is known of a request in flight.
 #[derive(Debug)]
-struct Aboard {
-    claimed: Arc<Claimed>,
-    ticket: Ticket,
+pub(super) struct Aboard {
+    pub(super) claimed: Arc<Claimed>,
+    pub(super) ticket: Ticket,
 }
 
 impl Dispatcher {
@@ -138,6 +138,7 @@ impl Dispatcher {
             return step;
         }
         self.collect();
+        self.keeper.save(now).await;
         self.store_gathered(now);
         if let Some(rest) = self.keeper.rests(Instant::now()) {
             return Step::Idle {
@@ -153,7 +154,8 @@ impl Dispatcher {
             }
             Allowance::Opening => self.open(now).await,
             Allowance::One(role) => self.send_one(role, now).await,
-            Allowance::All => self.send_due(now).await,
+            Allowance::All => self.send_due(u32::MAX, now).await,
+            Allowance::UpTo(limit) => self.send_due(limit, now).await,
         }
     }
 
@@ -190,6 +192,7 @@ impl Dispatcher {
         self.aboard.clear();
         self.store_all();
         self.context.meters.set_in_flight(0);
+        self.keeper.save(clock::now()).await;
         let deadline = Instant::now() + STORE_GRACE;
         while !self.settling.is_empty() {
             tokio::select! {

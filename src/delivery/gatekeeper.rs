@@ -1,5 +1,6 @@
 //! The gate with its memory: what is stored of it, what a person does to it from another process, and what the log hears.
 
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,14 +9,21 @@ use tokio::time::Instant;
 
 use crate::clock::Timestamp;
 use crate::config::Config;
-use crate::policy::gate::{ASK, Allowance, GATE, Gate, GateRecord, GateSettings, Input, PAUSE, PauseRecord, Refused, Role, Step, Ticket};
-use crate::policy::verdict::Signal;
+use crate::model::Exchange;
+use crate::policy::gate::{
+    ASK, About, Allowance, GATE, Gate, GateRecord, GateSettings, Input, PAUSE, PauseRecord, Refused, Role, Step, Ticket,
+};
+use crate::policy::hint::ApiError;
+use crate::policy::verdict::{Outcome, Signal};
 use crate::store::{Claimed, Outbox, StoreError};
 use crate::telemetry::events;
 
+use super::attempt::Landed;
+use super::dispatcher::Aboard;
 use super::meters::Meters;
 use super::patience::Patience;
 use super::probe::Trials;
+use super::samples::Samples;
 
 /// The longest gap while a first one is looked for (interface.md, "Gate", `probing`).
 const GAP_MAX: Duration = Duration::from_mins(1);
@@ -29,6 +37,9 @@ pub(super) struct Gatekeeper {
     settings: GateSettings,
     /// What is remembered of a closed gate, to be stored before anything that it refused.
     closed: Option<GateRecord>,
+    /// What is to be remembered and is not stored yet.
+    unsaved: Option<GateRecord>,
+    pub(super) samples: Samples,
     pub(super) trials: Trials,
     patience: Patience,
     /// After a failure of the outbox: not before this.
@@ -43,24 +54,27 @@ impl Gatekeeper {
         // Whatever was asked for before this start: a start asks anyway.
         outbox.remember(ASK, None, now).await?;
         let gate = Gate::restore(record.as_ref(), pause, now);
-        let closed = record.filter(|record| record.state == "unauthorized");
-        let keeper = Self {
+        let restored = record.as_ref().is_some_and(|record| record.state == gate.name_beneath());
+        let why = match (gate.pause(), &record) {
+            (Some(pause), _) => format!("paused by {}", pause.by),
+            (None, Some(record)) if restored => record.why.clone(),
+            (None, Some(_) | None) => String::new(),
+        };
+        meters.set_gate(gate.name(), why);
+        let unsaved = record.is_some() && !restored;
+        Ok(Self {
             outbox,
             meters,
             settings: settings(config),
-            closed,
+            closed: record.filter(|record| record.state == "unauthorized"),
+            // A throttled one begins anew.
+            unsaved: unsaved.then(|| Gate::started_record(now)),
             gate,
+            samples: Samples::default(),
             trials: Trials::default(),
             patience: Patience::new(),
             rest_until: None,
-        };
-        let why = match (keeper.gate.pause(), &keeper.closed) {
-            (Some(pause), _) => format!("paused by {}", pause.by),
-            (None, Some(closed)) => closed.why.clone(),
-            (None, None) => String::new(),
-        };
-        keeper.meters.set_gate(keeper.gate.name(), why);
-        Ok(keeper)
+        })
     }
 
     /// What may be sent now; nothing while the outbox is left alone after a failure.
@@ -77,7 +91,7 @@ impl Gatekeeper {
     /// An input that asks for nothing but a line in the log.
     pub(super) fn note(&mut self, input: Input, now: Timestamp) {
         match input {
-            Input::KeyChanged | Input::AskNow | Input::Resumed | Input::Opened => self.trials.begin_anew(),
+            Input::KeyChanged | Input::AskNow | Input::Insisted | Input::Resumed | Input::Opened => self.trials.begin_anew(),
             Input::Departed(_) | Input::Asked | Input::Ended { .. } | Input::Answered(_) | Input::Paused(_) => {}
         }
         let step = self.gate.step(input, now, &self.settings);
@@ -85,11 +99,17 @@ impl Gatekeeper {
     }
 
     /// An exchange ended. What becomes of a refused submission, and the record that has to be stored before it.
-    pub(super) fn ended(&mut self, claimed: &Claimed, ticket: Ticket, signal: Signal, now: Timestamp) -> (Option<Refused>, Option<String>) {
+    pub(super) fn ended(&mut self, aboard: &Aboard, landed: &Landed, roll: f64, now: Timestamp) -> (Option<Refused>, Option<String>) {
+        let Aboard { claimed, ticket } = aboard;
+        if landed.verdict.signal == Signal::Rejected {
+            // Should the fuse blow, others have their turn first.
+            self.samples.tried(claimed.source.clone().unwrap_or_default());
+        }
         let input = Input::Ended {
-            ticket,
-            signal,
+            ticket: *ticket,
+            signal: landed.verdict.signal,
             refused_before: claimed.was_unauthorized || self.trials.was_refused(claimed.id),
+            about: about(claimed, landed, roll),
         };
         let step = self.gate.step(input, now, &self.settings);
         let mut refused = step.refused;
@@ -119,6 +139,7 @@ impl Gatekeeper {
             Ok(count) => {
                 self.works();
                 self.closed = None;
+                self.unsaved = None;
                 self.note(Input::Opened, now);
                 if count > 0 {
                     events::requeued(count, "the gate opened");
@@ -146,11 +167,29 @@ impl Gatekeeper {
                     (Some(_), Some(_)) | (None, None) => {}
                 }
                 if asked {
-                    self.note(Input::AskNow, now);
+                    self.note(Input::Insisted, now);
                 }
             }
             Err(error) => self.rest("recall", &error),
         }
+    }
+
+    /// Stores what has changed of the gate. A crash before it restarts with the state before, which finds out the same again.
+    pub(super) async fn save(&mut self, now: Timestamp) {
+        let Some(record) = self.unsaved.take() else { return };
+        let Ok(text) = serde_json::to_string(&record) else { return };
+        match self.outbox.remember(GATE, Some(text), now).await {
+            Ok(()) => self.works(),
+            Err(error) => {
+                self.unsaved = Some(record);
+                self.rest("remember", &error);
+            }
+        }
+    }
+
+    /// The longest gap between two probes.
+    pub(super) const fn gap_max(&self) -> Duration {
+        self.settings.gap_max
     }
 
     /// When the outbox may be bothered again; `None`: at once.
@@ -174,7 +213,8 @@ impl Gatekeeper {
 
     fn carry_out(&mut self, step: Step) {
         if let Some(record) = step.remember {
-            self.closed = Some(record);
+            self.closed = Some(&record).filter(|record| record.state == "unauthorized").cloned();
+            self.unsaved = Some(record);
         }
         if let Some(change) = step.change {
             events::gate(change.from, change.to, &change.why, change.hint.as_deref());
@@ -188,6 +228,50 @@ fn settings(config: &Config) -> GateSettings {
         probe_interval: config.auth.probe_interval,
         gap_min: config.retry.initial_interval,
         gap_max: config.retry.max_interval.min(GAP_MAX),
+        max_in_flight: config.delivery.max_in_flight,
+        reject_fuse: config.delivery.reject_fuse,
+        hold_max: config.retry.max_interval,
+    }
+}
+
+/// What the gate is told of an exchange besides its signal.
+fn about(claimed: &Claimed, landed: &Landed, roll: f64) -> About {
+    let mut hasher = DefaultHasher::new();
+    match &claimed.activity {
+        Some(activity) => activity.to_ascii_lowercase().hash(&mut hasher),
+        None => claimed.id.hash(&mut hasher),
+    }
+    let retry_after = match landed.verdict.outcome {
+        Outcome::Retry { not_earlier } => not_earlier.map(|asked| asked.wait(landed.at)),
+        Outcome::Delivered | Outcome::AcceptedAsOurs | Outcome::Override | Outcome::Dead(_) | Outcome::Parked(_) => None,
+    };
+    About {
+        submission: claimed.id,
+        activity: hasher.finish(),
+        at: landed.at,
+        retry_after,
+        message: match landed.verdict.signal {
+            // Nothing to read, thousands of times a second.
+            Signal::Healthy => None,
+            Signal::Answered | Signal::Rejected | Signal::Throttled | Signal::Faulty | Signal::Overloaded | Signal::Unauthorized(_) => {
+                Some(said(&landed.exchange))
+            }
+        },
+        roll,
+    }
+}
+
+/// What an answer said, or how the request failed, in one line.
+fn said(exchange: &Exchange) -> String {
+    match exchange {
+        Exchange::Answered(answer) => {
+            let message = ApiError::parse(&answer.body).and_then(|error| error.message);
+            match message {
+                Some(message) => format!("{}: {message}", answer.status),
+                None => answer.status.to_string(),
+            }
+        }
+        Exchange::Failed { fault, .. } => fault.message.clone(),
     }
 }
 

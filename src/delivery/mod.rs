@@ -3,6 +3,7 @@
 //! - `dispatcher`: the loop, and the only owner of the gate: allowance, claim, flight, landing.
 //! - `attempt`: one request from its body to its verdict. `settle`: from the verdict to the commit, and only then to the log.
 //! - `gatekeeper`: the gate's memory and a person's acts on it. `probe`: how a refused key is found to work again.
+//! - `samples`: whose turn it is while everything is rejected.
 //! - `pacer`: `delivery.max_per_second`. `catalogue`: the tenant's result types; `revalidate`: what another list makes valid. `meters`, `pulse`: how it goes, for those who watch.
 //!
 //! No queue lives here: what is claimed has a sender, and what came of it waits for its commit only. A crash at any line leaves
@@ -29,6 +30,7 @@ mod patience;
 mod probe;
 pub mod pulse;
 mod revalidate;
+mod samples;
 mod settle;
 #[cfg(test)]
 mod tests;

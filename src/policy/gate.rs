@@ -1,26 +1,34 @@
 //! The gate before the API (interface.md, "Gate"): one pure state machine, and what of it is remembered in the outbox.
 //!
 //! The caller asks [`Gate::allowance`] what may be sent, tells [`Gate::step`] what was sent and what came back, and carries out what the
-//! [`Step`] says. Laws, held by properties: nothing is sent while it is closed, at most one request finds out whether the key works again,
+//! [`Step`] says. Laws, held by properties: nothing is sent while it is closed, at most one request finds out whether it may open,
 //! answers to requests of an earlier era never open it, and no state is a dead end.
 //!
-//! `throttled`, `probing` and `rejecting` have their places (`GateState`'s arms say where their signals arrive) and no behaviour yet: until
-//! then faults only back off, by the schedule of each submission.
+//! Reading order: this file (what goes in and comes out), `machine` (the moves), `states` (what an answer does), then each state's own part:
+//! `flow` (`throttled`), `outage` (`probing`), `fuse` (`rejecting`).
 
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use crate::clock::Timestamp;
+use crate::model::SubmissionId;
 
 use super::verdict::{Refusal, Signal};
 
+mod flow;
+mod fuse;
 mod machine;
+mod outage;
 #[cfg(test)]
 mod properties;
 mod states;
 #[cfg(test)]
 mod tests;
+
+use flow::Flow;
+use fuse::{Fuse, Rejecting};
+use outage::{Faults, Probing};
 
 /// The name under which the daemon remembers the gate ([`GateRecord`] as JSON).
 pub const GATE: &str = "gate";
@@ -67,6 +75,12 @@ pub struct GateSettings {
     pub gap_min: Duration,
     /// The smaller of `retry.max_interval` and a minute: the longest such gap.
     pub gap_max: Duration,
+    /// `delivery.max_in_flight`: where `throttled` ends.
+    pub max_in_flight: u32,
+    /// `delivery.reject_fuse`: so many 400s blow it; `None`: it never blows.
+    pub reject_fuse: Option<u32>,
+    /// `retry.max_interval`: no `Retry-After` holds everything for longer.
+    pub hold_max: Duration,
 }
 
 /// What may be sent now.
@@ -74,6 +88,8 @@ pub struct GateSettings {
 pub enum Allowance {
     /// As much as the configuration allows.
     All,
+    /// What is due, as long as fewer than this are in flight.
+    UpTo(u32),
     /// One submission, the least tried, in this role.
     One(Role),
     /// The key question: `GET` of the result types. No submission.
@@ -96,6 +112,10 @@ pub enum Role {
     Lead,
     /// To find out whether a key that was forbidden (403) is allowed again.
     Trial,
+    /// To find out whether an outage is over.
+    Probe,
+    /// To find out whether results are taken again that were all rejected (400).
+    Sample,
 }
 
 /// What a request carries from its sending to its answer.
@@ -103,8 +123,27 @@ pub enum Role {
 pub struct Ticket {
     /// Counts closings, openings and changes of the key: what was sent in an earlier era says nothing of the present one.
     era: u64,
+    /// Its place among all departures: tells what was under way already when the flow was last narrowed.
+    number: u64,
     /// Why it was sent.
     pub role: Role,
+}
+
+/// What else is known of an exchange that ended.
+#[derive(Debug, Clone, PartialEq)]
+pub struct About {
+    /// Whose it was.
+    pub submission: SubmissionId,
+    /// A hash of its activity; of its own number where it names none.
+    pub activity: u64,
+    /// When it ended, by the clock that its outcome is stored with.
+    pub at: Timestamp,
+    /// The wait that `Retry-After` asked for.
+    pub retry_after: Option<Duration>,
+    /// Of one that was no success: what it said.
+    pub message: Option<String>,
+    /// A random number from 0 to 1, which places the next probe.
+    pub roll: f64,
 }
 
 /// What the key question brought.
@@ -119,7 +158,7 @@ pub enum KeyVerdict {
 }
 
 /// What happened.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum Input {
     /// A submission left in this role ([`Gate::ticket`] goes with it).
     Departed(Role),
@@ -133,6 +172,8 @@ pub enum Input {
         signal: Signal,
         /// Whether the key was refused on this very submission before.
         refused_before: bool,
+        /// What else is known of it.
+        about: About,
     },
     /// The key question ended.
     Answered(KeyVerdict),
@@ -140,8 +181,10 @@ pub enum Input {
     Opened,
     /// Another key is in force.
     KeyChanged,
-    /// A reload, or a person's `resume`: find out at once.
+    /// A reload: find out at once.
     AskNow,
+    /// A person's `resume` found it closed: find out at once, and whatever a person can decide is decided.
+    Insisted,
     /// A person paused.
     Paused(PauseRecord),
     /// A person resumed.
@@ -191,21 +234,38 @@ pub struct Gate {
     pause: Option<PauseRecord>,
     state: GateState,
     era: u64,
+    /// Departures so far.
+    departed: u64,
 }
 
 /// The state beneath a pause.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum GateState {
+    /// `open`, or `throttled` while its flow is narrowed.
     Open(Open),
+    Probing(Probing),
     Unauthorized(Closed),
+    Rejecting(Rejecting),
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 struct Open {
     /// The one that goes first after an opening.
     lead: Lead,
     /// Whether anything was delivered in this era: then a single refusal says something of that submission and nothing of the key.
     delivered: bool,
+    flow: Flow,
+    faults: Faults,
+    fuse: Fuse,
+}
+
+/// Where the one is that finds out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Turn {
+    /// It may go from this time on.
+    Due(Timestamp),
+    /// It is on its way; `again` when somebody asked meanwhile, so that another follows at once.
+    Out { again: bool },
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -8,7 +8,7 @@ use std::time::{Duration, UNIX_EPOCH};
 use serde::de::IgnoredAny;
 
 use crate::clock::Timestamp;
-use crate::model::{Answer, DeadReason, Exchange, ParkReason};
+use crate::model::{Answer, DeadReason, Exchange, FaultKind, ParkReason};
 
 use super::conflict::{self, ConflictSettings, Decision, Past};
 
@@ -54,6 +54,8 @@ pub enum Signal {
     Throttled,
     /// A server fault, or no answer.
     Faulty,
+    /// A fault that also says that we may be asking too much: 503, a timeout.
+    Overloaded,
     /// It refuses the key.
     Unauthorized(Refusal),
 }
@@ -146,11 +148,19 @@ impl Verdict {
             rule: None,
         }
     }
+
+    fn overload(not_earlier: Option<NotEarlier>, lost_response: bool) -> Self {
+        Self {
+            signal: Signal::Overloaded,
+            ..Self::fault(not_earlier, lost_response)
+        }
+    }
 }
 
 /// What this exchange means. `past` is looked at for a 409 only.
 pub fn judge(exchange: &Exchange, past: &Past<'_>, policy: &VerdictPolicy<'_>) -> Verdict {
     match exchange {
+        Exchange::Failed { fault, on_the_wire } if fault.kind == FaultKind::Timeout => Verdict::overload(None, *on_the_wire),
         Exchange::Failed { fault: _, on_the_wire } => Verdict::fault(None, *on_the_wire),
         Exchange::Answered(answer) => judge_answer(answer, past, policy),
     }
@@ -173,7 +183,8 @@ fn judge_answer(answer: &Answer, past: &Past<'_>, policy: &VerdictPolicy<'_>) ->
         409 => judge_conflict(past, policy.conflict),
         402 | 404..=407 | 410..=424 | 426..=428 | 430..=499 => Verdict::plain(Outcome::Dead(DeadReason::Rejected), Signal::Answered),
         // A gateway's 502 says nothing of the application behind it, and a status that HTTP does not know says nothing at all.
-        0..=199 | 500..=u16::MAX => Verdict::fault(not_earlier, true),
+        503 => Verdict::overload(not_earlier, true),
+        0..=199 | 500..=502 | 504..=u16::MAX => Verdict::fault(not_earlier, true),
     }
 }
 

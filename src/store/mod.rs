@@ -22,7 +22,7 @@ use crate::model::{Admission, Admitted, FileReceipt, Payload, Receipt, Submissio
 
 pub use acts::{ACT_IDS_MAX, Act, ActRequest, Acted, Sweep};
 pub use error::{OpenError, StoreError};
-pub use sending::{ClaimOrder, ClaimRequest, Claimed, Relations, Settled, Settlement};
+pub use sending::{ClaimOrder, ClaimRequest, Claimed, Relations, Settled, Settlement, SourceFound, SourceLook};
 pub use sqlite::{Running, daemon_is_running};
 pub use views::{Event, Filter, Listed, Story, Tally};
 
@@ -84,6 +84,11 @@ impl Outbox {
     /// When the next claim of [`ClaimOrder::Due`] could find something; `None` when nothing is pending. May lie in the past.
     pub async fn next_due(&self, wait_max: Duration) -> Result<Option<Timestamp>, StoreError> {
         self.database.next_due(wait_max).await
+    }
+
+    /// Looks on for a pending head of another producer, the least tried first.
+    pub async fn look_for_source(&self, look: &SourceLook) -> Result<SourceFound, StoreError> {
+        self.database.look_for_source(look).await
     }
 
     /// Whether another process has written since the last call (`PRAGMA data_version` on the writing connection).

@@ -25,6 +25,45 @@ pub enum ClaimOrder {
     Due,
     /// Any pending head of its lane (its due time does not matter, its `not_before` does), the least tried first: a probe.
     LeastTried,
+    /// This very one, if it is a pending head that no `not_before` holds: a sample of a producer's, found by a [`SourceLook`].
+    This(SubmissionId),
+}
+
+/// Looks for a submission of a producer that is not among these.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SourceLook {
+    /// Producers that are known already; the empty name stands for none.
+    pub except: Vec<String>,
+    /// Where the last look ended: tries and number.
+    pub after: (u32, SubmissionId),
+}
+
+impl SourceLook {
+    /// A look from the beginning.
+    pub const fn except(except: Vec<String>) -> Self {
+        Self {
+            except,
+            after: (0, SubmissionId(0)),
+        }
+    }
+}
+
+/// What such a look found among the next heads. Each look goes through a bounded number of them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SourceFound {
+    /// The least tried one of another producer, and its name.
+    Another {
+        /// Which.
+        id: SubmissionId,
+        /// Whose; empty for none.
+        source: String,
+        /// Where the next look begins.
+        at: (u32, SubmissionId),
+    },
+    /// Nothing among these; the next look begins here.
+    Further((u32, SubmissionId)),
+    /// There are no more heads.
+    End,
 }
 
 /// A submission that a sender holds: its attempt is counted and durable.

@@ -18,6 +18,8 @@ pub struct Filter {
     pub source: Option<String>,
     /// Created at or after.
     pub since: Option<Timestamp>,
+    /// In its state since then or later.
+    pub changed_since: Option<Timestamp>,
 }
 
 /// A submission as `list` shows it.

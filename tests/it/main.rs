@@ -21,6 +21,7 @@ mod harness;
 mod intake;
 mod logs;
 mod order;
+mod outage;
 mod outcomes;
 mod result_types;
 mod retention;

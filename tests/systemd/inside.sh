@@ -323,7 +323,7 @@ no_systemd() {
         env -i HOME=/home/alice CONFIGURATION_DIRECTORY=$dir STATE_DIRECTORY=$dir RETEN_API_KEY="$KEY" reten-outbox run 2>$dir/log &
     local outer=$! inner
     result "$n" | as alice "cat >$dir/inbox/$n.json"
-    eventually 15 "delivered without systemd" delivered
+    eventually 15 "delivered without systemd: $(cat $dir/log)" delivered
     [[ -e $dir/outbox.db ]] || fail "STATE_DIRECTORY was not honoured"
     inner=$(pgrep -P $outer)
     kill -TERM "$inner"

@@ -8,12 +8,12 @@ use tokio::time::Instant;
 use crate::api::Client;
 use crate::clock::{self, Timestamp};
 use crate::model::Exchange;
-use crate::policy::gate::{Allowance, Input, KeyVerdict};
+use crate::policy::gate::{Allowance, Input, KeyVerdict, Role};
 use crate::telemetry::events;
 
 use super::super::attempt::{self, Landed};
 use super::super::settle::Outbound;
-use super::{Aboard, Dispatcher, GATHER, POLL, POLL_BEFORE_SENDING, Step};
+use super::{Dispatcher, GATHER, POLL, POLL_BEFORE_SENDING, Step};
 
 impl Dispatcher {
     /// A reload, a changed key, another process's acts.
@@ -78,24 +78,27 @@ impl Dispatcher {
         // A key that has changed is known before an answer to the old one is judged.
         self.notice_reload(now);
         let id = landed.as_ref().map_or_else(JoinError::id, |(id, _)| *id);
-        let Some(Aboard { claimed, ticket }) = self.aboard.remove(&id) else {
+        let Some(aboard) = self.aboard.remove(&id) else {
             return;
         };
         self.context.meters.set_in_flight(self.flights.len());
-        let landed = match landed {
+        let mut landed = match landed {
             Ok((_, landed)) => landed,
             Err(error) => {
                 let message = format!("the attempt failed inside the daemon: {error}");
-                events::internal_error("attempt", &format!("submission {}: {message}", claimed.id));
-                attempt::interrupted(&self.equipment.config, &claimed, message, now, self.rng.f64())
+                events::internal_error("attempt", &format!("submission {}: {message}", aboard.claimed.id));
+                attempt::interrupted(&self.equipment.config, &aboard.claimed, message, now, self.rng.f64())
             }
         };
         match &landed.exchange {
             Exchange::Answered(_) => self.context.meters.answered(landed.elapsed),
             Exchange::Failed { .. } => {}
         }
-        let (refused, gate_first) = self.keeper.ended(&claimed, ticket, landed.verdict.signal, now);
-        let mut outbound = Outbound::of(claimed, landed, refused);
+        if aboard.ticket.role == Role::Probe {
+            landed.wait_at_most(self.keeper.gap_max());
+        }
+        let (refused, gate_first) = self.keeper.ended(&aboard, &landed, self.rng.f64(), now);
+        let mut outbound = Outbound::of(aboard.claimed, landed, refused);
         outbound.gate_first = gate_first;
         self.gathered.push(outbound);
     }

@@ -24,11 +24,12 @@ impl Dispatcher {
         Step::Idle { until: Some(now) }
     }
 
-    pub(super) async fn send_due(&mut self, now: Timestamp) -> Step {
+    /// What is due, while fewer than `limit` are in flight.
+    pub(super) async fn send_due(&mut self, limit: u32, now: Timestamp) -> Step {
         if !self.look && self.due_at.is_none_or(|due| due > now) {
             return Step::Idle { until: self.due_at };
         }
-        let room = self.room();
+        let room = self.room(limit);
         if room == 0 {
             return self.idle_for_pace(now);
         }
@@ -38,7 +39,7 @@ impl Dispatcher {
             };
         }
         self.claimed_at = Instant::now();
-        let claimed = match self.claim(room, ClaimOrder::Due, now).await {
+        let mut claimed = match self.claim(room, ClaimOrder::Due, now).await {
             Ok(claimed) => claimed,
             Err(step) => return step,
         };
@@ -49,9 +50,16 @@ impl Dispatcher {
         } else {
             self.look = true;
         }
-        if self.keeper.allowance(now) != Allowance::All {
-            self.release(claimed);
-            return Step::Idle { until: None };
+        // What landed meanwhile may have closed or narrowed it.
+        let room = match self.keeper.allowance(now) {
+            Allowance::All => self.room(u32::MAX),
+            Allowance::UpTo(limit) => self.room(limit),
+            Allowance::One(_) | Allowance::Question | Allowance::Opening | Allowance::Nothing { .. } => 0,
+        };
+        let excess = claimed.split_off(claimed.len().min(room as usize));
+        if !excess.is_empty() {
+            self.look = true;
+            self.release(excess);
         }
         let count = claimed.len();
         self.launch(claimed, Role::Ordinary, now);
@@ -61,23 +69,51 @@ impl Dispatcher {
         }
     }
 
-    /// One submission, to go first or on trial.
+    /// One submission, to go first or to find something out.
     pub(super) async fn send_one(&mut self, role: Role, now: Timestamp) -> Step {
-        if !self.look && self.due_at.is_none_or(|due| due > now) {
+        let waits_for_due = match role {
+            Role::Lead | Role::Trial | Role::Ordinary => self.due_at.is_none_or(|due| due > now),
+            // Anything that is pending will do, due or not.
+            Role::Probe | Role::Sample => self.due_at.is_none(),
+        };
+        if !self.look && waits_for_due {
             return Step::Idle { until: self.due_at };
         }
-        if self.room() == 0 {
+        if self.room(u32::MAX) == 0 {
             return self.idle_for_pace(now);
         }
         match role {
             Role::Trial => self.send_trial(now).await,
-            Role::Lead | Role::Ordinary => match self.claim(1, ClaimOrder::LeastTried, now).await {
-                Ok(mut claimed) => match claimed.pop() {
-                    Some(one) => self.send_alone(one, role, now),
-                    None => self.learn_next_due(now).await.err().unwrap_or(Step::Idle { until: self.due_at }),
-                },
-                Err(step) => step,
+            Role::Sample => self.send_sample(now).await,
+            Role::Lead | Role::Ordinary | Role::Probe => self.send_first(ClaimOrder::LeastTried, role, now).await,
+        }
+    }
+
+    async fn send_first(&mut self, order: ClaimOrder, role: Role, now: Timestamp) -> Step {
+        match self.claim(1, order, now).await {
+            Ok(mut claimed) => match claimed.pop() {
+                Some(one) => self.send_alone(one, role, now),
+                None => self.learn_next_due(now).await.err().unwrap_or(Step::Idle { until: self.due_at }),
             },
+            Err(step) => step,
+        }
+    }
+
+    /// One submission that finds out whether results are taken again, of the producer whose turn is longest ago.
+    async fn send_sample(&mut self, now: Timestamp) -> Step {
+        match self.keeper.samples.next(&self.context.outbox).await {
+            Ok(Some((id, source))) => {
+                let step = self.send_first(ClaimOrder::This(id), Role::Sample, now).await;
+                if matches!(step, Step::Sent(_)) {
+                    self.keeper.samples.tried(source);
+                }
+                step
+            }
+            Ok(None) => {
+                self.look = false;
+                self.learn_next_due(now).await.err().unwrap_or(Step::Idle { until: self.due_at })
+            }
+            Err(error) => self.troubled("look_for_source", &error, now),
         }
     }
 
@@ -150,9 +186,9 @@ impl Dispatcher {
         }
     }
 
-    /// How many may be claimed now.
-    pub(super) fn room(&self) -> u32 {
-        let slots = (self.equipment.config.delivery.max_in_flight as usize).saturating_sub(self.flights.len());
+    /// How many may be claimed now, while fewer than `limit` may be in flight.
+    pub(super) fn room(&self, limit: u32) -> u32 {
+        let slots = (self.equipment.config.delivery.max_in_flight.min(limit) as usize).saturating_sub(self.flights.len());
         let unsettled = UNSETTLED_MAX.saturating_sub(self.settling.len() + self.gathered.len());
         let room = u32::try_from(slots.min(unsettled)).unwrap_or(u32::MAX);
         room.min(self.pacer.ready(Instant::now()))

@@ -3,49 +3,57 @@
 use std::time::Duration;
 
 use crate::clock::Timestamp;
-use crate::policy::verdict::{Refusal, Signal};
+use crate::policy::verdict::Refusal;
 
-use super::states::{refusal_of, refused};
+use super::states::{Ended, Heard, refusal_of, refused};
 use super::{
-    Allowance, Change, Closed, Gate, GateRecord, GateSettings, GateState, Input, KeyVerdict, Lead, Open, PauseRecord, Phase, Refused, Role,
-    Step, Ticket,
+    Allowance, Change, Closed, Gate, GateRecord, GateSettings, GateState, Input, KeyVerdict, Lead, Open, PauseRecord, Phase, Probing,
+    Refused, Rejecting, Role, Step, Ticket, Turn,
 };
 
 /// What has mended the key when the gate opens.
 const KEY_WORKS: &str = "the API takes the key again";
+/// Why a gate is open that was throttled.
+const AT_FULL_WIDTH: &str = "as many as configured may be in flight again";
 
 impl Gate {
     /// The gate as a start finds it: what was remembered, if anything. One that was closed begins with the question.
     pub fn restore(record: Option<&GateRecord>, pause: Option<PauseRecord>, now: Timestamp) -> Self {
-        let closed = record.filter(|record| record.state == "unauthorized").map(|record| Closed {
-            refusal: match record.status {
-                Some(403) => Refusal::Forbidden,
-                Some(_) | None => Refusal::Unknown,
-            },
-            since: Timestamp::from_millis(record.since),
-            phase: Phase::Waiting { ask_at: now },
-        });
-        let open = Open {
-            lead: Lead::Over,
-            delivered: false,
+        let closed = |record: &GateRecord| match record.state.as_str() {
+            "unauthorized" => Some(GateState::Unauthorized(Closed {
+                refusal: match record.status {
+                    Some(403) => Refusal::Forbidden,
+                    Some(_) | None => Refusal::Unknown,
+                },
+                since: Timestamp::from_millis(record.since),
+                phase: Phase::Waiting { ask_at: now },
+            })),
+            "probing" => Some(GateState::Probing(Probing::restored(record, now))),
+            "rejecting" => Some(GateState::Rejecting(Rejecting::restored(record, now))),
+            // Whatever the flow was, it is found out anew.
+            _ => None,
         };
         Self {
             pause,
-            state: closed.map_or(GateState::Open(open), GateState::Unauthorized),
+            state: record.and_then(closed).unwrap_or_else(|| GateState::Open(Open::default())),
             era: 0,
+            departed: 0,
         }
     }
 
     /// The public name of what is in force.
     pub fn name(&self) -> &'static str {
-        if self.pause.is_some() { "paused" } else { self.beneath() }
+        if self.pause.is_some() { "paused" } else { self.name_beneath() }
     }
 
     /// The public name of the state beneath a pause.
-    fn beneath(&self) -> &'static str {
+    pub fn name_beneath(&self) -> &'static str {
         match &self.state {
+            GateState::Open(open) if open.flow.is_throttled() => "throttled",
             GateState::Open(_) => "open",
+            GateState::Probing(_) => "probing",
             GateState::Unauthorized(_) => "unauthorized",
+            GateState::Rejecting(_) => "rejecting",
         }
     }
 
@@ -59,9 +67,13 @@ impl Gate {
         matches!(&self.state, GateState::Unauthorized(closed) if closed.refusal == Refusal::Forbidden)
     }
 
-    /// What a submission carries that is sent now.
+    /// What a submission carries that has just departed.
     pub fn ticket(&self, role: Role) -> Ticket {
-        Ticket { era: self.era, role }
+        Ticket {
+            era: self.era,
+            number: self.departed,
+            role,
+        }
     }
 
     /// What may be sent now.
@@ -71,11 +83,13 @@ impl Gate {
         }
         match &self.state {
             GateState::Open(open) => match open.lead {
-                Lead::Over => Allowance::All,
+                Lead::Over => open.flow.allowance(now, settings),
                 Lead::Due { from, .. } if is_due(from, now, settings.gap_max) => Allowance::One(Role::Lead),
                 Lead::Due { from, .. } => Allowance::Nothing { until: Some(from) },
                 Lead::Out { .. } => Allowance::Nothing { until: None },
             },
+            GateState::Probing(probing) => probing.allowance(now, settings),
+            GateState::Rejecting(rejecting) => rejecting.allowance(now),
             GateState::Unauthorized(closed) => match (closed.phase, closed.refusal) {
                 (Phase::Waiting { ask_at }, _) if !is_due(ask_at, now, settings.probe_interval) => {
                     Allowance::Nothing { until: Some(ask_at) }
@@ -85,6 +99,14 @@ impl Gate {
                 (Phase::Asking { .. }, Refusal::Unknown | Refusal::Forbidden) => Allowance::Nothing { until: None },
                 (Phase::Opening { .. }, Refusal::Unknown | Refusal::Forbidden) => Allowance::Opening,
             },
+        }
+    }
+
+    /// What is stored where a start finds nothing that closes it.
+    pub fn started_record(now: Timestamp) -> GateRecord {
+        GateRecord {
+            why: "the daemon was started anew".to_owned(),
+            ..Self::opening_record(now)
         }
     }
 
@@ -101,63 +123,128 @@ impl Gate {
 
     /// Takes an input in; the answer says what has to be done now.
     pub fn step(&mut self, input: Input, now: Timestamp, settings: &GateSettings) -> Step {
-        match input {
+        let (name, beneath, held) = (self.name(), self.name_beneath(), self.is_held());
+        let mut step = match input {
             Input::Departed(role) => self.departed(role),
             Input::Asked => self.set_phase(Phase::Asking { again: false }),
             Input::Ended {
                 ticket,
                 signal,
                 refused_before,
-            } => return self.ended(ticket, signal, refused_before, now, settings),
+                about,
+            } => {
+                let ended = Ended {
+                    ticket,
+                    signal,
+                    about: &about,
+                };
+                self.ended(&ended, refused_before, now, settings)
+            }
             Input::Answered(verdict) => self.answered(verdict, now, settings),
             Input::Opened => return self.opened(now, settings),
             Input::KeyChanged => self.key_changed(now),
-            Input::AskNow => self.ask_now(now),
-            Input::Paused(pause) => return self.paused(pause),
-            Input::Resumed => return self.resumed(now),
+            Input::AskNow => self.ask_now(now, settings),
+            Input::Insisted => self.insisted(now, settings),
+            Input::Paused(pause) => self.paused(pause),
+            Input::Resumed => self.resumed(now, settings),
+        };
+        let is_news = self.name_beneath() != beneath || (self.is_held() && !held);
+        if step.remember.is_none() && is_news {
+            self.tell_of_flow(&mut step, name, now);
         }
-        Step::default()
+        step
     }
 
-    fn departed(&mut self, role: Role) {
+    /// Whether a `Retry-After` holds everything.
+    fn is_held(&self) -> bool {
+        matches!(&self.state, GateState::Open(open) if open.flow.is_held())
+    }
+
+    /// The flow was narrowed or held up, or is back at its full width.
+    fn tell_of_flow(&self, step: &mut Step, from: &'static str, now: Timestamp) {
+        let GateState::Open(open) = &self.state else { return };
+        let why = if open.flow.is_throttled() {
+            open.flow.why()
+        } else {
+            AT_FULL_WIDTH.to_owned()
+        };
+        if step.change.is_none() && self.pause.is_none() {
+            step.change = Some(Change {
+                from,
+                to: self.name(),
+                why: why.clone(),
+                hint: None,
+            });
+        }
+        step.remember = Some(GateRecord {
+            state: self.name_beneath().to_owned(),
+            since: now.millis(),
+            why,
+            hint: None,
+            status: None,
+        });
+    }
+
+    fn departed(&mut self, role: Role) -> Step {
+        self.departed += 1;
         match (&mut self.state, role) {
             (GateState::Open(open), Role::Lead) => {
                 if let Lead::Due { gap, .. } = open.lead {
                     open.lead = Lead::Out { gap };
                 }
             }
+            (GateState::Open(open), Role::Ordinary) => open.flow.departed(),
             (GateState::Unauthorized(closed), Role::Trial) => closed.phase = Phase::Asking { again: false },
-            (GateState::Open(_), Role::Ordinary | Role::Trial) | (GateState::Unauthorized(_), Role::Ordinary | Role::Lead) => {}
+            (GateState::Probing(probing), Role::Probe) => probing.turn = Turn::Out { again: false },
+            (GateState::Rejecting(rejecting), Role::Sample) => rejecting.turn = Turn::Out { again: false },
+            (
+                GateState::Open(_) | GateState::Unauthorized(_) | GateState::Probing(_) | GateState::Rejecting(_),
+                Role::Ordinary | Role::Lead | Role::Trial | Role::Probe | Role::Sample,
+            ) => {}
         }
+        Step::default()
     }
 
-    fn set_phase(&mut self, phase: Phase) {
+    fn set_phase(&mut self, phase: Phase) -> Step {
         match &mut self.state {
             GateState::Unauthorized(closed) => closed.phase = phase,
-            GateState::Open(_) => {}
+            GateState::Open(_) | GateState::Probing(_) | GateState::Rejecting(_) => {}
         }
+        Step::default()
     }
 
-    fn ended(&mut self, ticket: Ticket, signal: Signal, refused_before: bool, now: Timestamp, settings: &GateSettings) -> Step {
+    fn ended(&mut self, ended: &Ended<'_>, refused_before: bool, now: Timestamp, settings: &GateSettings) -> Step {
+        let Ended { ticket, signal, about } = *ended;
         let stale = ticket.era != self.era;
         match &mut self.state {
-            GateState::Open(_) if stale => Step {
-                // Refused for a key that is no longer in force: nothing can be said of the one that is.
+            GateState::Open(_) | GateState::Probing(_) | GateState::Rejecting(_) if stale => Step {
+                // Refused for a key that may no longer be in force, or before an outage: it is asked again in its turn.
                 refused: refusal_of(signal).map(|_| Refused::Release),
                 ..Step::default()
             },
             GateState::Open(open) => match refusal_of(signal) {
                 Some(_) if refused_before && open.delivered => refused(Refused::Die { requeue_on_opening: false }),
                 Some(refusal) => self.close(refusal, now, settings),
-                None => {
-                    open.heard(ticket.role, signal, now, settings);
-                    Step::default()
-                }
+                None => match open.heard(ended, self.departed, now, settings) {
+                    Heard::Open => Step::default(),
+                    Heard::Outage => {
+                        let probing = Probing::begin(about, now, settings);
+                        let record = probing.record.clone();
+                        self.shift(GateState::Probing(probing), record)
+                    }
+                    Heard::Blown => {
+                        let rejecting = Rejecting::begin(&open.fuse, now);
+                        let record = rejecting.record.clone();
+                        self.shift(GateState::Rejecting(rejecting), record)
+                    }
+                },
             },
+            GateState::Probing(_) => self.probed(signal, about, now, settings),
+            GateState::Rejecting(_) => self.sampled(signal, now, settings),
             GateState::Unauthorized(closed) => match (closed.phase, ticket.role) {
                 (Phase::Asking { again }, Role::Trial) if !stale => closed.tried(signal, next_asking(again, now, settings)),
                 (_, Role::Trial) => refusal_of(signal).map_or_else(Step::default, |_| refused(Refused::Release)),
-                (_, Role::Ordinary | Role::Lead) => match refusal_of(signal) {
+                (_, Role::Ordinary | Role::Lead | Role::Probe | Role::Sample) => match refusal_of(signal) {
                     Some(_) => refused(Refused::Die { requeue_on_opening: true }),
                     None => Step::default(),
                 },
@@ -165,9 +252,32 @@ impl Gate {
         }
     }
 
-    /// The key was refused: nothing is sent any more.
-    fn close(&mut self, refusal: Refusal, now: Timestamp, settings: &GateSettings) -> Step {
+    /// Another state from now on: what was sent before says nothing of it.
+    fn shift(&mut self, to: GateState, record: GateRecord) -> Step {
         let from = self.name();
+        self.state = to;
+        self.era += 1;
+        Step {
+            change: self.change(from, &record.why, record.hint.clone()),
+            remember: Some(record),
+            ..Step::default()
+        }
+    }
+
+    /// Open again after an outage or a blown fuse.
+    pub(super) fn reopen(&mut self, open: Open, why: &str, now: Timestamp) -> Step {
+        let record = GateRecord {
+            state: if open.flow.is_throttled() { "throttled" } else { "open" }.to_owned(),
+            since: now.millis(),
+            why: why.to_owned(),
+            hint: None,
+            status: None,
+        };
+        self.shift(GateState::Open(open), record)
+    }
+
+    /// The key was refused: nothing is sent any more.
+    pub(super) fn close(&mut self, refusal: Refusal, now: Timestamp, settings: &GateSettings) -> Step {
         let closed = Closed {
             refusal,
             since: now,
@@ -176,18 +286,19 @@ impl Gate {
             },
         };
         let record = closed.record();
-        self.state = GateState::Unauthorized(closed);
-        self.era += 1;
         Step {
             refused: Some(Refused::Die { requeue_on_opening: true }),
-            change: self.change(from, &record.why, record.hint.clone()),
-            remember: Some(record),
+            ..self.shift(GateState::Unauthorized(closed), record)
         }
     }
 
-    fn answered(&mut self, verdict: KeyVerdict, now: Timestamp, settings: &GateSettings) {
-        let GateState::Unauthorized(closed) = &mut self.state else { return };
-        let Phase::Asking { again } = closed.phase else { return };
+    fn answered(&mut self, verdict: KeyVerdict, now: Timestamp, settings: &GateSettings) -> Step {
+        let GateState::Unauthorized(closed) = &mut self.state else {
+            return Step::default();
+        };
+        let Phase::Asking { again } = closed.phase else {
+            return Step::default();
+        };
         closed.phase = match verdict {
             KeyVerdict::Works => Phase::Opening {
                 lead: true,
@@ -195,6 +306,7 @@ impl Gate {
             },
             KeyVerdict::Refused | KeyVerdict::Silent => next_asking(again, now, settings),
         };
+        Step::default()
     }
 
     fn opened(&mut self, now: Timestamp, settings: &GateSettings) -> Step {
@@ -213,7 +325,11 @@ impl Gate {
         } else {
             Lead::Over
         };
-        self.state = GateState::Open(Open { lead, delivered });
+        self.state = GateState::Open(Open {
+            lead,
+            delivered,
+            ..Open::default()
+        });
         self.era += 1;
         Step {
             change: self.change(from, KEY_WORKS, None),
@@ -221,7 +337,7 @@ impl Gate {
         }
     }
 
-    fn key_changed(&mut self, now: Timestamp) {
+    fn key_changed(&mut self, now: Timestamp) -> Step {
         match &mut self.state {
             GateState::Open(open) => {
                 open.delivered = false;
@@ -231,17 +347,39 @@ impl Gate {
                 }
                 self.era += 1;
             }
-            GateState::Unauthorized(_) => self.ask_now(now),
+            GateState::Probing(Probing { turn, .. }) | GateState::Rejecting(Rejecting { turn, .. }) => {
+                // The answer to the old key will be stale as well.
+                if let Turn::Out { .. } = turn {
+                    *turn = Turn::Due(now);
+                }
+                self.era += 1;
+            }
+            GateState::Unauthorized(closed) => closed.ask_now(now),
         }
+        Step::default()
     }
 
-    fn ask_now(&mut self, now: Timestamp) {
-        let GateState::Unauthorized(closed) = &mut self.state else { return };
-        closed.phase = match closed.phase {
-            Phase::Waiting { .. } => Phase::Waiting { ask_at: now },
-            Phase::Asking { .. } => Phase::Asking { again: true },
-            Phase::Opening { lead, delivered } => Phase::Opening { lead, delivered },
-        };
+    fn ask_now(&mut self, now: Timestamp, settings: &GateSettings) -> Step {
+        match &mut self.state {
+            // A reload may have changed the width.
+            GateState::Open(open) => open.flow.fit(settings),
+            GateState::Probing(Probing { turn, .. }) | GateState::Rejecting(Rejecting { turn, .. }) => {
+                *turn = match turn {
+                    Turn::Due(_) => Turn::Due(now),
+                    Turn::Out { .. } => Turn::Out { again: true },
+                };
+            }
+            GateState::Unauthorized(closed) => closed.ask_now(now),
+        }
+        Step::default()
+    }
+
+    /// A person's word opens a blown fuse, and only that: the API's word counts for the other states.
+    fn insisted(&mut self, now: Timestamp, settings: &GateSettings) -> Step {
+        match &self.state {
+            GateState::Rejecting(_) => self.reopen(Open::default(), "resumed by a person", now),
+            GateState::Open(_) | GateState::Probing(_) | GateState::Unauthorized(_) => self.ask_now(now, settings),
+        }
     }
 
     fn paused(&mut self, pause: PauseRecord) -> Step {
@@ -257,17 +395,18 @@ impl Gate {
         }
     }
 
-    fn resumed(&mut self, now: Timestamp) -> Step {
+    fn resumed(&mut self, now: Timestamp, settings: &GateSettings) -> Step {
         let from = self.name();
         self.pause = None;
-        self.ask_now(now);
+        let step = self.insisted(now, settings);
         let hint = match &self.state {
             GateState::Open(_) => None,
+            GateState::Probing(Probing { record, .. }) | GateState::Rejecting(Rejecting { record, .. }) => record.hint.clone(),
             GateState::Unauthorized(closed) => closed.record().hint,
         };
         Step {
             change: self.change(from, "resumed by a person", hint),
-            ..Step::default()
+            ..step
         }
     }
 
@@ -289,7 +428,11 @@ fn next_asking(again: bool, now: Timestamp, settings: &GateSettings) -> Phase {
     Phase::Waiting { ask_at: now.plus(wait) }
 }
 
+/// How much older the caller's present may be than the one in which `at` was set: a step reads the clock once, and what lands while it waits
+/// for the outbox is judged by the clock of that moment. Without it a closing was taken for a clock set back, and one went out at once.
+const SLACK: Duration = Duration::from_mins(1);
+
 /// Whether `at` has come. Nothing here waits longer than `longest`: a time further ahead was set by a clock that has since been set back.
-fn is_due(at: Timestamp, now: Timestamp, longest: Duration) -> bool {
-    at <= now || at > now.plus(longest)
+pub(super) fn is_due(at: Timestamp, now: Timestamp, longest: Duration) -> bool {
+    at <= now || at > now.plus(longest).plus(SLACK)
 }

@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 
-use super::tests::{SETTINGS, START, open};
+use super::tests::{SETTINGS, START, about, open};
 use super::*;
 
 /// What the world may do to a gate, by chance.
@@ -11,13 +11,17 @@ enum Chance {
     Send,
     End {
         which: usize,
+        whose: i64,
         signal: Signal,
         refused_before: bool,
+        retry_after: Option<u64>,
+        roll: f64,
     },
     AnswerQuestion(KeyVerdict),
     StoreOpening,
     KeyChanged,
     AskNow,
+    Insist,
     Pause,
     Resume,
     Wait(u64),
@@ -25,25 +29,43 @@ enum Chance {
 
 fn any_signal() -> impl Strategy<Value = Signal> {
     prop_oneof![
-        Just(Signal::Healthy),
-        Just(Signal::Answered),
-        Just(Signal::Rejected),
-        Just(Signal::Throttled),
-        Just(Signal::Faulty),
-        Just(Signal::Unauthorized(Refusal::Unknown)),
-        Just(Signal::Unauthorized(Refusal::Forbidden)),
+        2 => Just(Signal::Healthy),
+        1 => Just(Signal::Answered),
+        4 => Just(Signal::Rejected),
+        1 => Just(Signal::Throttled),
+        4 => Just(Signal::Faulty),
+        2 => Just(Signal::Overloaded),
+        1 => Just(Signal::Unauthorized(Refusal::Unknown)),
+        1 => Just(Signal::Unauthorized(Refusal::Forbidden)),
     ]
 }
 
 fn any_chance() -> impl Strategy<Value = Chance> {
     let verdict = prop_oneof![Just(KeyVerdict::Works), Just(KeyVerdict::Refused), Just(KeyVerdict::Silent)];
+    let end = (
+        any::<usize>(),
+        0_i64..20,
+        any_signal(),
+        any::<bool>(),
+        proptest::option::of(0_u64..900),
+        0.0..=1.0_f64,
+    );
+    let end = end.prop_map(|(which, whose, signal, refused_before, retry_after, roll)| Chance::End {
+        which,
+        whose,
+        signal,
+        refused_before,
+        retry_after,
+        roll,
+    });
     prop_oneof![
         6 => Just(Chance::Send),
-        6 => (any::<usize>(), any_signal(), any::<bool>()).prop_map(|(which, signal, refused_before)| Chance::End { which, signal, refused_before }),
+        6 => end,
         2 => verdict.prop_map(Chance::AnswerQuestion),
         2 => Just(Chance::StoreOpening),
         1 => Just(Chance::KeyChanged),
         1 => Just(Chance::AskNow),
+        1 => Just(Chance::Insist),
         1 => Just(Chance::Pause),
         1 => Just(Chance::Resume),
         3 => (0_u64..90).prop_map(Chance::Wait),
@@ -76,27 +98,27 @@ impl World {
         self.gate.allowance(self.now, &SETTINGS)
     }
 
+    fn depart(&mut self, role: Role) {
+        self.step(Input::Departed(role));
+        self.in_flight.push(self.gate.ticket(role));
+    }
+
     /// Uses the allowance as the dispatcher does.
     fn send(&mut self) {
         match self.allowance() {
-            Allowance::All => {
-                self.in_flight.push(self.gate.ticket(Role::Ordinary));
-                self.step(Input::Departed(Role::Ordinary));
-            }
-            Allowance::One(role) => {
-                self.in_flight.push(self.gate.ticket(role));
-                self.step(Input::Departed(role));
-            }
+            Allowance::All if self.in_flight.len() < SETTINGS.max_in_flight as usize => self.depart(Role::Ordinary),
+            Allowance::UpTo(limit) if self.in_flight.len() < limit as usize => self.depart(Role::Ordinary),
+            Allowance::One(role) => self.depart(role),
             Allowance::Question => {
                 assert!(!self.question_out, "two questions at a time");
                 self.question_out = true;
                 self.step(Input::Asked);
             }
-            Allowance::Opening | Allowance::Nothing { .. } => {}
+            Allowance::All | Allowance::UpTo(_) | Allowance::Opening | Allowance::Nothing { .. } => {}
         }
     }
 
-    fn end(&mut self, which: usize, signal: Signal, refused_before: bool) {
+    fn end(&mut self, which: usize, signal: Signal, refused_before: bool, about: About) {
         if self.in_flight.is_empty() {
             return;
         }
@@ -106,20 +128,39 @@ impl World {
             ticket,
             signal,
             refused_before,
+            about,
         });
         assert_eq!(
             step.refused.is_some(),
             matches!(signal, Signal::Unauthorized(_)),
             "every refused one is told what becomes of it"
         );
-        if before.state_beneath() == "unauthorized" {
-            assert_eq!(self.gate.state_beneath(), "unauthorized", "only what is stored opens it");
+        let (was, is) = (before.name_beneath(), self.gate.name_beneath());
+        if was == "unauthorized" {
+            assert_eq!(is, "unauthorized", "only what is stored opens it");
             if ticket.role != Role::Trial {
                 assert_eq!(self.gate, before, "a late answer changes nothing");
             }
         }
-        if before.state_beneath() != self.gate.state_beneath() {
-            assert!(step.remember.is_some(), "what closes is remembered");
+        if matches!(was, "probing" | "rejecting") && ticket.era != before.era {
+            assert_eq!(self.gate, before, "a late answer changes nothing");
+        }
+        if was != is {
+            let remembered = step.remember.as_ref().map(|record| record.state.as_str());
+            assert_eq!(remembered, Some(is), "every change is remembered");
+            assert!(step.change.is_some() || self.gate.pause().is_some(), "every change is told");
+        }
+        if was == "probing" && is == "probing" && ticket == before.ticket(Role::Probe) {
+            self.check_gap();
+        }
+    }
+
+    /// After a probe that failed the next one follows within bounds.
+    fn check_gap(&self) {
+        if let (None, Allowance::Nothing { until: Some(until) }) = (self.gate.pause(), self.allowance()) {
+            let gap = until.since(self.now);
+            let (least, most) = (SETTINGS.gap_min.mul_f64(0.9), SETTINGS.gap_max.mul_f64(1.1));
+            assert!(least <= gap && gap <= most, "{gap:?}");
         }
     }
 
@@ -128,9 +169,19 @@ impl World {
             Chance::Send => self.send(),
             Chance::End {
                 which,
+                whose,
                 signal,
                 refused_before,
-            } => self.end(which, signal, refused_before),
+                retry_after,
+                roll,
+            } => {
+                let about = About {
+                    retry_after: retry_after.map(Duration::from_secs),
+                    roll,
+                    ..about(whose)
+                };
+                self.end(which, signal, refused_before, about);
+            }
             Chance::AnswerQuestion(verdict) if self.question_out => {
                 self.question_out = false;
                 self.step(Input::Answered(verdict));
@@ -144,6 +195,9 @@ impl World {
             }
             Chance::AskNow => {
                 self.step(Input::AskNow);
+            }
+            Chance::Insist => {
+                self.step(Input::Insisted);
             }
             Chance::Pause => {
                 self.step(Input::Paused(PauseRecord {
@@ -162,50 +216,91 @@ impl World {
     /// Laws that hold at any time.
     fn check(&self) {
         let trials = self.in_flight.iter().filter(|ticket| ticket.role == Role::Trial).count();
-        assert!(trials + usize::from(self.question_out) <= 1, "one at a time finds out");
-        let leads = self
-            .in_flight
-            .iter()
-            .filter(|ticket| **ticket == self.gate.ticket(Role::Lead))
-            .count();
-        assert!(leads <= 1, "one goes first");
+        assert!(
+            trials + usize::from(self.question_out) <= 1,
+            "one at a time finds out about the key"
+        );
+        let alone = |role| {
+            let mine = |ticket: &&Ticket| ticket.era == self.gate.era && ticket.role == role;
+            self.in_flight.iter().filter(mine).count()
+        };
+        assert!(alone(Role::Lead) <= 1, "one goes first");
+        assert!(alone(Role::Probe) + alone(Role::Sample) <= 1, "one at a time finds out");
+        assert!(
+            self.in_flight.len() <= SETTINGS.max_in_flight as usize + 8,
+            "what is in flight is bounded, and each one that finds out"
+        );
+        let name = self.gate.name();
         match self.allowance() {
-            Allowance::All | Allowance::One(Role::Lead) => assert_eq!((self.gate.name(), leads), ("open", 0)),
-            Allowance::One(Role::Trial) => assert!(self.gate.awaits_trial() && self.gate.name() == "unauthorized"),
-            Allowance::Question | Allowance::Opening => assert_eq!(self.gate.name(), "unauthorized"),
+            // A pause that is over is noticed by the next departure.
+            Allowance::All => assert!(matches!(name, "open" | "throttled") && alone(Role::Lead) == 0),
+            Allowance::UpTo(limit) => assert!((1..SETTINGS.max_in_flight).contains(&limit) && name == "throttled"),
+            Allowance::One(Role::Lead) => assert!(matches!(name, "open" | "throttled") && alone(Role::Lead) == 0),
+            Allowance::One(Role::Trial) => assert!(self.gate.awaits_trial() && name == "unauthorized"),
+            Allowance::One(Role::Probe) => assert_eq!((name, alone(Role::Probe)), ("probing", 0)),
+            Allowance::One(Role::Sample) => assert_eq!((name, alone(Role::Sample)), ("rejecting", 0)),
+            Allowance::Question | Allowance::Opening => assert_eq!(name, "unauthorized"),
             Allowance::One(Role::Ordinary) => panic!("a single one has its reason"),
-            Allowance::Nothing { .. } => {}
+            Allowance::Nothing { .. } => assert!(name != "open" || alone(Role::Lead) == 1 || self.waits_for_lead()),
         }
     }
-}
 
-impl Gate {
-    fn state_beneath(&self) -> &'static str {
-        let mut uncovered = self.clone();
-        uncovered.pause = None;
-        uncovered.name()
+    fn waits_for_lead(&self) -> bool {
+        matches!(&self.gate.state, GateState::Open(open) if matches!(open.lead, Lead::Due { .. }))
     }
 }
 
 proptest! {
     #[test]
-    fn whatever_happens_the_laws_hold_and_enough_good_answers_open_it(chances in proptest::collection::vec(any_chance(), 0..200)) {
+    fn whatever_happens_the_laws_hold_and_enough_good_answers_open_it(chances in proptest::collection::vec(any_chance(), 0..300)) {
         let mut world = World::new();
         for chance in chances {
             world.take(&chance);
             world.check();
         }
         world.step(Input::Resumed);
-        for _ in 0..20 {
+        for _ in 0..300 {
             world.send();
             world.take(&Chance::AnswerQuestion(KeyVerdict::Works));
             while !world.in_flight.is_empty() {
-                world.end(0, Signal::Healthy, false);
+                world.end(0, Signal::Healthy, false, about(1));
             }
             world.take(&Chance::StoreOpening);
             world.take(&Chance::Wait(30));
             world.check();
         }
         prop_assert_eq!(world.allowance(), Allowance::All);
+    }
+
+    #[test]
+    fn an_outage_costs_what_was_in_flight_and_then_no_more_than_its_length_in_longest_gaps(
+        minutes in 1_u64..600,
+        rolls in proptest::collection::vec(0.0..=1.0_f64, 1..50),
+    ) {
+        let mut world = World::new();
+        let end = START.plus(Duration::from_mins(minutes));
+        let mut requests = 0;
+        let mut whose = 0;
+        while world.now < end {
+            let before = world.in_flight.len();
+            world.send();
+            if world.in_flight.len() > before {
+                requests += 1;
+                continue;
+            }
+            while !world.in_flight.is_empty() {
+                whose += 1;
+                let about = About { roll: rolls[usize::try_from(whose).unwrap() % rolls.len()], ..about(whose) };
+                world.end(0, Signal::Faulty, false, about);
+            }
+            if let Allowance::Nothing { until: Some(until) } = world.allowance() {
+                world.now = until;
+            }
+        }
+        let most = u64::from(SETTINGS.max_in_flight) + 8 + minutes * 10 / 9;
+        prop_assert!(requests <= most, "{} requests in {} minutes, more than {}", requests, minutes, most);
+        world.take(&Chance::Wait(66));
+        world.send();
+        prop_assert_eq!(world.in_flight.len(), 1, "it is noticed within one interval");
     }
 }

@@ -3,34 +3,114 @@
 use crate::clock::Timestamp;
 use crate::policy::verdict::{Refusal, Signal};
 
-use super::{Closed, GateRecord, GateSettings, Lead, Open, Phase, Refused, Role, Step};
+use super::{About, Closed, Faults, Flow, Fuse, GateRecord, GateSettings, Lead, Open, Phase, Refused, Role, Step, Ticket};
+
+/// An exchange that ended.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Ended<'a> {
+    pub(super) ticket: Ticket,
+    pub(super) signal: Signal,
+    pub(super) about: &'a About,
+}
+
+/// What an answer makes of an open gate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Heard {
+    /// It stays open.
+    Open,
+    /// The faults are an outage.
+    Outage,
+    /// The fuse blows.
+    Blown,
+}
+
+impl Default for Open {
+    fn default() -> Self {
+        Self {
+            lead: Lead::Over,
+            delivered: false,
+            flow: Flow::default(),
+            faults: Faults::default(),
+            fuse: Fuse::default(),
+        }
+    }
+}
 
 impl Open {
-    /// An answer of this era that refuses nothing.
-    pub(super) fn heard(&mut self, role: Role, signal: Signal, now: Timestamp, settings: &GateSettings) {
+    /// An answer of this era that refuses nothing. `departed`: how many have left so far.
+    pub(super) fn heard(&mut self, answer: &Ended<'_>, departed: u64, now: Timestamp, settings: &GateSettings) -> Heard {
+        let Ended { ticket, signal, about } = *answer;
+        if matches!(signal, Signal::Throttled | Signal::Overloaded) {
+            self.flow.narrow(ticket.number, departed, settings);
+        }
+        if let Some(wait) = about.retry_after {
+            self.flow.told_to_wait(about.activity, wait, now, settings);
+        }
         match signal {
             Signal::Healthy => {
                 self.delivered = true;
-                self.lead = Lead::Over;
+                self.fuse.ended();
+                self.answered();
+                self.flow.answered(ticket.number, settings);
+                Heard::Open
             }
-            // `rejecting` will count the 400s here, and `throttled` close a little on the 429s.
-            Signal::Answered | Signal::Rejected | Signal::Throttled => self.lead = Lead::Over,
-            // `throttled` and `probing` will begin here. Until then only the one that goes first matters: a fault says nothing of the key.
-            Signal::Faulty => {
-                if let (Lead::Out { gap }, Role::Lead) = (self.lead, role) {
-                    self.lead = Lead::Due {
-                        from: now.plus(gap),
-                        gap: gap.saturating_mul(2).min(settings.gap_max),
-                    };
+            Signal::Answered => {
+                self.answered();
+                self.flow.answered(ticket.number, settings);
+                Heard::Open
+            }
+            Signal::Rejected => {
+                self.answered();
+                self.flow.answered(ticket.number, settings);
+                if self.fuse.met(about, settings) {
+                    Heard::Blown
+                } else {
+                    Heard::Open
                 }
             }
+            Signal::Throttled => {
+                self.answered();
+                Heard::Open
+            }
+            Signal::Faulty | Signal::Overloaded => self.faulty(ticket.role, about, now, settings),
             // The caller has dealt with it.
-            Signal::Unauthorized(_) => {}
+            Signal::Unauthorized(_) => Heard::Open,
+        }
+    }
+
+    /// It is no fault: the API is there.
+    fn answered(&mut self) {
+        self.lead = Lead::Over;
+        self.faults.ended();
+    }
+
+    fn faulty(&mut self, role: Role, about: &About, now: Timestamp, settings: &GateSettings) -> Heard {
+        if let (Lead::Out { gap }, Role::Lead) = (self.lead, role) {
+            // It says nothing of the key, and another one goes first; they are probes already.
+            self.lead = Lead::Due {
+                from: now.plus(gap),
+                gap: gap.saturating_mul(2).min(settings.gap_max),
+            };
+            return Heard::Open;
+        }
+        if self.faults.met(about.submission) {
+            Heard::Outage
+        } else {
+            Heard::Open
         }
     }
 }
 
 impl Closed {
+    /// Find out at once.
+    pub(super) fn ask_now(&mut self, now: Timestamp) {
+        self.phase = match self.phase {
+            Phase::Waiting { .. } => Phase::Waiting { ask_at: now },
+            Phase::Asking { .. } => Phase::Asking { again: true },
+            Phase::Opening { lead, delivered } => Phase::Opening { lead, delivered },
+        };
+    }
+
     /// The trial's answer.
     pub(super) fn tried(&mut self, signal: Signal, wait: Phase) -> Step {
         match signal {
@@ -41,7 +121,7 @@ impl Closed {
                 };
                 Step::default()
             }
-            Signal::Throttled | Signal::Faulty => {
+            Signal::Throttled | Signal::Faulty | Signal::Overloaded => {
                 self.phase = wait;
                 Step::default()
             }
@@ -89,6 +169,6 @@ pub(super) fn refused(fate: Refused) -> Step {
 pub(super) const fn refusal_of(signal: Signal) -> Option<Refusal> {
     match signal {
         Signal::Unauthorized(refusal) => Some(refusal),
-        Signal::Healthy | Signal::Answered | Signal::Rejected | Signal::Throttled | Signal::Faulty => None,
+        Signal::Healthy | Signal::Answered | Signal::Rejected | Signal::Throttled | Signal::Faulty | Signal::Overloaded => None,
     }
 }

@@ -33,7 +33,7 @@ type Headers<'a> = &'a [(&'a str, &'a str)];
 fn contract(status: u16) -> (Outcome, Signal, bool) {
     let retry = Outcome::Retry { not_earlier: None };
     let dead = Outcome::Dead;
-    let lines: [(Statuses, (Outcome, Signal, bool)); 10] = [
+    let lines: [(Statuses, (Outcome, Signal, bool)); 11] = [
         (&[200..=299], (Outcome::Delivered, Signal::Healthy, false)),
         (&[300..=399], (retry, Signal::Faulty, false)),
         (
@@ -48,7 +48,8 @@ fn contract(status: u16) -> (Outcome, Signal, bool) {
         (&[409..=409], (Outcome::Parked(ParkReason::Conflict), Signal::Answered, false)),
         (&[400..=400], (dead(DeadReason::Rejected), Signal::Rejected, false)),
         (&[400..=499], (dead(DeadReason::Rejected), Signal::Answered, false)),
-        (&[500..=599], (retry, Signal::Faulty, true)),
+        (&[503..=503], (retry, Signal::Overloaded, true)),
+        (&[500..=502, 504..=599], (retry, Signal::Faulty, true)),
         (&[0..=199, 600..=u16::MAX], (retry, Signal::Faulty, true)),
     ];
     let line = lines.iter().find(|(ranges, _)| ranges.iter().any(|range| range.contains(&status)));
@@ -134,7 +135,13 @@ fn no_answer_is_a_lost_response_unless_nothing_could_have_been_sent() {
                 status: Some(200),
             };
             let verdict = judge(&Exchange::Failed { fault, on_the_wire }, &Past::default(), &policy);
-            assert_eq!(verdict, Verdict::fault(None, on_the_wire));
+            let expected = match kind {
+                FaultKind::Timeout => Verdict::overload(None, on_the_wire),
+                FaultKind::Dns | FaultKind::Connect | FaultKind::Tls | FaultKind::Reset | FaultKind::Cut | FaultKind::Interrupted => {
+                    Verdict::fault(None, on_the_wire)
+                }
+            };
+            assert_eq!(verdict, expected);
         }
     }
 }

@@ -36,6 +36,8 @@ pub(super) const DUE: &str = "SELECT id, 0 AS requeued FROM (SELECT id FROM deli
 pub(super) const LEAST_TRIED: &str = "SELECT id FROM delivery INDEXED BY delivery_probe \
      WHERE state = 'head' AND not_before IS NULL ORDER BY tries, id LIMIT ?1";
 
+pub(super) const THIS: &str = "SELECT id FROM delivery WHERE id = ?1 AND state = 'head' AND not_before IS NULL";
+
 pub(super) const CLAIM: &str = "UPDATE delivery SET state = 'sending', attempts = attempts + 1, tries = tries + 1, updated_at = ?2 \
      WHERE id IN (SELECT value FROM json_each(?1)) AND state = 'head' AND not_before IS NULL";
 
@@ -96,6 +98,10 @@ async fn whose_turn(conn: &mut SqliteConnection, turn: Turn) -> Result<Vec<i64>,
         }
         ClaimOrder::LeastTried => {
             let rows = sqlx::query(LEAST_TRIED).bind(request.limit).fetch_all(conn).await?;
+            rows.iter().map(|row| row.try_get(0)).collect()
+        }
+        ClaimOrder::This(id) => {
+            let rows = sqlx::query(THIS).bind(id.0).fetch_all(conn).await?;
             rows.iter().map(|row| row.try_get(0)).collect()
         }
     }

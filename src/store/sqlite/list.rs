@@ -30,7 +30,8 @@ pub(super) const CONDITIONS: &str = "d.id < ?1 \
      AND (?6 IS NULL OR d.reason = ?6) \
      AND (?7 IS NULL OR d.http_status = ?7) \
      AND (?8 IS NULL OR s.source = ?8) \
-     AND (?9 IS NULL OR s.created_at >= ?9)";
+     AND (?9 IS NULL OR s.created_at >= ?9) \
+     AND (?10 IS NULL OR d.updated_at >= ?10)";
 
 /// What [`read`] needs, of `delivery AS d` and `submission AS s`. The attempts are those that are remembered and the one on its way: the
 /// column `attempts` also counts claims that were given back uncharged, since it guards settlements.
@@ -49,7 +50,7 @@ pub(super) const LAST_ATTEMPT: &str = "LEFT JOIN attempt AS a ON a.submission = 
 pub(super) fn list_sql(driver: &str) -> String {
     let (tables, condition) = driver.split_once("WHERE").unwrap_or((driver, ""));
     let attempt = attempts::READ_COLUMNS;
-    format!("SELECT {COLUMNS}, {attempt} FROM {tables} {LAST_ATTEMPT} WHERE {condition} {CONDITIONS} ORDER BY d.id DESC LIMIT ?10")
+    format!("SELECT {COLUMNS}, {attempt} FROM {tables} {LAST_ATTEMPT} WHERE {condition} {CONDITIONS} ORDER BY d.id DESC LIMIT ?11")
 }
 
 /// The SQL of a selection through this driver.
@@ -87,6 +88,7 @@ fn bind<'q>(
         .bind(filter.http_status)
         .bind(filter.source.as_deref())
         .bind(filter.since.map(Timestamp::millis))
+        .bind(filter.changed_since.map(Timestamp::millis))
 }
 
 /// What matches, newest first.

@@ -34,6 +34,7 @@ mod row;
 mod schema;
 mod settle;
 mod show;
+mod sources;
 mod sweep;
 mod tally;
 mod transaction;
@@ -53,8 +54,8 @@ use tokio::sync::{mpsc, oneshot};
 use crate::clock::Timestamp;
 use crate::model::{Admission, Admitted, FileReceipt, Payload, Receipt, SubmissionId};
 use crate::store::{
-    ActRequest, Acted, ClaimOrder, ClaimRequest, Claimed, Filter, Listed, OpenError, Relations, Role, Settled, Settlement, StoreError,
-    Story, Sweep, Tally,
+    ActRequest, Acted, ClaimOrder, ClaimRequest, Claimed, Filter, Listed, OpenError, Relations, Role, Settled, Settlement, SourceFound,
+    SourceLook, StoreError, Story, Sweep, Tally,
 };
 
 use errand::Errand;
@@ -163,6 +164,10 @@ impl Database {
     pub(super) async fn next_due(&self, wait_max: Duration) -> Result<Option<Timestamp>, StoreError> {
         let dues = told(tally::Dues::look(&mut *self.reader().await?).await)?;
         Ok(dues.next(wait_max))
+    }
+
+    pub(super) async fn look_for_source(&self, look: &SourceLook) -> Result<SourceFound, StoreError> {
+        told(sources::look(&mut *self.reader().await?, look).await)
     }
 
     pub(super) async fn relations(&self, id: SubmissionId) -> Result<Relations, StoreError> {

@@ -1,6 +1,7 @@
 //! Whose turn it is, and when.
 
 use super::*;
+use crate::store::{SourceFound, SourceLook};
 
 async fn claim_least_tried(bench: &Bench, limit: u32) -> Vec<Claimed> {
     let request = ClaimRequest {
@@ -170,4 +171,42 @@ async fn a_claim_tells_the_sender_all_it_needs() {
     assert_eq!(claimed.on_conflict, Some(ConflictPolicy::Override));
     assert_eq!((claimed.tries, claimed.waited, claimed.claimed_at), (1, Duration::ZERO, NOW));
     assert!(!claimed.hard_override && !claimed.lost_response && !claimed.was_unauthorized);
+}
+
+#[tokio::test]
+async fn a_look_for_another_producer_finds_the_least_tried_one_of_it_and_that_one_can_be_claimed() {
+    let bench = Bench::fresh().await;
+    let mut of = Vec::new();
+    for (activity, source) in [
+        ("a", Some("crm")),
+        ("b", Some("crm")),
+        ("c", None),
+        ("d", Some("erp")),
+        ("e", Some("erp")),
+    ] {
+        let mut one = entry(activity);
+        one.directives.source = source.map(Into::into);
+        of.push(bench.admit(one).await);
+    }
+    let look = |except: &[&str]| SourceLook::except(except.iter().map(ToString::to_string).collect());
+    let found = |index: usize, source: &str| SourceFound::Another {
+        id: of[index],
+        source: source.to_owned(),
+        at: (0, of[index]),
+    };
+    let outbox = &bench.outbox;
+    assert_eq!(outbox.look_for_source(&look(&[])).await.unwrap(), found(0, "crm"));
+    assert_eq!(outbox.look_for_source(&look(&["crm"])).await.unwrap(), found(2, ""));
+    assert_eq!(outbox.look_for_source(&look(&["crm", ""])).await.unwrap(), found(3, "erp"));
+    assert_eq!(outbox.look_for_source(&look(&["crm", "", "erp"])).await.unwrap(), SourceFound::End);
+    let this = ClaimRequest {
+        limit: 1,
+        order: ClaimOrder::This(of[3]),
+        now: NOW,
+        wait_max: WAIT_MAX,
+    };
+    let claimed = outbox.claim(this).await.unwrap();
+    assert_eq!(claimed.iter().map(|one| one.id).collect::<Vec<_>>(), [of[3]]);
+    assert!(outbox.claim(this).await.unwrap().is_empty(), "it is on its way");
+    assert_eq!(outbox.look_for_source(&look(&["crm", ""])).await.unwrap(), found(4, "erp"));
 }

@@ -97,6 +97,7 @@ impl Model {
                 turn = self.share(&turn, limit);
             }
             ClaimOrder::LeastTried => turn.sort_by_key(|id| (self.all[id].tries, *id)),
+            ClaimOrder::This(one) => turn.retain(|id| *id == one),
         }
         turn.truncate(limit);
         for id in &turn {
