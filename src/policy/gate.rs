@@ -5,7 +5,7 @@
 //! answers to requests of an earlier era never open it, and no state is a dead end.
 //!
 //! Reading order: this file (what goes in and comes out), `machine` (the moves), `states` (what an answer does), then each state's own part:
-//! `flow` (`throttled`), `outage` (`probing`), `fuse` (`rejecting`).
+//! `flow` (`throttled`), `outage` (`probing`), `key` (`unauthorized`), `fuse` (`rejecting`).
 
 use std::time::Duration;
 
@@ -18,6 +18,7 @@ use super::verdict::{Refusal, Signal};
 
 mod flow;
 mod fuse;
+mod key;
 mod machine;
 mod outage;
 #[cfg(test)]

@@ -5,14 +5,13 @@ use std::time::Duration;
 use crate::clock::Timestamp;
 use crate::policy::verdict::Refusal;
 
+use super::key::next_asking;
 use super::states::{Ended, Heard, refusal_of, refused};
 use super::{
-    Allowance, Change, Closed, Gate, GateRecord, GateSettings, GateState, Input, KeyVerdict, Lead, Open, PauseRecord, Phase, Probing,
-    Refused, Rejecting, Role, Step, Ticket, Turn,
+    Allowance, Change, Closed, Gate, GateRecord, GateSettings, GateState, Input, Lead, Open, PauseRecord, Phase, Probing, Refused,
+    Rejecting, Role, Step, Ticket, Turn,
 };
 
-/// What has mended the key when the gate opens.
-const KEY_WORKS: &str = "the API takes the key again";
 /// Why a gate is open that was throttled.
 const AT_FULL_WIDTH: &str = "as many as configured may be in flight again";
 
@@ -107,17 +106,6 @@ impl Gate {
         GateRecord {
             why: "the daemon was started anew".to_owned(),
             ..Self::opening_record(now)
-        }
-    }
-
-    /// What is stored when the gate opens.
-    pub fn opening_record(now: Timestamp) -> GateRecord {
-        GateRecord {
-            state: "open".to_owned(),
-            since: now.millis(),
-            why: KEY_WORKS.to_owned(),
-            hint: None,
-            status: None,
         }
     }
 
@@ -253,7 +241,7 @@ impl Gate {
     }
 
     /// Another state from now on: what was sent before says nothing of it.
-    fn shift(&mut self, to: GateState, record: GateRecord) -> Step {
+    pub(super) fn shift(&mut self, to: GateState, record: GateRecord) -> Step {
         let from = self.name();
         self.state = to;
         self.era += 1;
@@ -274,67 +262,6 @@ impl Gate {
             status: None,
         };
         self.shift(GateState::Open(open), record)
-    }
-
-    /// The key was refused: nothing is sent any more.
-    pub(super) fn close(&mut self, refusal: Refusal, now: Timestamp, settings: &GateSettings) -> Step {
-        let closed = Closed {
-            refusal,
-            since: now,
-            phase: Phase::Waiting {
-                ask_at: now.plus(settings.probe_interval),
-            },
-        };
-        let record = closed.record();
-        Step {
-            refused: Some(Refused::Die { requeue_on_opening: true }),
-            ..self.shift(GateState::Unauthorized(closed), record)
-        }
-    }
-
-    fn answered(&mut self, verdict: KeyVerdict, now: Timestamp, settings: &GateSettings) -> Step {
-        let GateState::Unauthorized(closed) = &mut self.state else {
-            return Step::default();
-        };
-        let Phase::Asking { again } = closed.phase else {
-            return Step::default();
-        };
-        closed.phase = match verdict {
-            KeyVerdict::Works => Phase::Opening {
-                lead: true,
-                delivered: false,
-            },
-            KeyVerdict::Refused | KeyVerdict::Silent => next_asking(again, now, settings),
-        };
-        Step::default()
-    }
-
-    fn opened(&mut self, now: Timestamp, settings: &GateSettings) -> Step {
-        let from = self.name();
-        let GateState::Unauthorized(closed) = &self.state else {
-            return Step::default();
-        };
-        let Phase::Opening { lead, delivered } = closed.phase else {
-            return Step::default();
-        };
-        let lead = if lead {
-            Lead::Due {
-                from: now,
-                gap: settings.gap_min,
-            }
-        } else {
-            Lead::Over
-        };
-        self.state = GateState::Open(Open {
-            lead,
-            delivered,
-            ..Open::default()
-        });
-        self.era += 1;
-        Step {
-            change: self.change(from, KEY_WORKS, None),
-            ..Step::default()
-        }
     }
 
     fn key_changed(&mut self, now: Timestamp) -> Step {
@@ -411,7 +338,7 @@ impl Gate {
     }
 
     /// The change from that name to the present one. Beneath a pause nothing changes for those who watch; it is remembered all the same.
-    fn change(&self, from: &'static str, why: &str, hint: Option<String>) -> Option<Change> {
+    pub(super) fn change(&self, from: &'static str, why: &str, hint: Option<String>) -> Option<Change> {
         let to = self.name();
         (from != to).then(|| Change {
             from,
@@ -420,12 +347,6 @@ impl Gate {
             hint,
         })
     }
-}
-
-/// When it is found out the next time.
-fn next_asking(again: bool, now: Timestamp, settings: &GateSettings) -> Phase {
-    let wait = if again { Duration::ZERO } else { settings.probe_interval };
-    Phase::Waiting { ask_at: now.plus(wait) }
 }
 
 /// How much older the caller's present may be than the one in which `at` was set: a step reads the clock once, and what lands while it waits

@@ -212,3 +212,16 @@ proptest! {
         prop_assert!(!hint.is_empty() && !hint.contains('\n'));
     }
 }
+
+#[test]
+fn what_was_put_back_is_not_told_the_remedies_of_where_it_was() {
+    let conflict = attempt(
+        AttemptOutcome::Parked,
+        Some(documented(409, "Conflict", "Activity already has a result")),
+        None,
+    );
+    let pending = State::Pending { due: Timestamp::default() };
+    assert_eq!(of_submission(&pending, Some(&conflict), SubmissionId(12)), None);
+    let retried = attempt(AttemptOutcome::Retry, Some(documented(503, "Service Unavailable", "")), None);
+    assert!(of_submission(&pending, Some(&retried), SubmissionId(12)).is_some());
+}

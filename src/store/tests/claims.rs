@@ -97,6 +97,33 @@ async fn a_probe_takes_the_least_tried_whatever_is_due() {
 }
 
 #[tokio::test]
+async fn what_is_new_and_what_was_put_back_take_turns_even_one_at_a_time() {
+    let bench = Bench::fresh().await;
+    let mut back = Vec::new();
+    for number in 0..6 {
+        back.push(bench.admit(entry(&format!("old-{number}"))).await);
+    }
+    for id in &back {
+        assert_eq!(bench.act(*id, Act::Requeue).await, Acted::Done);
+    }
+    for number in 0..3 {
+        bench.admit(entry(&format!("new-{number}"))).await;
+    }
+    let mut was_put_back = Vec::new();
+    for _ in 0..9 {
+        let claimed = bench.claim_at(1, NOW).await.remove(0);
+        was_put_back.push(back.contains(&claimed.id));
+        // To be tried again does not make it a fresh one.
+        bench.settle(&claimed, retry_in(60)).await;
+    }
+    assert_eq!(was_put_back, [false, true, false, true, false, true, true, true, true]);
+    assert_eq!(bench.outbox.next_due(WAIT_MAX).await.unwrap(), Some(at(60)));
+    let again = bench.claim_at(4, at(60)).await;
+    assert_eq!(again.iter().filter(|claimed| back.contains(&claimed.id)).count(), 2);
+    bench.check().await;
+}
+
+#[tokio::test]
 async fn the_next_due_time_is_that_of_the_first_head() {
     let bench = Bench::fresh().await;
     assert_eq!(bench.outbox.next_due(WAIT_MAX).await.unwrap(), None);
