@@ -172,7 +172,9 @@ fn a_reload_is_all_or_nothing() {
 #[test]
 fn the_manual_shows_every_key_with_its_default() {
     let manual = include_str!("../../README.md");
-    let settings = include_str!("../../config/config.toml").lines().filter(|line| !line.starts_with('#') && line.contains(" = "));
+    let settings = include_str!("../../config/config.toml")
+        .lines()
+        .filter(|line| !line.starts_with('#') && line.contains(" = "));
     let missing: Vec<&str> = settings.filter(|line| !manual.lines().any(|shown| shown == *line)).collect();
     assert!(missing.is_empty(), "{missing:?}");
 }
