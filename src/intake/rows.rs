@@ -276,8 +276,8 @@ impl Room {
         if let Some((at, _)) = self.ladder {
             until = until.min(at);
         }
-        if let Some(at) = self.taken.due() {
-            until = until.min(at.max(now + LADDER_FIRST));
+        if let Some(at) = self.taken.look_at(now) {
+            until = until.min(at);
         }
         let name = self.path.file_name().unwrap_or_default().to_owned();
         let watch = self.watch.as_mut();
