@@ -16,6 +16,7 @@ use super::desk::Desk;
 use super::folder::{Folder, Look};
 use super::ledger::Ledger;
 use super::parse::Format;
+use super::pieces::Pulse;
 use super::remove::{bring_back, is_aside};
 use super::settle::{Files, KNOWN_MAX};
 use super::waiting::Waiting;
@@ -58,8 +59,9 @@ async fn begin(context: &Context, waiting: &Waiting) -> Option<Desk> {
     loop {
         context.turn();
         let inbox = context.config.borrow().inbox.clone();
+        let pulse = Pulse::of(&context.progress);
         let opened = blocking(move || {
-            let folder = Folder::open(&inbox.dir)?;
+            let folder = Folder::open(&inbox.dir)?.with_pulse(pulse);
             reject::recover(&folder)?;
             Ok::<_, io::Error>((folder, inbox.settle))
         });
@@ -120,7 +122,8 @@ impl Room {
             self.watch = Watch::files(&inbox.dir).ok();
         }
         let receipts = self.desk.ledger.all();
-        match blocking(move || scan(&inbox.dir, &receipts)).await.and_then(|done| done) {
+        let pulse = Pulse::of(&context.progress);
+        match blocking(move || scan(&inbox.dir, &receipts, pulse)).await.and_then(|done| done) {
             Ok(scan) => {
                 self.trouble = None;
                 self.desk.folder = Arc::new(scan.folder);
@@ -215,8 +218,8 @@ impl Room {
     }
 }
 
-fn scan(dir: &Path, receipts: &[FileReceipt]) -> io::Result<Scan> {
-    let folder = Folder::open(dir)?;
+fn scan(dir: &Path, receipts: &[FileReceipt], pulse: Pulse) -> io::Result<Scan> {
+    let folder = Folder::open(dir)?.with_pulse(pulse);
     let mut gone = Vec::new();
     if !receipts.is_empty() {
         bring_back(&folder, &folder.names()?, receipts)?;

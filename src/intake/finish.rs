@@ -80,7 +80,7 @@ fn bad_lines(inbox: &Folder, taking: &Taking, bytes_max: usize, now: Timestamp) 
 
 /// Not one line can be taken: the file itself goes.
 fn all_lines(inbox: &Folder, taking: &Taking, limits: (usize, u64), now: Timestamp) -> Result<Option<(OsString, Reason)>, ReadError> {
-    let (lines, total_bad) = reject::collect(taking.file(), io::sink(), limits)?;
+    let (lines, total_bad) = reject::collect(taking.file(), io::sink(), limits, taking.pulse())?;
     let reason = Reason {
         why: format!("none of its {total_bad} lines can be taken"),
         lines,

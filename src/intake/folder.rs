@@ -12,6 +12,8 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, RenameFlags, Stat};
 use rustix::io::Errno;
 
+use super::pieces::Pulse;
+
 /// What a look at a file tells: enough to know it again, and to see that it changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Look {
@@ -55,13 +57,28 @@ impl Look {
 pub struct Folder {
     fd: OwnedFd,
     path: PathBuf,
+    pulse: Pulse,
 }
 
 impl Folder {
     /// Opens a directory that is there.
     pub fn open(path: &Path) -> io::Result<Self> {
         let fd = rustix::fs::openat(CWD, path, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
-        Ok(Self { fd, path: path.to_owned() })
+        Ok(Self {
+            fd,
+            path: path.to_owned(),
+            pulse: Pulse::default(),
+        })
+    }
+
+    /// The same, where the blocks that are read of its files count as signs of life.
+    pub fn with_pulse(self, pulse: Pulse) -> Self {
+        Self { pulse, ..self }
+    }
+
+    /// What counts the blocks that are read of its files.
+    pub fn pulse(&self) -> &Pulse {
+        &self.pulse
     }
 
     /// Opens a directory in this one, creating it with `mode` where it is missing. A symbolic link of that name is refused.
@@ -76,6 +93,7 @@ impl Folder {
         Ok(Self {
             fd: rustix::fs::openat(&self.fd, name, flags, Mode::empty())?,
             path: self.path.join(name),
+            pulse: self.pulse.clone(),
         })
     }
 
@@ -166,6 +184,8 @@ impl Folder {
             if !wanted(name) {
                 return;
             }
+            // A network's file system may need a minute and more for so many looks.
+            self.pulse.beat();
             match self.look(name) {
                 Ok(Some(look)) if look.is_file => found.push((name.to_owned(), look)),
                 Ok(_) => {}

@@ -4,6 +4,8 @@
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt as _;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use sha2::{Digest as _, Sha256};
 
@@ -13,6 +15,22 @@ use super::parse::{Bad, Format, Piece, Splitter};
 
 /// How much is read at once, in bytes: large enough that reading costs nothing beside parsing, small enough to hold a few.
 const BLOCK_BYTES: usize = 64 * 1024;
+
+/// Counts the blocks that are read. A file may take longer than the watchdog waits for a loop's turn; each block is as good a sign of life.
+#[derive(Debug, Clone, Default)]
+pub struct Pulse(Arc<AtomicU64>);
+
+impl Pulse {
+    /// Counts in the turns of a loop.
+    pub fn of(turns: &Arc<AtomicU64>) -> Self {
+        Self(Arc::clone(turns))
+    }
+
+    /// One more; called where something was done, never where it is waited for.
+    pub fn beat(&self) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+}
 
 /// Why a file cannot be read on.
 #[derive(Debug, thiserror::Error)]
@@ -61,6 +79,7 @@ pub struct Pieces {
     block: Vec<u8>,
     /// What of the block is not consumed yet.
     rest: std::ops::Range<usize>,
+    pulse: Pulse,
 }
 
 impl Pieces {
@@ -75,7 +94,21 @@ impl Pieces {
             taken: 0,
             block: vec![0; block_bytes],
             rest: 0..0,
+            pulse: Pulse::default(),
         }
+    }
+
+    /// The same, its blocks counted.
+    pub fn with_pulse(self, pulse: &Pulse) -> Self {
+        Self {
+            pulse: pulse.clone(),
+            ..self
+        }
+    }
+
+    /// What counts its blocks.
+    pub fn pulse(&self) -> &Pulse {
+        &self.pulse
     }
 
     /// The file itself.
@@ -107,6 +140,7 @@ impl Pieces {
             let room = usize::try_from(limit - self.taken).unwrap_or(BLOCK_BYTES).min(self.block.len());
             let length = read(&self.file, &mut self.block[..room], self.taken)?;
             self.rest = 0..length;
+            self.pulse.beat();
             if length == 0 {
                 return Ok(None);
             }
@@ -138,7 +172,7 @@ impl Pieces {
 }
 
 /// The digest of a file's first bytes; `None` when it has fewer.
-pub fn digest_of_beginning(file: &File, length: u64) -> io::Result<Option<Digest>> {
+pub fn digest_of_beginning(file: &File, length: u64, pulse: &Pulse) -> io::Result<Option<Digest>> {
     let mut hasher = Sha256::new();
     let mut block = vec![0; BLOCK_BYTES];
     let mut at = 0;
@@ -150,6 +184,7 @@ pub fn digest_of_beginning(file: &File, length: u64) -> io::Result<Option<Digest
         }
         hasher.update(&block[..read]);
         at += read as u64;
+        pulse.beat();
     }
     Ok(Some(Digest(hasher.finalize().into())))
 }
@@ -190,8 +225,11 @@ mod tests {
         assert_eq!(pieces.bookmark().digest(), Digest::of(content));
         pieces.return_to(&place);
         assert_eq!(pieces.read_next().unwrap(), third);
-        assert_eq!(digest_of_beginning(pieces.file(), 17).unwrap(), Some(place.digest()));
-        assert_eq!(digest_of_beginning(pieces.file(), 1000).unwrap(), None);
+        assert_eq!(
+            digest_of_beginning(pieces.file(), 17, &Pulse::default()).unwrap(),
+            Some(place.digest())
+        );
+        assert_eq!(digest_of_beginning(pieces.file(), 1000, &Pulse::default()).unwrap(), None);
     }
 
     #[test]
@@ -216,11 +254,18 @@ mod tests {
     fn a_long_file_is_read_block_by_block() {
         let line = format!("{{\"a\":\"{}\"}}\n", "x".repeat(1000));
         let content = line.repeat(300);
-        let mut pieces = Pieces::new(file(content.as_bytes()), 300_000, Format::Lines, 2000);
+        let turns = Arc::new(AtomicU64::new(0));
+        let mut pieces = Pieces::new(file(content.as_bytes()), 300_000, Format::Lines, 2000).with_pulse(&Pulse::of(&turns));
         let mut count = 0;
         while pieces.read_next().unwrap().is_some() {
             count += 1;
         }
         assert_eq!((count, pieces.bookmark().digest()), (300, Digest::of(content.as_bytes())));
+        // Signs of life on the way, once a block: a watchdog that sees no turn of the loop meanwhile must not bite.
+        let blocks = content.len().div_ceil(BLOCK_BYTES) as u64;
+        assert!(turns.load(Ordering::Relaxed) >= blocks);
+        turns.store(0, Ordering::Relaxed);
+        digest_of_beginning(pieces.file(), content.len() as u64, pieces.pulse()).unwrap();
+        assert!(turns.load(Ordering::Relaxed) >= blocks);
     }
 }

@@ -15,7 +15,7 @@ use crate::clock::Timestamp;
 
 use super::folder::{Folder, Look, hidden, inode_of, shown};
 use super::parse::{Bad, Format};
-use super::pieces::{Pieces, ReadError};
+use super::pieces::{Pieces, Pulse, ReadError, digest_of_beginning};
 use super::taking::fault_of;
 
 /// The name of the directory in `inbox.dir`.
@@ -115,7 +115,7 @@ pub fn lines(
     // What a crash left of an earlier try.
     rejected.remove(&draft)?;
     let file = rejected.create(&draft)?;
-    let (lines, total_bad) = collect(source, &file, limits)?;
+    let (lines, total_bad) = collect(source, &file, limits, inbox.pulse())?;
     file.sync_all()?;
     let reason = Reason {
         why: format!("{total_bad} of its lines cannot be taken; the others are"),
@@ -133,9 +133,9 @@ pub fn lines(
 }
 
 /// Lists the bad lines in the first `limits.1` bytes of a file, and copies them.
-pub fn collect(source: &File, to: impl io::Write, limits: (usize, u64)) -> Result<(Vec<BadLine>, u64), ReadError> {
+pub fn collect(source: &File, to: impl io::Write, limits: (usize, u64), pulse: &Pulse) -> Result<(Vec<BadLine>, u64), ReadError> {
     let (bytes_max, taken) = limits;
-    let mut pieces = Pieces::new(source.try_clone()?, u64::MAX, Format::Lines, bytes_max);
+    let mut pieces = Pieces::new(source.try_clone()?, u64::MAX, Format::Lines, bytes_max).with_pulse(pulse);
     let mut to = BufWriter::new(to);
     let mut listed = Vec::new();
     let mut total = 0;
@@ -152,14 +152,14 @@ pub fn collect(source: &File, to: impl io::Write, limits: (usize, u64)) -> Resul
             });
         }
         // By its place in the file: a line may be longer than what is ever held of it.
-        copy(source, &mut to, piece.span)?;
+        copy(source, &mut to, piece.span, pulse)?;
         to.write_all(b"\n")?;
     }
     to.flush()?;
     Ok((listed, total))
 }
 
-fn copy(source: &File, to: &mut impl io::Write, span: std::ops::Range<u64>) -> io::Result<()> {
+fn copy(source: &File, to: &mut impl io::Write, span: std::ops::Range<u64>, pulse: &Pulse) -> io::Result<()> {
     let mut block = vec![0; 64 * 1024];
     let mut at = span.start;
     while at < span.end {
@@ -170,6 +170,7 @@ fn copy(source: &File, to: &mut impl io::Write, span: std::ops::Range<u64>) -> i
         }
         to.write_all(&block[..length])?;
         at += length as u64;
+        pulse.beat();
     }
     Ok(())
 }
@@ -233,13 +234,13 @@ fn publish(from: &Folder, from_name: &OsStr, inode: u64, rejected: &Folder, what
 /// An earlier one of that name with the same content.
 fn equal_one(rejected: &Folder, name: &OsStr, file: &File) -> io::Result<Option<OsString>> {
     let length = Look::at(file)?.size;
-    let digest = super::pieces::digest_of_beginning(file, length)?;
+    let digest = digest_of_beginning(file, length, rejected.pulse())?;
     for number in 1_u64.. {
         let candidate = numbered(name, number);
         let Some((earlier, look)) = rejected.open_file(&candidate)? else {
             break;
         };
-        if look.size == length && super::pieces::digest_of_beginning(&earlier, length)? == digest {
+        if look.size == length && digest_of_beginning(&earlier, length, rejected.pulse())? == digest {
             return Ok(Some(candidate));
         }
     }

@@ -18,7 +18,7 @@ use crate::policy::validate::ResultType;
 use super::entry::{Judge, Judged, entry};
 use super::folder::{Folder, Look, shown};
 use super::parse::{Bad, Format, Piece};
-use super::pieces::{Bookmark, Pieces, ReadError, digest_of_beginning};
+use super::pieces::{Bookmark, Pieces, Pulse, ReadError, digest_of_beginning};
 
 /// The most results of one admission: the claims of the senders wait for the write lock meanwhile, some milliseconds.
 pub const CHUNK_RESULTS: usize = 500;
@@ -118,19 +118,19 @@ impl Taking {
         let Some((file, look)) = folder.open_file(&name)? else {
             return Ok(Opened::Gone);
         };
-        let mut taking = Self::new(file, name, format, look, bytes_max);
+        let pieces = |file, look: &Look| Pieces::new(file, look.size, format, bytes_max).with_pulse(folder.pulse());
+        let mut taking = Self::new(pieces(file, &look), name, format, look);
         match receipt {
             None => Ok(Opened::Taking(Box::new(taking))),
             Some(receipt) if taking.resume(receipt)? => Ok(Opened::Taking(Box::new(taking))),
             Some(_) => {
-                let fresh = Self::new(taking.pieces.file().try_clone()?, taking.name, format, look, bytes_max);
+                let fresh = Self::new(pieces(taking.pieces.file().try_clone()?, &look), taking.name, format, look);
                 Ok(Opened::Stale(Box::new(fresh)))
             }
         }
     }
 
-    fn new(file: File, name: OsString, format: Format, look: Look, bytes_max: usize) -> Self {
-        let pieces = Pieces::new(file, look.size, format, bytes_max);
+    fn new(pieces: Pieces, name: OsString, format: Format, look: Look) -> Self {
         Self {
             shown: shown(&name),
             name,
@@ -291,7 +291,12 @@ impl Taking {
 
     /// Whether the file still begins with what was given out.
     pub fn is_as_taken(&self) -> io::Result<bool> {
-        Ok(digest_of_beginning(self.pieces.file(), self.mark.taken())? == Some(self.mark.digest()))
+        Ok(digest_of_beginning(self.pieces.file(), self.mark.taken(), self.pieces.pulse())? == Some(self.mark.digest()))
+    }
+
+    /// What counts the blocks that are read of it.
+    pub fn pulse(&self) -> &Pulse {
+        self.pieces.pulse()
     }
 
     /// The open file.

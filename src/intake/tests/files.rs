@@ -2,8 +2,12 @@
 
 use std::io::Write as _;
 use std::os::unix::ffi::OsStringExt as _;
+use std::sync::atomic::Ordering;
 
 use super::*;
+use crate::intake::folder::Folder;
+use crate::intake::pieces::Pulse;
+use crate::intake::taking::{End, Opened, Taking};
 use crate::model::{Origin, StateName};
 
 #[tokio::test]
@@ -286,4 +290,22 @@ async fn the_directory_may_go_and_come_back() {
     // The new directory is watched, too: no scan is due for an hour.
     assert_eq!(house.activities().await, ["a", "b"]);
     house.stop().await;
+}
+
+#[tokio::test]
+async fn reading_a_large_json_to_its_end_gives_signs_of_life() {
+    let house = House::new().await;
+    let content = format!("[{}]", lines(numbered(0..1300)).trim_end().replace('\n', ","));
+    fs::write(house.inbox("large.json"), &content).unwrap();
+    let context = house.context(watch::channel(false).1);
+    let folder = Folder::open(&house.config.inbox.dir)
+        .unwrap()
+        .with_pulse(Pulse::of(&context.progress));
+    let Opened::Taking(mut taking) = Taking::open(&folder, "large.json".into(), None, 1 << 20).unwrap() else {
+        panic!("it is there");
+    };
+    // The whole file is looked through before its first results are given out, in one turn of the loop.
+    assert_eq!(taking.chunk(&context.standards()).unwrap().end, End::More);
+    let blocks = content.len() as u64 / (64 * 1024);
+    assert!(blocks > 2 && context.progress.load(Ordering::Relaxed) >= blocks);
 }
