@@ -1,55 +1,7 @@
 #!/bin/bash
 # Runs in the machine, as root; v1.deb and v2.deb lie beside it. Each step says what must be true; the first that is not ends it all.
 # After the crash of the whole machine it is started again, with BOX_BOOT=2.
-set -uo pipefail
-shopt -s inherit_errexit
-
-readonly INBOX=/var/spool/reten-outbox/inbox ROWS=/var/spool/reten-outbox/db/inbox.db OUTBOX=/var/lib/reten-outbox
-readonly API=http://127.0.0.1:8088 KEY=rtn_sk_box_0123456789
-SYSTEMD=$(systemctl --version | sed -n '1s/systemd \([0-9]*\).*/\1/p')
-readonly SYSTEMD
-readonly UNIT=/usr/lib/systemd/system/reten-outbox.service
-# How many results were dropped so far: across the crash, too. Each has its own activity.
-readonly DROPPED=/var/tmp/dropped
-step_began=${EPOCHREALTIME/./}
-
-step() { local now=${EPOCHREALTIME/./}; printf '  %6d ms  %s\n' $(((now - step_began) / 1000)) "$1"; step_began=$now; }
-fail() {
-    echo "FAILED: $*"
-    systemctl --no-pager -l status reten-outbox | head -20
-    journalctl --no-pager -u reten-outbox -n 25 -o cat
-    exit 1
-}
-# eventually SECONDS WHAT COMMAND...
-eventually() {
-    local end=$((SECONDS + $1)) what=$2; shift 2
-    until "$@" >/dev/null 2>&1; do [[ $SECONDS -lt $end ]] || fail "not in time: $what"; sleep 0.1; done
-}
-property() { systemctl show --value -p "$1" reten-outbox; }
-status() { reten-outbox status --json | jq -r "$1"; }
-is_status() { [[ $(status "$1") = "$2" ]]; }
-delivered() { [[ $(curl -s $API/_sandbox/results | jq length) = "$(cat $DROPPED)" ]]; }
-settled() { [[ $(status '.counts.pending + .counts.sending') = 0 ]]; }
-# The API registers a result once; a second request for it would be a 409, and the submission be parked.
-all_delivered_once() {
-    eventually "$1" "$(cat $DROPPED) results at the API, each once" delivered
-    eventually 10 "nothing pending" settled
-    [[ $(status '.counts.dead + .counts.parked') = 0 ]] || fail "something is dead or parked"
-}
-result() { printf '{"provider_activity_id": "visit-%s", "commerce_external_id": "COM-1", "occurred_at": "2026-11-20T15:04:05Z", "status": "EFFECTIVE", "task_result": {"result": "SALE_COMPLETED"}}' "$1"; }
-next() { echo $(($(cat $DROPPED) + 1)) >$DROPPED; cat $DROPPED; }
-# As whom to drop a file, under which umask.
-drop_file() { local n; n=$(next); result "$n" | as "$1" "umask $2; cat >$INBOX/.$n.tmp && mv $INBOX/.$n.tmp $INBOX/$n.json"; }
-drop_row() { local n; n=$(next); as "$1" "sqlite3 $ROWS \"INSERT INTO inbox (payload) VALUES ('$(result "$n" | sed 's/"/\\"/g')')\""; }
-as() { runuser -u "$1" -- sh -c "$2"; }
-drop_in() { mkdir -p /etc/systemd/system/reten-outbox.service.d; cat >"/etc/systemd/system/reten-outbox.service.d/$1.conf"; systemctl daemon-reload; }
-api_up() {
-    # What it knows it keeps in memory: the crash of the machine takes it along, so that only later results count after it.
-    systemd-run --quiet --unit=api --property=Restart=no reten-outbox sandbox --listen 127.0.0.1:8088 --api-key "$KEY" --quiet
-    eventually 10 "the simulated API" curl -sf $API/_sandbox/stats
-}
-api() { curl -sf -X POST $API/_sandbox/settings -d "$1" >/dev/null || fail "the simulated API refused $1"; }
-new_pid() { [[ $(property MainPID) != "$1" && $(property MainPID) != 0 && $(property ActiveState) = active ]]; }
+source /box/lib.sh
 
 install_it() {
     dpkg -i /box/v1.deb >/box/out/install 2>&1 || { cat /box/out/install; fail "the installation"; }
@@ -82,9 +34,7 @@ start() {
     [[ $(property ActiveState) = failed ]] || fail "restarted, though only a person can mend it"
     step "without a key: exit 78, a clear word, no restart"
 
-    mkdir -p /etc/reten-outbox/conf.d
-    printf '[api]\nbase_url = "%s"\n[retry]\nmax_interval = "1s"\n[log]\nsummary_interval = "1s"\n' $API >/etc/reten-outbox/conf.d/10-box.toml
-    install -m 600 /dev/stdin /etc/reten-outbox/api-key <<<"$KEY"
+    configure
     api_up
     systemctl start reten-outbox || fail "start"
     step "started: READY=1"
@@ -353,9 +303,7 @@ remove() {
     step "purged with one pending: kept, and said"
 
     dpkg -i /box/v2.deb >/box/out/again 2>&1 || fail "the second installation"
-    mkdir -p /etc/reten-outbox/conf.d
-    printf '[api]\nbase_url = "%s"\n' $API >/etc/reten-outbox/conf.d/10-box.toml
-    install -m 600 /dev/stdin /etc/reten-outbox/api-key <<<"$KEY"
+    configure
     api '{"down": false}'
     systemctl start reten-outbox || fail "start after the second installation"
     all_delivered_once 20
