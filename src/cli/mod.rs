@@ -35,6 +35,8 @@ use std::process::ExitCode;
 use clap::Parser as _;
 use render::escape;
 
+use crate::telemetry::journald::{self, ERROR_MARK};
+
 pub use command::{Cli, Command, Global};
 use exit::Exit;
 
@@ -98,7 +100,15 @@ fn failed(error: &anyhow::Error) -> Exit {
     if exit::is_broken_pipe(error) {
         return Exit::Done;
     }
-    note(&format!("{error:#}"));
+    let message = format!("{error:#}");
+    if journald::is_standard_error() {
+        // `journalctl -p err` must tell why a daemon did not start. Each line is an entry, which has our name already.
+        for line in message.split('\n') {
+            let _ = writeln!(io::stderr(), "{ERROR_MARK}{}", escape::visible(line));
+        }
+    } else {
+        note(&message);
+    }
     exit::exit_code(error)
 }
 

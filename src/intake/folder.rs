@@ -72,6 +72,7 @@ impl Folder {
     }
 
     /// The same, where the blocks that are read of its files count as signs of life.
+    #[must_use]
     pub fn with_pulse(self, pulse: Pulse) -> Self {
         Self { pulse, ..self }
     }

@@ -99,6 +99,7 @@ impl Pieces {
     }
 
     /// The same, its blocks counted.
+    #[must_use]
     pub fn with_pulse(self, pulse: &Pulse) -> Self {
         Self {
             pulse: pulse.clone(),

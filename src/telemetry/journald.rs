@@ -59,9 +59,12 @@ pub(super) fn is_there() -> bool {
     Path::new(SOCKET).exists()
 }
 
+/// Begins a line on standard error that the journal is to keep as an error (`sd-daemon(3)`); without it a line is one of information.
+pub const ERROR_MARK: &str = "<3>";
+
 /// Whether standard error is the journal's: the service manager says so by device and inode (`systemd.exec(5)`), which a shell that was started
 /// in the service and redirects it would still inherit.
-pub(super) fn is_standard_error() -> bool {
+pub fn is_standard_error() -> bool {
     let Ok(stream) = env::var("JOURNAL_STREAM") else { return false };
     rustix::fs::fstat(rustix::stdio::stderr()).is_ok_and(|found| stream == format!("{}:{}", found.st_dev, found.st_ino))
 }

@@ -11,7 +11,7 @@
 pub mod escape;
 pub mod events;
 mod init;
-mod journald;
+pub mod journald;
 mod layer;
 mod lines;
 pub mod systemd;

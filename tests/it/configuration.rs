@@ -1,6 +1,7 @@
 //! What is wrong with a configuration is named: file, line, key, what was found, what would be right. Exit 78.
 
 use std::fs;
+use std::os::unix::fs::MetadataExt as _;
 
 use crate::harness::{KEY, World, both, stderr, stdout};
 
@@ -34,6 +35,29 @@ fn wrong_values_and_unknown_keys_are_named_with_their_line() {
             assert!(said.contains(expected) && said.contains("config.toml:"), "{key} = {value}: {said}");
         }
     }
+}
+
+#[test]
+fn in_the_journal_every_line_of_a_failure_has_the_priority_of_an_error() {
+    let mut world = World::new();
+    world.set("retry.multiplier", "0.5").set("log.level", "\"loud\"");
+    let path = world.path("stderr");
+    let told = |stream: &str| {
+        let to = fs::File::create(&path).unwrap();
+        let meta = to.metadata().unwrap();
+        let of_file = format!("{}:{}", meta.dev(), meta.ino());
+        let stream = if stream.is_empty() { of_file } else { stream.to_owned() };
+        let status = world.command(&["run"]).env("JOURNAL_STREAM", stream).stderr(to).status().unwrap();
+        assert_eq!(status.code(), Some(78));
+        fs::read_to_string(&path).unwrap()
+    };
+    let entries = told("");
+    assert!(
+        entries.lines().count() > 1 && entries.lines().all(|line| line.starts_with("<3>")),
+        "{entries}"
+    );
+    // A shell in the service has the variable, too, and sends its standard error elsewhere.
+    assert!(!told("1:1").contains("<3>"));
 }
 
 #[test]

@@ -29,15 +29,17 @@ harden() {
 start() {
     systemctl start reten-outbox 2>/dev/null && fail "started without a key"
     [[ $(property ExecMainStatus) = 78 && $(property NRestarts) = 0 && $(property ActiveState) = failed ]] || fail "without a key: $(property ExecMainStatus)"
-    journalctl -u reten-outbox -o cat | grep -q 'there is no API key: put it into /etc/reten-outbox/api-key' || fail "no word of the key"
+    journalctl -u reten-outbox -p err -o cat | grep -q 'there is no API key: put it into /etc/reten-outbox/api-key' || fail "no word of the key"
     sleep 6 # Longer than RestartSec.
     [[ $(property ActiveState) = failed ]] || fail "restarted, though only a person can mend it"
     step "without a key: exit 78, a clear word, no restart"
 
     configure
     api_up
-    systemctl start reten-outbox || fail "start"
-    step "started: READY=1"
+    rm /etc/reten-outbox/api-key
+    readme root 'systemd/package.sh' '/^cargo\|^systemd\/\|^dpkg/d'
+    systemctl is-active --quiet reten-outbox || fail "start"
+    step "started as the README says: READY=1"
     eventually 10 "a status line" sh -c 'systemctl show -p StatusText reten-outbox | grep -q "gate open"'
     [[ $(stat -c '%a %U:%G' $ROWS) = '660 reten-outbox:reten-submit' ]] || fail "$ROWS: $(stat -c '%a %U:%G' $ROWS)"
     ps -o args= -C reten-outbox | grep -q "$KEY" && ps -o args= -p "$(property MainPID)" | grep -q "$KEY" && fail "the key on the command line"
@@ -48,8 +50,10 @@ drop() {
     for mask in 000 022 077; do drop_file alice $mask || fail "alice drops a file, umask $mask"; done
     drop_row alice || fail "alice inserts a row"
     as bob "umask 077; cp /box/copied.json $INBOX/copied.json" || fail "bob copies a file"; next >/dev/null
+    readme alice 'cat > /var/spool'; next >/dev/null
+    readme alice 'INSERT INTO inbox'; next >/dev/null
     all_delivered_once 15
-    step "files of any umask, a copy and a row of two producers: delivered"
+    step "files of any umask, a copy and a row of two producers, the README's file and row: delivered"
 
     as mallory "echo '{}' >$INBOX/x.json" 2>/dev/null && fail "mallory dropped a file"
     as mallory "sqlite3 $ROWS 'INSERT INTO inbox (payload) VALUES (1)'" 2>/dev/null && fail "mallory inserted a row"
@@ -187,7 +191,11 @@ fields() {
     [[ $(jq -r '.SYSLOG_IDENTIFIER + " " + .PRIORITY + " " + .RETEN_STATUS' <<<"$entry") = 'reten-outbox 6 201' ]] || fail "fields: $entry"
     journalctl -u reten-outbox -p err RETEN_EVENT=reload_failed -o cat | grep -q . || journalctl -u reten-outbox -p err RETEN_EVENT=file_left -o cat | grep -q . || fail "no error has priority err"
     journalctl -u reten-outbox -o cat --no-pager | grep -q "$KEY" && fail "the key is in the journal"
-    step "journal: native fields, priorities, identifier, no key"
+    readme root 'RETEN_SUBMISSION=4711' 's/4711/1/; s/^\(.* -f\) .*/timeout 1 \1 || [[ $? = 124 ]]/' >/box/out/watch
+    grep -q 'submission=1 .*status=201' /box/out/watch || fail "the README's journalctl lines show nothing of submission 1"
+    readme root 'list --state dead  ' 's/4711/1/' >/box/out/night
+    grep -q 'gate.*open' /box/out/night || fail "the README's lines for 3 a.m. show no gate"
+    step "journal: native fields, priorities, identifier, no key; what the README has an operator type works"
 }
 
 crash() {
@@ -232,10 +240,8 @@ backup() {
     api '{"down": true}'
     for _ in 1 2; do drop_file alice 022; done
     eventually 10 "two taken in" is_status '.counts.pending + .counts.sending' 2
-    as reten-outbox "sqlite3 $OUTBOX/outbox.db \"VACUUM INTO '$OUTBOX/backup.db'\"" || fail "a backup of the running outbox"
-    systemctl stop reten-outbox
-    (cd $OUTBOX && rm -f outbox.db outbox.db-wal outbox.db-shm && mv backup.db outbox.db)
-    systemctl start reten-outbox || fail "start from a backup"
+    readme root 'VACUUM INTO'
+    readme root 'mv backup.db outbox.db'
     is_status '.counts.pending + .counts.sending' 2 || fail "two are pending in the backup"
     api '{"down": false}'
     all_delivered_once 20
@@ -244,13 +250,12 @@ backup() {
 
 tenants() {
     for tenant in acme beta; do
-        systemctl start "reten-outbox-tenant@$tenant"
+        readme root 'reten-outbox-tenant@acme' "s/acme/$tenant/g" >/box/out/tenant-$tenant
         printf '[api]\nbase_url = "%s"\n' $API >"/etc/reten-outbox@$tenant/conf.d/10-box.toml"
         chmod 644 "/etc/reten-outbox@$tenant/conf.d/10-box.toml"
-        install -m 600 /dev/stdin "/etc/reten-outbox@$tenant/api-key" <<<"$KEY"
-        systemctl start "reten-outbox@$tenant" || fail "tenant $tenant"
+        systemctl restart "reten-outbox@$tenant" || fail "tenant $tenant"
     done
-    usermod -aG reten-submit-acme alice
+    gpasswd --quiet --delete alice reten-submit-beta >/dev/null
     local n; n=$(next)
     result "$n" | as alice "cat >/var/spool/reten-outbox@acme/inbox/$n.json" || fail "alice drops for acme"
     as alice "touch /var/spool/reten-outbox@beta/inbox/x.json" 2>/dev/null && fail "alice drops for beta, too"

@@ -1,3 +1,4 @@
+# shellcheck shell=bash disable=SC2034
 # What the scripts that run in the machine have in common: how to say what must be true, and what a producer, an operator and the simulated
 # API do. Sourced by deb.sh and rpm.sh.
 set -uo pipefail
@@ -42,7 +43,15 @@ drop_file() { local n; n=$(next); result "$n" | as "$1" "umask $2; cat >$INBOX/.
 drop_row() { local n; n=$(next); as "$1" "sqlite3 $ROWS \"INSERT INTO inbox (payload) VALUES ('$(result "$n" | sed 's/"/\\"/g')')\""; }
 as() { runuser -u "$1" -- sh -c "$2"; }
 drop_in() { mkdir -p /etc/systemd/system/reten-outbox.service.d; cat >"/etc/systemd/system/reten-outbox.service.d/$1.conf"; systemctl daemon-reload; }
-# As the README says it: settings of one's own, and the key.
+# readme USER TEXT [EXPRESSION]: runs the commands of the README's block that holds TEXT, as they stand there but for what sed changes.
+readme() {
+    local block
+    block=$(awk -v text="$2" '/^```/ { if (inside && index(block, text)) { printf "%s", block; exit } inside = !inside; block = ""; next } inside { block = block $0 "\n" }' \
+        /usr/share/doc/reten-outbox/README.md)
+    [[ $block ]] || fail "the README has no block with: $2"
+    runuser -u "$1" -- bash -euo pipefail -c "$(sed "s/^[#$] //; s/rtn_sk_…/$KEY/; ${3:-}" <<<"$block")" || fail "the README's commands: $block"
+}
+# Settings of one's own, and the key.
 configure() {
     mkdir -p /etc/reten-outbox/conf.d
     printf '[api]\nbase_url = "%s"\n[retry]\nmax_interval = "1s"\n[log]\nsummary_interval = "1s"\n' $API >/etc/reten-outbox/conf.d/10-box.toml

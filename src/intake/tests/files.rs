@@ -295,8 +295,8 @@ async fn the_directory_may_go_and_come_back() {
 #[tokio::test]
 async fn reading_a_large_json_to_its_end_gives_signs_of_life() {
     let house = House::new().await;
-    let content = format!("[{}]", lines(numbered(0..1300)).trim_end().replace('\n', ","));
-    fs::write(house.inbox("large.json"), &content).unwrap();
+    let array = format!("[{}]", lines(numbered(0..1300)).trim_end().replace('\n', ","));
+    fs::write(house.inbox("large.json"), &array).unwrap();
     let context = house.context(watch::channel(false).1);
     let folder = Folder::open(&house.config.inbox.dir)
         .unwrap()
@@ -306,6 +306,6 @@ async fn reading_a_large_json_to_its_end_gives_signs_of_life() {
     };
     // The whole file is looked through before its first results are given out, in one turn of the loop.
     assert_eq!(taking.chunk(&context.standards()).unwrap().end, End::More);
-    let blocks = content.len() as u64 / (64 * 1024);
+    let blocks = array.len() as u64 / (64 * 1024);
     assert!(blocks > 2 && context.progress.load(Ordering::Relaxed) >= blocks);
 }
