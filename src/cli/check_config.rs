@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::path::Path;
 
-use crate::config::{ApiKey, Config, Environment, KeyError};
+use crate::config::{ApiKey, Environment, KeyError, Loaded};
 
 use super::exit::Exit;
 use super::{Global, note};
@@ -24,7 +24,7 @@ pub fn run(args: &Args, global: &Global, out: &mut dyn Write) -> anyhow::Result<
         write!(out, "{}", loaded.to_toml())?;
     }
     let mut warnings: Vec<String> = loaded.warnings.iter().map(ToString::to_string).collect();
-    warnings.extend(missing_directories(&loaded.config));
+    warnings.extend(missing_directories(&loaded));
     match ApiKey::load(&loaded.config.api.key_file, &environment) {
         Ok(_) => {}
         // Whether a key that only the daemon may read is right, the daemon will say. In a unit's ExecReload even its own credential is hidden.
@@ -37,8 +37,9 @@ pub fn run(args: &Args, global: &Global, out: &mut dyn Write) -> anyhow::Result<
     Ok(Exit::Done)
 }
 
-/// The directories that `run` will want.
-fn missing_directories(config: &Config) -> Vec<String> {
+/// The directories that `run` will want and not make.
+fn missing_directories(loaded: &Loaded) -> Vec<String> {
+    let (config, home) = (&loaded.config, loaded.home());
     let parents = [
         ("inbox.database", config.inbox.database.parent()),
         ("outbox.database", config.outbox.database.parent()),
@@ -46,7 +47,7 @@ fn missing_directories(config: &Config) -> Vec<String> {
     let wanted = std::iter::once(("inbox.dir", Some(config.inbox.dir.as_path()))).chain(parents);
     wanted
         .filter_map(|(key, directory)| Some((key, directory.filter(|directory| *directory != Path::new(""))?)))
-        .filter(|(_, directory)| !directory.is_dir())
+        .filter(|(_, directory)| !directory.is_dir() && !home.has(directory))
         .map(|(key, directory)| format!("{key}: there is no directory {}; `run` needs it", directory.display()))
         .collect()
 }

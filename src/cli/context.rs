@@ -5,7 +5,7 @@ use std::io;
 use anyhow::Context as _;
 
 use crate::clock::{self, Timestamp};
-use crate::config::{Config, Loaded};
+use crate::config::{Config, Home, Loaded};
 use crate::model::Actor;
 use crate::store::{OpenError, Outbox, Role};
 
@@ -16,6 +16,8 @@ use super::{Global, owner};
 pub struct Context {
     /// The effective configuration.
     pub config: Config,
+    /// What of its places is made where it is missing.
+    pub home: Home,
     /// Who runs the command.
     pub user: String,
     /// When it began; its one present.
@@ -26,11 +28,14 @@ impl Context {
     /// Reads the configuration, asks who we are, and only then, as root, becomes the outbox's owner. What else only root may read
     /// has to be read before this.
     pub fn enter(global: &Global) -> anyhow::Result<Self> {
-        let Loaded { config, .. } = global.load()?;
+        let loaded = global.load()?;
+        let home = loaded.home();
+        let Loaded { config, .. } = loaded;
         let user = owner::invoking_user();
         owner::become_owner_of(&config.outbox.database)?;
         Ok(Self {
             config,
+            home,
             user,
             now: clock::now(),
         })
@@ -52,6 +57,7 @@ impl Context {
 
     /// Opens the outbox to change it, and creates it where there is none.
     pub async fn change(&self) -> anyhow::Result<Outbox> {
+        self.home.make()?;
         Ok(Outbox::open(&self.config.outbox.database, Role::Tool, self.now).await?)
     }
 

@@ -13,8 +13,10 @@ pub async fn run(global: &Global) -> anyhow::Result<Exit> {
         environment: Environment::of_process(),
         level: global.log_level,
     };
+    let loaded = source.load()?;
+    loaded.home().make()?;
     let start = Start {
-        loaded: source.load()?,
+        loaded,
         source,
         seed: fastrand::u64(..),
     };

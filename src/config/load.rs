@@ -1,8 +1,9 @@
 //! Where the configuration comes from, and in which order: the built-in defaults, the file, `conf.d/*.toml` beside it, the environment.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
+use std::fs::{self, DirBuilder, File};
 use std::io::{self, ErrorKind, Read as _};
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
 use config::{File as Layer, FileFormat};
@@ -10,7 +11,7 @@ use config::{File as Layer, FileFormat};
 use super::Config;
 use super::check::Checker;
 use super::environment::{Environment, read_environment};
-use super::places::Places;
+use super::places::{self, Places};
 use super::problem::{ConfigError, Origin, Problem, one_line};
 use super::raw::Raw;
 use super::reader::{Found, Setting, read_file, read_text};
@@ -49,6 +50,46 @@ impl Loaded {
     /// Where a key's value came from, by `section.key`; `None` for a key that there is not, or that has no value (`conflict.rules`).
     pub fn origin(&self, key: &str) -> Option<&Origin> {
         self.settings.get(key).map(|setting| &setting.origin)
+    }
+
+    /// The directories that lie at a plain user's home because nobody said otherwise.
+    pub fn home(&self) -> Home {
+        let config = &self.config;
+        let places = [
+            ("outbox.database", config.outbox.database.parent()),
+            ("inbox.dir", Some(config.inbox.dir.as_path())),
+            ("inbox.database", config.inbox.database.parent()),
+        ];
+        let is_default = |key| self.origin(key).is_some_and(places::is_home);
+        let at_home = places.into_iter().filter(|(key, _)| is_default(key));
+        Home(at_home.filter_map(|(_, directory)| directory.map(Path::to_owned)).collect())
+    }
+}
+
+/// Directories of a plain user's own daemon. They are made where they are missing; any other place that is missing is rather a mistake, or a
+/// disk that is not mounted.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Home(Vec<PathBuf>);
+
+impl Home {
+    /// Whether this directory is one of them.
+    pub fn has(&self, directory: &Path) -> bool {
+        self.0.iter().any(|ours| ours == directory)
+    }
+
+    /// Makes those that are missing, for their owner alone, as the XDG base directory specification wants it.
+    pub fn make(&self) -> Result<(), ConfigError> {
+        let problem_of = |directory: &PathBuf| {
+            let made = DirBuilder::new().recursive(true).mode(0o700).create(directory);
+            made.err()
+                .map(|error| unreadable(directory, format!("the directory cannot be created: {error}")))
+        };
+        let problems: Vec<Problem> = self.0.iter().filter_map(problem_of).collect();
+        if problems.is_empty() {
+            Ok(())
+        } else {
+            Err(ConfigError { problems })
+        }
     }
 }
 

@@ -8,6 +8,10 @@ use super::environment::Environment;
 use super::problem::{Origin, shown};
 use super::reader::Setting;
 
+/// The variables that lead a plain user home, to what the daemon keeps.
+const STATE_HOME: &str = "XDG_STATE_HOME";
+const HOME: &str = "HOME";
+
 /// Of our own in the directories of a user.
 const NAME: &str = "reten-outbox";
 
@@ -35,7 +39,7 @@ impl Places {
         if let (true, Some((config, _)), Some((state, by))) = (
             is_plain,
             at_home(env, "XDG_CONFIG_HOME", ".config"),
-            at_home(env, "XDG_STATE_HOME", ".local/state"),
+            at_home(env, STATE_HOME, ".local/state"),
         ) {
             return Self {
                 settings: vec![
@@ -58,6 +62,11 @@ impl Places {
     }
 }
 
+/// Whether a place is one at home that nobody chose.
+pub(super) fn is_home(origin: &Origin) -> bool {
+    matches!(origin, Origin::Environment(variable) if variable == STATE_HOME || variable == HOME)
+}
+
 /// The first of the directories that a variable lists; a relative one is none.
 fn given(env: &Environment, variable: &str) -> Option<PathBuf> {
     let listed = env.get(variable)?.to_str()?;
@@ -68,7 +77,7 @@ fn given(env: &Environment, variable: &str) -> Option<PathBuf> {
 /// Our directory in a base directory, and the variable that decided.
 fn at_home(env: &Environment, variable: &'static str, default: &str) -> Option<(PathBuf, &'static str)> {
     let base = given(env, variable).map(|base| (base, variable));
-    let (base, by) = base.or_else(|| Some((given(env, "HOME")?.join(default), "HOME")))?;
+    let (base, by) = base.or_else(|| Some((given(env, HOME)?.join(default), HOME)))?;
     Some((base.join(NAME), by))
 }
 

@@ -313,11 +313,28 @@ remove() {
     systemctl start reten-outbox || fail "start after the second installation"
     all_delivered_once 20
     rm -r /etc/reten-outbox/conf.d
+    cp /usr/bin/reten-outbox /usr/local/bin/
     dpkg -r reten-outbox >/box/out/remove 2>&1 || fail "remove"
     [[ -e $OUTBOX/outbox.db && -e /etc/reten-outbox/config.toml ]] || fail "remove deleted too much"
     dpkg --purge reten-outbox >/box/out/purge2 2>&1 || fail "the second purge"
     [[ ! -e $OUTBOX && ! -e /var/spool/reten-outbox && ! -e /etc/reten-outbox ]] || { cat /box/out/purge2; fail "purge left something"; }
     step "installed again: delivered; removed: kept; purged with nothing undelivered: gone"
+}
+
+at_home() {
+    # The package is gone, and its program has no configuration in the system's place: all of carol's lies at home.
+    local home=/home/carol n; n=$(next)
+    useradd --create-home carol
+    install -D -o carol -g carol -m 600 /dev/stdin $home/.config/reten-outbox/api-key <<<"$KEY"
+    printf '[api]\nbase_url = "%s"\n' $API >$home/.config/reten-outbox/config.toml
+    as carol "HOME=$home exec /usr/local/bin/reten-outbox run 2>$home/log" &
+    local pid=$!
+    eventually 10 "an inbox at home" test -d $home/.local/state/reten-outbox/inbox
+    result "$n" | as carol "cat >$home/.local/state/reten-outbox/inbox/$n.json"
+    eventually 15 "delivered from home: $(cat $home/log)" delivered
+    kill $pid
+    wait $pid || fail "SIGTERM: exit $?"
+    step "a plain user, with all of it at home: delivered"
 }
 
 if [[ $BOX_BOOT = 1 ]]; then
@@ -344,3 +361,4 @@ tenants
 no_systemd
 check_timer
 remove
+at_home

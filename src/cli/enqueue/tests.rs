@@ -3,7 +3,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::clock;
-use crate::config::Config;
+use crate::config::{Config, Home};
 use crate::store::{Filter, Role};
 
 const GOOD: &str = r#"{"provider_activity_id":"a","commerce_external_id":"c","occurred_at":"2026-11-01T00:00:00Z","status":"EFFECTIVE","task_result":{"result":"NO_CONTACT"}}"#;
@@ -22,6 +22,7 @@ impl Desk {
         config.inbox.settle = Duration::ZERO;
         let context = Context {
             config,
+            home: Home::default(),
             user: "ana".into(),
             now: clock::now(),
         };

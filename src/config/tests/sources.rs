@@ -1,13 +1,14 @@
 //! Where settings come from, how the sources lie over one another, and how the sum is shown.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::time::Duration;
 
 use proptest::prelude::*;
 
 use super::{load_text, problems};
-use crate::config::load::load_with;
+use crate::config::load::{Home, load_with};
 use crate::config::places::Places;
 use crate::config::{Config, Environment, Origin};
 
@@ -126,6 +127,37 @@ fn the_file_is_found_in_the_contracts_order() {
     assert_eq!(load(None, &named, &by_default), (2, Some(by_variable.clone())));
     assert_eq!(load(None, &none, &by_default), (3, Some(by_default.clone())));
     assert_eq!(load(None, &none, &dir.path().join("absent.toml")), (16, None));
+}
+
+#[test]
+fn what_lies_at_home_by_default_is_made_and_what_somebody_chose_is_not() {
+    let dir = tempfile::tempdir().unwrap();
+    let env: Environment = [
+        ("HOME", dir.path().as_os_str()),
+        ("RETEN_OUTBOX__INBOX__DIR", dir.path().join("chosen").as_os_str()),
+    ]
+    .into_iter()
+    .collect();
+    let places = Places::of(&env, &dir.path().join("absent.toml"), false, false);
+    let home = load_with(None, &env, places).unwrap().home();
+    let state = dir.path().join(".local/state/reten-outbox");
+    home.make().unwrap();
+    home.make().unwrap();
+    for directory in [state.clone(), state.join("db")] {
+        assert!(home.has(&directory), "{home:?}");
+        assert_eq!(fs::metadata(&directory).unwrap().permissions().mode() & 0o777, 0o700);
+    }
+    assert!(!dir.path().join("chosen").exists() && !state.join("inbox").exists());
+    // In the system's places nothing is made: a disk that is not mounted would be written beside.
+    let places = Places::of(&env, &dir.path().join("absent.toml"), true, false);
+    assert_eq!(load_with(None, &env, places).unwrap().home(), Home::default());
+    fs::write(dir.path().join("file"), "").unwrap();
+    let env: Environment = [("HOME", dir.path().into()), ("XDG_STATE_HOME", dir.path().join("file"))]
+        .into_iter()
+        .collect();
+    let places = Places::of(&env, &dir.path().join("absent.toml"), false, false);
+    let error = load_with(None, &env, places).unwrap().home().make().unwrap_err();
+    assert!(error.to_string().contains("cannot be created"), "{error}");
 }
 
 #[test]

@@ -120,9 +120,19 @@ async fn the_result_types_are_fetched_remembered_and_known_at_the_next_start() {
     let mut rig = Rig::new().await;
     rig.set(|config| config.validation.result_types = true);
     rig.start();
-    let mut types = rig.types.clone();
-    types.wait_for(Option::is_some).await.unwrap();
+    let types = rig.types.clone();
+    let known = async || match types.borrow().as_ref() {
+        Some(_) => Ok(()),
+        None => Err("no list".to_owned()),
+    };
+    eventually("the list of result types", known).await;
     let fetched = codes(types.borrow().as_ref());
+    // It is published before it is remembered: stopped in between, the daemon would begin anew without it.
+    eventually("the list in the outbox", async || {
+        let remembered = rig.outbox.recall(RESULT_TYPES).await.unwrap();
+        remembered.map(drop).ok_or("nothing remembered".to_owned())
+    })
+    .await;
     assert!(fetched.contains(&"RESCHEDULE".to_owned()));
     rig.stop().await;
     rig.reopen().await;
@@ -132,7 +142,7 @@ async fn the_result_types_are_fetched_remembered_and_known_at_the_next_start() {
         ..Settings::default()
     });
     rig.start();
-    types.wait_for(Option::is_some).await.unwrap();
+    eventually("the remembered list", known).await;
     assert_eq!(codes(types.borrow().as_ref()), fetched);
     rig.put("act-1", json!({})).await;
     rig.until(StateName::Delivered, 1).await;
