@@ -16,6 +16,11 @@ step_began=${EPOCHREALTIME/./}
 step() { local now=${EPOCHREALTIME/./}; printf '  %6d ms  %s\n' $(((now - step_began) / 1000)) "$1"; step_began=$now; }
 fail() {
     echo "FAILED: $*"
+    # It may be stopped, and what it was not told yet is what we want to know.
+    pkill -CONT systemd-journal && sleep 1
+    cp -r $OUTBOX /box/out/
+    for state in dead parked pending sending; do reten-outbox list --state $state 2>&1; done
+    for id in $(reten-outbox list --state parked --json 2>/dev/null | jq .id | head -2); do reten-outbox show "$id"; done
     systemctl --no-pager -l status reten-outbox | head -20
     journalctl --no-pager -u reten-outbox -n 25 -o cat
     exit 1
@@ -36,11 +41,12 @@ all_delivered_once() {
     eventually 10 "nothing pending" settled
     [[ $(status '.counts.dead + .counts.parked') = 0 ]] || fail "something is dead or parked"
 }
-result() { printf '{"provider_activity_id": "visit-%s", "commerce_external_id": "COM-1", "occurred_at": "2026-11-20T15:04:05Z", "status": "EFFECTIVE", "task_result": {"result": "SALE_COMPLETED"}}' "$1"; }
+# Not the numbers of the README's own results.
+result() { printf '{"provider_activity_id": "box-%s", "commerce_external_id": "COM-1", "occurred_at": "2026-11-20T15:04:05Z", "status": "EFFECTIVE", "task_result": {"result": "SALE_COMPLETED"}}' "$1"; }
 next() { echo $(($(cat $DROPPED) + 1)) >$DROPPED; cat $DROPPED; }
 # As whom to drop a file, under which umask.
 drop_file() { local n; n=$(next); result "$n" | as "$1" "umask $2; cat >$INBOX/.$n.tmp && mv $INBOX/.$n.tmp $INBOX/$n.json"; }
-drop_row() { local n; n=$(next); as "$1" "sqlite3 $ROWS \"INSERT INTO inbox (payload) VALUES ('$(result "$n" | sed 's/"/\\"/g')')\""; }
+drop_row() { local n; n=$(next); as "$1" "sqlite3 -cmd '.timeout 5000' $ROWS \"INSERT INTO inbox (payload) VALUES ('$(result "$n" | sed 's/"/\\"/g')')\""; }
 as() { runuser -u "$1" -- sh -c "$2"; }
 drop_in() { mkdir -p /etc/systemd/system/reten-outbox.service.d; cat >"/etc/systemd/system/reten-outbox.service.d/$1.conf"; systemctl daemon-reload; }
 # readme USER TEXT [EXPRESSION]: runs the commands of the README's block that holds TEXT, as they stand there but for what sed changes.
