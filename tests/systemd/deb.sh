@@ -250,12 +250,12 @@ backup() {
 
 tenants() {
     for tenant in acme beta; do
-        readme root 'reten-outbox-tenant@acme' "s/acme/$tenant/g" >/box/out/tenant-$tenant
+        readme root 'reten-outbox-tenant@acme' "s/acme/$tenant/g" >"/box/out/tenant-$tenant" 2>&1
         printf '[api]\nbase_url = "%s"\n' $API >"/etc/reten-outbox@$tenant/conf.d/10-box.toml"
         chmod 644 "/etc/reten-outbox@$tenant/conf.d/10-box.toml"
         systemctl restart "reten-outbox@$tenant" || fail "tenant $tenant"
     done
-    gpasswd --quiet --delete alice reten-submit-beta >/dev/null
+    gpasswd --delete alice reten-submit-beta >/dev/null
     local n; n=$(next)
     result "$n" | as alice "cat >/var/spool/reten-outbox@acme/inbox/$n.json" || fail "alice drops for acme"
     as alice "touch /var/spool/reten-outbox@beta/inbox/x.json" 2>/dev/null && fail "alice drops for beta, too"
@@ -332,7 +332,7 @@ at_home() {
     eventually 10 "an inbox at home" test -d $home/.local/state/reten-outbox/inbox
     result "$n" | as carol "cat >$home/.local/state/reten-outbox/inbox/$n.json"
     eventually 15 "delivered from home: $(cat $home/log)" delivered
-    kill $pid
+    pkill -TERM -u carol -x reten-outbox
     wait $pid || fail "SIGTERM: exit $?"
     step "a plain user, with all of it at home: delivered"
 }

@@ -18,8 +18,8 @@ fail() {
     echo "FAILED: $*"
     # It may be stopped, and what it was not told yet is what we want to know.
     pkill -CONT systemd-journal && sleep 1
-    cp -r $OUTBOX /box/out/
-    for state in dead parked pending sending; do reten-outbox list --state $state 2>&1; done
+    cp -r $OUTBOX /box/out/ 2>/dev/null
+    for state in dead parked pending sending; do reten-outbox list --state $state; done 2>/dev/null
     for id in $(reten-outbox list --state parked --json 2>/dev/null | jq .id | head -2); do reten-outbox show "$id"; done
     systemctl --no-pager -l status reten-outbox | head -20
     journalctl --no-pager -u reten-outbox -n 25 -o cat
