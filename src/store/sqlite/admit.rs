@@ -93,12 +93,12 @@ async fn yield_keys(conn: &mut SqliteConnection, replaced: &[(SubmissionId, Subm
 }
 
 pub(super) const INSERT_SUBMISSION: &str = "INSERT INTO submission (id, created_at, activity_id, provider_activity_id, commerce_external_id, \
-     submission_key, holds_key, digest, source, on_conflict, not_before, origin, invalid, by_result_types, payload) VALUES";
+     submission_key, holds_key, digest, source, on_conflict, not_before, origin, invalid, by_result_types, payload)";
 pub(super) const SUBMISSION_COLUMNS: usize = 15;
 
 async fn insert_submissions(conn: &mut SqliteConnection, rows: &[NewRow<'_>], now: Timestamp) -> Result<(), sqlx::Error> {
-    for piece in batch::pieces(rows) {
-        let mut query = batch::insert(INSERT_SUBMISSION, SUBMISSION_COLUMNS, piece.len());
+    for (piece, size) in batch::pieces(rows) {
+        let mut query = batch::insert(INSERT_SUBMISSION, SUBMISSION_COLUMNS, size);
         for new in piece {
             let Entry {
                 payload,

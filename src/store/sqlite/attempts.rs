@@ -9,13 +9,13 @@ use crate::model::{Answer, Attempt, AttemptNumber, AttemptOutcome, Fault, FaultK
 use super::{batch, trouble};
 
 pub(super) const INSERT: &str = "INSERT INTO attempt (submission, number, started_at, elapsed_ms, hard_override, outcome, lost_response, \
-     status, headers, body, body_length, fault, fault_message) VALUES";
+     status, headers, body, body_length, fault, fault_message)";
 pub(super) const COLUMNS: usize = 13;
 
 /// Writes attempts. Each must be new: the guard of the settlement that brings it says so.
 pub(super) async fn insert(conn: &mut SqliteConnection, attempts: &[(SubmissionId, &Attempt)]) -> Result<(), sqlx::Error> {
-    for piece in batch::pieces(attempts) {
-        let mut query = batch::insert(INSERT, COLUMNS, piece.len());
+    for (piece, size) in batch::pieces(attempts) {
+        let mut query = batch::insert(INSERT, COLUMNS, size);
         for (id, attempt) in piece {
             let answer = attempt.answer.as_ref();
             let fault = attempt.fault.as_ref();

@@ -8,24 +8,32 @@ use serde::Serialize;
 use sqlx::AssertSqlSafe;
 use sqlx::sqlite::{Sqlite, SqliteArguments};
 
-/// The sizes of a multi-row VALUES, largest first. Only these occur, so that a connection keeps three prepared statements a table and not
-/// one for every number of rows. 64 rows of 15 columns stay far below SQLite's 32,766 parameters.
-const SIZES: [usize; 3] = [64, 8, 1];
+/// The sizes of a multi-row VALUES. Only these occur, so that a connection keeps three prepared statements a table and not one for every
+/// number of rows. 64 rows of 15 columns stay far below SQLite's 32,766 parameters.
+const SIZES: [usize; 3] = [1, 8, 64];
 
-/// Cuts `items` into pieces of the sizes that statements are prepared for.
-pub(super) fn pieces<T>(mut items: &[T]) -> impl Iterator<Item = &[T]> {
+/// Cuts `items` into pieces, each with the smallest size that holds it: one statement for 62 rows, since each is a way to SQLite's thread and
+/// back, which costs more than the two rows that stay empty.
+pub(super) fn pieces<T>(mut items: &[T]) -> impl Iterator<Item = (&[T], usize)> {
     std::iter::from_fn(move || {
-        let size = SIZES.into_iter().find(|size| *size <= items.len())?;
-        let (piece, rest) = items.split_at(size);
+        let largest = SIZES[SIZES.len() - 1];
+        let size = SIZES.into_iter().find(|size| *size >= items.len()).unwrap_or(largest);
+        let (piece, rest) = items.split_at(items.len().min(size));
         items = rest;
-        Some(piece)
+        (!piece.is_empty()).then_some((piece, size))
     })
 }
 
-/// `head` (up to and with the word VALUES) for so many rows of so many columns. The parameters stand in the order in which they are bound.
+/// `head` (a table and its columns) for so many rows of so many columns. The parameters stand in the order in which they are bound; what is
+/// not bound is NULL, and a row whose first column is NULL is none.
 pub(super) fn insert(head: &str, columns: usize, rows: usize) -> sqlx::query::Query<'_, Sqlite, SqliteArguments> {
+    sqlx::query(AssertSqlSafe(insert_sql(head, columns, rows)))
+}
+
+pub(super) fn insert_sql(head: &str, columns: usize, rows: usize) -> String {
     let row = format!("({})", vec!["?"; columns].join(","));
-    sqlx::query(AssertSqlSafe(format!("{head} {}", vec![row; rows].join(","))))
+    let rows = vec![row; rows].join(",");
+    format!("{head} SELECT * FROM (VALUES {rows}) WHERE column1 IS NOT NULL")
 }
 
 /// Rows for `json_each(?1)`.
@@ -40,9 +48,11 @@ mod tests {
     #[test]
     fn pieces_have_few_sizes_and_lose_nothing() {
         let items: Vec<u32> = (0..147).collect();
-        let sizes: Vec<usize> = pieces(&items).map(<[u32]>::len).collect();
-        assert_eq!(sizes, [64, 64, 8, 8, 1, 1, 1]);
-        assert_eq!(pieces(&items).flatten().copied().collect::<Vec<_>>(), items);
+        let sizes = |count: usize| pieces(&items[..count]).map(|(piece, size)| (piece.len(), size)).collect::<Vec<_>>();
+        assert_eq!(sizes(147), [(64, 64), (64, 64), (19, 64)]);
+        assert_eq!((sizes(62), sizes(9)), (vec![(62, 64)], vec![(9, 64)]));
+        assert_eq!((sizes(8), sizes(2), sizes(1)), (vec![(8, 8)], vec![(2, 8)], vec![(1, 1)]));
+        assert_eq!(pieces(&items).flat_map(|(piece, _)| piece).copied().collect::<Vec<_>>(), items);
         assert_eq!(pieces::<u32>(&[]).count(), 0);
     }
 }

@@ -3,6 +3,8 @@
 //! What is due goes out in two orders, fresh ones and those that were put back, half each while there are both: a hundred thousand that a
 //! person requeued at once do not hold up what is new, and new ones do not hold up what a person waits for.
 
+use std::sync::LazyLock;
+
 use sqlx::Row as _;
 use sqlx::sqlite::{SqliteConnection, SqliteRow};
 
@@ -16,7 +18,7 @@ use super::{batch, row};
 /// What `not_before` held and holds no longer joins what is due. Bounded like a claim: more follow with the next one.
 pub(super) const LET_GO: &str = "UPDATE delivery SET not_before = NULL WHERE id IN ( \
          SELECT id FROM delivery INDEXED BY delivery_held \
-          WHERE state = 'head' AND not_before IS NOT NULL AND not_before <= ?1 ORDER BY not_before LIMIT ?2) \
+          WHERE state = 'head' AND not_before IS NOT NULL AND not_before <= ?1 ORDER BY not_before LIMIT ?3) \
      AND state = 'head' AND not_before <= ?1";
 
 /// What is due, of the fresh ones and of those that were put back, the longest due first; behind each what a clock that was set back would leave
@@ -34,9 +36,9 @@ pub(super) const DUE: &str = "SELECT id, 0 AS requeued FROM (SELECT id FROM deli
           WHERE state = 'head' AND not_before IS NULL AND requeued = 1 AND next_at > ?2 ORDER BY next_at, id LIMIT ?3)";
 
 pub(super) const LEAST_TRIED: &str = "SELECT id FROM delivery INDEXED BY delivery_probe \
-     WHERE state = 'head' AND not_before IS NULL ORDER BY tries, id LIMIT ?1";
+     WHERE state = 'head' AND not_before IS NULL ORDER BY tries, id LIMIT ?3";
 
-pub(super) const THIS: &str = "SELECT id FROM delivery WHERE id = ?1 AND state = 'head' AND not_before IS NULL";
+pub(super) const THIS: &str = "SELECT id FROM delivery WHERE id = ?4 AND state = 'head' AND not_before IS NULL";
 
 pub(super) const CLAIM: &str = "UPDATE delivery SET state = 'sending', attempts = attempts + 1, tries = tries + 1, updated_at = ?2 \
      WHERE id IN (SELECT value FROM json_each(?1)) AND state = 'head' AND not_before IS NULL";
@@ -45,6 +47,12 @@ pub(super) const CLAIMED: &str = "SELECT d.id, d.attempts, d.tries, d.waited_ms,
             s.payload, s.submission_key, s.activity_id, s.provider_activity_id, s.commerce_external_id, s.source, s.on_conflict \
        FROM json_each(?1) AS j CROSS JOIN delivery AS d ON d.id = j.value CROSS JOIN submission AS s ON s.id = d.id \
       WHERE d.state = 'sending'";
+
+/// What a claim looks at: the time, the latest due time that is left alone, the number wanted and the one that is asked for, as ?1 to ?4. Each
+/// lets go first what `not_before` holds no longer; two statements in one go, since each is a way to SQLite's thread and back.
+static LOOKS: LazyLock<[String; 3]> = LazyLock::new(|| [DUE, LEAST_TRIED, THIS].map(|look| format!("{LET_GO}; {look}")));
+
+static TAKE: LazyLock<String> = LazyLock::new(|| format!("{CLAIM}; {CLAIMED}"));
 
 /// A claim, and who gets the odd place where both kinds are due. With one slot free at a time, which is how a busy queue claims, that place is
 /// all there is: it has to change hands from claim to claim.
@@ -56,55 +64,42 @@ pub(super) struct Turn {
 
 /// Claims, in the order asked for. Crash after the commit: `recover` counts these attempts as begun.
 pub(super) async fn claim(transaction: &mut Transaction<'_>, turn: Turn) -> Result<Vec<Claimed>, sqlx::Error> {
-    let request = turn.request;
-    let now = request.now.millis();
-    sqlx::query(LET_GO)
-        .bind(now)
-        .bind(request.limit)
-        .execute(&mut *transaction.conn)
-        .await?;
+    let now = turn.request.now;
     let ids = whose_turn(transaction.conn, turn).await?;
     if ids.is_empty() {
         return Ok(Vec::new());
     }
-    let ids = batch::json(&ids)?;
-    let moved = sqlx::query(CLAIM)
-        .bind(&ids)
-        .bind(now)
-        .execute(&mut *transaction.conn)
-        .await?
-        .rows_affected();
-    transaction.moved(Some(StateName::Pending), Some(StateName::Sending), moved);
-    let rows = sqlx::query(CLAIMED).bind(&ids).fetch_all(&mut *transaction.conn).await?;
-    rows.iter().map(|row| read(row, request.now)).collect()
+    let take = sqlx::query(TAKE.as_str()).bind(batch::json(&ids)?).bind(now.millis());
+    let rows = take.fetch_all(&mut *transaction.conn).await?;
+    // None of them was `sending` before, so what is now is what was claimed.
+    transaction.moved(Some(StateName::Pending), Some(StateName::Sending), rows.len() as u64);
+    rows.iter().map(|row| read(row, now)).collect()
 }
 
 async fn whose_turn(conn: &mut SqliteConnection, turn: Turn) -> Result<Vec<i64>, sqlx::Error> {
     let request = turn.request;
-    match request.order {
-        ClaimOrder::Due => {
-            let rows = sqlx::query(DUE)
-                .bind(request.now.millis())
-                .bind(request.now.plus(request.wait_max).millis())
-                .bind(request.limit)
-                .fetch_all(conn)
-                .await?;
-            let (mut fresh, mut requeued) = (Vec::new(), Vec::new());
-            for row in &rows {
-                let kind = if row.try_get("requeued")? { &mut requeued } else { &mut fresh };
-                kind.push(row.try_get("id")?);
-            }
-            Ok(share(fresh, requeued, request.limit as usize, turn.odd_one_to_requeued))
-        }
-        ClaimOrder::LeastTried => {
-            let rows = sqlx::query(LEAST_TRIED).bind(request.limit).fetch_all(conn).await?;
-            rows.iter().map(|row| row.try_get(0)).collect()
-        }
-        ClaimOrder::This(id) => {
-            let rows = sqlx::query(THIS).bind(id.0).fetch_all(conn).await?;
-            rows.iter().map(|row| row.try_get(0)).collect()
-        }
+    let [due, least_tried, this] = &*LOOKS;
+    let (look, wanted) = match request.order {
+        ClaimOrder::Due => (due, None),
+        ClaimOrder::LeastTried => (least_tried, None),
+        ClaimOrder::This(id) => (this, Some(id.0)),
+    };
+    let rows = sqlx::query(look.as_str())
+        .bind(request.now.millis())
+        .bind(request.now.plus(request.wait_max).millis())
+        .bind(request.limit)
+        .bind(wanted)
+        .fetch_all(conn)
+        .await?;
+    if request.order != ClaimOrder::Due {
+        return rows.iter().map(|row| row.try_get(0)).collect();
     }
+    let (mut fresh, mut requeued) = (Vec::new(), Vec::new());
+    for row in &rows {
+        let kind = if row.try_get("requeued")? { &mut requeued } else { &mut fresh };
+        kind.push(row.try_get("id")?);
+    }
+    Ok(share(fresh, requeued, request.limit as usize, turn.odd_one_to_requeued))
 }
 
 /// The beginnings of both, half each; what one of them leaves free goes to the other.

@@ -5,6 +5,7 @@
 //! after the change: an outcome is written first, then the next is promoted, or the unique index would meet two.
 
 use std::collections::HashSet;
+use std::sync::LazyLock;
 
 use sqlx::Row as _;
 use sqlx::sqlite::SqliteConnection;
@@ -32,13 +33,12 @@ pub(super) const PROMOTE: &str = "UPDATE delivery SET state = 'head' WHERE id IN
 
 /// Restores the invariant for these lanes.
 pub(super) async fn relane(conn: &mut SqliteConnection, lanes: &HashSet<i64>) -> Result<(), sqlx::Error> {
+    static RELANE: LazyLock<String> = LazyLock::new(|| format!("{DEMOTE}; {PROMOTE}"));
     if lanes.is_empty() {
         return Ok(());
     }
     let lanes = batch::json(&lanes.iter().collect::<Vec<_>>())?;
-    sqlx::query(DEMOTE).bind(&lanes).execute(&mut *conn).await?;
-    sqlx::query(PROMOTE).bind(&lanes).execute(conn).await?;
-    Ok(())
+    sqlx::query(RELANE.as_str()).bind(lanes).execute(conn).await.map(drop)
 }
 
 pub(super) const BUSY: &str = "SELECT l.value FROM json_each(?1) AS l \
@@ -58,6 +58,18 @@ pub(super) const REMEMBER_DELIVERED: &str = "INSERT INTO lane_memory (lane, deli
      SELECT d.lane, max(d.id) FROM json_each(?1) AS j CROSS JOIN delivery AS d ON d.id = j.value AND d.state = 'delivered' \
       WHERE d.lane IS NOT NULL GROUP BY d.lane \
      ON CONFLICT (lane) DO UPDATE SET delivered_id = excluded.delivered_id WHERE excluded.delivered_id > delivered_id";
+
+/// What outcomes change in their lanes: remembers which of these submissions are delivered, and restores the invariant.
+pub(super) async fn settled(conn: &mut SqliteConnection, lanes: &HashSet<i64>, delivered: &[i64]) -> Result<(), sqlx::Error> {
+    static SETTLED: LazyLock<String> = LazyLock::new(|| format!("{}; {DEMOTE}; {PROMOTE}", REMEMBER_DELIVERED.replace("?1", "?2")));
+    if lanes.is_empty() {
+        // Without a lane there is nothing to remember either.
+        return Ok(());
+    }
+    let lanes = batch::json(&lanes.iter().collect::<Vec<_>>())?;
+    let query = sqlx::query(SETTLED.as_str()).bind(lanes).bind(batch::json(delivered)?);
+    query.execute(conn).await.map(drop)
+}
 
 /// Remembers those of these (a JSON array of ids) that are delivered.
 pub(super) async fn remember_delivered(conn: &mut SqliteConnection, ids: &str) -> Result<(), sqlx::Error> {

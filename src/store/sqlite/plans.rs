@@ -84,6 +84,7 @@ const SMALL: &[(&str, &str)] = &[
     ("SCAN episode", "what was in flight when the gate closed"),
     ("SCAN receipt_file", "files that are being taken"),
     ("SCAN CONSTANT ROW", "no table"),
+    ("SCAN 8-ROW VALUES", "the batch itself"),
 ];
 
 /// Indexes that are walked from one end, in their own order, to a LIMIT: the point of having them.
@@ -120,12 +121,8 @@ async fn no_statement_walks_a_big_table_or_sorts() {
     let mut statements: Vec<String> = STATEMENTS.iter().map(|(_, sql)| (*sql).to_owned()).collect();
     statements.extend(sweep::DELETIONS.map(str::to_owned));
     statements.extend([show::one_sql(), show::attempts_sql()]);
-    statements.push(format!(
-        "{} ({})",
-        admit::INSERT_SUBMISSION,
-        vec!["?"; admit::SUBMISSION_COLUMNS].join(",")
-    ));
-    statements.push(format!("{} ({})", attempts::INSERT, vec!["?"; attempts::COLUMNS].join(",")));
+    statements.push(batch::insert_sql(admit::INSERT_SUBMISSION, admit::SUBMISSION_COLUMNS, 8));
+    statements.push(batch::insert_sql(attempts::INSERT, attempts::COLUMNS, 8));
     for sql in &statements {
         for line in plan(&mut conn, sql).await {
             assert!(!line.contains("TEMP B-TREE") || batch_only(sql), "{line}\n{sql}");

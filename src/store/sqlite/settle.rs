@@ -15,7 +15,7 @@ use super::transaction::Transaction;
 use super::{attempts, batch, lanes};
 
 /// What a settlement writes into its row of `delivery`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 struct Effect {
     id: i64,
     attempt: u32,
@@ -33,6 +33,26 @@ struct Effect {
     at: i64,
 }
 
+impl Effect {
+    /// As [`SETTLE`] reads it, by place: names would be looked for in each row.
+    fn row(&self) -> impl Serialize + use<> {
+        (
+            self.id,
+            self.attempt,
+            self.state,
+            self.reason,
+            self.due,
+            self.latest,
+            self.waited,
+            self.given_back,
+            self.lost,
+            self.overriding,
+            self.status,
+            self.at,
+        )
+    }
+}
+
 /// A pending outcome becomes `head`, which it was (its lane has nothing else that is live); an older one that was put back meanwhile takes
 /// that place in [`lanes::relane`].
 pub(super) const SETTLE: &str = "UPDATE delivery SET \
@@ -45,10 +65,9 @@ pub(super) const SETTLE: &str = "UPDATE delivery SET \
         hard_override = max(hard_override, j.overriding), \
         http_status = coalesce(j.status, http_status), \
         updated_at = j.at \
-     FROM (SELECT value ->> 'id' AS id, value ->> 'attempt' AS attempt, value ->> 'state' AS state, value ->> 'reason' AS reason, \
-                  value ->> 'due' AS due, value ->> 'latest' AS latest, value ->> 'waited' AS waited, \
-                  value ->> 'given_back' AS given_back, value ->> 'lost' AS lost, value ->> 'overriding' AS overriding, \
-                  value ->> 'status' AS status, value ->> 'at' AS at \
+     FROM (SELECT value ->> 0 AS id, value ->> 1 AS attempt, value ->> 2 AS state, value ->> 3 AS reason, value ->> 4 AS due, \
+                  value ->> 5 AS latest, value ->> 6 AS waited, value ->> 7 AS given_back, value ->> 8 AS lost, \
+                  value ->> 9 AS overriding, value ->> 10 AS status, value ->> 11 AS at \
              FROM json_each(?1)) AS j \
      WHERE delivery.id = j.id AND delivery.attempts = j.attempt AND delivery.state = 'sending' \
      RETURNING id, lane";
@@ -60,7 +79,7 @@ pub(super) async fn settle(
 ) -> Result<Vec<Settled>, sqlx::Error> {
     let effects: Vec<Option<Effect>> = effects(settlements);
     let rows = sqlx::query(SETTLE)
-        .bind(batch::json(&effects.iter().flatten().collect::<Vec<_>>())?)
+        .bind(batch::json(&effects.iter().flatten().map(Effect::row).collect::<Vec<_>>())?)
         .fetch_all(&mut *transaction.conn)
         .await?;
     let mut done: HashMap<i64, Option<i64>> = HashMap::with_capacity(rows.len());
@@ -77,8 +96,8 @@ pub(super) async fn settle(
         .filter(|(_, is_done)| **is_done)
         .map(|((settlement, _), _)| settlement)
         .collect();
-    write_down(transaction, &settled).await?;
-    lanes::relane(transaction.conn, &done.into_values().flatten().collect()).await?;
+    let delivered = write_down(transaction, &settled).await?;
+    lanes::settled(transaction.conn, &done.into_values().flatten().collect(), &delivered).await?;
     let answer = |is_done| if is_done { Settled::Done } else { Settled::Stale };
     Ok(is_done.into_iter().map(answer).collect())
 }
@@ -166,8 +185,8 @@ fn ends_in(transition: &Transition) -> StateName {
     }
 }
 
-/// What belongs to these outcomes in other tables.
-async fn write_down(transaction: &mut Transaction<'_>, settled: &[&Settlement]) -> Result<(), sqlx::Error> {
+/// What belongs to these outcomes in other tables; which of them are delivered.
+async fn write_down(transaction: &mut Transaction<'_>, settled: &[&Settlement]) -> Result<Vec<i64>, sqlx::Error> {
     let mut records: Vec<(SubmissionId, &Attempt)> = Vec::with_capacity(settled.len());
     let mut delivered = Vec::new();
     let mut episode = Vec::new();
@@ -185,10 +204,8 @@ async fn write_down(transaction: &mut Transaction<'_>, settled: &[&Settlement]) 
         }
     }
     attempts::insert(transaction.conn, &records).await?;
-    if !delivered.is_empty() {
-        lanes::remember_delivered(transaction.conn, &batch::json(&delivered)?).await?;
-    }
-    join_episode(transaction.conn, &episode).await
+    join_episode(transaction.conn, &episode).await?;
+    Ok(delivered)
 }
 
 /// Whether the gate's opening puts it back.
