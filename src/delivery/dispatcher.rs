@@ -76,6 +76,8 @@ pub struct Dispatcher {
     claimed_at: Instant,
     /// Outcomes on their way to the outbox; at most [`super::settle::UNSETTLED_MAX`], and those that land meanwhile.
     settling: JoinSet<bool>,
+    /// How many outcomes each of these carries.
+    unsettled: HashMap<Id, usize>,
     /// The key question; at most one.
     question: JoinSet<KeyVerdict>,
     /// Something may be due that was not when we last looked.
@@ -109,6 +111,7 @@ impl Dispatcher {
             stored_at: Instant::now(),
             claimed_at: Instant::now(),
             settling: JoinSet::new(),
+            unsettled: HashMap::new(),
             question: JoinSet::new(),
             look: true,
             due_at: None,
@@ -169,7 +172,7 @@ impl Dispatcher {
         tokio::select! {
             () = arrived => self.look = true,
             Some(landed) = self.flights.join_next_with_id() => self.landed(landed),
-            Some(stored) = self.settling.join_next() => self.settled(stored),
+            Some(stored) = self.settling.join_next_with_id() => self.settled(stored),
             Some(answer) = self.question.join_next() => self.answered(answer),
             () = asked_to_end(&mut self.context.shutdown) => {}
             () = sleep(pause) => {}
@@ -183,7 +186,7 @@ impl Dispatcher {
             self.store_all();
             tokio::select! {
                 Some(landed) = self.flights.join_next_with_id() => self.landed(landed),
-                Some(stored) = self.settling.join_next() => self.settled(stored),
+                Some(stored) = self.settling.join_next_with_id() => self.settled(stored),
                 () = sleep_until(deadline) => break,
             }
         }
@@ -196,9 +199,9 @@ impl Dispatcher {
         let deadline = Instant::now() + STORE_GRACE;
         while !self.settling.is_empty() {
             tokio::select! {
-                Some(stored) = self.settling.join_next() => self.settled(stored),
+                Some(stored) = self.settling.join_next_with_id() => self.settled(stored),
                 () = sleep_until(deadline) => {
-                    let left = format!("{} outcomes could not be stored before the end; they will be sent again", self.settling.len());
+                    let left = format!("{} outcomes could not be stored before the end; they will be sent again", self.unsettled());
                     events::internal_error("settle", &left);
                     break;
                 }

@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use futures_util::future::{BoxFuture, join_all};
 use tokio::time::Instant;
 
 use crate::clock::Timestamp;
@@ -95,37 +96,17 @@ impl Outbound {
         }
     }
 
-    /// Stores it, however long that takes, and then tells of it. `false` when the outbox was closed before: it stays `sending`, and the next
-    /// start recovers it.
-    pub(super) async fn keep(self, outbox: Outbox, meters: Arc<Meters>) -> bool {
-        let mut patience = Patience::new();
-        loop {
-            match self.store(&outbox).await {
-                Ok(Settled::Done) => {
-                    self.tell(&meters);
-                    return true;
-                }
-                // After a commit of unknown outcome this is the proof that it had worked.
-                Ok(Settled::Stale) if patience.was_tried() => {
-                    self.tell(&meters);
-                    return true;
-                }
-                Ok(Settled::Stale) => {
-                    let which = format!("submission {} was no longer at attempt {}", self.claimed.id, self.claimed.attempt.0);
-                    events::internal_error("settle", &which);
-                    return true;
-                }
-                Err(StoreError::Closed) => return false,
-                Err(error) => tokio::time::sleep(patience.failed("settle", &error, Instant::now())).await,
+    /// What the outbox made of it. `was_tried`: it was asked before, with an outcome that nobody knows.
+    fn stored(&self, settled: Settled, was_tried: bool, meters: &Meters) {
+        match settled {
+            Settled::Done => self.tell(meters),
+            // After a commit of unknown outcome this is the proof that it had worked.
+            Settled::Stale if was_tried => self.tell(meters),
+            Settled::Stale => {
+                let which = format!("submission {} was no longer at attempt {}", self.claimed.id, self.claimed.attempt.0);
+                events::internal_error("settle", &which);
             }
         }
-    }
-
-    async fn store(&self, outbox: &Outbox) -> Result<Settled, StoreError> {
-        if let Some(gate) = &self.gate_first {
-            outbox.remember(GATE, Some(gate.clone()), self.at).await?;
-        }
-        outbox.settle(self.settlement.clone(), self.at).await
     }
 
     /// The event of the contract for what is now durable.
@@ -206,6 +187,85 @@ impl Outbound {
             | Transition::Replace
             | Transition::Edit => {}
         }
+    }
+}
+
+/// Stores outcomes together, however long that takes, and then tells of them. They are on their way when this returns, before its future is
+/// awaited. The future's `false`: the outbox was closed before. Then they stay `sending`, and the next start recovers them.
+pub(super) fn keep(batch: Vec<Outbound>, outbox: Outbox, meters: Arc<Meters>) -> impl Future<Output = bool> + Send + 'static {
+    let keeping = Keeping { batch, outbox, meters };
+    // The gate's state goes before its outcomes, and that one has to be awaited.
+    let is_plain = keeping.batch.iter().all(|one| one.gate_first.is_none());
+    let first = is_plain.then(|| keeping.outbox.settle_all(keeping.settlements()));
+    async move {
+        let answer = match first {
+            Some(first) => first.await,
+            None => keeping.store().await,
+        };
+        keeping.finish(answer, false).await
+    }
+}
+
+/// Outcomes on their way together.
+struct Keeping {
+    batch: Vec<Outbound>,
+    outbox: Outbox,
+    meters: Arc<Meters>,
+}
+
+impl Keeping {
+    fn settlements(&self) -> Vec<(Settlement, Timestamp)> {
+        self.batch.iter().map(|one| (one.settlement.clone(), one.at)).collect()
+    }
+
+    async fn store(&self) -> Result<Vec<Settled>, StoreError> {
+        for one in &self.batch {
+            if let Some(gate) = &one.gate_first {
+                self.outbox.remember(GATE, Some(gate.clone()), one.at).await?;
+            }
+        }
+        self.outbox.settle_all(self.settlements()).await
+    }
+
+    /// From an answer to the last. `was_tried`: there was one before, of an outcome that nobody knows.
+    async fn finish(self, mut answer: Result<Vec<Settled>, StoreError>, was_tried: bool) -> bool {
+        let mut patience = Patience::new();
+        loop {
+            match answer {
+                Ok(settled) => {
+                    for (one, settled) in self.batch.iter().zip(settled) {
+                        one.stored(settled, was_tried || patience.was_tried(), &self.meters);
+                    }
+                    return true;
+                }
+                Err(StoreError::Closed) => return false,
+                Err(error) => {
+                    tokio::time::sleep(patience.failed("settle", &error, Instant::now())).await;
+                    if matches!(error, StoreError::Broken(_)) && self.batch.len() > 1 {
+                        return self.one_by_one().await;
+                    }
+                }
+            }
+            answer = self.store().await;
+        }
+    }
+
+    /// One that cannot be stored must not keep the others from it.
+    fn one_by_one(self) -> BoxFuture<'static, bool> {
+        let Self { batch, outbox, meters } = self;
+        let each: Vec<_> = batch
+            .into_iter()
+            .map(|one| Self {
+                batch: vec![one],
+                outbox: outbox.clone(),
+                meters: Arc::clone(&meters),
+            })
+            .map(|alone| async {
+                let answer = alone.store().await;
+                alone.finish(answer, true).await
+            })
+            .collect();
+        Box::pin(async { join_all(each).await.into_iter().all(|is_stored| is_stored) })
     }
 }
 

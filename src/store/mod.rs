@@ -78,7 +78,17 @@ impl Outbox {
 
     /// Records how an attempt ended, and promotes the next of its activity.
     pub async fn settle(&self, settlement: Settlement, now: Timestamp) -> Result<Settled, StoreError> {
-        self.database.settle(settlement, now).await
+        let settled = self.settle_all(vec![(settlement, now)]).await?;
+        settled.into_iter().next().ok_or(StoreError::Closed)
+    }
+
+    /// The same of several in one commit, one answer for each. They are on their way when this returns, before its future is awaited: a claim
+    /// that is asked for next comes into the same commit, and finds the activities that they free.
+    pub fn settle_all(
+        &self,
+        settlements: Vec<(Settlement, Timestamp)>,
+    ) -> impl Future<Output = Result<Vec<Settled>, StoreError>> + Send + use<> {
+        self.database.settle(settlements)
     }
 
     /// When the next claim of [`ClaimOrder::Due`] could find something; `None` when nothing is pending. May lie in the past.
@@ -91,7 +101,8 @@ impl Outbox {
         self.database.look_for_source(look).await
     }
 
-    /// Whether another process has written since the last call (`PRAGMA data_version` on the writing connection).
+    /// Whether another process has written since the last call (`PRAGMA data_version` on the writing connection), as of now or of a commit of
+    /// ours two milliseconds ago.
     pub async fn changed(&self) -> Result<bool, StoreError> {
         self.database.changed().await
     }

@@ -316,3 +316,23 @@ fn a_bad_key_costs_at_most_what_is_in_flight_and_everything_comes_back() {
         "four submissions and the key question"
     );
 }
+
+#[test]
+fn an_outcome_that_cannot_be_stored_keeps_no_other_from_it() {
+    let mut world = World::new();
+    world.start();
+    // Something is wrong with one row, as a damaged page would be.
+    world.sql(
+        "outbox/outbox.db",
+        "CREATE TRIGGER refuse BEFORE INSERT ON attempt WHEN new.submission = 2 BEGIN SELECT RAISE(ABORT, 'refused'); END",
+    );
+    let results: Vec<Value> = (0..8).map(|n| result(&format!("act-{n}"), &json!({}))).collect();
+    world.drop_results("many.ndjson", &results);
+    world.wait_for("delivered", 7);
+    let sending = world.wait_for("sending", 1);
+    assert_eq!(sending[0]["id"], 2);
+    world.event("storage_error");
+    world.sql("outbox/outbox.db", "DROP TRIGGER refuse");
+    world.wait_for("delivered", 8);
+    assert_eq!(world.sandbox.bodies().len(), 8, "what could not be stored was not sent again");
+}

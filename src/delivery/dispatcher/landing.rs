@@ -12,7 +12,7 @@ use crate::policy::gate::{Allowance, Input, KeyVerdict, Role};
 use crate::telemetry::events;
 
 use super::super::attempt::{self, Landed};
-use super::super::settle::Outbound;
+use super::super::settle::{self, Outbound};
 use super::{Dispatcher, GATHER, POLL, POLL_BEFORE_SENDING, Step};
 
 impl Dispatcher {
@@ -64,7 +64,7 @@ impl Dispatcher {
         while let Some(landed) = self.flights.try_join_next_with_id() {
             self.landed(landed);
         }
-        while let Some(stored) = self.settling.try_join_next() {
+        while let Some(stored) = self.settling.try_join_next_with_id() {
             self.settled(stored);
         }
         while let Some(answer) = self.question.try_join_next() {
@@ -111,27 +111,28 @@ impl Dispatcher {
         }
     }
 
-    /// Stores what has gathered. All of it goes to the writer before that can run, and so into one commit.
+    /// Stores what has gathered, in one commit.
     pub(super) fn store_all(&mut self) {
-        if self.gathered.is_empty() {
-            return;
-        }
-        self.stored_at = Instant::now();
-        for outbound in std::mem::take(&mut self.gathered) {
-            self.settle(outbound);
+        if !self.gathered.is_empty() {
+            self.stored_at = Instant::now();
+            let gathered = std::mem::take(&mut self.gathered);
+            self.settle(gathered);
         }
     }
 
-    pub(super) fn settle(&mut self, outbound: Outbound) {
-        let outbox = self.context.outbox.clone();
-        self.settling.spawn(outbound.keep(outbox, Arc::clone(&self.context.meters)));
+    pub(super) fn settle(&mut self, batch: Vec<Outbound>) {
+        let count = batch.len();
+        let kept = settle::keep(batch, self.context.outbox.clone(), Arc::clone(&self.context.meters));
+        self.unsettled.insert(self.settling.spawn(kept).id(), count);
     }
 
-    /// An outcome is durable: the next of its activity may be due.
-    pub(super) fn settled(&mut self, stored: Result<bool, JoinError>) {
+    /// Outcomes are durable: the next of their activities may be due.
+    pub(super) fn settled(&mut self, stored: Result<(Id, bool), JoinError>) {
         self.look = true;
+        let id = stored.as_ref().map_or_else(JoinError::id, |(id, _)| *id);
+        self.unsettled.remove(&id);
         if let Err(error) = stored {
-            // Its submission stays `sending` until the next start.
+            // Their submissions stay `sending` until the next start.
             events::internal_error("settle", &error.to_string());
         }
     }

@@ -38,8 +38,12 @@ impl Dispatcher {
                 until: Some(now.plus(GATHER)),
             };
         }
+        // With the claim, into one commit.
+        self.store_all();
+        let claimed = self.claim(room, ClaimOrder::Due, now).await;
+        // Behind it: under load its commit alone takes longer than anything may gather.
         self.claimed_at = Instant::now();
-        let mut claimed = match self.claim(room, ClaimOrder::Due, now).await {
+        let mut claimed = match claimed {
             Ok(claimed) => claimed,
             Err(step) => return step,
         };
@@ -189,9 +193,14 @@ impl Dispatcher {
     /// How many may be claimed now, while fewer than `limit` may be in flight.
     pub(super) fn room(&self, limit: u32) -> u32 {
         let slots = (self.equipment.config.delivery.max_in_flight.min(limit) as usize).saturating_sub(self.flights.len());
-        let unsettled = UNSETTLED_MAX.saturating_sub(self.settling.len() + self.gathered.len());
+        let unsettled = UNSETTLED_MAX.saturating_sub(self.unsettled() + self.gathered.len());
         let room = u32::try_from(slots.min(unsettled)).unwrap_or(u32::MAX);
         room.min(self.pacer.ready(Instant::now()))
+    }
+
+    /// Outcomes on their way to the outbox.
+    pub(super) fn unsettled(&self) -> usize {
+        self.unsettled.values().sum()
     }
 
     /// So many slots, or outcomes, are worth a commit of their own.
@@ -222,7 +231,7 @@ impl Dispatcher {
             tokio::select! {
                 claimed = &mut claim => break claimed,
                 Some(landed) = self.flights.join_next_with_id() => self.landed(landed),
-                Some(stored) = self.settling.join_next() => self.settled(stored),
+                Some(stored) = self.settling.join_next_with_id() => self.settled(stored),
                 // The outbox may be locked by a person's backup for a while: we wait, and are alive.
                 () = sleep(POLL) => {
                     self.context.progress.fetch_add(1, Ordering::Relaxed);
@@ -276,8 +285,9 @@ impl Dispatcher {
     /// Gives back what was claimed and must not be sent now.
     pub(super) fn release(&mut self, claimed: Vec<Claimed>) {
         let now = clock::now();
-        for one in claimed {
-            self.settle(Outbound::unsent(Arc::new(one), now));
+        let unsent: Vec<Outbound> = claimed.into_iter().map(|one| Outbound::unsent(Arc::new(one), now)).collect();
+        if !unsent.is_empty() {
+            self.settle(unsent);
         }
     }
 }

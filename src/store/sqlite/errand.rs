@@ -16,7 +16,7 @@ pub(super) enum Errand {
     Tidy(oneshot::Sender<Result<bool, StoreError>>),
 }
 
-const DATA_VERSION: &str = "PRAGMA data_version";
+pub(super) const DATA_VERSION: &str = "PRAGMA data_version";
 const FREE_PAGES: &str = "PRAGMA freelist_count";
 const GIVE_BACK: &str = "PRAGMA incremental_vacuum(256)";
 const CHECKPOINT: &str = "PRAGMA wal_checkpoint(PASSIVE)";

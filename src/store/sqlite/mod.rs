@@ -49,6 +49,7 @@ use std::time::Duration;
 use sqlx::Sqlite;
 use sqlx::pool::PoolConnection;
 use sqlx::sqlite::SqlitePool;
+use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::clock::Timestamp;
@@ -60,9 +61,13 @@ use crate::store::{
 
 use errand::Errand;
 use operation::{Asked, Operation};
-use writer::{Order, Writer};
+use writer::{Order, Seen, Writer};
 
 pub use lock::{Running, daemon_is_running};
+
+/// A look for other processes' commits that came with one of ours serves for so long. Under load each commit brings one, and nobody has to wait
+/// for the writer between two of them.
+const FRESH: Duration = Duration::from_millis(2);
 
 /// An open database: the way to the writer, and the readers. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -78,6 +83,8 @@ struct Shared {
     recovered: u64,
     /// The writing connection's `data_version` when it was last asked.
     version: AtomicI64,
+    /// The same, as it came with the last commit.
+    seen: Arc<Seen>,
     /// Who gets the odd place of the next claim that has one.
     odd_one_to_requeued: AtomicBool,
 }
@@ -85,9 +92,10 @@ struct Shared {
 impl Database {
     pub(super) async fn open(path: &Path, role: Role, now: Timestamp) -> Result<Self, OpenError> {
         let opened = open::open(path, role).await?;
+        let seen = Arc::new(Seen::default());
         let orders = opened.writing.map(|(conn, lock)| {
             let (orders, waiting) = mpsc::channel(writer::QUEUE);
-            tokio::spawn(Writer::new(conn, waiting, lock).run());
+            tokio::spawn(Writer::new(conn, waiting, lock, Arc::clone(&seen)).run());
             orders
         });
         let mut shared = Shared {
@@ -95,6 +103,7 @@ impl Database {
             readers: opened.readers,
             recovered: 0,
             version: AtomicI64::new(0),
+            seen,
             odd_one_to_requeued: AtomicBool::new(false),
         };
         shared.begin(role, now).await.map_err(|error| open::told(path, &error))?;
@@ -123,8 +132,11 @@ impl Database {
         self.shared.ask(turn, Operation::Claim).await
     }
 
-    pub(super) async fn settle(&self, settlement: Settlement, now: Timestamp) -> Result<Settled, StoreError> {
-        self.shared.ask((settlement, now), Operation::Settle).await
+    pub(super) fn settle(
+        &self,
+        settlements: Vec<(Settlement, Timestamp)>,
+    ) -> impl Future<Output = Result<Vec<Settled>, StoreError>> + Send + use<> {
+        self.shared.ask_at_once(settlements, Operation::Settle)
     }
 
     pub(super) async fn act(&self, request: ActRequest) -> Result<Vec<(SubmissionId, Acted)>, StoreError> {
@@ -235,6 +247,31 @@ impl Shared {
         answer.await.map_err(|_| StoreError::Closed)?
     }
 
+    /// The same, but that the question is with the writer when this returns, before anything is awaited.
+    fn ask_at_once<Q: Send, A: Send>(
+        &self,
+        question: Q,
+        operation: fn(Asked<Q, A>) -> Operation,
+    ) -> impl Future<Output = Result<A, StoreError>> + Send + use<Q, A> {
+        let (reply, answer) = oneshot::channel();
+        let order = Order::Operation(operation(Asked::new(question, reply)));
+        let sent = match &self.orders {
+            Some(orders) => orders.try_send(order).map_err(|refused| match refused {
+                TrySendError::Full(order) => Ok((orders.clone(), order)),
+                TrySendError::Closed(_) => Err(StoreError::Closed),
+            }),
+            None => Err(Err(looks_only())),
+        };
+        async move {
+            if let Err(late) = sent {
+                // The queue is full: it waits at the door like everybody.
+                let (orders, order) = late?;
+                orders.send(order).await.map_err(|_| StoreError::Closed)?;
+            }
+            answer.await.map_err(|_| StoreError::Closed)?
+        }
+    }
+
     /// Sends the writer on an errand.
     async fn send<A>(&self, errand: fn(oneshot::Sender<Result<A, StoreError>>) -> Errand) -> Result<A, StoreError> {
         let (reply, answer) = oneshot::channel();
@@ -244,15 +281,22 @@ impl Shared {
 
     async fn order(&self, order: Order) -> Result<(), StoreError> {
         let Some(orders) = &self.orders else {
-            return Err(StoreError::Broken("it was opened to look only".to_owned()));
+            return Err(looks_only());
         };
         orders.send(order).await.map_err(|_| StoreError::Closed)
     }
 
     async fn changed(&self) -> Result<bool, StoreError> {
-        let version = self.send(Errand::Version).await?;
+        let version = match self.seen.within(FRESH) {
+            Some(version) => version,
+            None => self.send(Errand::Version).await?,
+        };
         Ok(self.version.swap(version, Ordering::Relaxed) != version)
     }
+}
+
+fn looks_only() -> StoreError {
+    StoreError::Broken("it was opened to look only".to_owned())
 }
 
 fn told<T>(result: Result<T, sqlx::Error>) -> Result<T, StoreError> {

@@ -32,11 +32,14 @@ impl<Q, A> Asked<Q, A> {
     }
 }
 
+/// Outcomes, and what the outbox made of each.
+type Settling = Asked<Vec<(Settlement, Timestamp)>, Vec<Settled>>;
+
 /// Something to do in a transaction. It may be applied twice (a group that failed is rolled back and replayed one by one), so each is
 /// guarded by what it finds: a state and an attempt, or a receipt.
 pub(super) enum Operation {
     Recover(Asked<Timestamp, u64>),
-    Settle(Asked<(Settlement, Timestamp), Settled>),
+    Settle(Settling),
     Admit(Asked<(Admission, Timestamp), Vec<Admitted>>),
     Forget(Asked<Vec<Receipt>, ()>),
     Act(Asked<ActRequest, Vec<(SubmissionId, Acted)>>),
@@ -50,7 +53,13 @@ impl Operation {
     /// Roughly how many rows and bytes it brings, to bound a group.
     pub(super) fn weight(&self) -> (usize, usize) {
         match self {
-            Self::Settle(asked) => (1, asked.question.0.record.answer.as_ref().map_or(0, |answer| answer.body.len())),
+            Self::Settle(asked) => {
+                let answers = asked
+                    .question
+                    .iter()
+                    .filter_map(|(settlement, _)| settlement.record.answer.as_ref());
+                (asked.question.len(), answers.map(|answer| answer.body.len()).sum())
+            }
             Self::Admit(asked) => {
                 let entries = &asked.question.0.entries;
                 (entries.len(), entries.iter().map(|entry| entry.payload.bytes().len()).sum())
@@ -97,17 +106,17 @@ impl Operation {
 /// Applies a group. Whoever asked for one of these waits for its answer, so no two of them depend on their order: outcomes go first, all in
 /// one, since they free the next of their activities; claims go last and find them.
 pub(super) async fn apply(group: &mut [Operation], transaction: &mut Transaction<'_>) -> Result<(), sqlx::Error> {
-    let mut settling: Vec<&mut Asked<(Settlement, Timestamp), Settled>> = Vec::new();
+    let mut settling: Vec<&mut Settling> = Vec::new();
     for operation in group.iter_mut() {
         if let Operation::Settle(asked) = operation {
             settling.push(asked);
         }
     }
     if !settling.is_empty() {
-        let questions: Vec<&(Settlement, Timestamp)> = settling.iter().map(|asked| &asked.question).collect();
-        let answers = settle::settle(transaction, &questions).await?;
-        for (asked, answer) in settling.iter_mut().zip(answers) {
-            asked.answer = Some(answer);
+        let questions: Vec<&(Settlement, Timestamp)> = settling.iter().flat_map(|asked| &asked.question).collect();
+        let mut answers = settle::settle(transaction, &questions).await?.into_iter();
+        for asked in &mut settling {
+            asked.answer = Some(answers.by_ref().take(asked.question.len()).collect());
         }
     }
     for operation in group.iter_mut() {

@@ -1,10 +1,14 @@
 //! An open write transaction, and what it changes in the counts.
 
+use std::sync::LazyLock;
+
+use sqlx::Row as _;
 use sqlx::sqlite::SqliteConnection;
 
 use crate::model::StateName;
 
 use super::batch;
+use super::errand::DATA_VERSION;
 
 /// What operations work in. The counts by state are gathered here and written once, at the end: status reads six rows and never counts.
 pub(super) struct Transaction<'c> {
@@ -39,19 +43,20 @@ impl<'c> Transaction<'c> {
         }
     }
 
-    /// Writes the counts and commits. An error says nothing of the outcome: the commit may be there on reopening.
-    pub(super) async fn commit(self) -> Result<(), sqlx::Error> {
+    /// Writes the counts and commits; returns the `data_version` behind it, which tells of other processes' commits. An error says nothing of
+    /// the outcome: the commit may be there on reopening.
+    pub(super) async fn commit(self) -> Result<i64, sqlx::Error> {
+        static COUNT_AND_COMMIT: LazyLock<String> = LazyLock::new(|| format!("{COUNT}; {COMMIT}; {DATA_VERSION}"));
         let changes: Vec<(&str, i64)> = StateName::ALL
             .iter()
             .zip(self.changes)
             .filter(|(_, by)| *by != 0)
             .map(|(state, by)| (state.name(), by))
             .collect();
-        if !changes.is_empty() {
-            sqlx::query(COUNT).bind(batch::json(&changes)?).execute(&mut *self.conn).await?;
-        }
-        sqlx::query(COMMIT).execute(&mut *self.conn).await?;
-        Ok(())
+        let last = sqlx::query(COUNT_AND_COMMIT.as_str()).bind(batch::json(&changes)?);
+        // All of it, to the end: the row comes from the last of the statements.
+        let rows = last.fetch_all(&mut *self.conn).await?;
+        rows.first().ok_or(sqlx::Error::RowNotFound)?.try_get(0)
     }
 }
 

@@ -5,10 +5,13 @@
 //! one, so that one bad operation does not fail its neighbours.
 
 use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use sqlx::Connection as _;
 use sqlx::sqlite::SqliteConnection;
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
 
 use crate::store::StoreError;
 
@@ -42,11 +45,28 @@ pub(super) struct Writer {
     conn: SqliteConnection,
     orders: mpsc::Receiver<Order>,
     lock: Option<Lock>,
+    seen: Arc<Seen>,
+}
+
+/// The last `data_version` that came with a commit, and when: whoever asks right afterwards needs not go to the writer.
+#[derive(Debug, Default)]
+pub(super) struct Seen(Mutex<Option<(i64, Instant)>>);
+
+impl Seen {
+    fn note(&self, version: i64) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some((version, Instant::now()));
+    }
+
+    /// It, if it is so young.
+    pub(super) fn within(&self, age: Duration) -> Option<i64> {
+        let seen = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        seen.filter(|(_, at)| at.elapsed() <= age).map(|(version, _)| version)
+    }
 }
 
 impl Writer {
-    pub(super) fn new(conn: SqliteConnection, orders: mpsc::Receiver<Order>, lock: Option<Lock>) -> Self {
-        Self { conn, orders, lock }
+    pub(super) fn new(conn: SqliteConnection, orders: mpsc::Receiver<Order>, lock: Option<Lock>, seen: Arc<Seen>) -> Self {
+        Self { conn, orders, lock, seen }
     }
 
     /// Works until everyone who could ask has gone, or one of them closes.
@@ -117,10 +137,16 @@ impl Writer {
             Ok(()) => transaction.commit().await,
             Err(error) => Err(error),
         };
-        if applied.is_err() {
-            transaction::roll_back(&mut self.conn).await;
+        match applied {
+            Ok(version) => {
+                self.seen.note(version);
+                Ok(())
+            }
+            Err(error) => {
+                transaction::roll_back(&mut self.conn).await;
+                Err(error)
+            }
         }
-        applied
     }
 }
 
