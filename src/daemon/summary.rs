@@ -1,6 +1,5 @@
 //! How the queue stands, in one line of the log, every `log.summary_interval` in which something changed.
 
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,7 +10,7 @@ use crate::clock::Timestamp;
 use crate::config::Config;
 use crate::delivery::Meters;
 use crate::model::StateName;
-use crate::store::{Outbox, StoreError, Tally};
+use crate::store::{Outbox, StoreError, Tally, free_bytes};
 use crate::telemetry::events::{self, Summary};
 
 use super::rooms::count;
@@ -81,7 +80,7 @@ impl Watcher {
         if *told == seen && since.delivered == 0 && since.failed == 0 {
             return Ok(());
         }
-        let free_disk = free_bytes(&self.config.borrow().outbox.database);
+        let free_disk = self.config.borrow().outbox.database.parent().and_then(free_bytes);
         events::summary(&Summary {
             pending: seen.pending,
             sending: seen.sending,
@@ -117,26 +116,4 @@ impl Seen {
 /// The gate's state. Before delivery has begun nothing has closed it.
 pub(super) fn gate(meters: &Meters) -> &'static str {
     meters.gate().map_or("open", |gate| gate.state)
-}
-
-/// What is free for us where the outbox lies.
-fn free_bytes(database: &Path) -> Option<u64> {
-    let directory = database
-        .parent()
-        .filter(|parent| *parent != Path::new(""))
-        .unwrap_or(Path::new("."));
-    let found = rustix::fs::statvfs(directory).ok()?;
-    Some(found.f_bavail.saturating_mul(found.f_frsize))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn free_space_is_that_of_the_databases_directory() {
-        assert!(free_bytes(Path::new("/outbox.db")).is_some_and(|bytes| bytes > 0));
-        assert!(free_bytes(Path::new("outbox.db")).is_some());
-        assert_eq!(free_bytes(Path::new("/no/such/place/outbox.db")), None);
-    }
 }

@@ -6,7 +6,7 @@ use std::sync::{Mutex, PoisonError};
 
 use crate::config::Config;
 use crate::model::StateName;
-use crate::store::StoreError;
+use crate::store::{StoreError, free_bytes};
 use crate::telemetry::events;
 
 use super::{Context, PRESSURE_PAUSE};
@@ -120,12 +120,6 @@ fn disk(config: &Config) -> Option<Hindrance> {
             hint: "free some disk space; deliveries go on",
         })
     })
-}
-
-fn free_bytes(dir: &Path) -> Option<u64> {
-    let dir = if dir.as_os_str().is_empty() { Path::new(".") } else { dir };
-    let stat = rustix::fs::statvfs(dir).ok()?;
-    Some(stat.f_bavail.saturating_mul(stat.f_frsize))
 }
 
 async fn backlog(context: &Context, config: &Config) -> Option<Hindrance> {

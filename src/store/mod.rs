@@ -23,7 +23,7 @@ use crate::model::{Admission, Admitted, FileReceipt, Payload, Receipt, Submissio
 pub use acts::{ACT_IDS_MAX, Act, ActRequest, Acted, Sweep};
 pub use error::{OpenError, StoreError};
 pub use sending::{ClaimOrder, ClaimRequest, Claimed, Relations, Settled, Settlement, SourceFound, SourceLook};
-pub use sqlite::{Running, daemon_is_running};
+pub use sqlite::{Running, daemon_is_running, free_bytes};
 pub use views::{Event, Filter, Listed, Story, Tally};
 
 /// Who opens the outbox, and so what it may do.

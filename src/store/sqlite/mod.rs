@@ -64,6 +64,7 @@ use operation::{Asked, Operation};
 use writer::{Order, Seen, Writer};
 
 pub use lock::{Running, daemon_is_running};
+pub use place::free_bytes;
 
 /// A look for other processes' commits that came with one of ours serves for so long. Under load each commit brings one, and nobody has to wait
 /// for the writer between two of them.

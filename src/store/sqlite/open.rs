@@ -136,7 +136,7 @@ async fn writer(path: &Path, options: &SqliteConnectOptions) -> Result<SqliteCon
         } else {
             transaction::try_lock(&mut conn).await?;
         }
-        pragma::for_writing(&mut conn).await?;
+        pragma::for_writing(&mut conn, path.parent().and_then(place::free_bytes)).await?;
         schema::migrate(&mut conn).await?;
         Ok(conn)
     };

@@ -10,6 +10,18 @@ use std::path::{Path, PathBuf};
 
 use crate::store::OpenError;
 
+/// What is free for us on the disk of this directory, in bytes; `None` where it cannot be asked.
+pub fn free_bytes(directory: &Path) -> Option<u64> {
+    // The parent of a bare file name.
+    let directory = if directory.as_os_str().is_empty() {
+        Path::new(".")
+    } else {
+        directory
+    };
+    let found = rustix::fs::statvfs(directory).ok()?;
+    Some(found.f_bavail.saturating_mul(found.f_frsize))
+}
+
 /// What is there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Place {
@@ -83,5 +95,17 @@ pub(super) fn create(path: &Path) -> Result<(), OpenError> {
             "{}: cannot be created: {error}; the directory must be writable for this user",
             path.display()
         ))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn free_space_is_that_of_the_disk_or_unknown() {
+        assert!(free_bytes(Path::new("/")).is_some_and(|bytes| bytes > 0));
+        assert!(free_bytes(Path::new("")).is_some());
+        assert_eq!(free_bytes(Path::new("/no/such/place")), None);
     }
 }

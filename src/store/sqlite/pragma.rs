@@ -52,11 +52,22 @@ const TRUSTED_SCHEMA: Pragma = Pragma {
 };
 
 /// Pages in the WAL after which a commit copies them: 4 MiB. Ten times that is twice as fast behind random lanes, and fills a small disk for good.
-const AUTOCHECKPOINT: Pragma = Pragma {
+/// A page that is written many times before a checkpoint is copied once, so a backlog drains the faster the seldomer that comes. But a WAL of
+/// ten thousand pages takes up 40 MB, which a small disk may not have.
+const SELDOM: Pragma = Pragma {
+    set: "PRAGMA wal_autocheckpoint = 10000",
+    read: "PRAGMA wal_autocheckpoint",
+    expected: "10000",
+};
+
+const OFTEN: Pragma = Pragma {
     set: "PRAGMA wal_autocheckpoint = 1000",
     read: "PRAGMA wal_autocheckpoint",
     expected: "1000",
 };
+
+/// Free bytes of a disk with room for the larger WAL.
+pub(super) const ROOMY: u64 = 1 << 30;
 
 /// What a burst made the WAL grow to is cut back to 64 MiB when it begins anew.
 const JOURNAL_SIZE: Pragma = Pragma {
@@ -104,7 +115,6 @@ const WRITING: &[Pragma] = &[
     SYNCHRONOUS,
     FOREIGN_KEYS,
     TRUSTED_SCHEMA,
-    AUTOCHECKPOINT,
     JOURNAL_SIZE,
     TEMP_STORE,
     CACHE_SIZE,
@@ -118,9 +128,11 @@ pub(super) async fn for_creation(conn: &mut SqliteConnection) -> Result<(), sqlx
     apply(conn, &[BUSY_TIMEOUT, AUTO_VACUUM]).await
 }
 
-/// Sets up the connection that writes.
-pub(super) async fn for_writing(conn: &mut SqliteConnection) -> Result<(), sqlx::Error> {
-    apply(conn, WRITING).await
+/// Sets up the connection that writes, on a disk with so many free bytes.
+pub(super) async fn for_writing(conn: &mut SqliteConnection, free: Option<u64>) -> Result<(), sqlx::Error> {
+    apply(conn, WRITING).await?;
+    let is_roomy = free.is_some_and(|free| free >= ROOMY);
+    apply(conn, if is_roomy { &[SELDOM] } else { &[OFTEN] }).await
 }
 
 /// Sets up a connection that reads.

@@ -16,7 +16,7 @@ async fn writer(sql: &'static str) -> (TempDir, mpsc::Sender<Order>, SqliteConne
     let options = SqliteConnectOptions::new().filename(directory.path().join("outbox.db"));
     let mut conn = options.clone().create_if_missing(true).connect().await.unwrap();
     pragma::for_creation(&mut conn).await.unwrap();
-    pragma::for_writing(&mut conn).await.unwrap();
+    pragma::for_writing(&mut conn, None).await.unwrap();
     schema::migrate(&mut conn).await.unwrap();
     sqlx::raw_sql(sql).execute(&mut conn).await.unwrap();
     let (orders, waiting) = mpsc::channel(QUEUE);
