@@ -24,6 +24,9 @@ use super::patience::Patience;
 /// The most outcomes that wait for their commit; beyond it nothing is claimed. At 60,000 a second on a disk of 5 ms a sync, 300 wait.
 pub(super) const UNSETTLED_MAX: usize = 512;
 
+/// The bytes of answers that are stored in one commit, before the one that goes beyond: what it holds is in memory and in the WAL at once.
+const BATCH_BYTES: usize = 4 << 20;
+
 /// An outcome on its way to the outbox.
 #[derive(Debug)]
 pub(super) struct Outbound {
@@ -190,6 +193,28 @@ impl Outbound {
     }
 }
 
+/// Cuts what has gathered into batches for a commit each: one ends with the outcome that fills [`BATCH_BYTES`] of stored answers.
+pub(super) fn batches(gathered: Vec<Outbound>) -> Vec<Vec<Outbound>> {
+    cut(gathered, BATCH_BYTES, |one| {
+        one.settlement.record.answer.as_ref().map_or(0, |answer| answer.body.len())
+    })
+}
+
+fn cut<T>(items: Vec<T>, most: usize, weight: impl Fn(&T) -> usize) -> Vec<Vec<T>> {
+    let mut batches = Vec::new();
+    let (mut batch, mut heft) = (Vec::new(), 0);
+    for item in items {
+        heft += weight(&item);
+        batch.push(item);
+        if heft >= most {
+            batches.push(std::mem::take(&mut batch));
+            heft = 0;
+        }
+    }
+    batches.extend((!batch.is_empty()).then_some(batch));
+    batches
+}
+
 /// Stores outcomes together, however long that takes, and then tells of them. They are on their way when this returns, before its future is
 /// awaited. The future's `false`: the outbox was closed before. Then they stay `sending`, and the next start recovers them.
 pub(super) fn keep(batch: Vec<Outbound>, outbox: Outbox, meters: Arc<Meters>) -> impl Future<Output = bool> + Send + 'static {
@@ -303,5 +328,19 @@ fn retried_as(exchange: &Exchange) -> AttemptOutcome {
     match exchange {
         Exchange::Failed { fault, .. } if fault.kind == FaultKind::Interrupted => AttemptOutcome::Interrupted,
         Exchange::Failed { .. } | Exchange::Answered(_) => AttemptOutcome::Retry,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn batches_are_bounded_keep_the_order_and_lose_nothing() {
+        let cut = |weights: Vec<usize>| cut(weights, 10, |weight| *weight);
+        assert_eq!(cut(vec![1, 2, 3]), [vec![1, 2, 3]]);
+        assert_eq!(cut(vec![4, 7, 1, 30, 2]), [vec![4, 7], vec![1, 30], vec![2]]);
+        assert_eq!(cut(vec![10, 10]), [vec![10], vec![10]]);
+        assert!(cut(Vec::new()).is_empty());
     }
 }

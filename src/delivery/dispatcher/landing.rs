@@ -111,12 +111,14 @@ impl Dispatcher {
         }
     }
 
-    /// Stores what has gathered, in one commit.
+    /// Stores what has gathered, as a rule in one commit.
     pub(super) fn store_all(&mut self) {
-        if !self.gathered.is_empty() {
-            self.stored_at = Instant::now();
-            let gathered = std::mem::take(&mut self.gathered);
-            self.settle(gathered);
+        if self.gathered.is_empty() {
+            return;
+        }
+        self.stored_at = Instant::now();
+        for batch in settle::batches(std::mem::take(&mut self.gathered)) {
+            self.settle(batch);
         }
     }
 
