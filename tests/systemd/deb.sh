@@ -132,10 +132,16 @@ rotate() {
     systemctl daemon-reload; systemctl restart reten-outbox || fail "start with an encrypted key"
     drop_file alice 022
     all_delivered_once 15
+    api '{"api_key": "rtn_sk_another"}'
+    printf rtn_sk_another | systemd-creds encrypt --name=api-key --with-key=host - /etc/reten-outbox/api-key.cred 2>/dev/null || fail "systemd-creds"
+    systemctl restart reten-outbox || fail "start with another encrypted key"
+    drop_file alice 022
+    all_delivered_once 15
+    api "{\"api_key\": \"$KEY\"}"
     rm /etc/systemd/system/reten-outbox.service.d/encrypted-key.conf
     install -m 600 /dev/stdin /etc/reten-outbox/api-key <<<"$KEY"
     systemctl daemon-reload; systemctl restart reten-outbox
-    step "key from LoadCredentialEncrypted"
+    step "key from LoadCredentialEncrypted, and rotated there"
 }
 
 hang() {
