@@ -154,3 +154,24 @@ async fn apply(conn: &mut SqliteConnection, pragmas: &[Pragma]) -> Result<(), sq
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use sqlx::ConnectOptions as _;
+    use sqlx::sqlite::SqliteConnectOptions;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn the_wal_grows_where_there_is_room_for_it() {
+        let directory = crate::store::tests::directory();
+        let options = SqliteConnectOptions::new().filename(directory.path().join("outbox.db"));
+        let mut conn = options.create_if_missing(true).connect().await.unwrap();
+        for_creation(&mut conn).await.unwrap();
+        for (free, pages) in [(Some(ROOMY), 10_000_i64), (Some(ROOMY - 1), 1000), (None, 1000)] {
+            for_writing(&mut conn, free).await.unwrap();
+            let found = sqlx::query(OFTEN.read).fetch_one(&mut conn).await.unwrap();
+            assert_eq!(found.get::<i64, _>(0), pages, "{free:?}");
+        }
+    }
+}

@@ -43,10 +43,12 @@ impl<'c> Transaction<'c> {
         }
     }
 
-    /// Writes the counts and commits; returns the `data_version` behind it, which tells of other processes' commits. An error says nothing of
-    /// the outcome: the commit may be there on reopening.
-    pub(super) async fn commit(self) -> Result<i64, sqlx::Error> {
-        static COUNT_AND_COMMIT: LazyLock<String> = LazyLock::new(|| format!("{COUNT}; {COMMIT}; {DATA_VERSION}"));
+    /// Writes the counts and commits; returns the `data_version`, which tells of other processes' commits. An error says nothing of the
+    /// outcome: the commit may be there on reopening.
+    pub(super) async fn commit(self) -> Result<Option<i64>, sqlx::Error> {
+        // The commit comes last: nothing that fails behind it may pass for its failure. While the write lock is held no other process
+        // changes the version, and our own commit does not.
+        static COUNT_AND_COMMIT: LazyLock<String> = LazyLock::new(|| format!("{COUNT}; {DATA_VERSION}; {COMMIT}"));
         let changes: Vec<(&str, i64)> = StateName::ALL
             .iter()
             .zip(self.changes)
@@ -54,9 +56,9 @@ impl<'c> Transaction<'c> {
             .map(|(state, by)| (state.name(), by))
             .collect();
         let last = sqlx::query(COUNT_AND_COMMIT.as_str()).bind(batch::json(&changes)?);
-        // All of it, to the end: the row comes from the last of the statements.
+        // All of it, to the end: the row comes before the commit.
         let rows = last.fetch_all(&mut *self.conn).await?;
-        rows.first().ok_or(sqlx::Error::RowNotFound)?.try_get(0)
+        Ok(rows.first().and_then(|row| row.try_get(0).ok()))
     }
 }
 

@@ -53,8 +53,8 @@ pub(super) struct Writer {
 pub(super) struct Seen(Mutex<Option<(i64, Instant)>>);
 
 impl Seen {
-    fn note(&self, version: i64) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some((version, Instant::now()));
+    fn note(&self, version: Option<i64>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = version.map(|version| (version, Instant::now()));
     }
 
     /// It, if it is so young.

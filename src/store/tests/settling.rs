@@ -27,6 +27,18 @@ async fn a_settlement_that_comes_too_late_changes_nothing_not_even_a_neighbour()
 }
 
 #[tokio::test]
+async fn outcomes_are_on_their_way_before_they_are_awaited_and_free_their_lanes_for_the_next_claim() {
+    let bench = Bench::fresh().await;
+    bench.admit(entry("a")).await;
+    let next = bench.admit(entry("a")).await;
+    let first = bench.claim().await.remove(0);
+    let settling = bench.outbox.settle_all(vec![(settlement(&first, Transition::Deliver), NOW)]);
+    let claimed = bench.claim().await;
+    assert_eq!(claimed.iter().map(|one| one.id).collect::<Vec<_>>(), [next]);
+    assert_eq!(settling.await.unwrap(), [Settled::Done]);
+}
+
+#[tokio::test]
 async fn of_two_words_on_one_attempt_at_the_same_time_one_holds() {
     let bench = Bench::fresh().await;
     bench.admit(entry("a")).await;
