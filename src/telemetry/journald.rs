@@ -11,11 +11,11 @@ use std::io::{self, Write};
 use std::os::unix::net::UnixDatagram;
 use std::path::Path;
 
-use tracing::field::{Field, Visit};
 use tracing::{Event, Level};
 
 use super::escape::{push_field_value, push_text_value};
 use super::events::TARGET;
+use super::fields::{Fields, Sorted};
 
 /// Where journald listens.
 const SOCKET: &str = "/run/systemd/journal/socket";
@@ -85,7 +85,7 @@ pub(super) fn entry(event: &Event<'_>) -> String {
         entry.event("dependency");
         entry.text("target", metadata.target());
     }
-    event.record(&mut entry);
+    event.record(&mut Sorted(&mut entry));
     let Entry { mut fields, message } = entry;
     fields.push_str("MESSAGE=");
     fields.push_str(&message);
@@ -109,7 +109,7 @@ struct Entry {
     message: String,
 }
 
-impl Entry {
+impl Fields for Entry {
     fn event(&mut self, name: &str) {
         self.message.push_str(name);
         self.field("event", |out| push_field_value(out, name));
@@ -121,14 +121,16 @@ impl Entry {
         self.field(name, |out| push_field_value(out, value));
     }
 
-    fn plain(&mut self, name: &str, value: impl fmt::Display) {
+    fn plain(&mut self, name: &str, value: &dyn fmt::Display) {
         // Writing to a String cannot fail.
         let _ = write!(self.message, " {name}={value}");
         self.field(name, |out| {
             let _ = write!(out, "{value}");
         });
     }
+}
 
+impl Entry {
     /// Journald takes capitals, digits and underscores, and drops every other field.
     fn field(&mut self, name: &str, value: impl FnOnce(&mut String)) {
         self.fields.push_str("RETEN_");
@@ -137,31 +139,6 @@ impl Entry {
         self.fields.push('=');
         value(&mut self.fields);
         self.fields.push('\n');
-    }
-}
-
-impl Visit for Entry {
-    fn record_str(&mut self, field: &Field, value: &str) {
-        match field.name() {
-            "event" => self.event(value),
-            name => self.text(name, value),
-        }
-    }
-
-    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
-        self.text(field.name(), &format!("{value:?}"));
-    }
-
-    fn record_i64(&mut self, field: &Field, value: i64) {
-        self.plain(field.name(), value);
-    }
-
-    fn record_u64(&mut self, field: &Field, value: u64) {
-        self.plain(field.name(), value);
-    }
-
-    fn record_bool(&mut self, field: &Field, value: bool) {
-        self.plain(field.name(), value);
     }
 }
 

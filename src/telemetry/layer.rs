@@ -6,12 +6,12 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use tracing::field::{Field, Visit};
 use tracing::{Event, Level, Metadata, Subscriber};
 use tracing_subscriber::layer::{Context, Layer};
 
 use super::escape::{push_json_string, push_text_value};
 use super::events::{self, TARGET};
+use super::fields::{Fields, Sorted};
 use super::journald::{self, Journal};
 use super::lines::Lines;
 use crate::clock::{self, Timestamp};
@@ -108,7 +108,7 @@ impl<S: Subscriber> Layer<S> for Renderer {
 /// The line of an event, with its line break.
 fn render(rendering: Rendering, now: Timestamp, event: &Event<'_>) -> String {
     let mut line = Line::begin(rendering, now, event.metadata());
-    event.record(&mut line);
+    event.record(&mut Sorted(&mut line));
     line.end()
 }
 
@@ -136,15 +136,6 @@ impl Line {
         line
     }
 
-    fn event(&mut self, name: &str) {
-        // Writing to a String cannot fail.
-        let _ = match self.rendering {
-            Rendering::Text => write!(self.out, " {name:<EVENT_WIDTH$}"),
-            Rendering::ColouredText => write!(self.out, " \x1b[1m{name:<EVENT_WIDTH$}\x1b[0m"),
-            Rendering::Json => write!(self.out, ",\"event\":\"{name}\""),
-        };
-    }
-
     fn name(&mut self, name: &str) {
         // Writing to a String cannot fail.
         let _ = match self.rendering {
@@ -152,21 +143,6 @@ impl Line {
             Rendering::ColouredText => write!(self.out, " \x1b[2m{name}=\x1b[0m"),
             Rendering::Json => write!(self.out, ",\"{name}\":"),
         };
-    }
-
-    fn text(&mut self, name: &str, value: &str) {
-        self.name(name);
-        match self.rendering {
-            Rendering::Text | Rendering::ColouredText => push_text_value(&mut self.out, value),
-            Rendering::Json => push_json_string(&mut self.out, value),
-        }
-    }
-
-    /// A number or a boolean: the same in both forms, and never in need of an escape.
-    fn plain(&mut self, name: &str, value: impl fmt::Display) {
-        self.name(name);
-        // Writing to a String cannot fail.
-        let _ = write!(self.out, "{value}");
     }
 
     fn end(mut self) -> String {
@@ -180,28 +156,28 @@ impl Line {
     }
 }
 
-impl Visit for Line {
-    fn record_str(&mut self, field: &Field, value: &str) {
-        match field.name() {
-            "event" => self.event(value),
-            name => self.text(name, value),
+impl Fields for Line {
+    fn event(&mut self, name: &str) {
+        // Writing to a String cannot fail.
+        let _ = match self.rendering {
+            Rendering::Text => write!(self.out, " {name:<EVENT_WIDTH$}"),
+            Rendering::ColouredText => write!(self.out, " \x1b[1m{name:<EVENT_WIDTH$}\x1b[0m"),
+            Rendering::Json => write!(self.out, ",\"event\":\"{name}\""),
+        };
+    }
+
+    fn text(&mut self, name: &str, value: &str) {
+        self.name(name);
+        match self.rendering {
+            Rendering::Text | Rendering::ColouredText => push_text_value(&mut self.out, value),
+            Rendering::Json => push_json_string(&mut self.out, value),
         }
     }
 
-    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
-        self.text(field.name(), &format!("{value:?}"));
-    }
-
-    fn record_i64(&mut self, field: &Field, value: i64) {
-        self.plain(field.name(), value);
-    }
-
-    fn record_u64(&mut self, field: &Field, value: u64) {
-        self.plain(field.name(), value);
-    }
-
-    fn record_bool(&mut self, field: &Field, value: bool) {
-        self.plain(field.name(), value);
+    fn plain(&mut self, name: &str, value: &dyn fmt::Display) {
+        self.name(name);
+        // Writing to a String cannot fail.
+        let _ = write!(self.out, "{value}");
     }
 }
 

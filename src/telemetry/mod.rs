@@ -10,6 +10,7 @@
 
 pub mod escape;
 pub mod events;
+mod fields;
 mod init;
 pub mod journald;
 mod layer;
