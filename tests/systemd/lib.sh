@@ -70,3 +70,18 @@ api_up() {
 }
 api() { curl -sf -X POST $API/_sandbox/settings -d "$1" >/dev/null || fail "the simulated API refused $1"; }
 new_pid() { [[ $(property MainPID) != "$1" && $(property MainPID) != 0 && $(property ActiveState) = active ]]; }
+# upgrade_by COMMAND...: installs the second version while results are pending.
+upgrade_by() {
+    api '{"down": true}'
+    for _ in 1 2 3; do drop_file alice 022; done
+    eventually 10 "three taken in" is_status '.counts.pending + .counts.sending' 3
+    echo '# mine' >>/etc/reten-outbox/config.toml
+    local pid; pid=$(property MainPID)
+    "$@" >/box/out/upgrade 2>&1 || { cat /box/out/upgrade; fail "the upgrade"; }
+    new_pid "$pid" || fail "the new version does not run"
+    tail -1 /etc/reten-outbox/config.toml | grep -q mine || fail "the configuration was overwritten"
+    is_status '.counts.pending + .counts.sending' 3 || fail "three are pending after the upgrade"
+    api '{"down": false}'
+    all_delivered_once 20
+    step "upgraded with three pending: the new version delivered them, the edited configuration stayed"
+}
