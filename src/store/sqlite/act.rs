@@ -44,8 +44,9 @@ pub(super) async fn rehearse(conn: &mut SqliteConnection, request: &ActRequest) 
     Ok(answers(request, &found, there))
 }
 
-pub(super) const LOOK: &str = "SELECT d.id, d.state, d.reason, d.next_at, d.not_before AS held_until, d.lane, m.delivered_id \
-     FROM json_each(?1) AS j CROSS JOIN delivery AS d ON d.id = j.value LEFT JOIN lane_memory AS m ON m.lane = d.lane";
+pub(super) const LOOK: &str = "SELECT d.id, CASE WHEN d.id IN (SELECT id FROM flight) THEN 'sending' ELSE d.state END AS state, d.reason, d.next_at, \
+            d.not_before AS held_until, d.lane, (SELECT m.id FROM delivered_last AS m WHERE m.lane = d.lane) AS delivered_id \
+       FROM json_each(?1) AS j CROSS JOIN delivery AS d ON d.id = j.value";
 
 async fn look(conn: &mut SqliteConnection, ids: &[SubmissionId]) -> Result<HashMap<SubmissionId, Found>, sqlx::Error> {
     let ids: Vec<i64> = ids.iter().map(|id| id.0).collect();
@@ -66,7 +67,7 @@ async fn look(conn: &mut SqliteConnection, ids: &[SubmissionId]) -> Result<HashM
 async fn delivered_where_it_goes(conn: &mut SqliteConnection, request: &ActRequest) -> Result<Option<SubmissionId>, sqlx::Error> {
     match &request.act {
         Act::Edit(entry) => match entry.facts.activity() {
-            Some(activity) => lanes::delivered_last(conn, activity.lane().0).await,
+            Some(activity) => lanes::delivered_last(conn, activity.lane()).await,
             None => Ok(None),
         },
         Act::Requeue | Act::Revalidate | Act::Override | Act::Accept | Act::Dismiss => Ok(None),
@@ -139,9 +140,8 @@ async fn perform(transaction: &mut Transaction<'_>, request: &ActRequest, doing:
         Act::Accept => accept(transaction.conn, &ids, request.now).await?,
         Act::Dismiss => dismiss(transaction.conn, &ids, request.now).await?,
         Act::Edit(entry) => {
-            lanes.extend(entry.facts.activity().map(|activity| activity.lane().0));
             for (id, _) in doing {
-                edit::edit(transaction.conn, *id, entry, &line).await?;
+                lanes.extend(edit::edit(transaction.conn, *id, entry, &line).await?);
             }
             StateName::Pending
         }
@@ -152,7 +152,11 @@ async fn perform(transaction: &mut Transaction<'_>, request: &ActRequest, doing:
     for (_, found) in doing {
         transaction.moved(Some(found.state.name()), Some(to), 1);
     }
-    lanes::relane(transaction.conn, &lanes).await
+    lanes::relane(transaction.conn, &lanes).await?;
+    if matches!(request.act, Act::Edit(_)) {
+        lanes::forget_empty(transaction.conn, &lanes).await?;
+    }
+    Ok(())
 }
 
 /// What history says of an act beyond its name.
@@ -221,7 +225,7 @@ pub(super) const PUT_BACK: &str = "UPDATE delivery SET \
         hard_override = CASE WHEN ?3 OR hard_override = 2 THEN 2 ELSE 0 END, \
         was_unauthorized = ?4, requeued = 1, updated_at = ?2 \
      WHERE id IN (SELECT value FROM json_each(?1)) \
-       AND state IN (SELECT value FROM json_each(?5)) AND (?6 IS NULL OR reason = ?6)";
+       AND state IN (SELECT value FROM json_each(?5)) AND (?6 IS NULL OR reason = ?6) AND id NOT IN (SELECT id FROM flight)";
 
 /// Puts back; the lanes are to be put in order afterwards.
 pub(super) async fn put_back(conn: &mut SqliteConnection, ids: &str, fresh: &Fresh) -> Result<StateName, sqlx::Error> {
@@ -246,12 +250,12 @@ pub(super) const ACCEPT: &str = "UPDATE delivery SET state = 'delivered', reason
 
 async fn accept(conn: &mut SqliteConnection, ids: &str, now: Timestamp) -> Result<StateName, sqlx::Error> {
     sqlx::query(ACCEPT).bind(ids).bind(now.millis()).execute(&mut *conn).await?;
-    lanes::remember_delivered(conn, ids).await?;
     Ok(StateName::Delivered)
 }
 
 pub(super) const DISMISS: &str = "UPDATE delivery SET state = 'dismissed', reason = NULL, updated_at = ?2 \
-     WHERE id IN (SELECT value FROM json_each(?1)) AND state IN ('head', 'waiting', 'dead', 'parked')";
+     WHERE id IN (SELECT value FROM json_each(?1)) AND state IN ('head', 'waiting', 'dead', 'parked') \
+       AND id NOT IN (SELECT id FROM flight)";
 
 async fn dismiss(conn: &mut SqliteConnection, ids: &str, now: Timestamp) -> Result<StateName, sqlx::Error> {
     sqlx::query(DISMISS).bind(ids).bind(now.millis()).execute(conn).await?;

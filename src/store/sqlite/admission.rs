@@ -4,6 +4,7 @@ use std::collections::{HashMap, HashSet};
 
 use crate::model::{Admitted, Digest, Entry, SubmissionId};
 
+use super::lanes;
 use super::row::{HEAD, WAITING};
 
 /// What has to be known of the outbox to decide about an admission.
@@ -13,8 +14,8 @@ pub(super) struct Known {
     pub(super) taken: HashSet<usize>,
     /// Who holds the keys that entries bring.
     pub(super) holders: HashMap<String, Holder>,
-    /// Lanes in which one is head or sending.
-    pub(super) busy: HashSet<i64>,
+    /// The activities that are there already, by their hash.
+    pub(super) lanes: HashMap<i64, lanes::Known>,
     /// The next number.
     pub(super) next_id: i64,
 }
@@ -33,6 +34,7 @@ pub(super) struct Holder {
 pub(super) struct NewRow<'e> {
     pub(super) id: SubmissionId,
     pub(super) entry: &'e Entry,
+    /// The number of its activity.
     pub(super) lane: Option<i64>,
     /// `head`, `waiting` or `dead`.
     pub(super) state: &'static str,
@@ -46,6 +48,8 @@ pub(super) struct NewRow<'e> {
 pub(super) struct Plan<'e> {
     pub(super) answers: Vec<Admitted>,
     pub(super) rows: Vec<NewRow<'e>>,
+    /// Activities that are new: hash and number.
+    pub(super) founded: Vec<(i64, i64)>,
     /// Which yields its key to which.
     pub(super) replaced: Vec<(SubmissionId, SubmissionId)>,
 }
@@ -95,12 +99,21 @@ pub(super) fn plan(entries: &[Entry], mut known: Known) -> Plan<'_> {
         }
         plan.answers
             .push(invalid.clone().map_or(Admitted::Accepted(id), |why| Admitted::Invalid { id, why }));
-        let lane = entry.facts.activity().map(|activity| activity.lane().0);
+        let lane = entry.facts.activity().map(|activity| {
+            let hash = activity.lane().0;
+            known.lanes.entry(hash).or_insert_with(|| {
+                plan.founded.push((hash, id.0));
+                lanes::Known {
+                    number: id.0,
+                    is_busy: false,
+                }
+            })
+        });
         plan.rows.push(NewRow {
             id,
             entry,
-            lane,
-            state: first_state(lane, invalid.is_some(), &mut known.busy),
+            lane: lane.as_ref().map(|lane| lane.number),
+            state: first_state(lane, invalid.is_some()),
             invalid,
             holds_key,
             digest,
@@ -110,12 +123,15 @@ pub(super) fn plan(entries: &[Entry], mut known: Known) -> Plan<'_> {
 }
 
 /// An invalid one takes no place in its activity.
-fn first_state(lane: Option<i64>, invalid: bool, busy: &mut HashSet<i64>) -> &'static str {
+fn first_state(lane: Option<&mut lanes::Known>, invalid: bool) -> &'static str {
     match lane {
         _ if invalid => DEAD,
         None => HEAD,
-        Some(lane) if busy.insert(lane) => HEAD,
-        Some(_) => WAITING,
+        Some(lane) if lane.is_busy => WAITING,
+        Some(lane) => {
+            lane.is_busy = true;
+            HEAD
+        }
     }
 }
 

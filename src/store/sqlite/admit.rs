@@ -22,6 +22,7 @@ pub(super) async fn admit(transaction: &mut Transaction<'_>, admission: &Admissi
     let plan = admission::plan(entries, known);
     // Keys are given up before the new rows take them, and the rows replaced may themselves be new: states last.
     yield_keys(transaction.conn, &plan.replaced).await?;
+    lanes::found(transaction.conn, &plan.founded).await?;
     insert_submissions(transaction.conn, &plan.rows, now).await?;
     insert_deliveries(transaction, &plan.rows, now).await?;
     dismiss_replaced(transaction, &plan.replaced, now).await?;
@@ -44,7 +45,7 @@ async fn look(conn: &mut SqliteConnection, admission: &Admission) -> Result<Know
     Ok(Known {
         taken: receipts::known_rows(conn, &admission.receipts).await?,
         holders: holders(conn, &keys).await?,
-        busy: lanes::busy(conn, &lanes).await?,
+        lanes: lanes::known(conn, &lanes).await?,
         next_id: next_id(conn).await?,
     })
 }

@@ -1,44 +1,12 @@
 //! Attempts that ended: one row each, with what came back.
 
 use sqlx::Row as _;
-use sqlx::sqlite::{SqliteConnection, SqliteRow};
+use sqlx::sqlite::SqliteRow;
 
 use crate::clock::Timestamp;
-use crate::model::{Answer, Attempt, AttemptNumber, AttemptOutcome, Fault, FaultKind, SubmissionId};
+use crate::model::{Answer, Attempt, AttemptNumber, AttemptOutcome, Fault, FaultKind};
 
-use super::{batch, trouble};
-
-pub(super) const INSERT: &str = "INSERT INTO attempt (submission, number, started_at, elapsed_ms, hard_override, outcome, lost_response, \
-     status, headers, body, body_length, fault, fault_message)";
-pub(super) const COLUMNS: usize = 13;
-
-/// Writes attempts. Each must be new: the guard of the settlement that brings it says so.
-pub(super) async fn insert(conn: &mut SqliteConnection, attempts: &[(SubmissionId, &Attempt)]) -> Result<(), sqlx::Error> {
-    for (piece, size) in batch::pieces(attempts) {
-        let mut query = batch::insert(INSERT, COLUMNS, size);
-        for (id, attempt) in piece {
-            let answer = attempt.answer.as_ref();
-            let fault = attempt.fault.as_ref();
-            let status = answer.map(|answer| answer.status).or_else(|| fault.and_then(|fault| fault.status));
-            query = query
-                .bind(id.0)
-                .bind(attempt.number.0)
-                .bind(attempt.started_at.millis())
-                .bind(attempt.elapsed_ms.cast_signed())
-                .bind(attempt.hard_override)
-                .bind(attempt.outcome.name())
-                .bind(attempt.lost_response)
-                .bind(status)
-                .bind(answer.map(|answer| batch::json(&answer.headers)).transpose()?)
-                .bind(answer.map(|answer| answer.body.as_ref()))
-                .bind(answer.map(|answer| answer.body_length.cast_signed()))
-                .bind(fault.map(|fault| fault.kind.name()))
-                .bind(fault.map(|fault| fault.message.as_str()));
-        }
-        query.execute(&mut *conn).await?;
-    }
-    Ok(())
-}
+use super::trouble;
 
 /// What [`read`] needs, of the table `attempt` under the name `a`.
 pub(super) const READ_COLUMNS: &str = "a.number, a.started_at, a.elapsed_ms, a.hard_override AS attempt_override, a.outcome, \

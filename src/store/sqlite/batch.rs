@@ -8,9 +8,9 @@ use serde::Serialize;
 use sqlx::AssertSqlSafe;
 use sqlx::sqlite::{Sqlite, SqliteArguments};
 
-/// The sizes of a multi-row VALUES. Only these occur, so that a connection keeps three prepared statements a table and not one for every
-/// number of rows. 64 rows of 15 columns stay far below SQLite's 32,766 parameters.
-const SIZES: [usize; 3] = [1, 8, 64];
+/// The sizes of a multi-row VALUES. Only these occur, so that a connection keeps four prepared statements a table and not one for every
+/// number of rows. 256 rows of 22 columns stay far below SQLite's 32,766 parameters.
+pub(super) const SIZES: [usize; 4] = [1, 8, 64, 256];
 
 /// Cuts `items` into pieces, each with the smallest size that holds it: one statement for 62 rows, since each is a way to SQLite's thread and
 /// back, which costs more than the two rows that stay empty.
@@ -31,9 +31,16 @@ pub(super) fn insert(head: &str, columns: usize, rows: usize) -> sqlx::query::Qu
 }
 
 pub(super) fn insert_sql(head: &str, columns: usize, rows: usize) -> String {
-    let row = format!("({})", vec!["?"; columns].join(","));
-    let rows = vec![row; rows].join(",");
+    let rows = values(columns, rows, 0);
     format!("{head} SELECT * FROM (VALUES {rows}) WHERE column1 IS NOT NULL")
+}
+
+/// The rows of a VALUES, their parameters numbered from the one after `after`. As `$N`: of `?N`, SQLite counts all below the highest, and in a
+/// query of several statements sqlx would bind those to others.
+pub(super) fn values(columns: usize, rows: usize, after: usize) -> String {
+    let parameter = |row: usize, column: usize| format!("${}", after + row * columns + column + 1);
+    let row = |row: usize| (0..columns).map(|column| parameter(row, column)).collect::<Vec<_>>().join(",");
+    (0..rows).map(|place| format!("({})", row(place))).collect::<Vec<_>>().join(",")
 }
 
 /// Rows for `json_each(?1)`.
@@ -47,9 +54,9 @@ mod tests {
 
     #[test]
     fn pieces_have_few_sizes_and_lose_nothing() {
-        let items: Vec<u32> = (0..147).collect();
+        let items: Vec<u32> = (0..300).collect();
         let sizes = |count: usize| pieces(&items[..count]).map(|(piece, size)| (piece.len(), size)).collect::<Vec<_>>();
-        assert_eq!(sizes(147), [(64, 64), (64, 64), (19, 64)]);
+        assert_eq!(sizes(147), [(147, 256)]);
         assert_eq!((sizes(62), sizes(9)), (vec![(62, 64)], vec![(9, 64)]));
         assert_eq!((sizes(8), sizes(2), sizes(1)), (vec![(8, 8)], vec![(2, 8)], vec![(1, 1)]));
         assert_eq!(pieces(&items).flat_map(|(piece, _)| piece).copied().collect::<Vec<_>>(), items);

@@ -6,53 +6,74 @@
 use std::sync::LazyLock;
 
 use sqlx::Row as _;
-use sqlx::sqlite::{SqliteConnection, SqliteRow};
+use sqlx::query::Query;
+use sqlx::sqlite::{Sqlite, SqliteArguments, SqliteRow};
 
 use crate::clock::Timestamp;
-use crate::model::{AttemptNumber, StateName, SubmissionId};
+use crate::model::{AttemptNumber, SubmissionId};
 use crate::store::{ClaimOrder, ClaimRequest, Claimed};
 
+use super::row;
 use super::transaction::Transaction;
-use super::{batch, row};
 
 /// What `not_before` held and holds no longer joins what is due. Bounded like a claim: more follow with the next one.
 pub(super) const LET_GO: &str = "UPDATE delivery SET not_before = NULL WHERE id IN ( \
          SELECT id FROM delivery INDEXED BY delivery_held \
-          WHERE state = 'head' AND not_before IS NOT NULL AND not_before <= ?1 ORDER BY not_before LIMIT ?3) \
-     AND state = 'head' AND not_before <= ?1";
+          WHERE state = 'head' AND not_before IS NOT NULL AND not_before <= $1 ORDER BY not_before LIMIT $3) \
+     AND state = 'head' AND not_before <= $1";
 
-/// What is due, of the fresh ones and of those that were put back, the longest due first; behind each what a clock that was set back would leave
-/// waiting for longer than anything may wait.
-pub(super) const DUE: &str = "SELECT id, 0 AS requeued FROM (SELECT id FROM delivery INDEXED BY delivery_due \
-          WHERE state = 'head' AND not_before IS NULL AND requeued = 0 AND next_at <= ?1 ORDER BY next_at, id LIMIT ?3) \
+/// What a claim has chosen, in its order: a table of this connection, in memory, emptied by each claim.
+pub(super) const TURN: &str = "CREATE TEMP TABLE turn (place INTEGER PRIMARY KEY, id INTEGER NOT NULL, requeued INTEGER NOT NULL)";
+
+pub(super) const CLEAR: &str = "DELETE FROM turn";
+
+/// What is due of the fresh ones, the longest due first; behind it what a clock that was set back would leave waiting for longer than anything
+/// may wait. What is claimed already is skipped: a few hundred at most, at the beginning.
+pub(super) const FRESH: &str = "INSERT INTO turn (id, requeued) \
+     SELECT id, 0 FROM (SELECT id FROM delivery INDEXED BY delivery_due \
+          WHERE state = 'head' AND not_before IS NULL AND requeued = 0 AND next_at <= $1 AND id NOT IN (SELECT id FROM flight) \
+          ORDER BY next_at, id LIMIT $3) \
      UNION ALL \
      SELECT id, 0 FROM (SELECT id FROM delivery INDEXED BY delivery_due \
-          WHERE state = 'head' AND not_before IS NULL AND requeued = 0 AND next_at > ?2 ORDER BY next_at, id LIMIT ?3) \
+          WHERE state = 'head' AND not_before IS NULL AND requeued = 0 AND next_at > $2 AND id NOT IN (SELECT id FROM flight) \
+          ORDER BY next_at, id LIMIT $3)";
+
+/// The same of those that were put back.
+pub(super) const REQUEUED: &str = "INSERT INTO turn (id, requeued) \
+     SELECT id, 1 FROM (SELECT id FROM delivery INDEXED BY delivery_due \
+          WHERE state = 'head' AND not_before IS NULL AND requeued = 1 AND next_at <= $1 AND id NOT IN (SELECT id FROM flight) \
+          ORDER BY next_at, id LIMIT $3) \
      UNION ALL \
      SELECT id, 1 FROM (SELECT id FROM delivery INDEXED BY delivery_due \
-          WHERE state = 'head' AND not_before IS NULL AND requeued = 1 AND next_at <= ?1 ORDER BY next_at, id LIMIT ?3) \
-     UNION ALL \
-     SELECT id, 1 FROM (SELECT id FROM delivery INDEXED BY delivery_due \
-          WHERE state = 'head' AND not_before IS NULL AND requeued = 1 AND next_at > ?2 ORDER BY next_at, id LIMIT ?3)";
+          WHERE state = 'head' AND not_before IS NULL AND requeued = 1 AND next_at > $2 AND id NOT IN (SELECT id FROM flight) \
+          ORDER BY next_at, id LIMIT $3)";
 
-pub(super) const LEAST_TRIED: &str = "SELECT id FROM delivery INDEXED BY delivery_probe \
-     WHERE state = 'head' AND not_before IS NULL ORDER BY tries, id LIMIT ?3";
+/// Of the fresh ones their half, or what the others leave of the whole.
+pub(super) const SHARE_FRESH: &str = "DELETE FROM turn WHERE place IN (SELECT place FROM turn WHERE requeued = 0 ORDER BY place \
+     LIMIT -1 OFFSET max($4, $3 - (SELECT count(*) FROM turn WHERE requeued = 1)))";
 
-pub(super) const THIS: &str = "SELECT id FROM delivery WHERE id = ?4 AND state = 'head' AND not_before IS NULL";
+/// Of those that were put back what is left.
+pub(super) const SHARE_REQUEUED: &str = "DELETE FROM turn WHERE place IN (SELECT place FROM turn WHERE requeued = 1 ORDER BY place \
+     LIMIT -1 OFFSET max($3 - (SELECT count(*) FROM turn WHERE requeued = 0), 0))";
 
-pub(super) const CLAIM: &str = "UPDATE delivery SET state = 'sending', attempts = attempts + 1, tries = tries + 1, updated_at = ?2 \
-     WHERE id IN (SELECT value FROM json_each(?1)) AND state = 'head' AND not_before IS NULL";
+pub(super) const LEAST_TRIED: &str = "INSERT INTO turn (id, requeued) SELECT id, 0 FROM (SELECT id FROM delivery INDEXED BY delivery_probe \
+     WHERE state = 'head' AND not_before IS NULL AND id NOT IN (SELECT id FROM flight) ORDER BY tries, id LIMIT $3)";
 
-pub(super) const CLAIMED: &str = "SELECT d.id, d.attempts, d.tries, d.waited_ms, d.lost_response, d.hard_override, d.was_unauthorized, \
-            s.payload, s.submission_key, s.activity_id, s.provider_activity_id, s.commerce_external_id, s.source, s.on_conflict \
-       FROM json_each(?1) AS j CROSS JOIN delivery AS d ON d.id = j.value CROSS JOIN submission AS s ON s.id = d.id \
-      WHERE d.state = 'sending'";
+pub(super) const THIS: &str = "INSERT INTO turn (id, requeued) SELECT id, 0 FROM delivery \
+     WHERE id = $5 AND state = 'head' AND not_before IS NULL AND id NOT IN (SELECT id FROM flight)";
 
-/// What a claim looks at: the time, the latest due time that is left alone, the number wanted and the one that is asked for, as ?1 to ?4. Each
-/// lets go first what `not_before` holds no longer; two statements in one go, since each is a way to SQLite's thread and back.
-static LOOKS: LazyLock<[String; 3]> = LazyLock::new(|| [DUE, LEAST_TRIED, THIS].map(|look| format!("{LET_GO}; {look}")));
+pub(super) const CLAIM: &str = "INSERT INTO flight (id, attempt, claimed_at) \
+     SELECT d.id, d.attempts + 1, $1 FROM turn AS t CROSS JOIN delivery AS d ON d.id = t.id ORDER BY t.place";
 
-static TAKE: LazyLock<String> = LazyLock::new(|| format!("{CLAIM}; {CLAIMED}"));
+pub(super) const CLAIMED: &str = "SELECT d.id, d.attempts + 1 AS attempts, d.tries + 1 AS tries, d.waited_ms, d.lost_response, d.hard_override, \
+            d.was_unauthorized, s.payload, s.submission_key, s.activity_id, s.provider_activity_id, s.commerce_external_id, s.source, s.on_conflict \
+       FROM turn AS t CROSS JOIN delivery AS d ON d.id = t.id CROSS JOIN submission AS s ON s.id = d.id ORDER BY t.place";
+
+/// A claim is one way to SQLite's thread and back, by the order asked for. What it binds is [`Turn::bind`]'s.
+static STATEMENTS: LazyLock<[String; 3]> = LazyLock::new(|| {
+    let due = format!("{FRESH}; {REQUEUED}; {SHARE_FRESH}; {SHARE_REQUEUED}");
+    [due.as_str(), LEAST_TRIED, THIS].map(|look| format!("{LET_GO}; {CLEAR}; {look}; {CLAIM}; {CLAIMED}"))
+});
 
 /// A claim, and who gets the odd place where both kinds are due. With one slot free at a time, which is how a busy queue claims, that place is
 /// all there is: it has to change hands from claim to claim.
@@ -62,56 +83,53 @@ pub(super) struct Turn {
     pub(super) odd_one_to_requeued: bool,
 }
 
+/// The statements of a claim in this order.
+pub(super) fn sql(order: ClaimOrder) -> &'static str {
+    let [due, least_tried, this] = &*STATEMENTS;
+    match order {
+        ClaimOrder::Due => due,
+        ClaimOrder::LeastTried => least_tried,
+        ClaimOrder::This(_) => this,
+    }
+}
+
+impl Turn {
+    /// What they need, as $1 to $5 ([`PARAMETERS`]): the time, the latest due time that is left alone, the number wanted, the half of the fresh
+    /// ones, and the one that is asked for.
+    pub(super) fn bind(self, query: Query<'_, Sqlite, SqliteArguments>) -> Query<'_, Sqlite, SqliteArguments> {
+        let request = self.request;
+        let half = if self.odd_one_to_requeued {
+            request.limit / 2
+        } else {
+            request.limit.div_ceil(2)
+        };
+        let wanted = match request.order {
+            ClaimOrder::This(id) => Some(id.0),
+            ClaimOrder::Due | ClaimOrder::LeastTried => None,
+        };
+        query
+            .bind(request.now.millis())
+            .bind(request.now.plus(request.wait_max).millis())
+            .bind(request.limit)
+            .bind(half)
+            .bind(wanted)
+    }
+}
+
+/// How many parameters a claim has.
+pub(super) const PARAMETERS: usize = 5;
+
 /// Claims, in the order asked for. Crash after the commit: `recover` counts these attempts as begun.
 pub(super) async fn claim(transaction: &mut Transaction<'_>, turn: Turn) -> Result<Vec<Claimed>, sqlx::Error> {
-    let now = turn.request.now;
-    let ids = whose_turn(transaction.conn, turn).await?;
-    if ids.is_empty() {
-        return Ok(Vec::new());
-    }
-    let take = sqlx::query(TAKE.as_str()).bind(batch::json(&ids)?).bind(now.millis());
-    let rows = take.fetch_all(&mut *transaction.conn).await?;
-    // None of them was `sending` before, so what is now is what was claimed.
-    transaction.moved(Some(StateName::Pending), Some(StateName::Sending), rows.len() as u64);
-    rows.iter().map(|row| read(row, now)).collect()
-}
-
-async fn whose_turn(conn: &mut SqliteConnection, turn: Turn) -> Result<Vec<i64>, sqlx::Error> {
-    let request = turn.request;
-    let [due, least_tried, this] = &*LOOKS;
-    let (look, wanted) = match request.order {
-        ClaimOrder::Due => (due, None),
-        ClaimOrder::LeastTried => (least_tried, None),
-        ClaimOrder::This(id) => (this, Some(id.0)),
-    };
-    let rows = sqlx::query(look.as_str())
-        .bind(request.now.millis())
-        .bind(request.now.plus(request.wait_max).millis())
-        .bind(request.limit)
-        .bind(wanted)
-        .fetch_all(conn)
+    let rows = turn
+        .bind(sqlx::query(sql(turn.request.order)))
+        .fetch_all(&mut *transaction.conn)
         .await?;
-    if request.order != ClaimOrder::Due {
-        return rows.iter().map(|row| row.try_get(0)).collect();
-    }
-    let (mut fresh, mut requeued) = (Vec::new(), Vec::new());
-    for row in &rows {
-        let kind = if row.try_get("requeued")? { &mut requeued } else { &mut fresh };
-        kind.push(row.try_get("id")?);
-    }
-    Ok(share(fresh, requeued, request.limit as usize, turn.odd_one_to_requeued))
+    rows.iter().map(|row| read(row, turn.request.now)).collect()
 }
 
-/// The beginnings of both, half each; what one of them leaves free goes to the other.
-fn share(mut fresh: Vec<i64>, mut requeued: Vec<i64>, limit: usize, odd_one_to_requeued: bool) -> Vec<i64> {
-    let half = if odd_one_to_requeued { limit / 2 } else { limit.div_ceil(2) };
-    fresh.truncate(half.max(limit.saturating_sub(requeued.len())));
-    requeued.truncate(limit - fresh.len());
-    fresh.append(&mut requeued);
-    fresh
-}
-
-fn read(row: &SqliteRow, now: Timestamp) -> Result<Claimed, sqlx::Error> {
+/// A row of [`CLAIMED`].
+pub(super) fn read(row: &SqliteRow, now: Timestamp) -> Result<Claimed, sqlx::Error> {
     let facts = row::facts(row)?;
     Ok(Claimed {
         id: SubmissionId(row.try_get("id")?),
@@ -128,30 +146,4 @@ fn read(row: &SqliteRow, now: Timestamp) -> Result<Claimed, sqlx::Error> {
         on_conflict: row::on_conflict(row)?,
         claimed_at: now,
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn fresh_and_put_back_ones_get_half_each_and_what_the_other_leaves() {
-        let (fresh, back) = (
-            |count| (0..count).collect::<Vec<i64>>(),
-            |count: i64| (100..100 + count).collect::<Vec<i64>>(),
-        );
-        let shared = |of_fresh, of_back, limit, odd| {
-            let taken = share(fresh(of_fresh), back(of_back), limit, odd);
-            let new = taken.iter().filter(|id| **id < 100).count();
-            (new, taken.len() - new)
-        };
-        assert_eq!(shared(9, 9, 4, false), (2, 2));
-        assert_eq!(shared(9, 9, 5, false), (3, 2));
-        assert_eq!(shared(9, 9, 5, true), (2, 3));
-        assert_eq!((shared(9, 9, 1, false), shared(9, 9, 1, true)), ((1, 0), (0, 1)));
-        assert_eq!(shared(9, 1, 6, false), (5, 1));
-        assert_eq!(shared(1, 9, 6, true), (1, 5));
-        assert_eq!((shared(9, 0, 1, true), shared(0, 9, 1, false)), ((1, 0), (0, 1)));
-        assert_eq!((shared(2, 1, 9, true), shared(0, 0, 9, true)), ((2, 1), (0, 0)));
-    }
 }

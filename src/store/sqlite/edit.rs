@@ -5,7 +5,7 @@ use sqlx::sqlite::SqliteConnection;
 use crate::clock::Timestamp;
 use crate::model::{ConflictPolicy, Directives, Entry, SubmissionId};
 
-use super::history;
+use super::{history, lanes};
 
 /// `?9` says whether the edited object brought directives; where it brought none, the old ones stay. A key that another submission holds is
 /// named, not held: a person's edit is no repetition.
@@ -27,15 +27,15 @@ pub(super) const RESTART: &str = "UPDATE delivery SET \
         not_before = CASE WHEN ?4 THEN ?5 ELSE not_before END, \
         next_at = max(?2, coalesce(CASE WHEN ?4 THEN ?5 ELSE not_before END, ?2)), \
         tries = 0, waited_ms = 0, lost_response = 0, hard_override = 0, was_unauthorized = 0, requeued = 1, updated_at = ?2 \
-     WHERE id = ?1 AND state IN ('head', 'waiting', 'dead', 'parked')";
+     WHERE id = ?1 AND state IN ('head', 'waiting', 'dead', 'parked') AND id NOT IN (SELECT id FROM flight)";
 
-/// Edits one; the old payload goes into its history. The lanes, old and new, are to be put in order afterwards.
+/// Edits one; the old payload goes into its history. Its lane from now on is the answer; both, old and new, are to be put in order afterwards.
 pub(super) async fn edit(
     conn: &mut SqliteConnection,
     id: SubmissionId,
     entry: &Entry,
     line: &history::Line<'_>,
-) -> Result<(), sqlx::Error> {
+) -> Result<Option<i64>, sqlx::Error> {
     let line = history::Line {
         submission: id,
         detail: None,
@@ -63,14 +63,18 @@ pub(super) async fn edit(
         .bind(not_before.map(Timestamp::millis))
         .execute(&mut *conn)
         .await?;
+    let lane = match entry.facts.activity() {
+        Some(activity) => Some(lanes::number_of(conn, activity.lane()).await?),
+        None => None,
+    };
     let held_until = not_before.filter(|until| *until > line.at);
     sqlx::query(RESTART)
         .bind(id.0)
         .bind(line.at.millis())
-        .bind(entry.facts.activity().map(|activity| activity.lane().0))
+        .bind(lane)
         .bind(brings_directives)
         .bind(held_until.map(Timestamp::millis))
         .execute(conn)
         .await?;
-    Ok(())
+    Ok(lane)
 }

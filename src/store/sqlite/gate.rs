@@ -18,8 +18,8 @@ pub(super) struct Opening {
 
 /// Reads the whole episode: it holds what was in flight when the gate closed, and each probe that was refused since.
 pub(super) const OF_EPISODE: &str = "SELECT d.id, d.lane FROM episode AS e CROSS JOIN delivery AS d ON d.id = e.id \
-       LEFT JOIN lane_memory AS m ON m.lane = d.lane \
-      WHERE d.state = 'dead' AND d.reason = 'unauthorized' AND coalesce(m.delivered_id, 0) <= d.id ORDER BY e.id";
+      WHERE d.state = 'dead' AND d.reason = 'unauthorized' \
+        AND coalesce((SELECT m.id FROM delivered_last AS m WHERE m.lane = d.lane), 0) <= d.id ORDER BY e.id";
 
 pub(super) const END_EPISODE: &str = "DELETE FROM episode";
 

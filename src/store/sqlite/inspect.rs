@@ -77,7 +77,8 @@ pub(super) const TABLES: &[(&str, &str)] = &[
     ("submission", "id"),
     ("delivery", "id"),
     ("tally", "state"),
-    ("lane_memory", "lane"),
+    ("flight", "id"),
+    ("lane", "hash"),
     ("attempt", "submission, number"),
     ("history", "seq"),
     ("episode", "id"),
@@ -90,12 +91,7 @@ pub(super) const TABLES: &[(&str, &str)] = &[
 pub(super) const INDEXES: &[(&str, &str, &str, &str)] = &[
     ("submission_key", "submission", "submission_key", "holds_key = 1"),
     ("submission_by_result_types", "submission", "id", "by_result_types = 1"),
-    (
-        "delivery_live",
-        "delivery",
-        "lane",
-        "lane IS NOT NULL AND (state = 'head' OR state = 'sending')",
-    ),
+    ("delivery_live", "delivery", "lane", "lane IS NOT NULL AND state = 'head'"),
     ("delivery_waiting", "delivery", "lane", "state = 'waiting'"),
     (
         "delivery_due",
@@ -112,13 +108,14 @@ pub(super) const INDEXES: &[(&str, &str, &str, &str)] = &[
     ("delivery_probe", "delivery", "tries", "state = 'head' AND not_before IS NULL"),
     ("delivery_lane", "delivery", "lane", "lane IS NOT NULL"),
     ("delivery_pending", "delivery", "id", "state = 'head' OR state = 'waiting'"),
-    ("delivery_sending", "delivery", "id", "state = 'sending'"),
+    ("delivery_newest", "delivery", "lane", "state = 'delivered' AND lane IS NOT NULL"),
     ("delivery_dead", "delivery", "id", "state = 'dead'"),
     ("delivery_parked", "delivery", "id", "state = 'parked'"),
     ("delivery_delivered_since", "delivery", "updated_at", "state = 'delivered'"),
     ("delivery_dismissed_since", "delivery", "updated_at", "state = 'dismissed'"),
     ("delivery_dead_since", "delivery", "updated_at", "state = 'dead'"),
     ("history_submission", "history", "submission", "true"),
+    ("lane_number", "lane", "number", "true"),
 ];
 
 /// Statements that read the first and the last row of each table and index.

@@ -1,34 +1,35 @@
 //! Lanes: of each activity, whose turn it is.
 //!
-//! The invariant, between any two transactions: of a lane with pending submissions and none sending, the smallest id is `head` and the others
-//! are `waiting`; while one is sending, all its pending ones are `waiting`. Whatever changes a state calls [`relane`] for the lanes it touched,
-//! after the change: an outcome is written first, then the next is promoted, or the unique index would meet two.
+//! The invariant, between any two transactions: of a lane with pending submissions the smallest id is `head` and the others are `waiting`, but
+//! that one which is being sent stays `head` until its outcome is in, whatever was put back before it. Whatever changes a state calls
+//! [`relane`] for the lanes it touched, after the change: an outcome is written first, then the next is promoted, or the unique index would
+//! meet two.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::LazyLock;
 
 use sqlx::Row as _;
 use sqlx::sqlite::SqliteConnection;
 
-use crate::model::SubmissionId;
+use crate::model::{Lane, SubmissionId};
 
 use super::batch;
 
-/// A head with an older one behind it (put back by a requeue) steps back.
+/// A head with an older one behind it (put back by a requeue) steps back, unless it is being sent.
 pub(super) const DEMOTE: &str = "UPDATE delivery SET state = 'waiting' WHERE id IN ( \
-         SELECT h.id FROM json_each(?1) AS l \
+         SELECT h.id FROM json_each($1) AS l \
           CROSS JOIN delivery AS h INDEXED BY delivery_live ON h.lane = l.value AND h.state = 'head' \
           WHERE (SELECT w.id FROM delivery AS w INDEXED BY delivery_waiting \
-                  WHERE w.lane = l.value AND w.state = 'waiting' ORDER BY w.id LIMIT 1) < h.id) \
+                  WHERE w.lane = l.value AND w.state = 'waiting' ORDER BY w.id LIMIT 1) < h.id \
+            AND h.id NOT IN (SELECT id FROM flight)) \
      AND state = 'head'";
 
-/// Where nothing is head or sending, the oldest that waits comes forward.
+/// Where nothing is head, the oldest that waits comes forward.
 pub(super) const PROMOTE: &str = "UPDATE delivery SET state = 'head' WHERE id IN ( \
          SELECT (SELECT w.id FROM delivery AS w INDEXED BY delivery_waiting \
                   WHERE w.lane = l.value AND w.state = 'waiting' ORDER BY w.id LIMIT 1) \
-           FROM json_each(?1) AS l \
-          WHERE NOT EXISTS (SELECT 1 FROM delivery AS b INDEXED BY delivery_live \
-                             WHERE b.lane = l.value AND (b.state = 'head' OR b.state = 'sending'))) \
+           FROM json_each($1) AS l \
+          WHERE NOT EXISTS (SELECT 1 FROM delivery AS b INDEXED BY delivery_live WHERE b.lane = l.value AND b.state = 'head')) \
      AND state = 'waiting'";
 
 /// Restores the invariant for these lanes.
@@ -41,45 +42,73 @@ pub(super) async fn relane(conn: &mut SqliteConnection, lanes: &HashSet<i64>) ->
     sqlx::query(RELANE.as_str()).bind(lanes).execute(conn).await.map(drop)
 }
 
-pub(super) const BUSY: &str = "SELECT l.value FROM json_each(?1) AS l \
-     WHERE EXISTS (SELECT 1 FROM delivery AS b INDEXED BY delivery_live \
-                    WHERE b.lane = l.value AND (b.state = 'head' OR b.state = 'sending'))";
-
-/// Those of these lanes in which a new submission has to wait.
-pub(super) async fn busy(conn: &mut SqliteConnection, lanes: &[i64]) -> Result<HashSet<i64>, sqlx::Error> {
-    if lanes.is_empty() {
-        return Ok(HashSet::new());
-    }
-    let rows = sqlx::query(BUSY).bind(batch::json(lanes)?).fetch_all(conn).await?;
-    rows.iter().map(|row| row.try_get(0)).collect()
+/// What intake has to know of an activity that is there already.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Known {
+    /// Its number.
+    pub(super) number: i64,
+    /// Whether one is head: a new submission has to wait.
+    pub(super) is_busy: bool,
 }
 
-pub(super) const REMEMBER_DELIVERED: &str = "INSERT INTO lane_memory (lane, delivered_id) \
-     SELECT d.lane, max(d.id) FROM json_each(?1) AS j CROSS JOIN delivery AS d ON d.id = j.value AND d.state = 'delivered' \
-      WHERE d.lane IS NOT NULL GROUP BY d.lane \
-     ON CONFLICT (lane) DO UPDATE SET delivered_id = excluded.delivered_id WHERE excluded.delivered_id > delivered_id";
+pub(super) const KNOWN: &str = "SELECT l.hash, l.number, \
+         EXISTS (SELECT 1 FROM delivery AS b INDEXED BY delivery_live WHERE b.lane = l.number AND b.state = 'head') AS is_busy \
+       FROM json_each($1) AS j CROSS JOIN lane AS l ON l.hash = j.value";
 
-/// What outcomes change in their lanes: remembers which of these submissions are delivered, and restores the invariant.
-pub(super) async fn settled(conn: &mut SqliteConnection, lanes: &HashSet<i64>, delivered: &[i64]) -> Result<(), sqlx::Error> {
-    static SETTLED: LazyLock<String> = LazyLock::new(|| format!("{}; {DEMOTE}; {PROMOTE}", REMEMBER_DELIVERED.replace("?1", "?2")));
+/// Those of these activities that are there, by their hash.
+pub(super) async fn known(conn: &mut SqliteConnection, lanes: &[i64]) -> Result<HashMap<i64, Known>, sqlx::Error> {
     if lanes.is_empty() {
-        // Without a lane there is nothing to remember either.
+        return Ok(HashMap::new());
+    }
+    let rows = sqlx::query(KNOWN).bind(batch::json(lanes)?).fetch_all(conn).await?;
+    let read = |row: &sqlx::sqlite::SqliteRow| {
+        let known = Known {
+            number: row.try_get(1)?,
+            is_busy: row.try_get(2)?,
+        };
+        Ok((row.try_get(0)?, known))
+    };
+    rows.iter().map(read).collect()
+}
+
+pub(super) const FOUND: &str = "INSERT INTO lane (hash, number) SELECT value ->> 0, value ->> 1 FROM json_each($1)";
+
+/// Founds lanes: hash and number of each.
+pub(super) async fn found(conn: &mut SqliteConnection, lanes: &[(i64, i64)]) -> Result<(), sqlx::Error> {
+    if lanes.is_empty() {
         return Ok(());
     }
-    let lanes = batch::json(&lanes.iter().collect::<Vec<_>>())?;
-    let query = sqlx::query(SETTLED.as_str()).bind(lanes).bind(batch::json(delivered)?);
-    query.execute(conn).await.map(drop)
+    sqlx::query(FOUND).bind(batch::json(lanes)?).execute(conn).await.map(drop)
 }
 
-/// Remembers those of these (a JSON array of ids) that are delivered.
+/// A number that no submission has or will have: theirs are positive.
+pub(super) const DRAW: &str = "SELECT min(coalesce((SELECT number FROM lane INDEXED BY lane_number ORDER BY number LIMIT 1), 0), 0) - 1";
+
+/// The number of an activity that an edit names; founded where it is new.
+pub(super) async fn number_of(conn: &mut SqliteConnection, lane: Lane) -> Result<i64, sqlx::Error> {
+    if let Some(known) = known(conn, &[lane.0]).await?.get(&lane.0) {
+        return Ok(known.number);
+    }
+    // Its submission's own number may name the activity that it leaves.
+    let number: i64 = sqlx::query(DRAW).fetch_one(&mut *conn).await?.try_get(0)?;
+    found(conn, &[(lane.0, number)]).await?;
+    Ok(number)
+}
+
+pub(super) const REMEMBER_DELIVERED: &str = "UPDATE lane SET delivered_id = j.id \
+       FROM (SELECT d.lane AS number, max(d.id) AS id FROM json_each($1) AS i CROSS JOIN delivery AS d ON d.id = i.value AND d.state = 'delivered' \
+              WHERE d.lane IS NOT NULL GROUP BY d.lane) AS j \
+      WHERE lane.number = j.number AND coalesce(lane.delivered_id, 0) < j.id";
+
+/// Writes down those of these (a JSON array of ids) that are delivered, before they leave: they still make older ones superseded.
 pub(super) async fn remember_delivered(conn: &mut SqliteConnection, ids: &str) -> Result<(), sqlx::Error> {
     sqlx::query(REMEMBER_DELIVERED).bind(ids).execute(conn).await.map(drop)
 }
 
-pub(super) const FORGET_EMPTY: &str = "DELETE FROM lane_memory WHERE lane IN (SELECT value FROM json_each(?1)) \
-     AND NOT EXISTS (SELECT 1 FROM delivery AS d INDEXED BY delivery_lane WHERE d.lane = lane_memory.lane)";
+pub(super) const FORGET_EMPTY: &str = "DELETE FROM lane WHERE number IN (SELECT value FROM json_each($1)) \
+     AND NOT EXISTS (SELECT 1 FROM delivery AS d INDEXED BY delivery_lane WHERE d.lane = lane.number)";
 
-/// Forgets what was delivered of lanes that no submission is kept of.
+/// Forgets lanes that no submission is kept of.
 pub(super) async fn forget_empty(conn: &mut SqliteConnection, lanes: &HashSet<i64>) -> Result<(), sqlx::Error> {
     if lanes.is_empty() {
         return Ok(());
@@ -89,10 +118,12 @@ pub(super) async fn forget_empty(conn: &mut SqliteConnection, lanes: &HashSet<i6
     Ok(())
 }
 
-pub(super) const DELIVERED_LAST: &str = "SELECT delivered_id FROM lane_memory WHERE lane = ?1";
+pub(super) const DELIVERED_LAST: &str =
+    "SELECT (SELECT m.id FROM delivered_last AS m WHERE m.lane = l.number) FROM lane AS l WHERE l.hash = $1";
 
-/// The newest delivered one of a lane.
-pub(super) async fn delivered_last(conn: &mut SqliteConnection, lane: i64) -> Result<Option<SubmissionId>, sqlx::Error> {
-    let row = sqlx::query(DELIVERED_LAST).bind(lane).fetch_optional(conn).await?;
-    row.map(|row| row.try_get(0).map(SubmissionId)).transpose()
+/// The newest delivered one of an activity.
+pub(super) async fn delivered_last(conn: &mut SqliteConnection, lane: Lane) -> Result<Option<SubmissionId>, sqlx::Error> {
+    let row = sqlx::query(DELIVERED_LAST).bind(lane.0).fetch_optional(conn).await?;
+    let found: Option<i64> = row.map(|row| row.try_get(0)).transpose()?.flatten();
+    Ok(found.map(SubmissionId))
 }

@@ -12,9 +12,9 @@ use crate::store::{Filter, Listed};
 use super::{attempts, row};
 
 /// Where a list begins to look: the narrowest index that the filter allows. Those without one walk the submissions by number.
-const BY_LANE: &str = "delivery AS d INDEXED BY delivery_lane CROSS JOIN submission AS s ON s.id = d.id WHERE d.lane IN (?2, ?3) AND";
-const PENDING: &str = "delivery AS d INDEXED BY delivery_pending CROSS JOIN submission AS s ON s.id = d.id WHERE (d.state = 'head' OR d.state = 'waiting') AND";
-const SENDING: &str = "delivery AS d INDEXED BY delivery_sending CROSS JOIN submission AS s ON s.id = d.id WHERE d.state = 'sending' AND";
+const BY_LANE: &str = "delivery AS d INDEXED BY delivery_lane CROSS JOIN submission AS s ON s.id = d.id WHERE d.lane IN (SELECT number FROM lane WHERE hash IN (?2, ?3)) AND";
+const PENDING: &str = "delivery AS d INDEXED BY delivery_pending CROSS JOIN submission AS s ON s.id = d.id WHERE (d.state = 'head' OR d.state = 'waiting') AND d.id NOT IN (SELECT id FROM flight) AND";
+const SENDING: &str = "delivery AS d CROSS JOIN submission AS s ON s.id = d.id WHERE d.id IN (SELECT id FROM flight) AND";
 const DEAD: &str = "delivery AS d INDEXED BY delivery_dead CROSS JOIN submission AS s ON s.id = d.id WHERE d.state = 'dead' AND";
 const PARKED: &str = "delivery AS d INDEXED BY delivery_parked CROSS JOIN submission AS s ON s.id = d.id WHERE d.state = 'parked' AND";
 const ALL: &str = "delivery AS d CROSS JOIN submission AS s ON s.id = d.id WHERE";
@@ -26,21 +26,23 @@ pub(super) const DRIVERS: [&str; 6] = [BY_LANE, PENDING, SENDING, DEAD, PARKED, 
 /// The rest of the filter. The activity is compared by its text too: a lane is a hash.
 pub(super) const CONDITIONS: &str = "d.id < ?1 \
      AND (?4 IS NULL OR lower(s.activity_id) = lower(?4) OR s.provider_activity_id = ?4) \
-     AND (?5 IS NULL OR ?5 = CASE d.state WHEN 'head' THEN 'pending' WHEN 'waiting' THEN 'pending' ELSE d.state END) \
+     AND (?5 IS NULL OR ?5 = CASE WHEN d.id IN (SELECT id FROM flight) THEN 'sending' \
+            WHEN d.state IN ('head', 'waiting') THEN 'pending' ELSE d.state END) \
      AND (?6 IS NULL OR d.reason = ?6) \
      AND (?7 IS NULL OR d.http_status = ?7) \
      AND (?8 IS NULL OR s.source = ?8) \
      AND (?9 IS NULL OR s.created_at >= ?9) \
-     AND (?10 IS NULL OR d.updated_at >= ?10)";
+     AND (?10 IS NULL OR coalesce((SELECT f.claimed_at FROM flight AS f WHERE f.id = d.id), d.updated_at) >= ?10)";
 
 /// What [`read`] needs, of `delivery AS d` and `submission AS s`. The attempts are those that are remembered and the one on its way: the
 /// column `attempts` also counts claims that were given back uncharged, since it guards settlements.
-pub(super) const COLUMNS: &str = "d.id, d.state, d.reason, d.next_at, d.not_before AS held_until, d.updated_at, d.lost_response, \
-     (SELECT count(*) FROM attempt AS c WHERE c.submission = d.id) + (d.state = 'sending') AS attempts, \
+pub(super) const COLUMNS: &str = "d.id, CASE WHEN d.id IN (SELECT id FROM flight) THEN 'sending' ELSE d.state END AS state, d.reason, d.next_at, \
+     d.not_before AS held_until, coalesce((SELECT f.claimed_at FROM flight AS f WHERE f.id = d.id), d.updated_at) AS updated_at, d.lost_response, \
+     (SELECT count(*) FROM attempt AS c WHERE c.submission = d.id) + (d.id IN (SELECT id FROM flight)) AS attempts, \
      s.created_at, s.submission_key, s.activity_id, s.provider_activity_id, s.commerce_external_id, s.source, s.on_conflict, s.not_before, \
      s.origin, s.invalid, \
      CASE WHEN d.state = 'waiting' THEN (SELECT b.id FROM delivery AS b INDEXED BY delivery_live \
-         WHERE b.lane = d.lane AND (b.state = 'head' OR b.state = 'sending')) END AS waits_behind";
+         WHERE b.lane = d.lane AND b.state = 'head') END AS waits_behind";
 
 /// The last attempt of each.
 pub(super) const LAST_ATTEMPT: &str = "LEFT JOIN attempt AS a ON a.submission = d.id \

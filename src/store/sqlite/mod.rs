@@ -16,6 +16,7 @@ mod edit;
 mod errand;
 mod gate;
 mod history;
+mod hot;
 mod inspect;
 mod lanes;
 mod list;

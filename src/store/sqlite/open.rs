@@ -12,7 +12,7 @@ use super::inspect::{self, Verdict};
 use super::lock::{self, Lock};
 use super::place::{self, Place};
 use super::trouble::Trouble;
-use super::{pragma, schema, transaction};
+use super::{hot, pragma, schema, transaction};
 
 /// The oldest SQLite that may write the outbox: earlier ones can lose commits when two processes write and checkpoint at the same time.
 const SQLITE_MIN: (u32, u32, u32) = (3, 51, 3);
@@ -138,6 +138,7 @@ async fn writer(path: &Path, options: &SqliteConnectOptions) -> Result<SqliteCon
         }
         pragma::for_writing(&mut conn, path.parent().and_then(place::free_bytes)).await?;
         schema::migrate(&mut conn).await?;
+        hot::prepare(&mut conn).await?;
         Ok(conn)
     };
     prepare.await.map_err(|error| refusal(path, &error))

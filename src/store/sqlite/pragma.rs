@@ -38,7 +38,8 @@ const SYNCHRONOUS: Pragma = Pragma {
     expected: "2",
 };
 
-const FOREIGN_KEYS: Pragma = Pragma {
+/// On but for migrations.
+pub(super) const FOREIGN_KEYS: Pragma = Pragma {
     set: "PRAGMA foreign_keys = ON",
     read: "PRAGMA foreign_keys",
     expected: "1",

@@ -1,51 +1,55 @@
-//! What a crash left in `sending`.
+//! What a crash left in flight.
 
 use crate::clock::Timestamp;
-use crate::model::{Actor, AttemptOutcome, FaultKind, StateName, SubmissionId, Transition};
+use crate::model::{Actor, AttemptOutcome, FaultKind, SubmissionId, Transition};
 
 use super::transaction::Transaction;
 use super::{batch, history, lanes, row};
 
-pub(super) const LEFT: &str = "SELECT id, lane FROM delivery INDEXED BY delivery_sending WHERE state = 'sending' ORDER BY id";
+/// A row of `flight` whose submission is no head was touched by other hands; it goes with the others.
+pub(super) const LEFT: &str =
+    "SELECT d.id, d.lane FROM flight AS f CROSS JOIN delivery AS d ON d.id = f.id AND d.state = 'head' ORDER BY f.id";
 
 /// The attempt that was begun and never ended. Nobody knows whether its request arrived: a lost response.
 pub(super) const INTERRUPT: &str = "INSERT OR IGNORE INTO attempt \
         (submission, number, started_at, elapsed_ms, hard_override, outcome, lost_response, fault, fault_message) \
-     SELECT d.id, d.attempts, d.updated_at, 0, d.hard_override <> 0, ?2, 1, ?3, ?4 \
-       FROM json_each(?1) AS j CROSS JOIN delivery AS d ON d.id = j.value AND d.state = 'sending'";
+     SELECT d.id, f.attempt, f.claimed_at, 0, d.hard_override <> 0, $2, 1, $3, $4 \
+       FROM json_each($1) AS j CROSS JOIN flight AS f ON f.id = j.value CROSS JOIN delivery AS d ON d.id = f.id";
 
-pub(super) const PUT_BACK: &str = "UPDATE delivery SET state = 'head', next_at = min(next_at, ?2), lost_response = 1, updated_at = ?2 \
-     WHERE id IN (SELECT value FROM json_each(?1)) AND state = 'sending'";
+pub(super) const PUT_BACK: &str = "UPDATE delivery SET attempts = f.attempt, tries = tries + 1, next_at = min(next_at, $2), \
+        lost_response = 1, updated_at = $2 \
+     FROM json_each($1) AS j CROSS JOIN flight AS f ON f.id = j.value \
+     WHERE delivery.id = f.id AND delivery.state = 'head'";
+
+pub(super) const LAND: &str = "DELETE FROM flight";
 
 /// Puts everything that was `sending` back, its attempt recorded; returns how many. Only the daemon may, since it alone sends: it holds the lock.
 pub(super) async fn recover(transaction: &mut Transaction<'_>, now: Timestamp) -> Result<u64, sqlx::Error> {
     let (ids, lanes) = row::ids_and_lanes(&sqlx::query(LEFT).fetch_all(&mut *transaction.conn).await?)?;
-    if ids.is_empty() {
-        return Ok(0);
+    let ids_text = batch::json(&ids)?;
+    if !ids.is_empty() {
+        sqlx::query(INTERRUPT)
+            .bind(&ids_text)
+            .bind(AttemptOutcome::Interrupted.name())
+            .bind(FaultKind::Interrupted.name())
+            .bind("the daemon ended while the request may have been on the wire")
+            .execute(&mut *transaction.conn)
+            .await?;
+        let line = history::Line {
+            submission: SubmissionId(0),
+            at: now,
+            actor: &Actor::Daemon("recovery"),
+            what: Transition::Recover.name(),
+            detail: None,
+        };
+        history::write_same(transaction.conn, &ids_text, &line).await?;
+        sqlx::query(PUT_BACK)
+            .bind(&ids_text)
+            .bind(now.millis())
+            .execute(&mut *transaction.conn)
+            .await?;
     }
-    let ids = batch::json(&ids)?;
-    sqlx::query(INTERRUPT)
-        .bind(&ids)
-        .bind(AttemptOutcome::Interrupted.name())
-        .bind(FaultKind::Interrupted.name())
-        .bind("the daemon ended while the request may have been on the wire")
-        .execute(&mut *transaction.conn)
-        .await?;
-    let line = history::Line {
-        submission: SubmissionId(0),
-        at: now,
-        actor: &Actor::Daemon("recovery"),
-        what: Transition::Recover.name(),
-        detail: None,
-    };
-    history::write_same(transaction.conn, &ids, &line).await?;
-    let moved = sqlx::query(PUT_BACK)
-        .bind(&ids)
-        .bind(now.millis())
-        .execute(&mut *transaction.conn)
-        .await?
-        .rows_affected();
-    transaction.moved(Some(StateName::Sending), Some(StateName::Pending), moved);
+    sqlx::query(LAND).execute(&mut *transaction.conn).await?;
     lanes::relane(transaction.conn, &lanes).await?;
-    Ok(moved)
+    Ok(ids.len() as u64)
 }

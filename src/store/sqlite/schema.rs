@@ -5,6 +5,7 @@ use sqlx::migrate::Migrator;
 use sqlx::sqlite::SqliteConnection;
 use sqlx::{AssertSqlSafe, raw_sql};
 
+use super::pragma;
 use super::transaction::{self, Transaction};
 
 /// `migrations/outbox`, embedded. Only the files are sqlx's: they are run here, since the version must stand in the file's header, where it
@@ -40,7 +41,22 @@ pub(super) async fn identity(conn: &mut SqliteConnection) -> Result<Identity, sq
 }
 
 /// Brings the database to the newest version, one transaction a step. Two processes may come here at once: each step looks again under the lock.
+///
+/// A table that others refer to is rebuilt under another name, which foreign keys would forbid; they are switched off outside of transactions only.
 pub(super) async fn migrate(conn: &mut SqliteConnection) -> Result<(), sqlx::Error> {
+    if identity(conn).await?.version >= newest() {
+        return Ok(());
+    }
+    sqlx::query("PRAGMA foreign_keys = OFF")
+        .persistent(false)
+        .execute(&mut *conn)
+        .await?;
+    let migrated = steps(conn).await;
+    sqlx::query(pragma::FOREIGN_KEYS.set).persistent(false).execute(&mut *conn).await?;
+    migrated
+}
+
+async fn steps(conn: &mut SqliteConnection) -> Result<(), sqlx::Error> {
     for migration in MIGRATIONS.iter() {
         let transaction = Transaction::begin(&mut *conn).await?;
         if identity(transaction.conn).await?.version >= migration.version {

@@ -1,24 +1,23 @@
-//! How attempts end. All settlements of a group are one statement a table.
+//! How attempts end. All settlements of a group are one query: each statement of it says what becomes of all of them in one table.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
+use std::sync::LazyLock;
 
-use serde::Serialize;
 use sqlx::Row as _;
-use sqlx::sqlite::SqliteConnection;
+use sqlx::query::Query;
+use sqlx::sqlite::{Sqlite, SqliteArguments};
 
 use crate::clock::Timestamp;
-use crate::model::{Attempt, DeadReason, StateName, SubmissionId, Transition};
+use crate::model::{DeadReason, StateName, Transition};
 use crate::store::{Settled, Settlement};
 
 use super::row::HEAD;
 use super::transaction::Transaction;
-use super::{attempts, batch, lanes};
+use super::{batch, claim};
 
 /// What a settlement writes into its row of `delivery`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Effect {
-    id: i64,
-    attempt: u32,
     state: &'static str,
     reason: Option<&'static str>,
     /// Due then.
@@ -26,100 +25,168 @@ struct Effect {
     /// Due then, or when it was due before, whichever is earlier.
     latest: Option<i64>,
     waited: i64,
-    given_back: u32,
-    lost: bool,
+    /// The try is given back, and nothing is remembered of the attempt.
+    is_released: bool,
     overriding: bool,
-    status: Option<u16>,
     at: i64,
 }
 
-impl Effect {
-    /// As [`SETTLE`] reads it, by place: names would be looked for in each row.
-    fn row(&self) -> impl Serialize + use<> {
-        (
-            self.id,
-            self.attempt,
-            self.state,
-            self.reason,
-            self.due,
-            self.latest,
-            self.waited,
-            self.given_back,
-            self.lost,
-            self.overriding,
-            self.status,
-            self.at,
-        )
-    }
+/// The outcomes of a group, as far as they are fenced: a table of this connection, in memory, emptied by each group.
+pub(super) const OUTCOME: &str = "CREATE TEMP TABLE outcome (id INTEGER PRIMARY KEY, attempt, state, reason, due, latest, waited, is_released, \
+     overriding, at, of_episode, started_at, elapsed_ms, hard_override, outcome, lost_response, status, headers, body, body_length, fault, \
+     fault_message)";
+pub(super) const COLUMNS: usize = 22;
+
+pub(super) const CLEAR: &str = "DELETE FROM outcome";
+
+/// The fence: only what is in flight with this very attempt.
+pub(super) const FENCED: &str = "INSERT INTO outcome SELECT v.* FROM (VALUES #) AS v \
+     CROSS JOIN flight AS f ON f.id = v.column1 AND f.attempt = v.column2";
+
+pub(super) const LAND: &str = "DELETE FROM flight WHERE id IN (SELECT id FROM outcome)";
+
+/// A pending outcome leaves it `head`; an older one that was put back meanwhile takes that place in [`STEP_BACK`]. (The plus signs keep SQLite,
+/// which knows nothing of the size of a temporary table, from walking all that is pending.)
+pub(super) const SETTLE: &str = "UPDATE delivery SET \
+        state = o.state, \
+        reason = o.reason, \
+        next_at = CASE WHEN o.due IS NULL THEN min(next_at, coalesce(o.latest, next_at)) ELSE o.due END, \
+        attempts = o.attempt, \
+        tries = tries + 1 - o.is_released, \
+        waited_ms = waited_ms + o.waited, \
+        lost_response = CASE WHEN o.is_released THEN delivery.lost_response ELSE max(delivery.lost_response, o.lost_response) END, \
+        hard_override = max(delivery.hard_override, o.overriding), \
+        http_status = CASE WHEN o.is_released OR o.body IS NULL THEN http_status ELSE o.status END, \
+        updated_at = o.at \
+     FROM outcome AS o WHERE delivery.id = +o.id AND +delivery.state = 'head'";
+
+pub(super) const RECORD: &str = "INSERT INTO attempt (submission, number, started_at, elapsed_ms, hard_override, outcome, lost_response, status, \
+        headers, body, body_length, fault, fault_message) \
+     SELECT id, attempt, started_at, elapsed_ms, hard_override, outcome, lost_response, status, headers, body, body_length, fault, fault_message \
+       FROM outcome WHERE NOT is_released ORDER BY id";
+
+pub(super) const JOIN_EPISODE: &str = "INSERT OR IGNORE INTO episode (id) SELECT id FROM outcome WHERE of_episode";
+
+/// Of what stays pending: a head with an older one behind it.
+pub(super) const STEP_BACK: &str = "UPDATE delivery SET state = 'waiting' WHERE id IN ( \
+         SELECT h.id FROM outcome AS o CROSS JOIN delivery AS h ON h.id = o.id \
+          WHERE o.state = 'head' AND h.state = 'head' AND h.lane IS NOT NULL \
+            AND (SELECT w.id FROM delivery AS w INDEXED BY delivery_waiting \
+                  WHERE w.lane = h.lane AND w.state = 'waiting' ORDER BY w.id LIMIT 1) < h.id) \
+     AND state = 'head'";
+
+/// The oldest that waits in these lanes comes forward where nothing is head any more.
+pub(super) const COME_FORWARD: &str = "UPDATE delivery SET state = 'head' WHERE id IN ( \
+         SELECT w.id FROM (SELECT d.lane, (SELECT w.id FROM delivery AS w INDEXED BY delivery_waiting \
+                             WHERE w.lane = d.lane AND w.state = 'waiting' ORDER BY w.id LIMIT 1) AS id \
+                  FROM outcome AS o CROSS JOIN delivery AS d ON d.id = o.id WHERE d.lane IS NOT NULL) AS w \
+          WHERE w.id IS NOT NULL \
+            AND NOT EXISTS (SELECT 1 FROM delivery AS b INDEXED BY delivery_live WHERE b.lane = w.lane AND b.state = 'head')) \
+     AND state = 'waiting'";
+
+/// What is not pending any more is counted where it is now.
+pub(super) const COUNT: &str = "UPDATE tally SET n = n + j.by \
+     FROM (SELECT state, count(*) AS by FROM outcome WHERE state <> 'head' GROUP BY state \
+           UNION ALL SELECT 'pending', -count(*) FROM outcome WHERE state <> 'head') AS j \
+     WHERE tally.state = j.state";
+
+pub(super) const DONE: &str = "SELECT id AS settled FROM outcome";
+
+/// The statements for so many settlements, a size of [`batch::pieces`]: one way to SQLite's thread and back. Their parameters stand after those
+/// of a claim, which may follow in the same query.
+pub(super) fn sql(size: usize) -> &'static str {
+    static STATEMENTS: LazyLock<Vec<(usize, String)>> = LazyLock::new(|| batch::SIZES.map(|size| (size, compose(size))).into());
+    STATEMENTS.iter().find(|(known, _)| *known == size).map_or("", |(_, sql)| sql)
 }
 
-/// A pending outcome becomes `head`, which it was (its lane has nothing else that is live); an older one that was put back meanwhile takes
-/// that place in [`lanes::relane`].
-pub(super) const SETTLE: &str = "UPDATE delivery SET \
-        state = j.state, \
-        reason = j.reason, \
-        next_at = CASE WHEN j.due IS NULL THEN min(next_at, coalesce(j.latest, next_at)) ELSE j.due END, \
-        waited_ms = waited_ms + j.waited, \
-        tries = max(tries - j.given_back, 0), \
-        lost_response = max(lost_response, j.lost), \
-        hard_override = max(hard_override, j.overriding), \
-        http_status = coalesce(j.status, http_status), \
-        updated_at = j.at \
-     FROM (SELECT value ->> 0 AS id, value ->> 1 AS attempt, value ->> 2 AS state, value ->> 3 AS reason, value ->> 4 AS due, \
-                  value ->> 5 AS latest, value ->> 6 AS waited, value ->> 7 AS given_back, value ->> 8 AS lost, \
-                  value ->> 9 AS overriding, value ->> 10 AS status, value ->> 11 AS at \
-             FROM json_each(?1)) AS j \
-     WHERE delivery.id = j.id AND delivery.attempts = j.attempt AND delivery.state = 'sending' \
-     RETURNING id, lane";
+fn compose(size: usize) -> String {
+    let fenced = FENCED.replace('#', &batch::values(COLUMNS, size, claim::PARAMETERS));
+    format!("{CLEAR}; {fenced}; {LAND}; {SETTLE}; {RECORD}; {JOIN_EPISODE}; {STEP_BACK}; {COME_FORWARD}; {COUNT}; {DONE}")
+}
 
-/// Settles; one answer a settlement, in order.
+/// Binds settlements, after a claim's parameters.
+pub(super) fn bind<'q>(
+    mut query: Query<'q, Sqlite, SqliteArguments>,
+    settlements: &[&'q (Settlement, Timestamp)],
+) -> Result<Query<'q, Sqlite, SqliteArguments>, sqlx::Error> {
+    for (settlement, now) in settlements {
+        let effect = effect(settlement, *now);
+        let record = &settlement.record;
+        let (answer, fault) = (record.answer.as_ref(), record.fault.as_ref());
+        let status = answer.map(|answer| answer.status).or_else(|| fault.and_then(|fault| fault.status));
+        query = query
+            .bind(settlement.id.0)
+            .bind(settlement.attempt.0)
+            .bind(effect.state)
+            .bind(effect.reason)
+            .bind(effect.due)
+            .bind(effect.latest)
+            .bind(effect.waited)
+            .bind(effect.is_released)
+            .bind(effect.overriding)
+            .bind(effect.at)
+            .bind(is_of_episode(&settlement.transition))
+            .bind(record.started_at.millis())
+            .bind(record.elapsed_ms.cast_signed())
+            .bind(record.hard_override)
+            .bind(record.outcome.name())
+            .bind(record.lost_response)
+            .bind(status)
+            .bind(answer.map(|answer| batch::json(&answer.headers)).transpose()?)
+            .bind(answer.map(|answer| answer.body.as_ref()))
+            .bind(answer.map(|answer| answer.body_length.cast_signed()))
+            .bind(fault.map(|fault| fault.kind.name()))
+            .bind(fault.map(|fault| fault.message.as_str()));
+    }
+    Ok(query)
+}
+
+/// Which settlements can do something: not one whose transition does not start from `sending`, nor the second word on a submission in one
+/// group, which comes too late as it would alone.
+pub(super) fn worth_asking<'s>(settlements: &[&'s (Settlement, Timestamp)]) -> Vec<&'s (Settlement, Timestamp)> {
+    let mut seen = HashSet::with_capacity(settlements.len());
+    let is_worth_it = |settlement: &Settlement| settlement.transition.allowed_from().contains(&StateName::Sending);
+    settlements
+        .iter()
+        .filter(|(settlement, _)| is_worth_it(settlement) && seen.insert(settlement.id))
+        .copied()
+        .collect()
+}
+
+/// One answer a settlement, in order, from the ids that [`DONE`] names.
+pub(super) fn answers(settlements: &[&(Settlement, Timestamp)], mut done: HashSet<i64>) -> Vec<Settled> {
+    let mut answer = |settlement: &Settlement| {
+        let starts_from_sending = settlement.transition.allowed_from().contains(&StateName::Sending);
+        // The first word on it counts.
+        if starts_from_sending && done.remove(&settlement.id.0) {
+            Settled::Done
+        } else {
+            Settled::Stale
+        }
+    };
+    settlements.iter().map(|(settlement, _)| answer(settlement)).collect()
+}
+
+/// Settles beside other operations; one answer a settlement, in order.
 pub(super) async fn settle(
     transaction: &mut Transaction<'_>,
     settlements: &[&(Settlement, Timestamp)],
 ) -> Result<Vec<Settled>, sqlx::Error> {
-    let effects: Vec<Option<Effect>> = effects(settlements);
-    let rows = sqlx::query(SETTLE)
-        .bind(batch::json(&effects.iter().flatten().map(Effect::row).collect::<Vec<_>>())?)
-        .fetch_all(&mut *transaction.conn)
-        .await?;
-    let mut done: HashMap<i64, Option<i64>> = HashMap::with_capacity(rows.len());
-    for row in rows {
-        done.insert(row.try_get(0)?, row.try_get(1)?);
+    let mut done = HashSet::with_capacity(settlements.len());
+    for (piece, size) in batch::pieces(&worth_asking(settlements)) {
+        let mut query = sqlx::query(sql(size));
+        for _ in 0..claim::PARAMETERS {
+            query = query.bind(None::<i64>);
+        }
+        for row in bind(query, piece)?.fetch_all(&mut *transaction.conn).await? {
+            done.insert(row.try_get(0)?);
+        }
     }
-    let is_done: Vec<bool> = effects
-        .iter()
-        .map(|effect| effect.as_ref().is_some_and(|effect| done.contains_key(&effect.id)))
-        .collect();
-    let settled: Vec<&Settlement> = settlements
-        .iter()
-        .zip(&is_done)
-        .filter(|(_, is_done)| **is_done)
-        .map(|((settlement, _), _)| settlement)
-        .collect();
-    let delivered = write_down(transaction, &settled).await?;
-    lanes::settled(transaction.conn, &done.into_values().flatten().collect(), &delivered).await?;
-    let answer = |is_done| if is_done { Settled::Done } else { Settled::Stale };
-    Ok(is_done.into_iter().map(answer).collect())
-}
-
-/// What each of them does; `None` where it can do nothing: a transition that does not start from `sending`, or the second word on a submission
-/// in one group, which comes too late as it would alone.
-fn effects(settlements: &[&(Settlement, Timestamp)]) -> Vec<Option<Effect>> {
-    let mut seen = HashSet::with_capacity(settlements.len());
-    settlements
-        .iter()
-        .map(|(settlement, now)| {
-            let starts_from_sending = settlement.transition.allowed_from().contains(&StateName::Sending);
-            (starts_from_sending && seen.insert(settlement.id)).then(|| effect(settlement, *now))
-        })
-        .collect()
+    Ok(answers(settlements, done))
 }
 
 fn effect(settlement: &Settlement, now: Timestamp) -> Effect {
-    let record = &settlement.record;
     let mut effect = Effect {
-        id: settlement.id.0,
-        attempt: settlement.attempt.0,
         state: match ends_in(&settlement.transition) {
             StateName::Pending => HEAD,
             final_state => final_state.name(),
@@ -128,10 +195,8 @@ fn effect(settlement: &Settlement, now: Timestamp) -> Effect {
         due: None,
         latest: None,
         waited: 0,
-        given_back: 0,
-        lost: record.lost_response,
+        is_released: false,
         overriding: false,
-        status: record.answer.as_ref().map(|answer| answer.status),
         at: now.millis(),
     };
     match &settlement.transition {
@@ -149,11 +214,7 @@ fn effect(settlement: &Settlement, now: Timestamp) -> Effect {
         Transition::Park(reason) => effect.reason = Some(reason.name()),
         // The try is given back; the attempt's number is not, or a late outcome of this attempt would pass for the next one's. Nothing is
         // remembered of it.
-        Transition::Release => {
-            effect.given_back = 1;
-            effect.lost = false;
-            effect.status = None;
-        }
+        Transition::Release => effect.is_released = true,
         Transition::Deliver
         | Transition::DeliverAccepted
         | Transition::Claim
@@ -185,29 +246,6 @@ fn ends_in(transition: &Transition) -> StateName {
     }
 }
 
-/// What belongs to these outcomes in other tables; which of them are delivered.
-async fn write_down(transaction: &mut Transaction<'_>, settled: &[&Settlement]) -> Result<Vec<i64>, sqlx::Error> {
-    let mut records: Vec<(SubmissionId, &Attempt)> = Vec::with_capacity(settled.len());
-    let mut delivered = Vec::new();
-    let mut episode = Vec::new();
-    for settlement in settled {
-        let state = ends_in(&settlement.transition);
-        transaction.moved(Some(StateName::Sending), Some(state), 1);
-        if settlement.transition != Transition::Release {
-            records.push((settlement.id, &settlement.record));
-        }
-        if state == StateName::Delivered {
-            delivered.push(settlement.id.0);
-        }
-        if is_of_episode(&settlement.transition) {
-            episode.push(settlement.id.0);
-        }
-    }
-    attempts::insert(transaction.conn, &records).await?;
-    join_episode(transaction.conn, &episode).await?;
-    Ok(delivered)
-}
-
 /// Whether the gate's opening puts it back.
 fn is_of_episode(transition: &Transition) -> bool {
     *transition
@@ -215,14 +253,4 @@ fn is_of_episode(transition: &Transition) -> bool {
             reason: DeadReason::Unauthorized,
             requeue_on_opening: true,
         }
-}
-
-pub(super) const JOIN_EPISODE: &str = "INSERT OR IGNORE INTO episode (id) SELECT value FROM json_each(?1)";
-
-async fn join_episode(conn: &mut SqliteConnection, ids: &[i64]) -> Result<(), sqlx::Error> {
-    if ids.is_empty() {
-        return Ok(());
-    }
-    sqlx::query(JOIN_EPISODE).bind(batch::json(ids)?).execute(conn).await?;
-    Ok(())
 }

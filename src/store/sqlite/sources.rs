@@ -14,12 +14,12 @@ const STRETCH: u32 = 2_000;
 
 pub(super) const OF_ANOTHER: &str = "SELECT stretch.tries, stretch.id, coalesce(s.source, '') FROM ( \
          SELECT tries, id FROM delivery INDEXED BY delivery_probe \
-          WHERE state = 'head' AND not_before IS NULL AND (tries, id) > (?1, ?2) ORDER BY tries, id LIMIT ?3) AS stretch \
+          WHERE state = 'head' AND not_before IS NULL AND id NOT IN (SELECT id FROM flight) AND (tries, id) > (?1, ?2) ORDER BY tries, id LIMIT ?3) AS stretch \
      CROSS JOIN submission AS s ON s.id = stretch.id \
      WHERE coalesce(s.source, '') NOT IN (SELECT value FROM json_each(?4)) LIMIT 1";
 
 pub(super) const STRETCH_END: &str = "SELECT tries, id FROM delivery INDEXED BY delivery_probe \
-      WHERE state = 'head' AND not_before IS NULL AND (tries, id) > (?1, ?2) ORDER BY tries, id LIMIT 1 OFFSET ?3";
+      WHERE state = 'head' AND not_before IS NULL AND id NOT IN (SELECT id FROM flight) AND (tries, id) > (?1, ?2) ORDER BY tries, id LIMIT 1 OFFSET ?3";
 
 /// Goes through the next stretch.
 pub(super) async fn look(conn: &mut SqliteConnection, look: &SourceLook) -> Result<SourceFound, sqlx::Error> {

@@ -31,7 +31,7 @@ pub(super) const PARKED: &str = "SELECT id, lane, (SELECT octet_length(payload) 
      WHERE state = 'parked' AND updated_at <= ?1 ORDER BY id LIMIT ?2";
 pub(super) const PENDING: &str = "SELECT id, lane, (SELECT octet_length(payload) FROM submission AS s WHERE s.id = delivery.id) AS bytes \
      FROM delivery INDEXED BY delivery_pending \
-     WHERE (state = 'head' OR state = 'waiting') AND updated_at <= ?1 ORDER BY id LIMIT ?2";
+     WHERE (state = 'head' OR state = 'waiting') AND id NOT IN (SELECT id FROM flight) AND updated_at <= ?1 ORDER BY id LIMIT ?2";
 
 /// Children before parents.
 pub(super) const DELETIONS: [&str; 5] = [
@@ -63,6 +63,9 @@ pub(super) async fn sweep(transaction: &mut Transaction<'_>, sweep: Sweep) -> Re
     }
     let count = ids.len() as u64;
     let ids = batch::json(&ids)?;
+    if sweep.state == StateName::Delivered {
+        lanes::remember_delivered(transaction.conn, &ids).await?;
+    }
     for deletion in DELETIONS {
         sqlx::query(deletion).bind(&ids).execute(&mut *transaction.conn).await?;
     }

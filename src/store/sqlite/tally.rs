@@ -9,11 +9,14 @@ use crate::store::Tally;
 
 use super::row;
 
-pub(super) const COUNTS: &str = "SELECT state, n FROM tally";
+/// What is being sent is pending in the table `tally`; there are never many.
+pub(super) const COUNTS: &str = "SELECT CASE state WHEN 'pending' THEN n - (SELECT count(*) FROM flight) ELSE n END AS n, state FROM tally \
+     UNION ALL SELECT count(*), 'sending' FROM flight";
 
 pub(super) const OLDEST: &str = "SELECT \
      (SELECT s.created_at FROM submission AS s WHERE s.id = \
-         (SELECT id FROM delivery INDEXED BY delivery_pending WHERE state = 'head' OR state = 'waiting' ORDER BY id LIMIT 1)) AS pending, \
+         (SELECT id FROM delivery INDEXED BY delivery_pending WHERE (state = 'head' OR state = 'waiting') \
+             AND id NOT IN (SELECT id FROM flight) ORDER BY id LIMIT 1)) AS pending, \
      (SELECT updated_at FROM delivery INDEXED BY delivery_dead_since WHERE state = 'dead' ORDER BY updated_at LIMIT 1) AS dead";
 
 /// Counts and oldest ones.
@@ -24,7 +27,7 @@ pub(super) async fn tally(conn: &mut SqliteConnection) -> Result<Tally, sqlx::Er
         let state: &str = row.try_get("state")?;
         let count: i64 = row.try_get("n")?;
         if let Some(place) = counts.iter_mut().find(|(known, _)| known.name() == state) {
-            place.1 = count.unsigned_abs();
+            place.1 = u64::try_from(count).unwrap_or(0);
         }
     }
     let oldest = sqlx::query(OLDEST).fetch_one(&mut *conn).await?;
@@ -38,13 +41,13 @@ pub(super) async fn tally(conn: &mut SqliteConnection) -> Result<Tally, sqlx::Er
 
 pub(super) const DUES: &str = "SELECT \
      (SELECT next_at FROM delivery INDEXED BY delivery_due \
-       WHERE state = 'head' AND not_before IS NULL AND requeued = 0 ORDER BY next_at LIMIT 1) AS first, \
+       WHERE state = 'head' AND not_before IS NULL AND requeued = 0 AND id NOT IN (SELECT id FROM flight) ORDER BY next_at LIMIT 1) AS first, \
      (SELECT next_at FROM delivery INDEXED BY delivery_due \
-       WHERE state = 'head' AND not_before IS NULL AND requeued = 0 ORDER BY next_at DESC LIMIT 1) AS last, \
+       WHERE state = 'head' AND not_before IS NULL AND requeued = 0 AND id NOT IN (SELECT id FROM flight) ORDER BY next_at DESC LIMIT 1) AS last, \
      (SELECT next_at FROM delivery INDEXED BY delivery_due \
-       WHERE state = 'head' AND not_before IS NULL AND requeued = 1 ORDER BY next_at LIMIT 1) AS first_requeued, \
+       WHERE state = 'head' AND not_before IS NULL AND requeued = 1 AND id NOT IN (SELECT id FROM flight) ORDER BY next_at LIMIT 1) AS first_requeued, \
      (SELECT next_at FROM delivery INDEXED BY delivery_due \
-       WHERE state = 'head' AND not_before IS NULL AND requeued = 1 ORDER BY next_at DESC LIMIT 1) AS last_requeued, \
+       WHERE state = 'head' AND not_before IS NULL AND requeued = 1 AND id NOT IN (SELECT id FROM flight) ORDER BY next_at DESC LIMIT 1) AS last_requeued, \
      (SELECT not_before FROM delivery INDEXED BY delivery_held WHERE state = 'head' AND not_before IS NOT NULL \
        ORDER BY not_before LIMIT 1) AS held";
 

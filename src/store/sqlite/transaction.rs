@@ -16,8 +16,8 @@ pub(super) struct Transaction<'c> {
     changes: [i64; StateName::ALL.len()],
 }
 
-const BEGIN: &str = "BEGIN IMMEDIATE";
-const COMMIT: &str = "COMMIT";
+pub(super) const BEGIN: &str = "BEGIN IMMEDIATE";
+pub(super) const COMMIT: &str = "COMMIT";
 const ROLLBACK: &str = "ROLLBACK";
 pub(super) const COUNT: &str = "UPDATE tally SET n = n + j.by \
      FROM (SELECT value ->> 0 AS state, value ->> 1 AS by FROM json_each(?1)) AS j \
@@ -36,8 +36,10 @@ impl<'c> Transaction<'c> {
     /// So many moved between two states, came in (`from` is `None`) or left (`to` is `None`).
     pub(super) fn moved(&mut self, from: Option<StateName>, to: Option<StateName>, count: u64) {
         let count = i64::try_from(count).unwrap_or(i64::MAX);
+        // What is being sent is pending in this table; how many those are, `flight` says.
+        let counted = |state| if state == StateName::Sending { StateName::Pending } else { state };
         for (state, by) in [(from, -count), (to, count)] {
-            if let Some(place) = StateName::ALL.iter().position(|known| Some(*known) == state) {
+            if let Some(place) = StateName::ALL.iter().position(|known| Some(*known) == state.map(counted)) {
                 self.changes[place] += by;
             }
         }

@@ -16,6 +16,7 @@ use tokio::time::Instant;
 use crate::store::StoreError;
 
 use super::errand::{self, Errand};
+use super::hot;
 use super::lock::Lock;
 use super::operation::{self, Operation};
 use super::transaction::{self, Transaction};
@@ -132,10 +133,16 @@ impl Writer {
 
     /// One transaction. Crash before the commit: nothing happened, and nobody was told otherwise.
     async fn commit(&mut self, group: &mut [Operation]) -> Result<(), sqlx::Error> {
-        let mut transaction = Transaction::begin(&mut self.conn).await?;
-        let applied = match operation::apply(group, &mut transaction).await {
-            Ok(()) => transaction.commit().await,
-            Err(error) => Err(error),
+        let applied = match operation::as_hot(group) {
+            Some(hot) => match hot::run(&mut self.conn, &hot).await {
+                Ok(done) => {
+                    let version = done.version;
+                    operation::answer_hot(group, done);
+                    Ok(version)
+                }
+                Err(error) => Err(error),
+            },
+            None => self.apply(group).await,
         };
         match applied {
             Ok(version) => {
@@ -147,6 +154,14 @@ impl Writer {
                 Err(error)
             }
         }
+    }
+}
+
+impl Writer {
+    async fn apply(&mut self, group: &mut [Operation]) -> Result<Option<i64>, sqlx::Error> {
+        let mut transaction = Transaction::begin(&mut self.conn).await?;
+        operation::apply(group, &mut transaction).await?;
+        transaction.commit().await
     }
 }
 

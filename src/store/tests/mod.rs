@@ -29,11 +29,12 @@ use crate::model::{
 use crate::store::{Act, ActRequest, Acted, ClaimOrder, ClaimRequest, Claimed, Outbox, Role, Settled, Settlement};
 
 /// Every table of the outbox.
-const TABLES: [&str; 10] = [
+const TABLES: [&str; 11] = [
     "submission",
     "delivery",
     "tally",
-    "lane_memory",
+    "flight",
+    "lane",
     "attempt",
     "history",
     "episode",
@@ -55,28 +56,31 @@ const RULES: &[(&str, &str)] = &[
           WHERE t.state = CASE WHEN d.state IN ('head', 'waiting') THEN 'pending' ELSE d.state END)",
     ),
     (
-        "the head of a lane is its smallest pending one, and none leads while one is sending",
-        "SELECT h.id FROM delivery AS h WHERE h.state = 'head' AND h.lane IS NOT NULL AND EXISTS ( \
-            SELECT 1 FROM delivery AS o WHERE o.lane = h.lane AND o.id <> h.id \
-               AND (o.state = 'sending' OR (o.state IN ('head', 'waiting') AND o.id < h.id)))",
+        "what is in flight is a head, and no other attempt of it has ended since",
+        "SELECT f.id FROM flight AS f WHERE NOT EXISTS ( \
+            SELECT 1 FROM delivery AS d WHERE d.id = f.id AND d.state = 'head' AND d.attempts = f.attempt - 1)",
+    ),
+    (
+        "a lane is founded once, and every lane is known",
+        "SELECT id FROM delivery WHERE lane IS NOT NULL AND lane NOT IN (SELECT number FROM lane)",
+    ),
+    (
+        "the head of a lane is its smallest pending one, or the one that is sent",
+        "SELECT h.id FROM delivery AS h WHERE h.state = 'head' AND h.lane IS NOT NULL AND h.id NOT IN (SELECT id FROM flight) AND EXISTS ( \
+            SELECT 1 FROM delivery AS o WHERE o.lane = h.lane AND o.state IN ('head', 'waiting') AND o.id < h.id)",
     ),
     (
         "nothing waits behind nobody",
         "SELECT w.id FROM delivery AS w WHERE w.state = 'waiting' AND NOT EXISTS ( \
-            SELECT 1 FROM delivery AS o WHERE o.lane = w.lane AND o.state IN ('head', 'sending'))",
+            SELECT 1 FROM delivery AS o WHERE o.lane = w.lane AND o.state = 'head')",
     ),
     (
         "every submission stands somewhere",
         "SELECT id FROM submission WHERE id NOT IN (SELECT id FROM delivery)",
     ),
     (
-        "what was delivered is remembered",
-        "SELECT d.id FROM delivery AS d WHERE d.state = 'delivered' AND d.lane IS NOT NULL AND NOT EXISTS ( \
-            SELECT 1 FROM lane_memory AS m WHERE m.lane = d.lane AND m.delivered_id >= d.id)",
-    ),
-    (
         "nothing is remembered of what is gone",
-        "SELECT lane FROM lane_memory WHERE lane NOT IN (SELECT lane FROM delivery WHERE lane IS NOT NULL)",
+        "SELECT number FROM lane WHERE number NOT IN (SELECT lane FROM delivery WHERE lane IS NOT NULL)",
     ),
 ];
 

@@ -45,7 +45,7 @@ async fn what_was_delivered_last_is_remembered_as_long_as_any_of_its_activity_is
     assert_eq!(sweep(&bench, StateName::Delivered, NOW, 10).await, 1);
     assert_eq!(bench.act(dead, Act::Requeue).await, Acted::Superseded(delivered));
     assert_eq!(sweep(&bench, StateName::Dead, NOW, 10).await, 1);
-    assert!(bench.dump().await.iter().all(|line| !line.starts_with("lane_memory")));
+    assert!(bench.dump().await.iter().all(|line| !line.starts_with("lane ")));
 }
 
 #[tokio::test]

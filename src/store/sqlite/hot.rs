@@ -1,0 +1,116 @@
+//! The hot path: outcomes and the claim that follows them, from BEGIN to COMMIT in one query.
+//!
+//! Each query is two switches of thread (50 to 100 µs), more than SQLite needs for a group; with nine of them a group a drain reached half the
+//! rate. What the query yields comes before its COMMIT and is handed out only when that has succeeded. An error anywhere leaves the transaction
+//! open: it is rolled back, and the group is replayed.
+
+use std::collections::HashSet;
+use std::sync::LazyLock;
+
+use sqlx::sqlite::SqliteConnection;
+use sqlx::{Column as _, Row as _};
+
+use crate::clock::Timestamp;
+use crate::model::SubmissionId;
+use crate::store::{ClaimOrder, Claimed, Settled, Settlement};
+
+use super::claim::{self, Turn};
+use super::errand::DATA_VERSION;
+use super::transaction::{BEGIN, COMMIT};
+use super::{batch, settle};
+
+/// What one group asks for.
+pub(super) struct Group<'g> {
+    pub(super) settlements: Vec<&'g (Settlement, Timestamp)>,
+    pub(super) turn: Option<Turn>,
+}
+
+/// What became of it, once it is durable.
+pub(super) struct Done {
+    /// One answer a settlement, in order.
+    pub(super) settled: Vec<Settled>,
+    pub(super) claimed: Vec<Claimed>,
+    /// `data_version`: tells of other processes' commits.
+    pub(super) version: Option<i64>,
+}
+
+/// The tables of the connection that writes, in memory: what the statements of one query hand to one another.
+pub(super) async fn prepare(conn: &mut SqliteConnection) -> Result<(), sqlx::Error> {
+    for table in [settle::OUTCOME, claim::TURN] {
+        sqlx::query(table).persistent(false).execute(&mut *conn).await?;
+    }
+    Ok(())
+}
+
+/// The most settlements that fit into one query.
+pub(super) const SETTLEMENTS_MAX: usize = batch::SIZES[batch::SIZES.len() - 1];
+
+/// Does it in a transaction of its own. An error says nothing of the outcome: the commit may be there on reopening.
+pub(super) async fn run(conn: &mut SqliteConnection, group: &Group<'_>) -> Result<Done, sqlx::Error> {
+    let asked = settle::worth_asking(&group.settlements);
+    let size = batch::SIZES.into_iter().find(|size| *size >= asked.len() && !asked.is_empty());
+    let mut query = sqlx::query(sql(size.unwrap_or(0), group.turn.map(|turn| turn.request.order)));
+    query = match group.turn {
+        Some(turn) => turn.bind(query),
+        None => (0..claim::PARAMETERS).fold(query, |query, _| query.bind(None::<i64>)),
+    };
+    let rows = settle::bind(query, &asked)?.fetch_all(conn).await?;
+    let mut done = Done {
+        settled: Vec::new(),
+        claimed: Vec::new(),
+        version: None,
+    };
+    let mut ended = HashSet::with_capacity(asked.len());
+    for row in &rows {
+        match row.column(0).name() {
+            "settled" => {
+                ended.insert(row.try_get(0)?);
+            }
+            "data_version" => done.version = row.try_get(0)?,
+            _ => done.claimed.push(claim::read(
+                row,
+                group.turn.map_or_else(Timestamp::default, |turn| turn.request.now),
+            )?),
+        }
+    }
+    done.settled = settle::answers(&group.settlements, ended);
+    Ok(done)
+}
+
+/// The query for so many settlements and a claim of this order.
+fn sql(size: usize, order: Option<ClaimOrder>) -> &'static str {
+    static QUERIES: LazyLock<Vec<((usize, usize), String)>> = LazyLock::new(|| {
+        let sizes = std::iter::once(0).chain(batch::SIZES);
+        sizes
+            .flat_map(|size| ORDERS.map(|order| ((size, place(order)), compose(size, order))))
+            .collect()
+    });
+    let wanted = (size, place(order));
+    QUERIES.iter().find(|(known, _)| *known == wanted).map_or("", |(_, sql)| sql)
+}
+
+const ORDERS: [Option<ClaimOrder>; 4] = [
+    None,
+    Some(ClaimOrder::Due),
+    Some(ClaimOrder::LeastTried),
+    Some(ClaimOrder::This(SubmissionId(0))),
+];
+
+const fn place(order: Option<ClaimOrder>) -> usize {
+    match order {
+        None => 0,
+        Some(ClaimOrder::Due) => 1,
+        Some(ClaimOrder::LeastTried) => 2,
+        Some(ClaimOrder::This(_)) => 3,
+    }
+}
+
+/// The version comes before the commit, so that nothing that fails behind it may pass for its failure; while the write lock is held no other
+/// process changes it, and our own commit does not.
+fn compose(size: usize, order: Option<ClaimOrder>) -> String {
+    let mut parts = vec![BEGIN];
+    parts.extend((size > 0).then(|| settle::sql(size)));
+    parts.extend(order.map(claim::sql));
+    parts.extend([DATA_VERSION, COMMIT]);
+    parts.join("; ")
+}
