@@ -9,7 +9,6 @@ use futures_util::FutureExt as _;
 use tokio::time::Instant;
 
 use crate::model::FileReceipt;
-use crate::telemetry::events;
 
 use super::admit::pause;
 use super::desk::Desk;
@@ -33,17 +32,21 @@ pub async fn run(context: &Context, waiting: &Waiting) {
         desk,
         watch: None,
         next_scan: Instant::now(),
-        trouble: None,
     };
     while !context.is_ending() {
         context.turn();
         if Instant::now() >= room.next_scan {
-            room.scan(context).await;
+            room.scan(context, waiting).await;
         }
         room.hints_so_far();
         room.look(context).await;
         let ready = room.desk.known.ready(Instant::now(), READY_MAX);
-        let may_take = ready.is_empty() || waiting.may_take(context).await;
+        let may_take = if ready.is_empty() {
+            waiting.look_again(context).await;
+            true
+        } else {
+            waiting.may_take(context).await
+        };
         if may_take && !ready.is_empty() {
             room.desk.take(context, waiting, ready).await;
         } else {
@@ -55,7 +58,6 @@ pub async fn run(context: &Context, waiting: &Waiting) {
 /// Opens the directory and reads the receipts, however long that needs.
 async fn begin(context: &Context, waiting: &Waiting) -> Option<Desk> {
     let mut tries = 0;
-    let mut said = false;
     loop {
         context.turn();
         let inbox = context.config.borrow().inbox.clone();
@@ -68,6 +70,7 @@ async fn begin(context: &Context, waiting: &Waiting) -> Option<Desk> {
         match (opened.await.and_then(|done| done), Ledger::load(&context.outbox).await) {
             (Ok((folder, settle)), Ok(ledger)) => {
                 waiting.store_works();
+                waiting.files_work();
                 return Some(Desk {
                     folder: Arc::new(folder),
                     ledger,
@@ -75,15 +78,7 @@ async fn begin(context: &Context, waiting: &Waiting) -> Option<Desk> {
                     left: std::collections::HashSet::new(),
                 });
             }
-            (Err(error), _) if !said => {
-                said = true;
-                events::storage_error(
-                    "open the inbox",
-                    &error.to_string(),
-                    "inbox.dir must be a directory that the daemon may write",
-                );
-            }
-            (Err(_), _) => {}
+            (Err(error), _) => waiting.files_fail("open the inbox", &error),
             (Ok(_), Err(error)) => waiting.store_fails(&error),
         }
         tries += 1;
@@ -97,8 +92,6 @@ struct Room {
     desk: Desk,
     watch: Option<Watch>,
     next_scan: Instant,
-    /// What was said of the directory, until it works again.
-    trouble: Option<String>,
 }
 
 /// What a scan found.
@@ -113,7 +106,7 @@ struct Scan {
 
 impl Room {
     /// Looks at the whole directory, opened anew: it may have been replaced.
-    async fn scan(&mut self, context: &Context) {
+    async fn scan(&mut self, context: &Context, waiting: &Waiting) {
         let inbox = context.config.borrow().inbox.clone();
         self.next_scan = Instant::now() + inbox.rescan;
         self.desk.known.set_settle(inbox.settle);
@@ -125,7 +118,7 @@ impl Room {
         let pulse = Pulse::of(&context.progress);
         match blocking(move || scan(&inbox.dir, &receipts, pulse)).await.and_then(|done| done) {
             Ok(scan) => {
-                self.trouble = None;
+                waiting.files_work();
                 self.desk.folder = Arc::new(scan.folder);
                 self.desk.known.found(&scan.files, scan.all, Instant::now());
                 if scan.all {
@@ -133,20 +126,10 @@ impl Room {
                 }
                 self.desk.forget(context, scan.gone, false).await;
             }
-            Err(error) => self.fails(&error),
-        }
-    }
-
-    fn fails(&mut self, error: &io::Error) {
-        self.watch = None;
-        let what = error.to_string();
-        if self.trouble.as_ref() != Some(&what) {
-            events::storage_error(
-                "read the inbox",
-                &what,
-                "inbox.dir must be a directory that the daemon may read and write; it is tried again",
-            );
-            self.trouble = Some(what);
+            Err(error) => {
+                self.watch = None;
+                waiting.files_fail("read the inbox", &error);
+            }
         }
     }
 
