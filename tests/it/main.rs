@@ -18,6 +18,7 @@ mod crash;
 mod demo;
 mod gate;
 mod harness;
+mod held;
 mod intake;
 mod logs;
 mod order;
