@@ -85,6 +85,22 @@ struct Present {
     holders: u32,
 }
 
+impl Present {
+    /// It still hinders; whether that is worth another word.
+    fn goes_on(&mut self, why: &str, hint: &str, now: Timestamp) -> bool {
+        let Hindrance { cause, .. } = self.hindrance;
+        let is_other = self.hindrance.hint != hint || matches!(cause, Cause::Rows | Cause::Files) && self.hindrance.why != why;
+        // Of an outbox that stays away the log hears again and again; a full disk or a backlog is said once.
+        let is_due = cause == Cause::Storage && now.since(self.said_at) >= TELL_EVERY;
+        why.clone_into(&mut self.hindrance.why);
+        hint.clone_into(&mut self.hindrance.hint);
+        if is_other || is_due {
+            self.said_at = now;
+        }
+        is_other || is_due
+    }
+}
+
 impl Hindrances {
     /// This hinders, or still does. `operation` is what could not be done, for the log.
     pub fn met(&self, cause: Cause, operation: &str, why: &str, hint: &str) {
@@ -135,34 +151,24 @@ impl Hindrances {
         let now = clock::now();
         let why_kept: String = why.chars().take(WHY_CHARS_MAX).collect();
         let mut present = self.present();
-        let is_news = match present.iter_mut().find(|one| one.hindrance.cause == cause) {
-            Some(one) => {
-                let is_other =
-                    one.hindrance.hint != hint || (cause == Cause::Rows || cause == Cause::Files) && one.hindrance.why != why_kept;
-                // Of an outbox that stays away the log hears again and again; a full disk or a backlog is said once.
-                let is_due = cause == Cause::Storage && now.since(one.said_at) >= TELL_EVERY;
-                one.hindrance.why = why_kept;
-                hint.clone_into(&mut one.hindrance.hint);
-                one.holders += holders;
-                if is_other || is_due {
-                    one.said_at = now;
-                }
-                is_other || is_due
-            }
-            None => {
-                present.push(Present {
-                    hindrance: Hindrance {
-                        cause,
-                        why: why_kept,
-                        hint: hint.to_owned(),
-                        since: now.millis(),
-                    },
-                    said_at: now,
-                    holders,
-                });
-                true
-            }
-        };
+        let known = present.iter_mut().find(|one| one.hindrance.cause == cause);
+        let is_news = known.is_none_or(|known| {
+            known.holders += holders;
+            known.goes_on(&why_kept, hint, now)
+        });
+        if !present.iter().any(|one| one.hindrance.cause == cause) {
+            let hindrance = Hindrance {
+                cause,
+                why: why_kept,
+                hint: hint.to_owned(),
+                since: now.millis(),
+            };
+            present.push(Present {
+                hindrance,
+                said_at: now,
+                holders,
+            });
+        }
         drop(present);
         if is_news {
             match cause {
