@@ -24,6 +24,7 @@ mod logs;
 mod order;
 mod outage;
 mod outcomes;
+mod places;
 mod result_types;
 mod retention;
 mod secrets;
