@@ -9,10 +9,12 @@ use futures_util::FutureExt as _;
 use tokio::time::Instant;
 
 use crate::model::FileReceipt;
+use crate::telemetry::events;
 
 use super::admit::pause;
 use super::desk::Desk;
-use super::folder::{Folder, Look};
+use super::folder::{Folder, Look, OURS, OURS_MODE};
+use super::identity::{InboxId, identify};
 use super::ledger::Ledger;
 use super::parse::Format;
 use super::pieces::Pulse;
@@ -63,14 +65,19 @@ async fn begin(context: &Context, waiting: &Waiting) -> Option<Desk> {
         let inbox = context.config.borrow().inbox.clone();
         let pulse = Pulse::of(&context.progress);
         let opened = blocking(move || {
-            let folder = Folder::open(&inbox.dir)?.with_pulse(pulse);
+            let (folder, id) = open(&inbox.dir, pulse)?;
             reject::recover(&folder)?;
-            Ok::<_, io::Error>((folder, inbox.settle))
+            Ok::<_, io::Error>((folder, id, inbox.settle))
         });
-        match (opened.await.and_then(|done| done), Ledger::load(&context.outbox).await) {
-            (Ok((folder, settle)), Ok(ledger)) => {
+        let opened = match opened.await.and_then(|done| done) {
+            Ok((folder, id, settle)) => Ok((folder, settle, Ledger::load(&context.outbox, id).await)),
+            Err(error) => Err(error),
+        };
+        match opened {
+            Ok((folder, settle, Ok(ledger))) => {
                 waiting.store_works();
                 waiting.files_work();
+                tell_elsewhere(&ledger, folder.path());
                 return Some(Desk {
                     folder: Arc::new(folder),
                     ledger,
@@ -78,13 +85,34 @@ async fn begin(context: &Context, waiting: &Waiting) -> Option<Desk> {
                     left: std::collections::HashSet::new(),
                 });
             }
-            (Err(error), _) => waiting.files_fail("open the inbox", &error),
-            (Ok(_), Err(error)) => waiting.store_fails(&error),
+            Ok((_, _, Err(error))) => waiting.store_fails(&error),
+            Err(error) => waiting.files_fail("open the inbox", &error),
         }
         tries += 1;
         if !context.sleep(pause(tries)).await {
             return None;
         }
+    }
+}
+
+/// Opens the directory that the path names just now, and asks it which one it is.
+fn open(dir: &Path, pulse: Pulse) -> io::Result<(Folder, InboxId)> {
+    let folder = Folder::open(dir)?.with_pulse(pulse);
+    let id = identify(&folder.sub(OURS, OURS_MODE)?)?;
+    Ok((folder.with_id(id), id))
+}
+
+/// Says at a start, and when the path names another directory, that some receipts speak of yet another one.
+fn tell_elsewhere(ledger: &Ledger, dir: &Path) {
+    let count = ledger.elsewhere();
+    if count > 0 {
+        events::warning(
+            &format!(
+                "{count} files were taken out of another directory than the one that is {} now, and not removed yet",
+                dir.display()
+            ),
+            "is its disk not mounted? nothing of it is taken twice when it is back; if it is gone for good, this is harmless",
+        );
     }
 }
 
@@ -97,6 +125,7 @@ struct Room {
 /// What a scan found.
 struct Scan {
     folder: Folder,
+    id: InboxId,
     files: Vec<(std::ffi::OsString, Look)>,
     /// Whether these are all.
     all: bool,
@@ -119,6 +148,15 @@ impl Room {
         match blocking(move || scan(&inbox.dir, &receipts, pulse)).await.and_then(|done| done) {
             Ok(scan) => {
                 waiting.files_work();
+                if scan.id != self.desk.ledger.here() {
+                    // A disk was mounted over it, or came off: the watch is still on the one beneath.
+                    self.watch = None;
+                    self.next_scan = Instant::now();
+                    self.desk.ledger.turn_to(scan.id);
+                    tell_elsewhere(&self.desk.ledger, scan.folder.path());
+                    self.desk.folder = Arc::new(scan.folder);
+                    return;
+                }
                 self.desk.folder = Arc::new(scan.folder);
                 self.desk.known.found(&scan.files, scan.all, Instant::now());
                 if scan.all {
@@ -202,15 +240,17 @@ impl Room {
 }
 
 fn scan(dir: &Path, receipts: &[FileReceipt], pulse: Pulse) -> io::Result<Scan> {
-    let folder = Folder::open(dir)?.with_pulse(pulse);
+    let (folder, id) = open(dir, pulse)?;
+    // Those of another directory say nothing of this one.
+    let receipts: Vec<&FileReceipt> = receipts.iter().filter(|receipt| receipt.inbox == Some(id)).collect();
     let mut gone = Vec::new();
     if !receipts.is_empty() {
-        bring_back(&folder, &folder.names()?, receipts)?;
+        bring_back(&folder, &folder.names()?, &receipts)?;
         let names = folder.names()?;
-        for receipt in receipts {
+        for receipt in &receipts {
             let is_there = folder.look(&receipt.name)?.is_some_and(|look| look.inode == receipt.inode);
             if !is_there && !names.iter().any(|name| is_aside(name, receipt)) {
-                gone.push(receipt.clone());
+                gone.push((*receipt).clone());
             }
         }
         // Before they are forgotten: a power cut must not bring such a file back.
@@ -219,6 +259,7 @@ fn scan(dir: &Path, receipts: &[FileReceipt], pulse: Pulse) -> io::Result<Scan> 
     let (files, more) = folder.oldest(KNOWN_MAX, |name| Format::of(name).is_some())?;
     Ok(Scan {
         folder,
+        id,
         files,
         all: !more,
         gone,

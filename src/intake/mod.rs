@@ -19,6 +19,7 @@ mod files;
 mod finish;
 mod folder;
 mod gather;
+mod identity;
 mod inventory;
 mod ledger;
 pub mod parse;
