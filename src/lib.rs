@@ -20,6 +20,7 @@
 //! - Nothing is removed from the inbox, and no outcome acted upon, before the commit that records it.
 
 pub mod clock;
+pub mod lock;
 pub mod model;
 pub mod policy;
 

@@ -10,20 +10,21 @@ use std::path::{Path, PathBuf};
 /// knows only what a result type looks like; and `sandbox` uses nothing of ours, so that a misreading of the API is not made twice in the same words.
 const MAY_USE: &[(&str, &str)] = &[
     ("clock", ""),
+    ("lock", ""),
     ("model", "clock"),
     ("policy", "model clock"),
     ("config", "model policy"),
-    ("store", "model clock"),
+    ("store", "model clock lock"),
     ("api", "model config policy::validate"),
     ("telemetry", "model policy config clock"),
-    ("intake", "model policy::validate config store telemetry clock"),
+    ("intake", "model policy::validate config store telemetry clock lock"),
     ("delivery", "model policy config store api telemetry clock"),
     ("daemon", "model policy config store api telemetry intake delivery clock"),
     ("sandbox", ""),
     ("demo", "model policy config store telemetry intake daemon cli sandbox clock"),
     (
         "cli",
-        "model policy config store api telemetry intake delivery daemon sandbox demo clock",
+        "model policy config store api telemetry intake delivery daemon sandbox demo clock lock",
     ),
 ];
 

@@ -73,7 +73,7 @@ fn refused(id: SubmissionId, acted: &Acted) -> CliError {
     let text = format!("submission {id} {}", refusal("edit", &Transition::Edit, acted));
     match acted {
         Acted::NoSuch => CliError::NoSuch(text),
-        Acted::Done | Acted::WrongState(_) | Acted::Superseded(_) => CliError::Refused(text),
+        Acted::Done | Acted::WrongState(_) | Acted::Superseded(_) | Acted::HeldUntil(_) => CliError::Refused(text),
     }
 }
 

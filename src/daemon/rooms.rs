@@ -106,6 +106,7 @@ impl Rooms {
             shutdown: shutdown_seen.clone(),
             progress: Arc::clone(&turns.files),
             rows_progress: Arc::clone(&turns.rows),
+            hindrances: Arc::clone(meters.hindrances()),
         });
         tasks.spawn("intake", async {
             taking.await;

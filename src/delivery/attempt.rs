@@ -14,6 +14,7 @@ use crate::policy::conflict::Past;
 use crate::policy::schedule::{self, Next};
 use crate::policy::verdict::{Outcome, Verdict, VerdictPolicy, judge};
 use crate::store::{Claimed, Outbox, Relations, StoreError};
+use crate::telemetry::hindrance::Hindrances;
 
 use super::patience::Patience;
 
@@ -23,6 +24,7 @@ pub(super) struct Equipment {
     pub(super) outbox: Outbox,
     pub(super) config: Arc<Config>,
     pub(super) client: Arc<Client>,
+    pub(super) hindrances: Arc<Hindrances>,
 }
 
 /// An attempt that has ended.
@@ -68,7 +70,7 @@ pub(super) async fn fly(equipment: Equipment, claimed: Arc<Claimed>, roll: f64) 
     let carried_override = claimed.hard_override || has_hard_override(&payload);
     let at = clock::now();
     let verdict = if is_conflict(&timed.exchange) {
-        let relations = relations(&equipment.outbox, &claimed).await;
+        let relations = relations(&equipment, &claimed).await;
         let reading = Reading::of(&payload);
         judge(
             &timed.exchange,
@@ -140,11 +142,14 @@ fn has_hard_override(payload: &Payload) -> bool {
 }
 
 /// What the others of its activity say. The answer is in and must not be lost, so this waits until the outbox can be asked.
-async fn relations(outbox: &Outbox, claimed: &Claimed) -> Relations {
-    let mut patience = Patience::new();
+async fn relations(equipment: &Equipment, claimed: &Claimed) -> Relations {
+    let mut patience = Patience::new(&equipment.hindrances);
     loop {
-        match outbox.relations(claimed.id).await {
-            Ok(relations) => return relations,
+        match equipment.outbox.relations(claimed.id).await {
+            Ok(relations) => {
+                patience.worked();
+                return relations;
+            }
             // Nothing can be stored any more: the submission stays `sending`, whatever is decided here.
             Err(StoreError::Closed) => return Relations::default(),
             Err(error) => tokio::time::sleep(patience.failed("relations", &error, Instant::now())).await,

@@ -120,6 +120,7 @@ impl Dispatcher {
                 outbox: context.outbox.clone(),
                 config,
                 client,
+                hindrances: Arc::clone(context.meters.hindrances()),
             },
             context,
         })

@@ -61,6 +61,7 @@ impl Gatekeeper {
             (None, Some(_) | None) => String::new(),
         };
         meters.set_gate(gate.name(), why);
+        let patience = Patience::new(meters.hindrances());
         let unsaved = record.is_some() && !restored;
         Ok(Self {
             outbox,
@@ -72,7 +73,7 @@ impl Gatekeeper {
             gate,
             samples: Samples::default(),
             trials: Trials::default(),
-            patience: Patience::new(),
+            patience,
             rest_until: None,
         })
     }
@@ -209,6 +210,11 @@ impl Gatekeeper {
     pub(super) fn works(&mut self) {
         self.patience.worked();
         self.rest_until = None;
+    }
+
+    /// The outbox can be read.
+    pub(super) fn looked(&mut self) {
+        self.patience.looked();
     }
 
     fn carry_out(&mut self, step: Step) {

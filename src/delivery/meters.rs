@@ -3,13 +3,14 @@
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use crate::clock::Timestamp;
 use crate::telemetry::events::{How, Who};
+use crate::telemetry::hindrance::Hindrances;
 
 use super::pulse::Pulse;
 
@@ -23,6 +24,7 @@ const WINDOW_SECONDS: i64 = 60;
 pub struct Meters {
     in_flight: AtomicU64,
     counts: Mutex<Counts>,
+    hindrances: Arc<Hindrances>,
 }
 
 #[derive(Debug, Default)]
@@ -137,6 +139,11 @@ impl Meters {
     /// The gate as it stands; `None` before delivery has begun.
     pub fn gate(&self) -> Option<GateView> {
         self.counts().gate.clone()
+    }
+
+    /// What hinders intake and deliveries.
+    pub const fn hindrances(&self) -> &Arc<Hindrances> {
+        &self.hindrances
     }
 
     /// What happened since this was last asked; counting begins anew.

@@ -254,13 +254,15 @@ impl Keeping {
 
     /// From an answer to the last. `was_tried`: there was one before, of an outcome that nobody knows.
     async fn finish(self, mut answer: Result<Vec<Settled>, StoreError>, was_tried: bool) -> bool {
-        let mut patience = Patience::new();
+        let mut patience = Patience::new(self.meters.hindrances());
         loop {
             match answer {
                 Ok(settled) => {
+                    let was_tried = was_tried || patience.was_tried();
                     for (one, settled) in self.batch.iter().zip(settled) {
-                        one.stored(settled, was_tried || patience.was_tried(), &self.meters);
+                        one.stored(settled, was_tried, &self.meters);
                     }
+                    patience.worked();
                     return true;
                 }
                 Err(StoreError::Closed) => return false,

@@ -8,11 +8,12 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use crate::clock;
 use crate::model::FileReceipt;
 use crate::telemetry::events;
 
 use super::finish::{Fate, Finished, finish_all};
-use super::folder::{Folder, shown};
+use super::folder::{Folder, Look, shown};
 use super::ledger::Ledger;
 use super::parse::Bad;
 use super::reject::{self, REPORT_ENDING, Reason};
@@ -43,9 +44,8 @@ impl Desk {
             return;
         }
         let folder = Arc::clone(&self.folder);
-        let standards = context.standards();
-        let bytes_max = standards.config.inbox.max_result_size;
-        let finished = blocking(move || finish_all(&folder, takings, bytes_max, standards.now)).await;
+        let now = clock::now();
+        let finished = blocking(move || finish_all(&folder, takings, now)).await;
         let (finished, synced) = match finished {
             Ok(finished) => finished,
             Err(error) => return stumbled(context, &error).await,
@@ -92,11 +92,18 @@ impl Desk {
         let folder = Arc::clone(&self.folder);
         let (name, look) = (taking.name.clone(), taking.look);
         let work = move || {
+            // Its batch may have waited meanwhile, for an outbox whose disk is full say, and its producer have gone on writing.
+            let now = Look::at(taking.file())?;
+            if !now.is_same_content(&taking.look) {
+                return Ok(Rejection::Changed(now));
+            }
             let moved = reject::whole(&folder, &taking.name, &taking.look, &reason);
-            moved.map(|moved| (moved, reason))
+            moved.map(|moved| Rejection::Done(moved, reason))
         };
         match blocking(work).await.and_then(|moved| moved) {
-            Ok((moved, reason)) => {
+            // What was read of it is no verdict on what it is now.
+            Ok(Rejection::Changed(now)) => self.known.unsettle(&name, now, false, Instant::now()),
+            Ok(Rejection::Done(moved, reason)) => {
                 self.known.forget(&name);
                 if let Some(moved) = moved {
                     tell_rejected(&name, &moved, &reason);
@@ -144,6 +151,14 @@ impl Desk {
             events::storage_error("forget receipts", &error, "nothing is lost or doubled by it; it is tried again");
         }
     }
+}
+
+/// What became of a file that was to be rejected.
+enum Rejection {
+    /// It is in `rejected/` under this name, or is another file by now.
+    Done(Option<OsString>, Reason),
+    /// It was written since it was read.
+    Changed(Look),
 }
 
 /// A panic on the thread that reads; nothing is lost by it, but it may come again at once.

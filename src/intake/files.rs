@@ -13,7 +13,8 @@ use crate::telemetry::events;
 
 use super::admit::pause;
 use super::desk::Desk;
-use super::folder::{Folder, Look};
+use super::folder::{Folder, Look, OURS, OURS_MODE};
+use super::identity::{InboxId, identify};
 use super::ledger::Ledger;
 use super::parse::Format;
 use super::pieces::Pulse;
@@ -33,17 +34,21 @@ pub async fn run(context: &Context, waiting: &Waiting) {
         desk,
         watch: None,
         next_scan: Instant::now(),
-        trouble: None,
     };
     while !context.is_ending() {
         context.turn();
         if Instant::now() >= room.next_scan {
-            room.scan(context).await;
+            room.scan(context, waiting).await;
         }
         room.hints_so_far();
         room.look(context).await;
         let ready = room.desk.known.ready(Instant::now(), READY_MAX);
-        let may_take = ready.is_empty() || waiting.may_take(context).await;
+        let may_take = if ready.is_empty() {
+            waiting.look_again(context).await;
+            true
+        } else {
+            waiting.may_take(context).await
+        };
         if may_take && !ready.is_empty() {
             room.desk.take(context, waiting, ready).await;
         } else {
@@ -55,19 +60,24 @@ pub async fn run(context: &Context, waiting: &Waiting) {
 /// Opens the directory and reads the receipts, however long that needs.
 async fn begin(context: &Context, waiting: &Waiting) -> Option<Desk> {
     let mut tries = 0;
-    let mut said = false;
     loop {
         context.turn();
         let inbox = context.config.borrow().inbox.clone();
         let pulse = Pulse::of(&context.progress);
         let opened = blocking(move || {
-            let folder = Folder::open(&inbox.dir)?.with_pulse(pulse);
+            let (folder, id) = open(&inbox.dir, pulse)?;
             reject::recover(&folder)?;
-            Ok::<_, io::Error>((folder, inbox.settle))
+            Ok::<_, io::Error>((folder, id, inbox.settle))
         });
-        match (opened.await.and_then(|done| done), Ledger::load(&context.outbox).await) {
-            (Ok((folder, settle)), Ok(ledger)) => {
+        let opened = match opened.await.and_then(|done| done) {
+            Ok((folder, id, settle)) => Ok((folder, settle, Ledger::load(&context.outbox, id).await)),
+            Err(error) => Err(error),
+        };
+        match opened {
+            Ok((folder, settle, Ok(ledger))) => {
                 waiting.store_works();
+                waiting.files_work();
+                tell_elsewhere(&ledger, folder.path());
                 return Some(Desk {
                     folder: Arc::new(folder),
                     ledger,
@@ -75,16 +85,8 @@ async fn begin(context: &Context, waiting: &Waiting) -> Option<Desk> {
                     left: std::collections::HashSet::new(),
                 });
             }
-            (Err(error), _) if !said => {
-                said = true;
-                events::storage_error(
-                    "open the inbox",
-                    &error.to_string(),
-                    "inbox.dir must be a directory that the daemon may write",
-                );
-            }
-            (Err(_), _) => {}
-            (Ok(_), Err(error)) => waiting.store_fails(&error),
+            Ok((_, _, Err(error))) => waiting.store_fails(&error),
+            Err(error) => waiting.files_fail("open the inbox", &error),
         }
         tries += 1;
         if !context.sleep(pause(tries)).await {
@@ -93,17 +95,37 @@ async fn begin(context: &Context, waiting: &Waiting) -> Option<Desk> {
     }
 }
 
+/// Opens the directory that the path names just now, and asks it which one it is.
+fn open(dir: &Path, pulse: Pulse) -> io::Result<(Folder, InboxId)> {
+    let folder = Folder::open(dir)?.with_pulse(pulse);
+    let id = identify(&folder.sub(OURS, OURS_MODE)?)?;
+    Ok((folder.with_id(id), id))
+}
+
+/// Says at a start, and when the path names another directory, that some receipts speak of yet another one.
+fn tell_elsewhere(ledger: &Ledger, dir: &Path) {
+    let count = ledger.elsewhere();
+    if count > 0 {
+        events::warning(
+            &format!(
+                "{count} files were taken out of another directory than the one that is {} now, and not removed yet",
+                dir.display()
+            ),
+            "is its disk not mounted? nothing of it is taken twice when it is back; if it is gone for good, this is harmless",
+        );
+    }
+}
+
 struct Room {
     desk: Desk,
     watch: Option<Watch>,
     next_scan: Instant,
-    /// What was said of the directory, until it works again.
-    trouble: Option<String>,
 }
 
 /// What a scan found.
 struct Scan {
     folder: Folder,
+    id: InboxId,
     files: Vec<(std::ffi::OsString, Look)>,
     /// Whether these are all.
     all: bool,
@@ -113,7 +135,7 @@ struct Scan {
 
 impl Room {
     /// Looks at the whole directory, opened anew: it may have been replaced.
-    async fn scan(&mut self, context: &Context) {
+    async fn scan(&mut self, context: &Context, waiting: &Waiting) {
         let inbox = context.config.borrow().inbox.clone();
         self.next_scan = Instant::now() + inbox.rescan;
         self.desk.known.set_settle(inbox.settle);
@@ -125,7 +147,16 @@ impl Room {
         let pulse = Pulse::of(&context.progress);
         match blocking(move || scan(&inbox.dir, &receipts, pulse)).await.and_then(|done| done) {
             Ok(scan) => {
-                self.trouble = None;
+                waiting.files_work();
+                if scan.id != self.desk.ledger.here() {
+                    // A disk was mounted over it, or came off: the watch is still on the one beneath.
+                    self.watch = None;
+                    self.next_scan = Instant::now();
+                    self.desk.ledger.turn_to(scan.id);
+                    tell_elsewhere(&self.desk.ledger, scan.folder.path());
+                    self.desk.folder = Arc::new(scan.folder);
+                    return;
+                }
                 self.desk.folder = Arc::new(scan.folder);
                 self.desk.known.found(&scan.files, scan.all, Instant::now());
                 if scan.all {
@@ -133,20 +164,10 @@ impl Room {
                 }
                 self.desk.forget(context, scan.gone, false).await;
             }
-            Err(error) => self.fails(&error),
-        }
-    }
-
-    fn fails(&mut self, error: &io::Error) {
-        self.watch = None;
-        let what = error.to_string();
-        if self.trouble.as_ref() != Some(&what) {
-            events::storage_error(
-                "read the inbox",
-                &what,
-                "inbox.dir must be a directory that the daemon may read and write; it is tried again",
-            );
-            self.trouble = Some(what);
+            Err(error) => {
+                self.watch = None;
+                waiting.files_fail("read the inbox", &error);
+            }
         }
     }
 
@@ -219,15 +240,17 @@ impl Room {
 }
 
 fn scan(dir: &Path, receipts: &[FileReceipt], pulse: Pulse) -> io::Result<Scan> {
-    let folder = Folder::open(dir)?.with_pulse(pulse);
+    let (folder, id) = open(dir, pulse)?;
+    // Those of another directory say nothing of this one.
+    let receipts: Vec<&FileReceipt> = receipts.iter().filter(|receipt| receipt.inbox == Some(id)).collect();
     let mut gone = Vec::new();
     if !receipts.is_empty() {
-        bring_back(&folder, &folder.names()?, receipts)?;
+        bring_back(&folder, &folder.names()?, &receipts)?;
         let names = folder.names()?;
-        for receipt in receipts {
+        for receipt in &receipts {
             let is_there = folder.look(&receipt.name)?.is_some_and(|look| look.inode == receipt.inode);
             if !is_there && !names.iter().any(|name| is_aside(name, receipt)) {
-                gone.push(receipt.clone());
+                gone.push((*receipt).clone());
             }
         }
         // Before they are forgotten: a power cut must not bring such a file back.
@@ -236,6 +259,7 @@ fn scan(dir: &Path, receipts: &[FileReceipt], pulse: Pulse) -> io::Result<Scan> 
     let (files, more) = folder.oldest(KNOWN_MAX, |name| Format::of(name).is_some())?;
     Ok(Scan {
         folder,
+        id,
         files,
         all: !more,
         gone,

@@ -42,15 +42,15 @@ pub enum Fate {
 }
 
 /// Finishes some files, and syncs the directory once: whether that is done says whether receipts may be forgotten.
-pub fn finish_all(inbox: &Folder, takings: Vec<Taking>, bytes_max: usize, now: Timestamp) -> (Vec<Finished>, io::Result<()>) {
-    let finished = takings.into_iter().map(|taking| finish(inbox, taking, bytes_max, now)).collect();
+pub fn finish_all(inbox: &Folder, takings: Vec<Taking>, now: Timestamp) -> (Vec<Finished>, io::Result<()>) {
+    let finished = takings.into_iter().map(|taking| finish(inbox, taking, now)).collect();
     // Power cut before this: names may come back, and their receipts say that they are taken.
     (finished, inbox.sync())
 }
 
-fn finish(inbox: &Folder, mut taking: Taking, bytes_max: usize, now: Timestamp) -> Finished {
+fn finish(inbox: &Folder, mut taking: Taking, now: Timestamp) -> Finished {
     let mut rejected = None;
-    let fate = bad_lines(inbox, &taking, bytes_max, now)
+    let fate = bad_lines(inbox, &taking, now)
         .and_then(|bad| {
             rejected = bad;
             leave(inbox, &mut taking)
@@ -65,11 +65,15 @@ fn finish(inbox: &Folder, mut taking: Taking, bytes_max: usize, now: Timestamp) 
 }
 
 /// Crash after this: the bad lines are durably in `rejected/`, and are not written there twice, for the next take is a resumed one.
-fn bad_lines(inbox: &Folder, taking: &Taking, bytes_max: usize, now: Timestamp) -> io::Result<Option<(OsString, Reason)>> {
-    if taking.bad_lines == 0 || Look::at(taking.file())?.size > taking.receipt().taken {
+fn bad_lines(inbox: &Folder, taking: &Taking, now: Timestamp) -> io::Result<Option<(OsString, Reason)>> {
+    let look = Look::at(taking.file())?;
+    if taking.bad_lines == 0 || look.size > taking.receipt().taken {
         return Ok(None); // What grows is finished when it has come to its end.
     }
-    let limits = (bytes_max, taking.receipt().taken);
+    if !look.is_same_content(&taking.look) && !taking.is_as_taken()? {
+        return Ok(None); // What was written anew is another file, and is judged as that.
+    }
+    let limits = (taking.result_bytes_max(), taking.receipt().taken);
     let outcome = if taking.results == 0 && !taking.is_resumed {
         all_lines(inbox, taking, limits, now)
     } else {

@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, RenameFlags, Stat};
 use rustix::io::Errno;
 
+use super::identity::InboxId;
 use super::pieces::Pulse;
 
 /// What a look at a file tells: enough to know it again, and to see that it changed.
@@ -52,12 +53,18 @@ impl Look {
     }
 }
 
+/// The directory in the inbox that is ours alone.
+pub const OURS: &str = ".reten-outbox";
+/// Nobody else may enter it.
+pub const OURS_MODE: u32 = 0o700;
+
 /// A directory held open.
 #[derive(Debug)]
 pub struct Folder {
     fd: OwnedFd,
     path: PathBuf,
     pulse: Pulse,
+    id: Option<InboxId>,
 }
 
 impl Folder {
@@ -68,6 +75,7 @@ impl Folder {
             fd,
             path: path.to_owned(),
             pulse: Pulse::default(),
+            id: None,
         })
     }
 
@@ -75,6 +83,17 @@ impl Folder {
     #[must_use]
     pub fn with_pulse(self, pulse: Pulse) -> Self {
         Self { pulse, ..self }
+    }
+
+    /// The same, once it is known which inbox this is.
+    #[must_use]
+    pub fn with_id(self, id: InboxId) -> Self {
+        Self { id: Some(id), ..self }
+    }
+
+    /// Which inbox this is, where it was asked.
+    pub fn id(&self) -> Option<InboxId> {
+        self.id
     }
 
     /// What counts the blocks that are read of its files.
@@ -95,6 +114,7 @@ impl Folder {
             fd: rustix::fs::openat(&self.fd, name, flags, Mode::empty())?,
             path: self.path.join(name),
             pulse: self.pulse.clone(),
+            id: None,
         })
     }
 

@@ -1,28 +1,86 @@
 //! The receipts of files that are not durably gone yet, as the outbox has them. Held here so that a look at a file costs no query; every change
 //! is in the outbox first.
+//!
+//! A receipt speaks of one inbox directory, by its [id](super::identity). Those of another one than the path names just now are kept until it
+//! is back, and are neither used nor forgotten.
 
 use std::collections::HashMap;
 use std::ffi::{OsStr, OsString};
 
-use crate::model::{FileReceipt, Receipt};
+use crate::clock;
+use crate::model::{Admission, FileReceipt, Receipt};
 use crate::store::{Outbox, StoreError};
 
-/// The receipts by name and inode.
+use super::identity::InboxId;
+
+/// The receipts.
 #[derive(Debug, Default)]
 pub struct Ledger {
+    /// Of the directory that is there, by name and inode.
     receipts: HashMap<(OsString, u64), FileReceipt>,
+    here: InboxId,
+    /// Of other directories.
+    elsewhere: Vec<FileReceipt>,
 }
 
 impl Ledger {
-    /// What an earlier life of the daemon left.
-    pub async fn load(outbox: &Outbox) -> Result<Self, StoreError> {
-        let receipts = outbox.file_receipts().await?;
-        Ok(Self {
-            receipts: receipts
-                .into_iter()
-                .map(|receipt| ((receipt.name.clone(), receipt.inode), receipt))
-                .collect(),
-        })
+    /// What an earlier life of the daemon left; `here` is the directory that the path names.
+    pub async fn load(outbox: &Outbox, here: InboxId) -> Result<Self, StoreError> {
+        let mut ledger = Self {
+            elsewhere: outbox.file_receipts().await?,
+            ..Self::default()
+        };
+        ledger.adopt(outbox, here).await?;
+        ledger.turn_to(here);
+        Ok(ledger)
+    }
+
+    /// Receipts of version 1 know no directory: they are of the one that is there at the first start.
+    async fn adopt(&mut self, outbox: &Outbox, here: InboxId) -> Result<(), StoreError> {
+        let orphans: Vec<FileReceipt> = self.elsewhere.iter().filter(|receipt| receipt.inbox.is_none()).cloned().collect();
+        if orphans.is_empty() {
+            return Ok(());
+        }
+        for receipt in &mut self.elsewhere {
+            receipt.inbox.get_or_insert(here);
+        }
+        let adopted = orphans.iter().cloned().map(|receipt| {
+            Receipt::File(FileReceipt {
+                inbox: Some(here),
+                ..receipt
+            })
+        });
+        let admission = Admission {
+            entries: Vec::new(),
+            receipts: adopted.collect(),
+        };
+        outbox.admit(admission, clock::now()).await?;
+        // Crash here: both stand there, and the next start does this again.
+        outbox.forget(orphans.into_iter().map(Receipt::File).collect()).await
+    }
+
+    /// The path names another directory now.
+    pub fn turn_to(&mut self, here: InboxId) {
+        let mut all = std::mem::take(&mut self.elsewhere);
+        all.extend(self.receipts.drain().map(|(_, receipt)| receipt));
+        self.here = here;
+        for receipt in all {
+            if receipt.inbox == Some(here) {
+                self.receipts.insert((receipt.name.clone(), receipt.inode), receipt);
+            } else {
+                self.elsewhere.push(receipt);
+            }
+        }
+    }
+
+    /// The directory whose receipts are in use.
+    pub fn here(&self) -> InboxId {
+        self.here
+    }
+
+    /// How many receipts wait for another directory.
+    pub fn elsewhere(&self) -> usize {
+        self.elsewhere.len()
     }
 
     /// The receipt of this file.
@@ -33,7 +91,7 @@ impl Ledger {
         self.receipts.get(&(name.to_owned(), inode))
     }
 
-    /// All of them.
+    /// All of this directory.
     pub fn all(&self) -> Vec<FileReceipt> {
         self.receipts.values().cloned().collect()
     }

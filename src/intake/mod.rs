@@ -19,6 +19,7 @@ mod files;
 mod finish;
 mod folder;
 mod gather;
+mod identity;
 mod inventory;
 mod ledger;
 pub mod parse;
@@ -46,6 +47,7 @@ use crate::clock;
 use crate::config::Config;
 use crate::policy::validate::{ResultType, ValidationMode};
 use crate::store::Outbox;
+use crate::telemetry::hindrance::Hindrances;
 
 pub use inventory::{Inventory, inventory};
 pub use prepare::{PrepareError, prepare};
@@ -76,6 +78,8 @@ pub struct Context {
     pub progress: Arc<AtomicU64>,
     /// The same for the rows' loop.
     pub rows_progress: Arc<AtomicU64>,
+    /// Where what hinders is told.
+    pub hindrances: Arc<Hindrances>,
 }
 
 /// So long the first results wait at the very first start for the list of result types: else what lies in the inbox would be judged without
@@ -85,7 +89,7 @@ const FIRST_LIST_WAIT: Duration = Duration::from_secs(2);
 /// Takes files and rows until shutdown; what is being admitted then is finished first.
 pub async fn run(context: Context) {
     context.first_list().await;
-    let waiting = Waiting::default();
+    let waiting = Waiting::new(&context.hindrances);
     // Each counts its own turns: one that is stuck must not hide behind the other.
     let of_rows = Context {
         progress: Arc::clone(&context.rows_progress),

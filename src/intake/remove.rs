@@ -60,7 +60,7 @@ pub fn remove(inbox: &Folder, name: &OsStr, look: &Look) -> io::Result<Removal> 
 }
 
 /// Gives files that a crash left aside their names again. One whose name is in use meanwhile waits for the next time.
-pub fn bring_back(inbox: &Folder, names: &[std::ffi::OsString], receipts: &[FileReceipt]) -> io::Result<()> {
+pub fn bring_back(inbox: &Folder, names: &[std::ffi::OsString], receipts: &[&FileReceipt]) -> io::Result<()> {
     for name in names {
         let Some(inode) = inode_of(ASIDE, name) else { continue };
         // Without a receipt it is not ours: receipts are forgotten only after the directory was synced without it.
@@ -126,20 +126,22 @@ mod tests {
         let aside = hidden(ASIDE, look.inode);
         inbox.rename(name, &inbox, &aside).unwrap();
         let receipt = FileReceipt {
+            inbox: None,
             name: name.to_owned(),
             inode: look.inode,
             modified_ns: look.modified_ns,
             taken: 2,
             lines: 1,
             digest: Digest::of(b"{}"),
+            result_bytes_max: None,
         };
         bring_back(&inbox, &inbox.names().unwrap(), &[]).unwrap();
         assert_eq!(names(&dir), [aside.to_str().unwrap()]);
         fs::write(dir.path().join(name), "new").unwrap();
-        bring_back(&inbox, &inbox.names().unwrap(), std::slice::from_ref(&receipt)).unwrap();
+        bring_back(&inbox, &inbox.names().unwrap(), &[&receipt]).unwrap();
         assert_eq!(fs::read_to_string(dir.path().join(name)).unwrap(), "new");
         fs::remove_file(dir.path().join(name)).unwrap();
-        bring_back(&inbox, &inbox.names().unwrap(), &[receipt]).unwrap();
+        bring_back(&inbox, &inbox.names().unwrap(), &[&receipt]).unwrap();
         assert_eq!(names(&dir), ["a.json"]);
     }
 }

@@ -54,25 +54,25 @@ pub async fn run(context: &Context, waiting: &Waiting) {
         }
         match room.turn(context, waiting).await {
             Ok(Looked::Nothing) => {
-                room.works();
+                room.works(waiting);
                 room.rest(context).await;
             }
             Ok(Looked::Took) => {
-                room.works();
+                room.works(waiting);
                 room.ladder = None;
             }
             Ok(Looked::NoRoom) => {
                 context.sleep(PRESSURE_PAUSE).await;
             }
             Err(error) => {
-                room.fails(&error).await;
+                room.fails(&error, waiting).await;
                 context.sleep(pause(room.failures)).await;
             }
         }
     }
     // Whatever this cannot delete is deleted at the next start, by its receipts.
     if let Err(error) = room.delete(context).await {
-        room.fails(&error).await;
+        room.fails(&error, waiting).await;
     }
     room.close().await;
 }
@@ -139,8 +139,6 @@ struct Room {
     ladder: Option<(Instant, u32)>,
     /// Failures in a row.
     failures: u32,
-    /// What was said of them.
-    said: Option<String>,
 }
 
 impl Room {
@@ -237,23 +235,19 @@ impl Room {
         }
     }
 
-    fn works(&mut self) {
+    fn works(&mut self, waiting: &Waiting) {
         self.failures = 0;
-        if self.said.take().is_some() {
-            events::intake_resumed("rows are taken again");
-        }
+        waiting.rows_work();
     }
 
-    async fn fails(&mut self, error: &RowsError) {
+    async fn fails(&mut self, error: &RowsError, waiting: &Waiting) {
         self.failures += 1;
         let is_worth_a_word = match error {
             RowsError::Busy(_) => self.failures >= BUSY_SAID_AFTER,
             RowsError::Refused(_) | RowsError::Broken(_) => true,
         };
-        let what = error.to_string();
-        if is_worth_a_word && self.said.as_ref() != Some(&what) {
-            events::storage_error("take rows", &what, error.hint());
-            self.said = Some(what);
+        if is_worth_a_word {
+            waiting.rows_fail(error);
         }
         // Whatever it is, a fresh connection is no worse; a transaction that was open is rolled back by it.
         self.close().await;

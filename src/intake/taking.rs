@@ -17,6 +17,7 @@ use crate::policy::validate::ResultType;
 
 use super::entry::{Judge, Judged, entry};
 use super::folder::{Folder, Look, shown};
+use super::identity::InboxId;
 use super::parse::{Bad, Format, Piece};
 use super::pieces::{Bookmark, Pieces, Pulse, ReadError, digest_of_beginning};
 
@@ -73,6 +74,11 @@ pub struct Taking {
     mark: Bookmark,
     /// The look at which it was made durable.
     synced: Option<Look>,
+    /// The inbox in which it lies.
+    inbox: Option<InboxId>,
+    /// The largest result, by the configuration at the first reading: a line is judged alike each time it is read, or it would fall
+    /// between being taken and being rejected.
+    result_bytes_max: usize,
 }
 
 /// What the receipt of an earlier take says of the file that now has its name.
@@ -118,13 +124,16 @@ impl Taking {
         let Some((file, look)) = folder.open_file(&name)? else {
             return Ok(Opened::Gone);
         };
-        let pieces = |file, look: &Look| Pieces::new(file, look.size, format, bytes_max).with_pulse(folder.pulse());
-        let mut taking = Self::new(pieces(file, &look), name, format, look);
+        let pieces = |file, bytes_max| Pieces::new(file, look.size, format, bytes_max).with_pulse(folder.pulse());
+        let first_max = receipt.and_then(|receipt| receipt.result_bytes_max).unwrap_or(bytes_max);
+        let mut taking = Self::new(pieces(file, first_max), name, format, look);
+        (taking.inbox, taking.result_bytes_max) = (folder.id(), first_max);
         match receipt {
             None => Ok(Opened::Taking(Box::new(taking))),
             Some(receipt) if taking.resume(receipt)? => Ok(Opened::Taking(Box::new(taking))),
             Some(_) => {
-                let fresh = Self::new(pieces(taking.pieces.file().try_clone()?, &look), taking.name, format, look);
+                let mut fresh = Self::new(pieces(taking.pieces.file().try_clone()?, bytes_max), taking.name, format, look);
+                (fresh.inbox, fresh.result_bytes_max) = (folder.id(), bytes_max);
                 Ok(Opened::Stale(Box::new(fresh)))
             }
         }
@@ -144,6 +153,8 @@ impl Taking {
             mark: pieces.bookmark(),
             pieces,
             synced: None,
+            inbox: None,
+            result_bytes_max: 0,
         }
     }
 
@@ -280,13 +291,20 @@ impl Taking {
     /// The receipt of what was given out.
     pub fn receipt(&self) -> FileReceipt {
         FileReceipt {
+            inbox: self.inbox,
             name: self.name.clone(),
             inode: self.look.inode,
             modified_ns: self.look.modified_ns,
             taken: self.mark.taken(),
             lines: self.mark.found(),
             digest: self.mark.digest(),
+            result_bytes_max: Some(self.result_bytes_max),
         }
+    }
+
+    /// The largest result that is taken of it, in bytes.
+    pub fn result_bytes_max(&self) -> usize {
+        self.result_bytes_max
     }
 
     /// Whether the file still begins with what was given out.

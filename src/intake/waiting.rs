@@ -1,52 +1,70 @@
-//! When intake waits (interface.md, `[inbox]`): too large a backlog, too little free disk, an outbox that cannot be written. What waits stays in
-//! the inbox; deliveries go on. Said once when it begins, once when it is over.
+//! When intake waits: too large a backlog, too little free disk, an outbox that cannot be written, an inbox that cannot be read. What waits stays
+//! in the inbox. It is said once when it begins and once when it is over, and is shown to those who watch meanwhile.
 
+use std::io;
 use std::path::Path;
-use std::sync::{Mutex, PoisonError};
+use std::sync::Arc;
 
 use crate::config::Config;
 use crate::model::StateName;
 use crate::store::{StoreError, free_bytes};
-use crate::telemetry::events;
+use crate::telemetry::hindrance::{Cause, Hindrances};
 
+use super::rows::RowsError;
 use super::{Context, PRESSURE_PAUSE};
 
-/// Why intake waits.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Cause {
-    Backlog,
-    Disk,
-    Store,
-}
+/// With less than this even an outcome of a few pages may find no room.
+const NEXT_TO_NOTHING: u64 = 1 << 20;
 
 /// A reason to wait, with the words for it.
-#[derive(Debug, PartialEq, Eq)]
-struct Hindrance {
-    cause: Cause,
-    reason: String,
-    hint: &'static str,
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reason {
+    /// Which.
+    pub cause: Cause,
+    /// In words.
+    pub why: String,
+    /// What mends it.
+    pub hint: &'static str,
 }
 
-/// What was said last; shared by files and rows, so that it is said once.
+/// What keeps intake from taking; shared by files and rows, so that it is said once.
 #[derive(Debug, Default)]
 pub struct Waiting {
-    said: Mutex<Option<Cause>>,
+    hindrances: Arc<Hindrances>,
 }
 
 impl Waiting {
+    /// Nothing is in the way yet.
+    pub fn new(hindrances: &Arc<Hindrances>) -> Self {
+        Self {
+            hindrances: Arc::clone(hindrances),
+        }
+    }
+
     /// Whether something may be taken now; if not, that is said.
     pub async fn may_take(&self, context: &Context) -> bool {
         let config = context.config.borrow().clone();
-        let hindrance = match disk(&config) {
-            None => backlog(context, &config).await,
+        let reason = match of_disk(&config) {
+            None => self.of_backlog(context, &config).await,
             full => full,
         };
-        if let Some(hindrance) = &hindrance {
-            self.begin(hindrance);
-        } else {
-            self.end(&[Cause::Backlog, Cause::Disk]);
+        // The new one first: what takes the other's place must not pass for its end.
+        if let Some(Reason { cause, why, hint }) = &reason {
+            self.hindrances.met(*cause, "", why, hint);
         }
-        hindrance.is_none()
+        for cause in [Cause::Backlog, Cause::Disk] {
+            if reason.as_ref().is_none_or(|reason| reason.cause != cause) {
+                self.hindrances.over(cause);
+            }
+        }
+        reason.is_none()
+    }
+
+    /// Nothing is there to be taken: whatever kept it may be over all the same, and nobody else would see that.
+    pub async fn look_again(&self, context: &Context) {
+        if self.hindrances.has(Cause::Backlog) || self.hindrances.has(Cause::Disk) {
+            self.may_take(context).await;
+        }
     }
 
     /// Waits until something may be taken; false when the shutdown came first.
@@ -65,44 +83,65 @@ impl Waiting {
 
     /// The outbox took something.
     pub fn store_works(&self) {
-        self.end(&[Cause::Store]);
+        self.hindrances.over(Cause::Outbox);
     }
 
     /// The outbox could not take something, which is tried again.
     pub fn store_fails(&self, error: &StoreError) {
-        self.begin(&of_store(error));
+        self.hindrances.met(Cause::Outbox, "", &error.to_string(), hint(error));
     }
 
-    fn begin(&self, hindrance: &Hindrance) {
-        let mut said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
-        if said.replace(hindrance.cause) != Some(hindrance.cause) {
-            events::intake_waiting(&hindrance.reason, hindrance.hint);
-        }
+    /// The inbox directory could be read.
+    pub fn files_work(&self) {
+        self.hindrances.over(Cause::Files);
     }
 
-    fn end(&self, causes: &[Cause]) {
-        let mut said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
-        if said.is_some_and(|cause| causes.contains(&cause)) {
-            *said = None;
-            events::intake_resumed("files and rows are taken again");
+    /// It could not; it is tried again.
+    pub fn files_fail(&self, operation: &str, error: &io::Error) {
+        let hint = "inbox.dir must be a directory that the daemon may read and write; what lies there stays, and it is tried again";
+        self.hindrances.met(Cause::Files, operation, &error.to_string(), hint);
+    }
+
+    /// The row inbox could be read.
+    pub fn rows_work(&self) {
+        self.hindrances.over(Cause::Rows);
+    }
+
+    /// It could not; it is tried again.
+    pub fn rows_fail(&self, error: &RowsError) {
+        self.hindrances.met(Cause::Rows, "take rows", &error.to_string(), error.hint());
+    }
+
+    async fn of_backlog(&self, context: &Context, config: &Config) -> Option<Reason> {
+        let max = config.inbox.max_pending?;
+        match context.outbox.tally().await {
+            Ok(tally) => {
+                let pending = tally.counts.iter().find(|(state, _)| *state == StateName::Pending);
+                of_backlog(pending.map_or(0, |(_, count)| *count), max)
+            }
+            Err(StoreError::Closed) => None,
+            // Whoever has something to admit finds out whether it takes that.
+            Err(error @ (StoreError::Busy(_) | StoreError::Full(_) | StoreError::Broken(_))) => {
+                self.store_fails(&error);
+                None
+            }
         }
     }
 }
 
-fn of_store(error: &StoreError) -> Hindrance {
-    Hindrance {
-        cause: Cause::Store,
-        reason: error.to_string(),
-        hint: match error {
-            StoreError::Busy(_) => "another process holds the outbox; end it, or wait until it is done",
-            StoreError::Full(_) => "free some disk space; nothing is lost meanwhile",
-            StoreError::Broken(_) => "look at the disk and at the permissions of the outbox; nothing is lost meanwhile",
-            StoreError::Closed => "the daemon is ending",
-        },
+fn hint(error: &StoreError) -> &'static str {
+    match error {
+        StoreError::Busy(_) => "end the process that holds the outbox, or wait until it is done; what waits in the inbox stays there",
+        StoreError::Full(_) => {
+            "free some disk space; what waits in the inbox stays there, and deliveries wait until their outcomes can be stored"
+        }
+        StoreError::Broken(_) => "look at the disk and at the permissions of the outbox; what waits in the inbox stays there",
+        StoreError::Closed => "the daemon is ending",
     }
 }
 
-fn disk(config: &Config) -> Option<Hindrance> {
+/// Too little room where the outbox or the inbox lies.
+pub fn of_disk(config: &Config) -> Option<Reason> {
     if config.inbox.min_free_disk == 0 {
         return None;
     }
@@ -110,31 +149,27 @@ fn disk(config: &Config) -> Option<Hindrance> {
     [outbox_dir, &config.inbox.dir].into_iter().find_map(|dir| {
         // A directory that cannot be asked tells for itself when it is used.
         let free = free_bytes(dir)?;
-        (free < config.inbox.min_free_disk).then(|| Hindrance {
+        (free < config.inbox.min_free_disk).then(|| Reason {
             cause: Cause::Disk,
-            reason: format!(
+            why: format!(
                 "{} has {free} bytes free, less than inbox.min_free_disk ({})",
                 dir.display(),
                 config.inbox.min_free_disk
             ),
-            hint: "free some disk space; deliveries go on",
+            hint: if free < NEXT_TO_NOTHING {
+                "free some disk space; until then deliveries wait as well, as soon as their outcomes cannot be stored any more, and nothing is lost"
+            } else {
+                "free some disk space; what waits in the inbox stays there, and deliveries go on"
+            },
         })
     })
 }
 
-async fn backlog(context: &Context, config: &Config) -> Option<Hindrance> {
-    let max = config.inbox.max_pending?;
-    let pending = match context.outbox.tally().await {
-        Ok(tally) => tally
-            .counts
-            .iter()
-            .find(|(state, _)| *state == StateName::Pending)
-            .map_or(0, |(_, count)| *count),
-        Err(error) => return Some(of_store(&error)),
-    };
-    (pending > max).then(|| Hindrance {
+/// More is pending than intake may add to.
+pub fn of_backlog(pending: u64, max: u64) -> Option<Reason> {
+    (pending > max).then(|| Reason {
         cause: Cause::Backlog,
-        reason: format!("{pending} submissions are pending, more than inbox.max_pending ({max})"),
+        why: format!("{pending} submissions are pending, more than inbox.max_pending ({max})"),
         hint: "`reten-outbox status` says why they wait; intake goes on by itself below the limit",
     })
 }

@@ -81,6 +81,9 @@ pub enum Receipt {
 /// an equal file dropped later under the same name is not mistaken for it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FileReceipt {
+    /// The inbox directory's own random id. The path may name another directory at the next start; `None`: of an outbox of version 1, which
+    /// knew none.
+    pub inbox: Option<[u8; 16]>,
     /// The name in `inbox.dir`, as bytes.
     pub name: OsString,
     /// The inode number.
@@ -93,6 +96,8 @@ pub struct FileReceipt {
     pub lines: u64,
     /// Digest of those bytes.
     pub digest: Digest,
+    /// The largest result in bytes (`inbox.max_result_size`) when the file was first read; all of it is judged by that. `None`: of version 1.
+    pub result_bytes_max: Option<usize>,
 }
 
 /// A row taken. After a power cut SQLite may give a rolled-back id out again: the same id with another digest is a new row.

@@ -6,7 +6,7 @@ use crate::model::{Actor, Entry, State, StateName, SubmissionId};
 /// What a person (or the one rule that says so) does to submissions.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Act {
-    /// Due now, attempts and age anew.
+    /// Due now, attempts and age anew. What `not_before` holds goes on being held, unless it is forced.
     Requeue,
     /// The same for what was `invalid`, and only that, because another list of result types makes it valid: a rule of the contract, no person's.
     Revalidate,
@@ -29,7 +29,7 @@ pub struct ActRequest {
     pub act: Act,
     /// Who.
     pub actor: Actor,
-    /// Touch superseded ones too.
+    /// Touch superseded ones too; a requeue or an override also lifts `not_before`.
     pub force: bool,
     /// Change nothing; say what would happen.
     pub dry_run: bool,
@@ -51,6 +51,8 @@ pub enum Acted {
     WrongState(State),
     /// A later one of its activity has been delivered.
     Superseded(SubmissionId),
+    /// Nothing was done: it is pending, and its `not_before` holds it until then. A forced requeue sends it now.
+    HeldUntil(Timestamp),
 }
 
 /// What may leave.

@@ -153,7 +153,7 @@ pub fn duplicate(key: &str, of: SubmissionId, origin: &str) {
     event!(target: TARGET, Level::WARN, event = "duplicate", submission = of.0, key = key, origin = origin);
 }
 
-/// Intake waits; deliveries go on.
+/// Intake waits; deliveries go on, as long as their outcomes can be stored.
 pub fn intake_waiting(reason: &str, hint: &str) {
     event!(target: TARGET, Level::ERROR, event = "intake_waiting", error = reason, hint = hint);
 }
@@ -194,6 +194,11 @@ pub fn reload_failed(error: &str, hint: &str) {
 /// The outbox or the row inbox cannot be used just now; what it was needed for is tried again.
 pub fn storage_error(operation: &str, error: &str, hint: &str) {
     event!(target: TARGET, Level::ERROR, event = "storage_error", operation = operation, error = error, hint = hint);
+}
+
+/// The outbox can be used again; what waited for it goes on.
+pub fn storage_resumed(what: &str) {
+    event!(target: TARGET, Level::INFO, event = "storage_resumed", message = what);
 }
 
 /// Dead letters were put back by a rule of the contract.

@@ -11,6 +11,7 @@
 pub mod escape;
 pub mod events;
 mod fields;
+pub mod hindrance;
 mod init;
 pub mod journald;
 mod layer;

@@ -577,7 +577,7 @@ fn unchunked(mut body: &str) -> String {
 }
 
 /// The output of a command that has to end; one that does not is killed, and the test fails.
-fn within_patience(mut child: Child, what: &str) -> Output {
+pub fn within_patience(mut child: Child, what: &str) -> Output {
     let read = |pipe: Option<Box<dyn Read + Send>>| {
         std::thread::spawn(move || {
             let mut bytes = Vec::new();

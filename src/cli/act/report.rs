@@ -29,7 +29,7 @@ impl<'a> Report<'a> {
         for (id, acted) in acted {
             match acted {
                 Acted::Done => report.done.push(*id),
-                Acted::NoSuch | Acted::WrongState(_) | Acted::Superseded(_) => report.refused.push((*id, acted)),
+                Acted::NoSuch | Acted::WrongState(_) | Acted::Superseded(_) | Acted::HeldUntil(_) => report.refused.push((*id, acted)),
             }
         }
         report
@@ -74,6 +74,7 @@ impl<'a> Report<'a> {
         let count = |is: fn(&Acted) -> bool| self.refused.iter().filter(|(_, why)| is(why)).count();
         let kinds = [
             (count(|why| matches!(why, Acted::Superseded(_))), "superseded"),
+            (count(|why| matches!(why, Acted::HeldUntil(_))), "held by not_before"),
             (count(|why| matches!(why, Acted::WrongState(_))), "in another state"),
             (count(|why| matches!(why, Acted::NoSuch)), "gone"),
         ];
@@ -106,6 +107,7 @@ pub fn refusal(verb: &str, transition: &Transition, acted: &Acted) -> String {
         Acted::Superseded(later) => {
             format!("is superseded: submission {later} of the same activity came later and is delivered; --force does it all the same")
         }
+        Acted::HeldUntil(until) => format!("is held until {until} by its `not_before`; --force lifts that, and it is due now"),
     }
 }
 

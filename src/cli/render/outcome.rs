@@ -66,10 +66,10 @@ pub fn error_of(listed: &Listed) -> Option<ErrorView> {
     listed.last.as_ref().and_then(error_of_attempt)
 }
 
-/// When the next attempt is due; only of a pending one.
+/// When the next attempt is due; only of a pending one. What of its `not_before` still has to be waited for is in it.
 pub fn next_attempt_at(listed: &Listed) -> Option<Timestamp> {
     match listed.state {
-        State::Pending { due } => Some(listed.not_before.map_or(due, |earliest| earliest.max(due))),
+        State::Pending { due } => Some(due),
         State::Sending | State::Delivered | State::Dead(_) | State::Parked(_) | State::Dismissed => None,
     }
 }

@@ -252,7 +252,10 @@ mod tests {
             due: NOW.plus(Duration::from_secs(12)),
         };
         assert!(next(&story, None, NOW).contains("in 12 s"));
-        story.listed.not_before = Some(NOW.plus(Duration::from_hours(2)));
+        story.listed.not_before = Some(NOW.minus(Duration::from_hours(2)));
+        assert!(next(&story, None, NOW).contains("in 12 s"), "what was waited for is over");
+        let due = NOW.plus(Duration::from_hours(2));
+        (story.listed.not_before, story.listed.state) = (Some(due), State::Pending { due });
         assert!(next(&story, None, NOW).contains("in 2 h"), "{}", next(&story, None, NOW));
         let told = next(&story, Some("the gate is paused"), NOW);
         assert!(told.contains("in 2 h") && told.contains("but the gate is paused"), "{told}");

@@ -31,7 +31,10 @@ impl Dispatcher {
                 self.look = true;
                 Ok(())
             }
-            Ok(false) => Ok(()),
+            Ok(false) => {
+                self.keeper.looked();
+                Ok(())
+            }
             Err(error) => Err(self.troubled("changed", &error, now)),
         }
     }

@@ -1,9 +1,14 @@
 //! Crashes, by steps: what was done before is done with the pieces that the loops use, what comes after by a fresh start of the loops.
 
 use super::*;
+use crate::intake::desk::Desk;
 use crate::intake::entry::Judge;
-use crate::intake::folder::Folder;
+use crate::intake::folder::{Folder, OURS};
+use crate::intake::identity::identify;
+use crate::intake::ledger::Ledger;
+use crate::intake::pieces::ReadError;
 use crate::intake::remove::{Removal, remove};
+use crate::intake::settle::Files;
 use crate::intake::taking::{Opened, Standards, Taking};
 use crate::model::{Admission, FileReceipt, Receipt};
 
@@ -15,9 +20,16 @@ fn standards(house: &House) -> Standards {
     }
 }
 
+/// The inbox, opened as the loop does it.
+fn folder(house: &House) -> Folder {
+    let folder = Folder::open(&house.config.inbox.dir).unwrap();
+    let id = identify(&folder.sub(OURS, 0o700).unwrap()).unwrap();
+    folder.with_id(id)
+}
+
 /// Opens a file and admits its first chunk, and there the daemon dies.
 async fn admit_first_chunk(house: &House, name: &str) -> FileReceipt {
-    let folder = Folder::open(&house.config.inbox.dir).unwrap();
+    let folder = folder(house);
     let Opened::Taking(mut taking) = Taking::open(&folder, name.into(), None, 1 << 20).unwrap() else {
         panic!("{name} is not there");
     };
@@ -170,7 +182,7 @@ async fn bad_lines_before_the_crash_are_still_rejected_and_only_once() {
 async fn a_bad_last_line_without_its_break_is_not_lost_in_a_crash() {
     let mut house = House::new().await;
     fs::write(house.inbox("a.ndjson"), format!("{}\nbad", result("a"))).unwrap();
-    let folder = Folder::open(&house.config.inbox.dir).unwrap();
+    let folder = folder(&house);
     let Opened::Taking(mut taking) = Taking::open(&folder, "a.ndjson".into(), None, 1 << 20).unwrap() else {
         panic!("not there");
     };
@@ -236,4 +248,114 @@ async fn a_file_renamed_over_while_it_is_taken_is_not_lost() {
     assert_eq!(fs::read_to_string(house.inbox("a.json")).unwrap(), result("new"));
     // The judge is that of the configuration.
     let _judge: Judge<'_> = standards(&house).judge();
+}
+
+#[tokio::test]
+async fn receipts_outlast_a_start_at_which_the_path_names_another_directory() {
+    for in_one_life in [false, true] {
+        let mut house = House::new().await;
+        fs::write(house.inbox("a.ndjson"), lines(numbered(0..700))).unwrap();
+        let receipt = admit_first_chunk(&house, "a.ndjson").await;
+        let (inbox, aside) = (house.config.inbox.dir.clone(), house.dir.path().join("not mounted"));
+        fs::rename(&inbox, &aside).unwrap();
+        fs::create_dir(&inbox).unwrap();
+        house.start();
+        // The directory beneath is an inbox of its own meanwhile, also for a file of the same name.
+        house.rename_in("a.ndjson", result("beneath"));
+        house
+            .eventually("it is taken", async |house| {
+                house.left().is_empty() && house.outbox.file_receipts().await.unwrap() == std::slice::from_ref(&receipt)
+            })
+            .await;
+        if !in_one_life {
+            house.stop().await;
+        }
+        fs::rename(&inbox, house.dir.path().join("beneath")).unwrap();
+        fs::rename(&aside, &inbox).unwrap();
+        if !in_one_life {
+            house.start();
+        }
+        house.taken().await;
+        let mut activities = house.activities().await;
+        activities.retain(|activity| activity != "beneath");
+        assert_eq!(activities, numbered(0..700), "in one life: {in_one_life}");
+        house.stop().await;
+    }
+}
+
+#[tokio::test]
+async fn receipts_of_version_1_are_of_the_directory_that_is_there_at_the_first_start() {
+    let mut house = House::new().await;
+    fs::write(house.inbox("a.ndjson"), lines(numbered(0..700))).unwrap();
+    let receipt = admit_first_chunk(&house, "a.ndjson").await;
+    house.outbox.forget(vec![Receipt::File(receipt.clone())]).await.unwrap();
+    let admission = Admission {
+        entries: Vec::new(),
+        receipts: vec![Receipt::File(FileReceipt {
+            inbox: None,
+            result_bytes_max: None,
+            ..receipt
+        })],
+    };
+    house.outbox.admit(admission, NOW).await.unwrap();
+    house.start();
+    house.taken().await;
+    assert_eq!(house.activities().await, numbered(0..700));
+    house.stop().await;
+}
+
+#[tokio::test]
+async fn the_limit_of_the_first_reading_holds_until_the_file_is_done() {
+    for (first, then) in [(400, 1 << 20), (1 << 20, 400)] {
+        let mut house = House::new().await;
+        house.config.inbox.max_result_size = first;
+        let long = result("long").replace("NO_CONTACT", &"x".repeat(600));
+        fs::write(house.inbox("a.ndjson"), format!("{long}\n{}", lines(numbered(0..700)))).unwrap();
+        house.config.inbox.max_pending = Some(10);
+        house.start();
+        house
+            .eventually("the first results are in", async |house| !house.all().await.is_empty())
+            .await;
+        house.stop().await;
+        house.config.inbox.max_pending = None;
+        house.config.inbox.max_result_size = then;
+        house.start();
+        house.taken().await;
+        let was_taken = house.activities().await.contains(&"long".to_owned());
+        let was_rejected = house.names("inbox/rejected").contains(&"a.ndjson".to_owned());
+        assert_eq!((was_taken, was_rejected), (first > then, first < then), "{first} then {then}");
+        house.stop().await;
+    }
+}
+
+#[tokio::test]
+async fn a_file_that_was_completed_before_it_is_rejected_is_looked_at_again() {
+    let mut house = House::new().await;
+    let text = result("a");
+    fs::write(house.inbox("a.json"), &text[..30]).unwrap();
+    let context = house.context(watch::channel(false).1);
+    let folder = folder(&house);
+    let Opened::Taking(mut taking) = Taking::open(&folder, "a.json".into(), None, 1 << 20).unwrap() else {
+        panic!("not there");
+    };
+    let Err(ReadError::Bad(bad)) = taking.chunk(&standards(&house)) else {
+        panic!("it breaks off");
+    };
+    // Its batch waits for room on the disk, and its producer goes on.
+    fs::write(house.inbox("a.json"), &text).unwrap();
+    let mut desk = Desk {
+        ledger: Ledger::load(&house.outbox, folder.id().unwrap()).await.unwrap(),
+        folder: Arc::new(folder),
+        known: Files::new(Duration::ZERO),
+        left: std::collections::HashSet::new(),
+    };
+    desk.reject(&context, *taking, bad).await;
+    assert_eq!(house.left(), ["a.json"]);
+    house.start();
+    house.taken().await;
+    assert_eq!(
+        (house.activities().await, house.names("inbox/rejected").len()),
+        (vec!["a".to_owned()], 0)
+    );
+    house.stop().await;
 }

@@ -13,6 +13,7 @@ use tempfile::TempDir;
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
 
+use super::folder::OURS;
 use super::{Context, run};
 use crate::clock::{self, Timestamp};
 use crate::config::Config;
@@ -61,6 +62,7 @@ impl House {
             shutdown,
             progress: Arc::new(AtomicU64::new(0)),
             rows_progress: Arc::default(),
+            hindrances: Arc::default(),
         }
     }
 
@@ -95,9 +97,10 @@ impl House {
         fs::rename(hidden, self.inbox(name)).unwrap();
     }
 
-    /// What lies in the inbox, hidden ones too, `rejected` excepted.
+    /// What lies in the inbox, hidden ones too, but for the directories that are ours.
     pub(in crate::intake) fn left(&self) -> Vec<String> {
-        self.names("inbox").into_iter().filter(|name| name != "rejected").collect()
+        let ours = |name: &String| name == "rejected" || name == OURS;
+        self.names("inbox").into_iter().filter(|name| !ours(name)).collect()
     }
 
     pub(in crate::intake) fn names(&self, dir: &str) -> Vec<String> {

@@ -19,6 +19,10 @@ struct Found {
     lane: Option<i64>,
     /// The newest delivered one of its activity.
     delivered_last: Option<SubmissionId>,
+    /// Where it is pending: what of its `not_before` still has to be waited for.
+    held_until: Option<Timestamp>,
+    /// Its `not_before` as it was asked for.
+    asked: Option<Timestamp>,
 }
 
 /// Does what can be done; one answer an id, in order.
@@ -45,8 +49,9 @@ pub(super) async fn rehearse(conn: &mut SqliteConnection, request: &ActRequest) 
 }
 
 pub(super) const LOOK: &str = "SELECT d.id, CASE WHEN d.id IN (SELECT id FROM flight) THEN 'sending' ELSE d.state END AS state, d.reason, d.next_at, \
-            d.not_before AS held_until, d.lane, (SELECT m.id FROM delivered_last AS m WHERE m.lane = d.lane) AS delivered_id \
-       FROM json_each(?1) AS j CROSS JOIN delivery AS d ON d.id = j.value";
+            d.not_before AS held_until, s.not_before AS asked, d.lane, \
+            (SELECT m.id FROM delivered_last AS m WHERE m.lane = d.lane) AS delivered_id \
+       FROM json_each(?1) AS j CROSS JOIN delivery AS d ON d.id = j.value CROSS JOIN submission AS s ON s.id = d.id";
 
 async fn look(conn: &mut SqliteConnection, ids: &[SubmissionId]) -> Result<HashMap<SubmissionId, Found>, sqlx::Error> {
     let ids: Vec<i64> = ids.iter().map(|id| id.0).collect();
@@ -57,6 +62,8 @@ async fn look(conn: &mut SqliteConnection, ids: &[SubmissionId]) -> Result<HashM
                 state: row::state(row)?,
                 lane: row.try_get("lane")?,
                 delivered_last: row.try_get::<Option<i64>, _>("delivered_id")?.map(SubmissionId),
+                held_until: row::time(row, "held_until")?,
+                asked: row::time(row, "asked")?,
             };
             Ok((SubmissionId(row.try_get("id")?), found))
         })
@@ -87,8 +94,18 @@ fn decide(request: &ActRequest, id: SubmissionId, found: Option<&Found>, there: 
     let later = found.delivered_last.max(there).filter(|delivered| *delivered > id);
     match later {
         Some(later) if !request.force && sends_again(&request.act) => Acted::Superseded(later),
-        Some(_) | None => Acted::Done,
+        Some(_) | None => match held(found, request.now) {
+            Some(until) if !request.force && request.act == Act::Requeue => Acted::HeldUntil(until),
+            Some(_) | None => Acted::Done,
+        },
     }
+}
+
+/// Until when a pending one is held. A dead or parked one is nothing yet: it leaves that state, and is held then.
+fn held(found: &Found, now: Timestamp) -> Option<Timestamp> {
+    found
+        .held_until
+        .filter(|until| found.state.name() == StateName::Pending && *until > now)
 }
 
 /// A rule takes less than a person may: what a person took in hand since it was looked at is that person's.
@@ -130,13 +147,22 @@ async fn perform(transaction: &mut Transaction<'_>, request: &ActRequest, doing:
     };
     leave_episode(transaction.conn, &ids).await?;
     let mut lanes: HashSet<i64> = doing.iter().filter_map(|(_, found)| found.lane).collect();
+    let lifted = lifted(request, doing);
+    write_down(transaction.conn, request, doing, &lifted, &line).await?;
+    if !lifted.is_empty() {
+        sqlx::query(LIFT)
+            .bind(batch::json(&lifted)?)
+            .execute(&mut *transaction.conn)
+            .await?;
+    }
+    let lift = request.force;
     let to = match &request.act {
-        Act::Requeue => put_back(transaction.conn, &ids, &Fresh::by_person(request.now)).await?,
+        Act::Requeue => put_back(transaction.conn, &ids, &Fresh::by_person(request.now, lift)).await?,
         Act::Revalidate => {
             sqlx::query(VALID_NOW).bind(&ids).execute(&mut *transaction.conn).await?;
             put_back(transaction.conn, &ids, &Fresh::by_result_types(request.now)).await?
         }
-        Act::Override => put_back(transaction.conn, &ids, &Fresh::overriding(request.now)).await?,
+        Act::Override => put_back(transaction.conn, &ids, &Fresh::overriding(request.now, lift)).await?,
         Act::Accept => accept(transaction.conn, &ids, request.now).await?,
         Act::Dismiss => dismiss(transaction.conn, &ids, request.now).await?,
         Act::Edit(entry) => {
@@ -146,9 +172,6 @@ async fn perform(transaction: &mut Transaction<'_>, request: &ActRequest, doing:
             StateName::Pending
         }
     };
-    if !matches!(request.act, Act::Edit(_)) {
-        history::write_same(transaction.conn, &ids, &line).await?;
-    }
     for (_, found) in doing {
         transaction.moved(Some(found.state.name()), Some(to), 1);
     }
@@ -158,6 +181,39 @@ async fn perform(transaction: &mut Transaction<'_>, request: &ActRequest, doing:
     }
     Ok(())
 }
+
+/// Those whose `not_before` a person lifts.
+fn lifted(request: &ActRequest, doing: &[(SubmissionId, Found)]) -> Vec<i64> {
+    let lifts = match request.act {
+        Act::Requeue | Act::Override => request.force,
+        Act::Revalidate | Act::Accept | Act::Dismiss | Act::Edit(_) => false,
+    };
+    let lies_ahead = |found: &Found| found.asked.is_some_and(|asked| asked > request.now);
+    let lifted = doing.iter().filter(|(_, found)| lifts && lies_ahead(found));
+    lifted.map(|(id, _)| id.0).collect()
+}
+
+/// The lines in the history of those that an act changes; an edit writes its own, with the payload that it replaces.
+async fn write_down(
+    conn: &mut SqliteConnection,
+    request: &ActRequest,
+    doing: &[(SubmissionId, Found)],
+    lifted: &[i64],
+    line: &history::Line<'_>,
+) -> Result<(), sqlx::Error> {
+    if matches!(request.act, Act::Edit(_)) {
+        return Ok(());
+    }
+    let others = doing.iter().map(|(id, _)| id.0).filter(|id| !lifted.contains(id));
+    history::write_same(conn, &batch::json(&others.collect::<Vec<_>>())?, line).await?;
+    if lifted.is_empty() {
+        return Ok(());
+    }
+    history::write_lifted(conn, &batch::json(lifted)?, line).await
+}
+
+/// The date is in its history; what is shown and exported is what is in force.
+pub(super) const LIFT: &str = "UPDATE submission SET not_before = NULL WHERE id IN (SELECT value FROM json_each(?1))";
 
 /// What history says of an act beyond its name.
 fn detail(request: &ActRequest) -> Option<&'static str> {
@@ -173,27 +229,30 @@ pub(super) struct Fresh {
     /// A person says that ours replaces the registered one.
     overriding: bool,
     was_unauthorized: bool,
+    /// A person says that `not_before` holds no longer.
+    lift: bool,
     /// The states it may come from, and of a dead one the reason.
     from: &'static str,
     reason: Option<&'static str>,
 }
 
 impl Fresh {
-    fn by_person(now: Timestamp) -> Self {
+    fn by_person(now: Timestamp, lift: bool) -> Self {
         Self {
             now,
             overriding: false,
             was_unauthorized: false,
+            lift,
             from: r#"["head","waiting","dead","parked"]"#,
             reason: None,
         }
     }
 
-    fn overriding(now: Timestamp) -> Self {
+    fn overriding(now: Timestamp, lift: bool) -> Self {
         Self {
             overriding: true,
             from: r#"["parked"]"#,
-            ..Self::by_person(now)
+            ..Self::by_person(now, lift)
         }
     }
 
@@ -202,7 +261,7 @@ impl Fresh {
         Self {
             from: r#"["dead"]"#,
             reason: Some("invalid"),
-            ..Self::by_person(now)
+            ..Self::by_person(now, false)
         }
     }
 
@@ -212,20 +271,27 @@ impl Fresh {
             was_unauthorized: true,
             from: r#"["dead"]"#,
             reason: Some("unauthorized"),
-            ..Self::by_person(now)
+            ..Self::by_person(now, false)
         }
     }
 }
 
-/// Due now, with attempts and age anew. One with an activity steps back to `waiting`, and the lane decides; the mark of a lost response stays, and
-/// so does a person's word to override. A policy's is forgotten: it will be asked again.
+/// Due now, or when its `not_before` lets it go; attempts and age begin anew. One with an activity steps back to `waiting`, and the lane decides;
+/// the mark of a lost response stays, and so does a person's word to override. A policy's is forgotten: it will be asked again.
+///
+/// A `not_before` that was waited for once is not waited for again, whatever the clock says now: one that was ever claimed is held no more. What was
+/// never sent (an `invalid` one) is held by what was asked for.
 pub(super) const PUT_BACK: &str = "UPDATE delivery SET \
         state = CASE WHEN lane IS NULL OR state = 'head' THEN 'head' ELSE 'waiting' END, \
-        reason = NULL, next_at = ?2, not_before = NULL, tries = 0, waited_ms = 0, \
+        reason = NULL, next_at = max(?2, coalesce(p.held_until, ?2)), not_before = p.held_until, tries = 0, waited_ms = 0, \
         hard_override = CASE WHEN ?3 OR hard_override = 2 THEN 2 ELSE 0 END, \
         was_unauthorized = ?4, requeued = 1, updated_at = ?2 \
-     WHERE id IN (SELECT value FROM json_each(?1)) \
-       AND state IN (SELECT value FROM json_each(?5)) AND (?6 IS NULL OR reason = ?6) AND id NOT IN (SELECT id FROM flight)";
+     FROM (SELECT d.id AS put_back, CASE WHEN ?7 THEN NULL \
+                  WHEN d.state IN ('head', 'waiting') THEN d.not_before \
+                  WHEN d.attempts = 0 AND s.not_before > ?2 THEN s.not_before END AS held_until \
+             FROM json_each(?1) AS j CROSS JOIN delivery AS d ON d.id = j.value CROSS JOIN submission AS s ON s.id = d.id) AS p \
+     WHERE id = p.put_back AND state IN (SELECT value FROM json_each(?5)) AND (?6 IS NULL OR reason = ?6) \
+       AND id NOT IN (SELECT id FROM flight)";
 
 /// Puts back; the lanes are to be put in order afterwards.
 pub(super) async fn put_back(conn: &mut SqliteConnection, ids: &str, fresh: &Fresh) -> Result<StateName, sqlx::Error> {
@@ -236,6 +302,7 @@ pub(super) async fn put_back(conn: &mut SqliteConnection, ids: &str, fresh: &Fre
         .bind(fresh.was_unauthorized)
         .bind(fresh.from)
         .bind(fresh.reason)
+        .bind(fresh.lift)
         .execute(conn)
         .await?;
     Ok(StateName::Pending)

@@ -21,12 +21,16 @@ pub(super) const REPLACE: &str = "UPDATE submission SET \
         not_before = CASE WHEN ?9 THEN ?11 ELSE not_before END \
      WHERE id = ?1";
 
-/// Requeued as another payload: nothing of the old one's story counts any more. Its place in the (perhaps new) activity is the lane's to say.
+/// Requeued as another payload: nothing of the old one's story counts any more, but for its `not_before`, where the edit brings no directives
+/// (see [`super::act::PUT_BACK`]). Its place in the (perhaps new) activity is the lane's to say.
 pub(super) const RESTART: &str = "UPDATE delivery SET \
         lane = ?3, state = CASE WHEN ?3 IS NULL THEN 'head' ELSE 'waiting' END, reason = NULL, \
-        not_before = CASE WHEN ?4 THEN ?5 ELSE not_before END, \
-        next_at = max(?2, coalesce(CASE WHEN ?4 THEN ?5 ELSE not_before END, ?2)), \
+        not_before = p.held_until, next_at = max(?2, coalesce(p.held_until, ?2)), \
         tries = 0, waited_ms = 0, lost_response = 0, hard_override = 0, was_unauthorized = 0, requeued = 1, updated_at = ?2 \
+     FROM (SELECT CASE WHEN ?4 THEN ?5 \
+                  WHEN d.state IN ('head', 'waiting') THEN d.not_before \
+                  WHEN d.attempts = 0 AND s.not_before > ?2 THEN s.not_before END AS held_until \
+             FROM delivery AS d CROSS JOIN submission AS s ON s.id = d.id WHERE d.id = ?1) AS p \
      WHERE id = ?1 AND state IN ('head', 'waiting', 'dead', 'parked') AND id NOT IN (SELECT id FROM flight)";
 
 /// Edits one; the old payload goes into its history. Its lane from now on is the answer; both, old and new, are to be put in order afterwards.

@@ -48,6 +48,23 @@ pub(super) async fn write_same(conn: &mut SqliteConnection, ids: &str, line: &Li
     Ok(())
 }
 
+pub(super) const WRITE_LIFTED: &str = "INSERT INTO history (submission, at, actor, what, detail) \
+     SELECT s.id, ?2, ?3, ?4, 'forced; not_before held it until ' || \
+            coalesce(strftime('%Y-%m-%dT%H:%M:%SZ', s.not_before / 1000, 'unixepoch'), 'the end of time') \
+       FROM json_each(?1) AS j CROSS JOIN submission AS s ON s.id = j.value";
+
+/// Writes for these that a person lifts their `not_before`, and which it was.
+pub(super) async fn write_lifted(conn: &mut SqliteConnection, ids: &str, line: &Line<'_>) -> Result<(), sqlx::Error> {
+    sqlx::query(WRITE_LIFTED)
+        .bind(ids)
+        .bind(line.at.millis())
+        .bind(line.actor.to_string())
+        .bind(line.what)
+        .execute(conn)
+        .await
+        .map(drop)
+}
+
 pub(super) const WRITE_EDIT: &str = "INSERT INTO history (submission, at, actor, what, old_payload) \
      SELECT id, ?2, ?3, ?4, payload FROM submission WHERE id = ?1";
 

@@ -82,7 +82,7 @@ pub(super) const TABLES: &[(&str, &str)] = &[
     ("attempt", "submission, number"),
     ("history", "seq"),
     ("episode", "id"),
-    ("receipt_file", "name, inode"),
+    ("receipt_file", "inbox, name, inode"),
     ("receipt_row", "inbox, row, digest"),
     ("memory", "rowid"),
 ];

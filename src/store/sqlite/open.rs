@@ -114,6 +114,10 @@ fn refuse_strangers(path: &Path, verdict: Verdict, role: Role, has_more: bool) -
              to date",
             schema::newest()
         ))),
+        // A daemon of that version may be at work, between the installation of a package and the restart: its statements would fail.
+        Verdict::Older(_) if role == Role::Tool && lock::daemon_is_running(path).is_some() => Err(OpenError::InUse(format!(
+            "{shown}: the daemon that has this outbox is of an older version than this command; restart the daemon first"
+        ))),
         Verdict::Ours | Verdict::Older(_) | Verdict::Empty => Ok(()),
         Verdict::Newer(version) => Err(OpenError::Unusable(format!(
             "{shown}: written by a newer reten-outbox (its version {version}, this program knows {}); install that one again, or name another \

@@ -12,7 +12,7 @@ use crate::model::{Digest, FileReceipt, Receipt, RowReceipt};
 use super::{batch, trouble};
 
 pub(super) const SAME_FILE: &str = "SELECT 1 FROM receipt_file \
-     WHERE name = ?1 AND inode = ?2 AND modified_ns = ?3 AND taken = ?4 AND digest = ?5";
+     WHERE inbox = ?1 AND name = ?2 AND inode = ?3 AND modified_ns = ?4 AND taken = ?5 AND digest = ?6";
 
 /// Whether all these file receipts (there is at least one) stand in the outbox exactly so: the admission was committed before, and its
 /// answer was lost.
@@ -21,6 +21,7 @@ pub(super) async fn is_known_file(conn: &mut SqliteConnection, receipts: &[Recei
     for file in files(receipts) {
         any = true;
         let known = sqlx::query(SAME_FILE)
+            .bind(inbox(file))
             .bind(file.name.as_bytes())
             .bind(file.inode.cast_signed())
             .bind(file.modified_ns.to_string())
@@ -52,9 +53,9 @@ pub(super) async fn known_rows(conn: &mut SqliteConnection, receipts: &[Receipt]
         .collect()
 }
 
-pub(super) const KEEP_FILE: &str = "INSERT INTO receipt_file (name, inode, modified_ns, taken, lines, digest) \
-     VALUES (?1, ?2, ?3, ?4, ?5, ?6) \
-     ON CONFLICT (name, inode) DO UPDATE SET modified_ns = ?3, taken = ?4, lines = ?5, digest = ?6";
+pub(super) const KEEP_FILE: &str = "INSERT INTO receipt_file (inbox, name, inode, modified_ns, taken, lines, digest, result_bytes_max) \
+     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8) \
+     ON CONFLICT (inbox, name, inode) DO UPDATE SET modified_ns = ?4, taken = ?5, lines = ?6, digest = ?7, result_bytes_max = ?8";
 pub(super) const KEEP_ROWS: &str = "INSERT INTO receipt_row (inbox, row, digest) \
      SELECT unhex(value ->> 1), value ->> 2, unhex(value ->> 3) FROM json_each(?1) WHERE true \
      ON CONFLICT DO NOTHING";
@@ -63,12 +64,14 @@ pub(super) const KEEP_ROWS: &str = "INSERT INTO receipt_row (inbox, row, digest)
 pub(super) async fn keep(conn: &mut SqliteConnection, receipts: &[Receipt]) -> Result<(), sqlx::Error> {
     for file in files(receipts) {
         sqlx::query(KEEP_FILE)
+            .bind(inbox(file))
             .bind(file.name.as_bytes())
             .bind(file.inode.cast_signed())
             .bind(file.modified_ns.to_string())
             .bind(file.taken.cast_signed())
             .bind(file.lines.cast_signed())
             .bind(file.digest.0.to_vec())
+            .bind(file.result_bytes_max.map(|bytes| i64::try_from(bytes).unwrap_or(i64::MAX)))
             .execute(&mut *conn)
             .await?;
     }
@@ -79,7 +82,7 @@ pub(super) async fn keep(conn: &mut SqliteConnection, receipts: &[Receipt]) -> R
     Ok(())
 }
 
-pub(super) const FORGET_FILE: &str = "DELETE FROM receipt_file WHERE name = ?1 AND inode = ?2";
+pub(super) const FORGET_FILE: &str = "DELETE FROM receipt_file WHERE inbox = ?1 AND name = ?2 AND inode = ?3";
 pub(super) const FORGET_ROWS: &str = "DELETE FROM receipt_row WHERE (inbox, row, digest) IN ( \
      SELECT unhex(value ->> 1), value ->> 2, unhex(value ->> 3) FROM json_each(?1))";
 
@@ -87,6 +90,7 @@ pub(super) const FORGET_ROWS: &str = "DELETE FROM receipt_row WHERE (inbox, row,
 pub(super) async fn forget(conn: &mut SqliteConnection, receipts: &[Receipt]) -> Result<(), sqlx::Error> {
     for file in files(receipts) {
         sqlx::query(FORGET_FILE)
+            .bind(inbox(file))
             .bind(file.name.as_bytes())
             .bind(file.inode.cast_signed())
             .execute(&mut *conn)
@@ -100,7 +104,8 @@ pub(super) async fn forget(conn: &mut SqliteConnection, receipts: &[Receipt]) ->
 }
 
 /// Few at any time: files that are being taken, or were when the daemon ended.
-pub(super) const ALL_FILES: &str = "SELECT name, inode, modified_ns, taken, lines, digest FROM receipt_file ORDER BY name, inode";
+pub(super) const ALL_FILES: &str = "SELECT inbox, name, inode, modified_ns, taken, lines, digest, result_bytes_max \
+     FROM receipt_file ORDER BY inbox, name, inode";
 
 /// Every file receipt that is still there.
 pub(super) async fn all_files(conn: &mut SqliteConnection) -> Result<Vec<FileReceipt>, sqlx::Error> {
@@ -109,16 +114,27 @@ pub(super) async fn all_files(conn: &mut SqliteConnection) -> Result<Vec<FileRec
         .map(|row| {
             let modified: &str = row.try_get("modified_ns")?;
             let digest: &[u8] = row.try_get("digest")?;
+            let inbox: &[u8] = row.try_get("inbox")?;
             Ok(FileReceipt {
+                // Its length is checked by the table; an empty one is of version 1.
+                inbox: inbox.try_into().ok(),
                 name: OsString::from_vec(row.try_get("name")?),
                 inode: row.try_get::<i64, _>("inode")?.cast_unsigned(),
                 modified_ns: modified.parse().map_err(|_| trouble::odd("modification time", modified))?,
                 taken: row.try_get::<i64, _>("taken")?.cast_unsigned(),
                 lines: row.try_get::<i64, _>("lines")?.cast_unsigned(),
                 digest: Digest(digest.try_into().map_err(|_| trouble::odd("digest", "a blob of another length"))?),
+                result_bytes_max: row
+                    .try_get::<Option<i64>, _>("result_bytes_max")?
+                    .and_then(|bytes| usize::try_from(bytes).ok()),
             })
         })
         .collect()
+}
+
+/// The id as it is stored: none is empty, for a key has no NULL.
+fn inbox(file: &FileReceipt) -> Vec<u8> {
+    file.inbox.map_or_else(Vec::new, |id| id.to_vec())
 }
 
 fn files(receipts: &[Receipt]) -> impl Iterator<Item = &FileReceipt> {

@@ -72,13 +72,60 @@ async fn not_before_holds_until_it_has_passed_once() {
 }
 
 #[tokio::test]
-async fn a_person_who_requeues_a_held_one_means_now() {
+async fn a_requeue_leaves_a_held_one_and_a_forced_one_means_now() {
     let bench = Bench::fresh().await;
     let mut held = entry("a");
     held.directives.not_before = Some(at(30));
     let id = bench.admit(held).await;
-    assert_eq!(bench.act(id, Act::Requeue).await, Acted::Done);
+    assert_eq!(bench.act(id, Act::Requeue).await, Acted::HeldUntil(at(30)));
+    assert_eq!(bench.state(id).await, State::Pending { due: at(30) });
+    assert!(bench.claim().await.is_empty());
+    assert_eq!(bench.act_with(id, Act::Requeue, true).await, Acted::Done);
+    let story = bench.outbox.show(id).await.unwrap().unwrap();
+    assert_eq!((story.listed.not_before, story.listed.state), (None, State::Pending { due: NOW }));
+    assert_eq!(story.history.len(), 1, "the refused one left no line");
+    let detail = story.history[0].detail.as_deref().unwrap();
+    assert_eq!(detail, "forced; not_before held it until 2027-01-15T08:00:30Z");
     assert_eq!(bench.claim().await.len(), 1);
+}
+
+#[tokio::test]
+async fn what_was_never_sent_is_held_however_it_comes_back() {
+    let comes_back = |act: fn() -> Act| async move {
+        let bench = Bench::fresh().await;
+        let mut wrong = entry("a");
+        wrong.directives.not_before = Some(at(30));
+        (wrong.invalid, wrong.by_result_types) = (Some("an unknown code".to_owned()), true);
+        let id = bench.admit(wrong).await;
+        assert_eq!(bench.act(id, act()).await, Acted::Done);
+        let listed = bench.outbox.show(id).await.unwrap().unwrap().listed;
+        assert_eq!((listed.not_before, listed.state), (Some(at(30)), State::Pending { due: at(30) }));
+        assert!(bench.claim_at(9, at(29)).await.is_empty());
+        assert_eq!(bench.claim_at(9, at(30)).await.len(), 1);
+    };
+    comes_back(|| Act::Requeue).await;
+    comes_back(|| Act::Revalidate).await;
+    comes_back(|| Act::Edit(Box::new(entry("a")))).await;
+}
+
+#[tokio::test]
+async fn what_was_waited_for_once_is_not_waited_for_again_when_a_clock_is_set_back() {
+    let bench = Bench::fresh().await;
+    let mut held = entry("a");
+    held.directives.not_before = Some(at(-30));
+    let id = bench.admit(held).await;
+    let claimed = bench.claim().await.remove(0);
+    bench.settle(&claimed, Transition::Park(ParkReason::Conflict)).await;
+    let request = ActRequest {
+        ids: vec![id],
+        act: Act::Requeue,
+        actor: Actor::User("ana".into()),
+        force: false,
+        dry_run: false,
+        now: at(-3600),
+    };
+    assert_eq!(bench.outbox.act(request).await.unwrap(), [(id, Acted::Done)]);
+    assert_eq!(bench.claim_at(9, at(-3600)).await.len(), 1);
 }
 
 #[tokio::test]

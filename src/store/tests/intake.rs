@@ -19,12 +19,14 @@ async fn end(bench: &Bench, id: SubmissionId, transition: Transition) {
 
 fn file(taken: u64) -> FileReceipt {
     FileReceipt {
+        inbox: Some([7; 16]),
         name: "a b\n\u{fffd}.ndjson".into(),
         inode: u64::MAX - 1,
         modified_ns: i128::from(i64::MAX) + 1,
         taken,
         lines: 2,
         digest: Digest::of(&taken.to_be_bytes()),
+        result_bytes_max: Some(1 << 20),
     }
 }
 

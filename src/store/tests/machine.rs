@@ -35,6 +35,7 @@ enum Step {
         how: u8,
         force: bool,
         lane: Option<u8>,
+        held: Option<i64>,
     },
     OpenGate {
         requeue: bool,
@@ -56,13 +57,14 @@ fn lane() -> impl Strategy<Value = Option<u8>> {
 fn step() -> impl Strategy<Value = Step> {
     let admit = (lane(), prop::bool::weighted(0.1), prop::option::weighted(0.15, 1..40_i64));
     let settle = (any::<Index>(), 0..7_u8, any::<bool>(), 0..900_u64);
-    let act = (any::<Index>(), 0..5_u8, prop::bool::weighted(0.2), lane());
+    let held = prop::option::weighted(0.3, 1..40_i64);
+    let act = (any::<Index>(), 0..6_u8, prop::bool::weighted(0.2), lane(), held);
     prop_oneof![
         6 => admit.prop_map(|(lane, invalid, held)| Step::Admit { lane, invalid, held }),
         6 => (1..4_u32, prop::bool::weighted(0.2)).prop_map(|(limit, least_tried)| Step::Claim { limit, least_tried }),
         8 => settle.prop_map(|(which, how, lost, wait)| Step::Settle { which, how, lost, wait }),
         1 => any::<Index>().prop_map(|which| Step::TooLate { which }),
-        5 => act.prop_map(|(which, how, force, lane)| Step::Act { which, how, force, lane }),
+        5 => act.prop_map(|(which, how, force, lane, held)| Step::Act { which, how, force, lane, held }),
         1 => any::<bool>().prop_map(|requeue| Step::OpenGate { requeue }),
         1 => (any::<Index>(), 0..60_i64).prop_map(|(which, age)| Step::Sweep { which, age }),
         1 => Just(Step::Crash),
@@ -95,7 +97,13 @@ impl Machine {
                 assert_eq!(self.bench.outbox.settle(settlement, self.now).await.unwrap(), Settled::Stale);
             }
             Step::Settle { .. } | Step::TooLate { .. } => {}
-            Step::Act { which, how, force, lane } => self.act(which.index(12), how, force, lane).await,
+            Step::Act {
+                which,
+                how,
+                force,
+                lane,
+                held,
+            } => self.act(which.index(12), how, force, (lane, held)).await,
             Step::OpenGate { requeue } => {
                 let opened = self.bench.outbox.open_gate("gate", "{}".into(), requeue, self.now).await.unwrap();
                 assert_eq!(opened, self.model.open_gate(requeue, self.now));
@@ -181,14 +189,19 @@ impl Machine {
         self.landed.push(claimed);
     }
 
-    async fn act(&mut self, which: usize, how: u8, force: bool, lane: Option<u8>) {
+    async fn act(&mut self, which: usize, how: u8, force: bool, edited: (Option<u8>, Option<i64>)) {
+        let (lane, held) = edited;
+        let held = held.map(|seconds| Timestamp::from_millis(self.now.millis() + seconds * 1000));
+        let mut corrected = entry(&lane.map_or_else(String::new, |lane| format!("lane {lane}")));
+        corrected.directives.not_before = held;
         let id = SubmissionId((self.model.last_id - i64::try_from(which).unwrap()).max(1));
         let act = match how {
             0 => Act::Requeue,
             1 => Act::Override,
             2 => Act::Accept,
             3 => Act::Dismiss,
-            _ => Act::Edit(Box::new(entry(&lane.map_or_else(String::new, |lane| format!("lane {lane}"))))),
+            4 => Act::Revalidate,
+            _ => Act::Edit(Box::new(corrected)),
         };
         let request = ActRequest {
             ids: vec![id],
@@ -199,7 +212,7 @@ impl Machine {
             now: self.now,
         };
         let acted = self.bench.outbox.act(request).await.unwrap().remove(0).1;
-        assert_eq!(acted, self.model.act(id, &act, lane, force, self.now));
+        assert_eq!(acted, self.model.act(id, &act, (lane, held), force, self.now));
     }
 
     /// The whole of both, compared.
@@ -208,13 +221,13 @@ impl Machine {
         let real: Vec<_> = listed
             .iter()
             .rev()
-            .map(|one| (one.id, one.state, one.updated_at, one.lost_response))
+            .map(|one| (one.id, one.state, one.not_before, one.updated_at, one.lost_response))
             .collect();
         let expected: Vec<_> = self
             .model
             .all
             .iter()
-            .map(|(id, one)| (*id, one.state, one.updated, one.lost))
+            .map(|(id, one)| (*id, one.state, one.asked, one.updated, one.lost))
             .collect();
         assert_eq!(real, expected);
         self.bench.check().await;

@@ -13,6 +13,7 @@ mod recovery;
 mod retention;
 mod settling;
 mod thin;
+mod upgrade;
 
 use std::path::PathBuf;
 use std::time::Duration;

@@ -11,7 +11,9 @@ pub(super) struct One {
     pub(super) lane: Option<u8>,
     pub(super) state: State,
     pub(super) due: Timestamp,
+    /// What of `not_before` still has to be waited for, and `not_before` as it is shown.
     pub(super) held: Option<Timestamp>,
+    pub(super) asked: Option<Timestamp>,
     pub(super) attempt: u32,
     pub(super) tries: u32,
     pub(super) waited: Duration,
@@ -44,6 +46,7 @@ pub(super) struct Model {
 impl Model {
     pub(super) fn admit(&mut self, lane: Option<u8>, invalid: bool, held: Option<Timestamp>, now: Timestamp) -> SubmissionId {
         self.last_id += 1;
+        let asked = held;
         let held = held.filter(|until| *until > now && !invalid);
         let due = held.unwrap_or(now);
         let one = One {
@@ -55,6 +58,7 @@ impl Model {
             },
             due,
             held,
+            asked,
             attempt: 0,
             tries: 0,
             waited: Duration::ZERO,
@@ -161,13 +165,22 @@ impl Model {
         }
     }
 
-    pub(super) fn act(&mut self, id: SubmissionId, act: &Act, lane: Option<u8>, force: bool, now: Timestamp) -> Acted {
+    /// `edited`: where an edit moves it, and the `not_before` that it brings, were it to bring any.
+    pub(super) fn act(
+        &mut self,
+        id: SubmissionId,
+        act: &Act,
+        edited: (Option<u8>, Option<Timestamp>),
+        force: bool,
+        now: Timestamp,
+    ) -> Acted {
         let Some(one) = self.all.get(&id).cloned() else {
             return Acted::NoSuch;
         };
         let (allowed, sends): (&[StateName], bool) = match act {
             Act::Requeue | Act::Edit(_) => (&[StateName::Pending, StateName::Dead, StateName::Parked], true),
-            Act::Revalidate => panic!("no act of this test"),
+            Act::Revalidate if one.state == State::Dead(DeadReason::Invalid) => (&[StateName::Dead], true),
+            Act::Revalidate => (&[], true),
             Act::Dismiss => (&[StateName::Pending, StateName::Dead, StateName::Parked], false),
             Act::Override => (&[StateName::Parked], true),
             Act::Accept => (&[StateName::Parked], false),
@@ -175,7 +188,8 @@ impl Model {
         if !allowed.contains(&one.state.name()) {
             return Acted::WrongState(one.state);
         }
-        let lanes = [one.lane, lane.filter(|_| matches!(act, Act::Edit(_)))];
+        let is_edit = matches!(act, Act::Edit(_));
+        let lanes = [one.lane, edited.0.filter(|_| is_edit)];
         let later = lanes
             .into_iter()
             .flatten()
@@ -185,28 +199,54 @@ impl Model {
         if let Some(later) = later.filter(|later| *later > id && sends && !force) {
             return Acted::Superseded(later);
         }
+        let is_pending = one.state.name() == StateName::Pending;
+        if let Some(until) = one
+            .held
+            .filter(|until| is_pending && *until > now && *act == Act::Requeue && !force)
+        {
+            return Acted::HeldUntil(until);
+        }
         self.episode.remove(&id);
         self.one(id).updated = now;
+        if force && matches!(act, Act::Requeue | Act::Override) {
+            let one = self.one(id);
+            one.held = None;
+            one.asked = one.asked.filter(|asked| *asked <= now);
+        }
         match act {
             Act::Requeue | Act::Revalidate => self.put_back(id, None, false, now),
             Act::Override => self.put_back(id, Some(Who::Person), false, now),
             Act::Accept => self.deliver(id),
             Act::Dismiss => self.one(id).state = State::Dismissed,
             Act::Edit(_) => {
-                let held = one.held;
-                self.put_back(id, None, false, now);
-                let one = self.one(id);
-                (one.lane, one.lost, one.overriding, one.held) = (lane, false, None, held);
-                one.due = held.map_or(now, |until| until.max(now));
-                one.state = State::Pending { due: one.due };
+                if edited.1.is_some() {
+                    let one = self.one(id);
+                    (one.asked, one.held) = (edited.1, edited.1.filter(|until| *until > now));
+                }
+                self.put_back_edited(id, edited, now);
             }
         }
         Acted::Done
     }
 
-    fn put_back(&mut self, id: SubmissionId, overriding: Option<Who>, was_unauthorized: bool, now: Timestamp) {
+    /// What it has to wait for when it begins anew: nothing that it waited for once.
+    fn holds(&mut self, id: SubmissionId, now: Timestamp) {
         let one = self.one(id);
-        (one.state, one.due, one.held) = (State::Pending { due: now }, now, None);
+        let is_new = one.state.name() == StateName::Dead && one.attempt == 0;
+        one.held = if is_new { one.asked.filter(|until| *until > now) } else { one.held };
+    }
+
+    fn put_back_edited(&mut self, id: SubmissionId, edited: (Option<u8>, Option<Timestamp>), now: Timestamp) {
+        self.put_back(id, None, false, now);
+        let one = self.one(id);
+        (one.lane, one.lost, one.overriding) = (edited.0, false, None);
+    }
+
+    fn put_back(&mut self, id: SubmissionId, overriding: Option<Who>, was_unauthorized: bool, now: Timestamp) {
+        self.holds(id, now);
+        let one = self.one(id);
+        one.due = one.held.map_or(now, |until| until.max(now));
+        one.state = State::Pending { due: one.due };
         (one.tries, one.waited, one.updated) = (0, Duration::ZERO, now);
         one.overriding = overriding.or(one.overriding.filter(|who| *who == Who::Person));
         one.was_unauthorized = was_unauthorized;

@@ -1,0 +1,128 @@
+//! Who may be the only one: `flock` on what is really shared, an opened file or directory, whatever path led to it. The kernel lets go when
+//! the process ends, however it ends.
+//!
+//! The lock is the lock; the process number in a lock file, or in `/proc/locks`, is only for the person who asks who has it.
+
+use std::fs::{self, File};
+use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
+use std::os::unix::fs::MetadataExt as _;
+
+use rustix::fs::{FlockOperation, flock};
+use rustix::io::Errno;
+
+/// Held as long as this lives.
+#[derive(Debug)]
+pub struct Lock {
+    file: File,
+}
+
+/// Why a lock cannot be had.
+#[derive(Debug)]
+pub enum Refusal {
+    /// Somebody has it. The file comes back, to ask again or to ask who.
+    Held(File),
+    /// It cannot be locked at all.
+    Failed(io::Error),
+}
+
+/// Takes the lock of an opened file or directory, without waiting.
+pub fn take(file: File) -> Result<Lock, Refusal> {
+    match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(Lock { file }),
+        Err(Errno::WOULDBLOCK) => Err(Refusal::Held(file)),
+        Err(error) => Err(Refusal::Failed(error.into())),
+    }
+}
+
+/// The same for a file of ours, which then holds our process number: for people.
+pub fn take_and_sign(file: File) -> Result<Lock, Refusal> {
+    let mut lock = take(file)?;
+    let written = lock.file.set_len(0).and_then(|()| lock.file.seek(SeekFrom::Start(0)));
+    written
+        .and_then(|_| writeln!(lock.file, "{}", std::process::id()))
+        .map_err(Refusal::Failed)?;
+    Ok(lock)
+}
+
+/// Whether somebody holds it just now. Ours for an instant where nobody does: closing the file lets go.
+pub fn is_held(file: &File) -> bool {
+    matches!(flock(file, FlockOperation::NonBlockingLockShared), Err(Errno::WOULDBLOCK))
+}
+
+/// The process that holds it, where that can be told: as it signed the file, else as the kernel says.
+pub fn holder(file: &File) -> Option<u32> {
+    signed(file).or_else(|| by_kernel(file))
+}
+
+/// ` (process 4711)`, or nothing: to stand behind "another daemon".
+pub fn shown(holder: Option<u32>) -> String {
+    holder.map_or_else(String::new, |pid| format!(" (process {pid})"))
+}
+
+fn signed(mut file: &File) -> Option<u32> {
+    let mut text = String::new();
+    file.seek(SeekFrom::Start(0)).ok()?;
+    file.take(32).read_to_string(&mut text).ok()?;
+    text.trim().parse().ok()
+}
+
+/// Of `/proc/locks`, which a confined service may not see. File systems with device numbers of their own (btrfs, overlayfs) are not found.
+fn by_kernel(file: &File) -> Option<u32> {
+    let found = file.metadata().ok()?;
+    let (device, inode) = (found.dev(), found.ino());
+    let place = format!("{:02x}:{:02x}:{inode}", rustix::fs::major(device), rustix::fs::minor(device));
+    let locks = fs::read_to_string("/proc/locks").ok()?;
+    locks.lines().find_map(|line| holder_in(line, &place))
+}
+
+/// `1: FLOCK  ADVISORY  WRITE 4711 fd:01:131 0 EOF`
+fn holder_in(line: &str, place: &str) -> Option<u32> {
+    let mut words = line.split_whitespace();
+    let is_it = words.nth(1) == Some("FLOCK") && words.nth(2)?.parse::<u32>().is_ok() && words.next() == Some(place);
+    is_it.then(|| line.split_whitespace().nth(4)?.parse().ok()).flatten()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    fn open(path: &Path) -> File {
+        File::options()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(path)
+            .unwrap()
+    }
+
+    #[test]
+    fn one_has_it_whatever_name_led_there_and_is_named() {
+        let dir = tempfile::tempdir().unwrap();
+        let (path, link) = (dir.path().join("lock"), dir.path().join("link"));
+        std::os::unix::fs::symlink(&path, &link).unwrap();
+        let lock = take_and_sign(open(&path)).unwrap();
+        assert!(is_held(&open(&link)));
+        let Err(Refusal::Held(file)) = take(open(&link)) else {
+            panic!("two have it");
+        };
+        assert_eq!(holder(&file), Some(std::process::id()));
+        drop(lock);
+        assert!(!is_held(&file) && take(file).is_ok());
+    }
+
+    #[test]
+    fn of_a_directory_the_kernel_tells_who() {
+        let dir = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap();
+        let _lock = take(File::open(dir.path()).unwrap()).unwrap();
+        let Err(Refusal::Held(file)) = take(File::open(dir.path()).unwrap()) else {
+            panic!("two have it");
+        };
+        assert_eq!(signed(&file), None);
+        let line = "12: FLOCK  ADVISORY  WRITE 4711 fd:01:131 0 EOF";
+        assert_eq!((holder_in(line, "fd:01:131"), holder_in(line, "fd:01:13")), (Some(4711), None));
+        assert_eq!(holder_in("1: POSIX  ADVISORY  READ 4711 fd:01:131 0 EOF", "fd:01:131"), None);
+    }
+}
