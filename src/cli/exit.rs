@@ -27,6 +27,7 @@ pub enum Exit {
 
 impl Exit {
     /// This one; of what is done, [`Exit::Failed`], since something beside it failed.
+    #[must_use]
     pub const fn max_failed(self) -> Self {
         match self {
             Self::Done => Self::Failed,
