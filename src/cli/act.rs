@@ -18,7 +18,7 @@ use super::terminal::{Progress, confirm};
 use super::{Global, note};
 use report::Report;
 pub use report::refusal;
-pub use select::Args;
+pub use select::{Args, Selection};
 
 /// The least pause between two transactions, which is else as long as the one before it: the daemon has the outbox for itself half of the time,
 /// and whoever waits for SQLite's lock only looks from time to time whether it is free.
@@ -78,23 +78,20 @@ impl Verb {
 
 /// Acts.
 pub async fn run(verb: Verb, args: Args, global: &Global, out: &mut dyn Write) -> anyhow::Result<Exit> {
-    args.check(verb)?;
+    let from = verb.transition().allowed_from();
+    args.check(verb.name(), from)?;
     let in_bulk = args.in_bulk();
     let context = Context::enter(global)?;
-    let named = args.named()?;
     let Some(outbox) = context.change_existing().await? else {
         note(&context.none_yet());
         return Ok(if in_bulk { Exit::Done } else { Exit::NoSuch });
     };
-    let ids = if in_bulk {
-        args.matching(&outbox, verb, context.now).await?
-    } else {
-        named
-    };
-    if in_bulk && ids.len() > 1 && !args.yes && !args.dry_run {
-        confirm(&format!("{} would touch {} submissions.", verb.name(), ids.len()))?;
+    let selection = args.selected(&outbox, from, context.now).await?;
+    let count = selection.found.len();
+    if in_bulk && count > 1 && !args.yes && !args.dry_run {
+        confirm(&format!("{} would touch {count} submissions.", verb.name()))?;
     }
-    let acted = act(&outbox, verb, &ids, &args, &context).await;
+    let acted = act(&outbox, verb, &selection, &args, &context).await;
     outbox.close().await;
     let acted = acted?;
     let report = Report::of(&acted);
@@ -105,29 +102,34 @@ pub async fn run(verb: Verb, args: Args, global: &Global, out: &mut dyn Write) -
 async fn act(
     outbox: &Outbox,
     verb: Verb,
-    ids: &[SubmissionId],
+    selection: &Selection,
     args: &Args,
     context: &Context,
 ) -> anyhow::Result<Vec<(SubmissionId, Acted)>> {
     let progress = Progress::new("submissions");
-    let mut acted = Vec::with_capacity(ids.len());
-    for chunk in ids.chunks(ACT_IDS_MAX) {
+    let total = selection.found.len();
+    let mut acted = Vec::with_capacity(total);
+    for (state, ids) in selection.pieces(ACT_IDS_MAX) {
         let began = Instant::now();
         let request = ActRequest {
-            ids: chunk.to_vec(),
+            ids,
+            still: selection.still(state),
             act: verb.act(),
             actor: context.actor(),
             force: args.force,
             dry_run: args.dry_run,
             now: context.now,
         };
-        // Each chunk is a transaction of its own: what an error leaves undone can be asked for again.
+        // Each piece is a transaction of its own: what an error leaves undone can be asked for again.
         let answers = outbox.act(request).await;
-        acted.extend(answers.with_context(|| format!("{} of {} were done before", acted.len(), ids.len()))?);
-        progress.at(acted.len() as u64, ids.len() as u64);
-        if acted.len() < ids.len() && !args.dry_run {
+        acted.extend(answers.with_context(|| format!("{} of {total} were done before", acted.len()))?);
+        progress.at(acted.len() as u64, total as u64);
+        if acted.len() < total && !args.dry_run {
             sleep(began.elapsed().max(GAP_MIN)).await;
         }
+    }
+    if args.in_bulk() {
+        acted.sort_by_key(|(id, _)| *id);
     }
     Ok(acted)
 }

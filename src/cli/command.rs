@@ -128,11 +128,15 @@ pub enum Command {
     #[command(after_help = "Examples:\n  reten-outbox dismiss 12\n  reten-outbox dismiss --state dead --http-status 404 --dry-run")]
     Dismiss(act::Args),
 
-    /// Correct the payload of a dead, parked or pending submission
+    /// Correct the payload of a dead, parked or pending submission, or of many
     ///
     /// Opens it in $VISUAL or $EDITOR, checks what comes back, and puts it into the queue. The old payload stays in the history.
+    ///
+    /// With --with, for many: each payload goes through a shell command, and what that changes is checked and sent again. A command that fails, or
+    /// says what is not valid, leaves its submission alone. As root the command runs as the outbox's owner.
     #[command(
         after_help = "Examples:\n  reten-outbox edit 12\n  reten-outbox edit 12 --payload corrected.json\n  \
+        reten-outbox edit --state dead --http-status 404 --dry-run \\\n    --with 'jq -c \".commerce_external_id |= ltrimstr(\\\"X-\\\")\"'\n  \
         reten-outbox show 12 --json | jq '.payload | .status = \"EFFECTIVE\"' |\n    reten-outbox edit 12 --payload -"
     )]
     Edit(edit::Args),
@@ -174,6 +178,35 @@ pub enum Command {
         after_help = "Examples:\n  reten-outbox man | man -l -\n  reten-outbox man --dir pages     also that of the configuration file"
     )]
     Man(man::Args),
+}
+
+impl Command {
+    /// Whether it only shows something, so that it may stop when nobody reads any more. Of what changes something, or answers by its exit code,
+    /// the work is done to its end. `enqueue` sees to its output itself.
+    pub(super) fn ends_with_its_reader(&self) -> bool {
+        match self {
+            Self::Status(args) => !args.is_check(),
+            Self::Run
+            | Self::Demo(_)
+            | Self::Sandbox(_)
+            | Self::Enqueue(_)
+            | Self::List(_)
+            | Self::Show(_)
+            | Self::Export(_)
+            | Self::CheckConfig(_)
+            | Self::Completions(_)
+            | Self::Man(_) => true,
+            Self::Validate(_)
+            | Self::Requeue(_)
+            | Self::Override(_)
+            | Self::Accept(_)
+            | Self::Dismiss(_)
+            | Self::Edit(_)
+            | Self::Pause(_)
+            | Self::Resume
+            | Self::Purge(_) => false,
+        }
+    }
 }
 
 #[cfg(test)]

@@ -1,4 +1,6 @@
-//! `edit`: a corrected payload for a dead, parked or pending submission.
+//! `edit`: a corrected payload for a dead, parked or pending submission, by hand; or for many, by a command.
+
+mod with;
 
 use std::fs;
 use std::io::{self, IsTerminal as _, Read as _, Write};
@@ -11,9 +13,9 @@ use crate::delivery::catalogue::remembered;
 use crate::intake::entry::{Judge, Judged, entry};
 use crate::model::{Entry, Origin, SubmissionId, Transition};
 use crate::policy::validate::ResultType;
-use crate::store::{Act, ActRequest, Acted, Outbox, Story};
+use crate::store::{Act, ActRequest, Acted, Outbox, Still, Story};
 
-use super::act::refusal;
+use super::act::{self, refusal};
 use super::context::Context;
 use super::exit::{CliError, Exit};
 use super::render::escape::visible;
@@ -23,57 +25,101 @@ use super::{Global, note};
 
 /// The options of `edit`.
 #[derive(Debug, clap::Args)]
+#[group(id = "edit")]
 pub struct Args {
-    /// The submission's number
-    #[arg(value_name = "ID")]
-    id: SubmissionId,
+    #[command(flatten)]
+    which: act::Args,
 
     /// Take the payload from this file instead of an editor; `-`: standard input
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", conflicts_with = "with")]
     payload: Option<PathBuf>,
 
-    /// Also if a later one of its activity has been delivered
-    #[arg(long)]
-    force: bool,
+    /// Give each payload to this shell command on standard input, and take its output
+    #[arg(long, value_name = "COMMAND")]
+    with: Option<String>,
 }
 
 /// Edits.
 pub async fn run(args: Args, global: &Global, out: &mut dyn Write) -> anyhow::Result<Exit> {
+    match &args.with {
+        Some(command) => {
+            args.which.check("edit", Transition::Edit.allowed_from())?;
+            many(&args.which, command, global, out).await
+        }
+        None => one(&args, global, out).await,
+    }
+}
+
+/// One, by an editor or from a file.
+async fn one(args: &Args, global: &Global, out: &mut dyn Write) -> anyhow::Result<Exit> {
+    let Some(id) = args.which.only().filter(|_| !args.which.dry_run) else {
+        return Err(CliError::Usage(
+            "edit takes one submission by its number: `reten-outbox edit 12`; for many, or a --dry-run, give it a command: \
+             `reten-outbox edit --state dead --with 'jq -c …'`"
+                .to_owned(),
+        )
+        .into());
+    };
     // Before we become the outbox's owner, who may not be able to read it.
     let given = args.payload.as_deref().map(read_payload).transpose()?;
     let context = Context::enter(global)?;
     let Some(outbox) = context.change_existing().await? else {
         return Err(CliError::NoSuch(context.none_yet()).into());
     };
-    let story = find(outbox.show(args.id).await?, args.id)?;
-    may_edit(&story, args.force)?;
-    let exit = match given {
-        Some(text) => replace(&outbox, &context, &args, &text).await.map(|()| true),
-        None => in_editor(&outbox, &context, &args, &story).await,
+    let story = find(outbox.show(id).await?, id)?;
+    if let Some(why) = refused_because(&story, args.which.force) {
+        return Err(refused(id, &why).into());
+    }
+    let by_hand = ByHand {
+        outbox: &outbox,
+        context: &context,
+        story: &story,
+        force: args.which.force,
+    };
+    let changed = match given {
+        Some(text) => by_hand.replace(&text).await.map(|()| true),
+        None => by_hand.in_editor().await,
     };
     outbox.close().await;
-    let told = if exit? { "edited and requeued" } else { "unchanged" };
-    writeln!(out, "submission {} {told}", args.id)?;
+    let told = if changed? { "edited and requeued" } else { "unchanged" };
+    writeln!(out, "submission {id} {told}")?;
     Ok(Exit::Done)
 }
 
-/// Refuses before anybody types for nothing.
-fn may_edit(story: &Story, force: bool) -> Result<(), CliError> {
+/// Many, by a command.
+async fn many(which: &act::Args, command: &str, global: &Global, out: &mut dyn Write) -> anyhow::Result<Exit> {
+    let context = Context::enter(global)?;
+    let Some(outbox) = context.change_existing().await? else {
+        note(&context.none_yet());
+        return Ok(if which.in_bulk() { Exit::Done } else { Exit::NoSuch });
+    };
+    let result_types = remembered(&outbox).await;
+    let editing = with::Editing {
+        outbox: &outbox,
+        context: &context,
+        args: which,
+        command,
+        result_types: result_types.as_deref(),
+    };
+    let exit = with::run(&editing, out).await;
+    outbox.close().await;
+    exit
+}
+
+/// Why it may not be edited, found before anybody types for nothing.
+fn refused_because(story: &Story, force: bool) -> Option<Acted> {
     let state = story.listed.state;
     if !Transition::Edit.allowed_from().contains(&state.name()) {
-        return Err(refused(story.listed.id, &Acted::WrongState(state)));
+        return Some(Acted::WrongState(state));
     }
-    match story.superseded_by {
-        Some(later) if !force => Err(refused(story.listed.id, &Acted::Superseded(later))),
-        _ => Ok(()),
-    }
+    story.superseded_by.filter(|_| !force).map(Acted::Superseded)
 }
 
 fn refused(id: SubmissionId, acted: &Acted) -> CliError {
     let text = format!("submission {id} {}", refusal("edit", &Transition::Edit, acted));
     match acted {
         Acted::NoSuch => CliError::NoSuch(text),
-        Acted::Done | Acted::WrongState(_) | Acted::Superseded(_) | Acted::HeldUntil(_) => CliError::Refused(text),
+        Acted::Done | Acted::Changed | Acted::WrongState(_) | Acted::Superseded(_) | Acted::HeldUntil(_) => CliError::Refused(text),
     }
 }
 
@@ -90,33 +136,71 @@ fn read_payload(path: &Path) -> anyhow::Result<String> {
     Ok(text)
 }
 
-/// Opens the payload in an editor; whether it came back changed. What is refused stays in the file, so that no typing is lost.
-async fn in_editor(outbox: &Outbox, context: &Context, args: &Args, story: &Story) -> anyhow::Result<bool> {
-    let raw = story.payload.text();
-    let before = format!("{}\n", pretty(&raw).as_deref().unwrap_or(&raw));
-    let file = tempfile::Builder::new()
-        .prefix(&format!("reten-outbox-{}-", args.id))
-        .suffix(".json")
-        .tempfile()?;
-    // Closed, not deleted: some editors write a new file and rename it over this one.
-    let path = file.into_temp_path();
-    fs::write(&path, &before)?;
-    edit_file(&path)?;
-    let after = fs::read_to_string(&path).with_context(|| format!("{} cannot be read", path.display()))?;
-    if after == before {
-        return Ok(false);
-    }
-    match replace(outbox, context, args, &after).await {
-        Ok(()) => Ok(true),
-        Err(error) => {
-            let kept = path.keep()?;
-            note(&format!(
-                "your text is kept; mended, `reten-outbox edit {} --payload {}` takes it",
-                args.id,
-                kept.display()
-            ));
-            Err(error)
+/// A correction by hand.
+struct ByHand<'a> {
+    outbox: &'a Outbox,
+    context: &'a Context,
+    story: &'a Story,
+    force: bool,
+}
+
+impl ByHand<'_> {
+    /// Opens the payload in an editor; whether it came back changed. What is refused stays in the file, so that no typing is lost.
+    async fn in_editor(&self) -> anyhow::Result<bool> {
+        let id = self.story.listed.id;
+        let raw = self.story.payload.text();
+        let before = format!("{}\n", pretty(&raw).as_deref().unwrap_or(&raw));
+        let file = tempfile::Builder::new()
+            .prefix(&format!("reten-outbox-{id}-"))
+            .suffix(".json")
+            .tempfile()?;
+        // Closed, not deleted: some editors write a new file and rename it over this one.
+        let path = file.into_temp_path();
+        fs::write(&path, &before)?;
+        edit_file(&path)?;
+        let after = fs::read_to_string(&path).with_context(|| format!("{} cannot be read", path.display()))?;
+        if after == before {
+            return Ok(false);
         }
+        match self.replace(&after).await {
+            Ok(()) => Ok(true),
+            Err(error) => {
+                let kept = path.keep()?;
+                note(&format!(
+                    "your text is kept; mended, `reten-outbox edit {id} --payload {}` takes it",
+                    kept.display()
+                ));
+                Err(error)
+            }
+        }
+    }
+
+    /// Checks a payload as intake does, and puts it into the submission's place; unless another one came there meanwhile.
+    async fn replace(&self, text: &str) -> anyhow::Result<()> {
+        let id = self.story.listed.id;
+        let result_types = remembered(self.outbox).await;
+        let (entry, warning) = judged(self.context, result_types.as_deref(), id, text).map_err(CliError::Refused)?;
+        if let Some(warning) = warning {
+            note(&format!("warning: {}", visible(&warning)));
+        }
+        let request = ActRequest {
+            ids: vec![id],
+            still: Still {
+                matches: None,
+                payload: Some(self.story.payload.clone()),
+            },
+            act: Act::Edit(Box::new(entry)),
+            actor: self.context.actor(),
+            force: self.force,
+            dry_run: false,
+            now: self.context.now,
+        };
+        for (id, acted) in self.outbox.act(request).await? {
+            if acted != Acted::Done {
+                return Err(refused(id, &acted).into());
+            }
+        }
+        Ok(())
     }
 }
 
@@ -143,32 +227,17 @@ fn edit_file(path: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Checks a payload as intake does, and puts it into the submission's place.
-async fn replace(outbox: &Outbox, context: &Context, args: &Args, text: &str) -> anyhow::Result<()> {
-    let result_types = remembered(outbox).await;
-    let entry = judged(context, result_types.as_deref(), text)?;
-    let request = ActRequest {
-        ids: vec![args.id],
-        act: Act::Edit(Box::new(entry)),
-        actor: context.actor(),
-        force: args.force,
-        dry_run: false,
-        now: context.now,
-    };
-    for (id, acted) in outbox.act(request).await? {
-        if acted != Acted::Done {
-            return Err(refused(id, &acted).into());
-        }
-    }
-    Ok(())
-}
-
-/// The entry that this text makes; refused where intake would call it `invalid`.
-fn judged(context: &Context, result_types: Option<&[ResultType]>, text: &str) -> anyhow::Result<Entry> {
+/// The entry that this text makes, with what is to be said of it; the error says why intake would not take it.
+fn judged(
+    context: &Context,
+    result_types: Option<&[ResultType]>,
+    _id: SubmissionId,
+    text: &str,
+) -> Result<(Entry, Option<String>), String> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let limit = context.config.inbox.max_result_size;
     if text.trim().len() > limit {
-        return Err(CliError::Refused(format!("the payload is longer than inbox.max_result_size, {limit} bytes")).into());
+        return Err(format!("the payload is longer than inbox.max_result_size, {limit} bytes"));
     }
     let judge = Judge {
         settings: &context.config.validation,
@@ -179,13 +248,9 @@ fn judged(context: &Context, result_types: Option<&[ResultType]>, text: &str) ->
         name: context.user.clone(),
         line: None,
     };
-    let Judged { entry, warning, .. } =
-        entry(text, origin, None, &judge).map_err(|why| CliError::Refused(format!("the payload is {why}")))?;
-    if let Some(why) = &entry.invalid {
-        return Err(CliError::Refused(format!("the payload is invalid: {}", visible(why))).into());
+    let Judged { entry, warning, .. } = entry(text, origin, None, &judge).map_err(|why| format!("the payload is {why}"))?;
+    match &entry.invalid {
+        Some(why) => Err(format!("the payload is invalid: {}", visible(why))),
+        None => Ok((entry, warning)),
     }
-    if let Some(warning) = warning {
-        note(&format!("warning: {}", visible(&warning)));
-    }
-    Ok(entry)
 }

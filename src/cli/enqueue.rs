@@ -20,10 +20,11 @@ use crate::store::Outbox;
 use super::context::Context;
 use super::exit::{CliError, Exit};
 use super::input::{Source, open_all};
+use super::output::{self, Lasting};
 use super::render::escape::visible;
 use super::terminal::Progress;
 use super::validate::result_types;
-use super::{Global, note};
+use super::{Global, note, status};
 
 /// The options of `enqueue`.
 #[derive(Debug, clap::Args)]
@@ -39,12 +40,66 @@ pub async fn run(args: Args, global: &Global, out: &mut dyn Write) -> anyhow::Re
     let sources = open_all(&args.files)?;
     let context = Context::enter(global)?;
     let progress = Progress::new("bytes");
-    let all_in = enqueue(&sources, &context, &|done, total| progress.at(done, total), out).await?;
-    Ok(if all_in { Exit::Done } else { Exit::Failed })
+    // Whoever reads the lines may leave, or have no room for them: that is no reason to leave the rest out.
+    let mut lines = Lasting::new(out);
+    let taken = enqueue(&sources, &context, &|done, total| progress.at(done, total), &mut lines).await;
+    drop(progress);
+    let lost = lines.finish();
+    let Taken { results, into, all_good } = taken?;
+    if let Some(into) = into {
+        note(&told_where(results, into, &context));
+    }
+    if let Some(error) = lost {
+        note(&format!("not every line of it could be told: {}", output::told(&error)));
+        return Ok(Exit::Failed);
+    }
+    Ok(if all_good { Exit::Done } else { Exit::Failed })
 }
 
-/// One line a result; true when all are durably in.
-async fn enqueue(sources: &[Source], context: &Context, progress: &dyn Fn(u64, u64), out: &mut dyn Write) -> anyhow::Result<bool> {
+/// Where results were put.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Door {
+    Outbox,
+    Rows,
+}
+
+/// What was taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Taken {
+    results: u64,
+    /// `None`: something is wrong with them, and none was taken.
+    into: Option<Door>,
+    /// Whether all are in as they should be.
+    all_good: bool,
+}
+
+/// Where they are now, by name: a person may have meant another outbox, or none that anybody sends from.
+fn told_where(results: u64, into: Door, context: &Context) -> String {
+    let config = &context.config;
+    let (noun, them) = if results == 1 {
+        ("result is", "it")
+    } else {
+        ("results are", "them")
+    };
+    match into {
+        Door::Rows => format!(
+            "{results} {noun} in the row inbox {}, since this user may not write the outbox {}; its daemon takes {them} from there",
+            config.inbox.database.display(),
+            config.outbox.database.display()
+        ),
+        Door::Outbox => {
+            let nobody = if status::daemon(config).is_none() {
+                "; no daemon holds it, so nothing is sent until one is started (`systemctl start reten-outbox`, or by hand `reten-outbox run`)"
+            } else {
+                ""
+            };
+            format!("{results} {noun} in the outbox {}{nobody}", config.outbox.database.display())
+        }
+    }
+}
+
+/// One line a result.
+async fn enqueue(sources: &[Source], context: &Context, progress: &dyn Fn(u64, u64), out: &mut dyn Write) -> anyhow::Result<Taken> {
     let types = result_types(context).await;
     let judge = Judge {
         settings: &context.config.validation,
@@ -57,6 +112,7 @@ async fn enqueue(sources: &[Source], context: &Context, progress: &dyn Fn(u64, u
         context,
         judge,
         done: 0,
+        results: 0,
         progress: &|done| progress(done, total),
     };
     let mut wrong = 0_u64;
@@ -65,21 +121,28 @@ async fn enqueue(sources: &[Source], context: &Context, progress: &dyn Fn(u64, u
     }
     if wrong > 0 {
         note("nothing was taken; mend what is named, and try again");
-        return Ok(false);
+        return Ok(Taken {
+            results: 0,
+            into: None,
+            all_good: false,
+        });
     }
-    if !may_write(&context.config.outbox.database) {
-        for source in sources {
-            reading.insert_as_rows(source, out).await?;
-        }
-        return Ok(true);
-    }
-    let outbox = context.change().await?;
-    let mut all_in = true;
-    for source in sources {
-        all_in &= reading.admit_to_outbox(source, &outbox, out).await?;
-    }
-    outbox.close().await;
-    Ok(all_in)
+    let into = if may_write(&context.config.outbox.database) {
+        Door::Outbox
+    } else {
+        Door::Rows
+    };
+    let taken = match into {
+        Door::Rows => reading.all_as_rows(sources, out).await.map(|()| true),
+        Door::Outbox => reading.all_to_outbox(sources, out).await,
+    };
+    let results = reading.results;
+    let all_good = taken.with_context(|| format!("{results} of the results are in, the rest is not"))?;
+    Ok(Taken {
+        results,
+        into: Some(into),
+        all_good,
+    })
 }
 
 /// Whether this user may write the outbox, or create it. Not asked of SQLite: it would take the refusal for a broken database.
@@ -97,6 +160,8 @@ struct Reading<'a> {
     judge: Judge<'a>,
     /// Bytes read of the inputs before the present one, in both passes.
     done: u64,
+    /// Results that are durably in.
+    results: u64,
     progress: &'a dyn Fn(u64),
 }
 
@@ -138,6 +203,23 @@ impl Reading<'_> {
         }
     }
 
+    async fn all_to_outbox(&mut self, sources: &[Source], out: &mut dyn Write) -> anyhow::Result<bool> {
+        let outbox = self.context.change().await?;
+        let mut all_good = true;
+        for source in sources {
+            all_good &= self.admit_to_outbox(source, &outbox, out).await?;
+        }
+        outbox.close().await;
+        Ok(all_good)
+    }
+
+    async fn all_as_rows(&mut self, sources: &[Source], out: &mut dyn Write) -> anyhow::Result<()> {
+        for source in sources {
+            self.insert_as_rows(source, out).await?;
+        }
+        Ok(())
+    }
+
     async fn admit_to_outbox(&mut self, source: &Source, outbox: &Outbox, out: &mut dyn Write) -> anyhow::Result<bool> {
         let mut pieces = source.pieces(self.context.config.inbox.max_result_size)?;
         let mut all_in = true;
@@ -162,6 +244,7 @@ impl Reading<'_> {
             };
             // Each line that is printed is a result that is durably in; an error between two chunks leaves no doubt about the others.
             let outcomes = outbox.admit(admission, self.context.now).await?;
+            self.results += outcomes.len() as u64;
             for (entry, outcome) in entries.iter().zip(&outcomes) {
                 all_in &= tell(entry, outcome, out)?;
             }
@@ -190,7 +273,9 @@ impl Reading<'_> {
                 break;
             }
             let ids = rows::insert(&config.inbox.database, &config.outbox.database, &texts).await;
-            for id in ids.with_context(|| format!("{} may not be written by this user, and", config.outbox.database.display()))? {
+            let ids = ids.with_context(|| format!("{} may not be written by this user, and", config.outbox.database.display()))?;
+            self.results += ids.len() as u64;
+            for id in ids {
                 writeln!(out, "accepted as row {id}")?;
             }
             (self.progress)(self.done + end);
@@ -210,7 +295,7 @@ fn read_again(source: &Source, pieces: &mut Pieces) -> anyhow::Result<Option<Pie
 }
 
 /// What is said when the second reading differs from the first.
-const CHANGED: &str = "the file was changed while it was read; what is told above is in, the rest is not";
+const CHANGED: &str = "the file was changed while it was read";
 
 fn unreadable(source: &Source, error: io::Error) -> anyhow::Error {
     anyhow::Error::from(error).context(format!("{} cannot be read", source.shown))

@@ -25,6 +25,17 @@ pub enum Exit {
     Mend,
 }
 
+impl Exit {
+    /// This one; of what is done, [`Exit::Failed`], since something beside it failed.
+    #[must_use]
+    pub const fn max_failed(self) -> Self {
+        match self {
+            Self::Done => Self::Failed,
+            Self::Failed | Self::Usage | Self::NoSuch | Self::Unavailable | Self::Mend => self,
+        }
+    }
+}
+
 /// What a command itself has to say against going on.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum CliError {

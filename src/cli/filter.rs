@@ -12,10 +12,10 @@ use crate::store::Filter;
 /// Which submissions. Every condition that is named must hold.
 #[derive(Debug, Clone, PartialEq, Eq, Default, clap::Args)]
 pub struct FilterArgs {
-    /// Only those in this state; of several filters all must hold
-    #[arg(long, value_name = "STATE", value_parser = PossibleValuesParser::new(StateName::ALL.iter().map(|state| state.name()))
+    /// Only those in this state, or in one of several; of several filters all must hold
+    #[arg(long, value_name = "STATE", value_delimiter = ',', value_parser = PossibleValuesParser::new(StateName::ALL.iter().map(|state| state.name()))
         .try_map(|name| name.parse::<StateName>()))]
-    pub state: Option<StateName>,
+    pub state: Vec<StateName>,
 
     /// Only those dead or parked for this reason
     #[arg(long, value_name = "REASON", value_parser = PossibleValuesParser::new(reasons()))]
@@ -69,7 +69,7 @@ impl FilterArgs {
     /// The filter as the outbox knows it.
     pub fn at(&self, now: Timestamp) -> Filter {
         Filter {
-            state: self.state,
+            states: self.state.clone(),
             reason: self.reason.clone(),
             http_status: self.http_status,
             activity: self.activity.clone(),

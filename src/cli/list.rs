@@ -21,7 +21,7 @@ const TABLE_LIMIT: u32 = 100;
 /// Read at a time: bounds the memory of a list of any length, and holds no read transaction over a slow pager.
 const PAGE: u32 = 500;
 
-/// The longest cell: the table is cut to the terminal anyway, and a server's message may be 64 KiB.
+/// The widest column that anything is lined up for: a server's message may be 64 KiB.
 const CELL_MAX: usize = 200;
 
 const COLUMNS: [Column; 6] = [
@@ -152,8 +152,7 @@ fn row(listed: &Listed, now: Timestamp) -> Vec<String> {
 }
 
 fn cell(text: &str) -> String {
-    let short: String = text.chars().take(CELL_MAX).collect();
-    visible(&short).into_owned()
+    visible(text).into_owned()
 }
 
 fn last_answer(listed: &Listed) -> String {

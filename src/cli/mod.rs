@@ -8,6 +8,7 @@ mod context;
 pub mod exit;
 mod filter;
 mod input;
+mod output;
 mod owner;
 pub(crate) mod render;
 mod terminal;
@@ -29,7 +30,7 @@ mod show;
 mod status;
 mod validate;
 
-use std::io::{self, IsTerminal as _, Write};
+use std::io::{self, Write};
 use std::process::ExitCode;
 
 use clap::Parser as _;
@@ -39,6 +40,7 @@ use crate::telemetry::journald::{self, ERROR_MARK};
 
 pub use command::{Cli, Command, Global};
 use exit::Exit;
+use output::{Lasting, Shown};
 
 /// The whole program: reads the arguments, does what they say, and returns the exit code.
 pub fn main() -> ExitCode {
@@ -54,52 +56,58 @@ pub fn main() -> ExitCode {
 }
 
 async fn dispatch(cli: Cli) -> anyhow::Result<Exit> {
-    let global = &cli.global;
-    let mut out = standard_output();
-    let exit = match cli.command {
-        Command::Run => run::run(global).await,
-        Command::Demo(args) => demo::run(&args).await,
-        Command::Sandbox(args) => sandbox::run(args, &mut *out).await,
-        Command::Enqueue(args) => enqueue::run(args, global, &mut *out).await,
-        Command::Validate(args) => validate::run(args, global, &mut *out).await,
-        Command::Status(args) => status::run(args, global, &mut *out).await,
-        Command::List(args) => list::run(args, global, &mut *out).await,
-        Command::Show(args) => show::run(args, global, &mut *out).await,
-        Command::Requeue(args) => act::run(act::Verb::Requeue, args, global, &mut *out).await,
-        Command::Override(args) => act::run(act::Verb::Override, args, global, &mut *out).await,
-        Command::Accept(args) => act::run(act::Verb::Accept, args, global, &mut *out).await,
-        Command::Dismiss(args) => act::run(act::Verb::Dismiss, args, global, &mut *out).await,
-        Command::Edit(args) => edit::run(args, global, &mut *out).await,
-        Command::Export(args) => export::run(args, global, &mut *out).await,
-        Command::Pause(args) => pause::pause(args, global, &mut *out).await,
-        Command::Resume => pause::resume(global, &mut *out).await,
-        Command::Purge(args) => purge::run(args, global, &mut *out).await,
-        Command::CheckConfig(args) => check_config::run(&args, global, &mut *out),
-        Command::Completions(args) => completions::run(&args, &mut *out),
-        Command::Man(args) => man::run(&args, &mut *out),
-    };
+    let mut out = output::standard_output();
+    if cli.command.ends_with_its_reader() {
+        let mut shown = Shown::new(&mut *out);
+        let exit = verb(cli.command, &cli.global, &mut shown).await;
+        return shown.finish(exit);
+    }
+    let mut lasting = Lasting::new(&mut *out);
+    let exit = verb(cli.command, &cli.global, &mut lasting).await;
     // Also when it failed: what was done is told.
-    let flushed = out.flush();
+    let lost = lasting.finish();
     let exit = exit?;
-    flushed?;
-    Ok(exit)
+    match lost {
+        // Nobody wants to know; what the exit code says of the work still holds.
+        Some(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(exit),
+        Some(error) => {
+            note(&format!(
+                "what was asked for is done, but it could not be told: {}",
+                output::told(&error)
+            ));
+            Ok(exit.max_failed())
+        }
+        None => Ok(exit),
+    }
 }
 
-/// On a terminal each line comes at once, in its order with what is said on standard error; into a pipe or a file in blocks.
-fn standard_output() -> Box<dyn Write> {
-    let out = io::stdout();
-    if out.is_terminal() {
-        Box::new(out)
-    } else {
-        Box::new(io::BufWriter::new(out))
+async fn verb(command: Command, global: &Global, out: &mut dyn Write) -> anyhow::Result<Exit> {
+    match command {
+        Command::Run => run::run(global).await,
+        Command::Demo(args) => demo::run(&args).await,
+        Command::Sandbox(args) => sandbox::run(args, out).await,
+        Command::Enqueue(args) => enqueue::run(args, global, out).await,
+        Command::Validate(args) => validate::run(args, global, out).await,
+        Command::Status(args) => status::run(args, global, out).await,
+        Command::List(args) => list::run(args, global, out).await,
+        Command::Show(args) => show::run(args, global, out).await,
+        Command::Requeue(args) => act::run(act::Verb::Requeue, args, global, out).await,
+        Command::Override(args) => act::run(act::Verb::Override, args, global, out).await,
+        Command::Accept(args) => act::run(act::Verb::Accept, args, global, out).await,
+        Command::Dismiss(args) => act::run(act::Verb::Dismiss, args, global, out).await,
+        Command::Edit(args) => edit::run(args, global, out).await,
+        Command::Export(args) => export::run(args, global, out).await,
+        Command::Pause(args) => pause::pause(args, global, out).await,
+        Command::Resume => pause::resume(global, out).await,
+        Command::Purge(args) => purge::run(args, global, out).await,
+        Command::CheckConfig(args) => check_config::run(&args, global, out),
+        Command::Completions(args) => completions::run(&args, out),
+        Command::Man(args) => man::run(&args, out),
     }
 }
 
 /// Tells the failure; its exit code.
 fn failed(error: &anyhow::Error) -> Exit {
-    if exit::is_broken_pipe(error) {
-        return Exit::Done;
-    }
     let message = format!("{error:#}");
     if journald::is_standard_error() {
         // `journalctl -p err` must tell why a daemon did not start. Each line is an entry, which has our name already.

@@ -87,7 +87,7 @@ fn needs_yes(state: StateName) -> bool {
 
 async fn count(outbox: &Outbox, state: StateName, older_than: Timestamp) -> anyhow::Result<usize> {
     let filter = Filter {
-        state: Some(state),
+        states: vec![state],
         ..Filter::default()
     };
     let mut pages = Pages::new(outbox, &filter, None);

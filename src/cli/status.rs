@@ -43,6 +43,13 @@ pub struct Args {
     limits: Limits,
 }
 
+impl Args {
+    /// Whether the exit code is the answer.
+    pub(super) const fn is_check(&self) -> bool {
+        self.check
+    }
+}
+
 /// What `--check` does not put up with.
 #[derive(Debug, Clone, Default, clap::Args)]
 #[expect(clippy::struct_field_names, reason = "the fields name the options: --max-dead, --max-parked")]

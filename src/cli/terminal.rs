@@ -8,14 +8,11 @@ use tokio::time::Instant;
 
 use super::exit::CliError;
 
-/// Where nobody says how wide the output is: the width that every terminal has.
-const WIDTH_DEFAULT: usize = 80;
-
 /// What takes less shows no progress: a bar that flashes up says nothing.
 const PROGRESS_AFTER: Duration = Duration::from_secs(1);
 
-/// The columns of standard output: of the terminal, else `$COLUMNS`, else 80.
-pub fn width() -> usize {
+/// The columns of standard output: of the terminal, else `$COLUMNS`. `None` where nobody says so, as in a pipe: what reads it wants all of it.
+pub fn width() -> Option<usize> {
     let stdout = io::stdout();
     let window = if stdout.is_terminal() {
         rustix::termios::tcgetwinsize(&stdout).ok()
@@ -27,7 +24,6 @@ pub fn width() -> usize {
         .map(|window| usize::from(window.ws_col))
         .or_else(columns)
         .filter(|columns| *columns > 0)
-        .unwrap_or(WIDTH_DEFAULT)
 }
 
 /// Asks a person; `question` says what would happen. Without a terminal nobody can answer: then it is an error that names `--yes`.

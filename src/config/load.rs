@@ -128,29 +128,45 @@ pub(super) fn load_with(explicit: Option<&Path>, env: &Environment, places: Plac
         Ok(paths) => paths.iter().for_each(|path| {
             read(path, &mut found, &mut files, None);
         }),
+        // A directory that is closed to us closes both: said once.
+        Err(_) if main == Read::Refused => {}
         Err(problem) => found.problems.push(problem),
     }
     found.append(read_environment(env));
-    assemble(found, main.then(|| path.to_owned()), files)
+    assemble(found, (main == Read::There).then(|| path.to_owned()), files)
 }
 
-/// Reads one file into what was found; whether there was one. Only a file that is named has to exist.
-fn read(path: &Path, found: &mut Found, files: &mut Vec<PathBuf>, named_by: Option<&str>) -> bool {
+/// How a file was found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Read {
+    There,
+    Absent,
+    /// Why is told.
+    Refused,
+}
+
+/// Reads one file into what was found. Only a file that is named has to exist.
+fn read(path: &Path, found: &mut Found, files: &mut Vec<PathBuf>, named_by: Option<&str>) -> Read {
     match text_of(path) {
         Ok(text) => {
             found.append(read_file(path, &text));
             files.push(path.to_owned());
-            true
+            Read::There
         }
-        Err(error) if error.kind() == ErrorKind::NotFound && named_by.is_none() => false,
+        Err(error) if error.kind() == ErrorKind::NotFound && named_by.is_none() => Read::Absent,
         Err(error) => {
             let named = named_by.map_or_else(String::new, |by| format!(" (named by {by})"));
-            let message = format!("the configuration cannot be read{named}: {error}");
+            let cure = if error.kind() == ErrorKind::PermissionDenied { CLOSED } else { "" };
+            let message = format!("the configuration cannot be read{named}: {error}{cure}");
             found.problems.push(unreadable(path, message));
-            false
+            Read::Refused
         }
     }
 }
+
+/// What mends a configuration that may not be read.
+const CLOSED: &str = "; let this user enter its directory and read the file (as root: chmod a+rx the directory, chmod a+r the file; \
+                      the API key beside it stays closed), or name another one with --config";
 
 fn unreadable(path: &Path, message: String) -> Problem {
     Problem {

@@ -35,7 +35,7 @@ impl Places {
     pub fn of(env: &Environment, system: &Path, is_root: bool, is_named: bool) -> Self {
         let configuration = given(env, "CONFIGURATION_DIRECTORY");
         let state = given(env, "STATE_DIRECTORY");
-        let is_plain = !is_root && !is_named && configuration.is_none() && state.is_none() && !system.exists();
+        let is_plain = !is_root && !is_named && configuration.is_none() && state.is_none() && is_absent(system);
         if let (true, Some((config, _)), Some((state, by))) = (
             is_plain,
             at_home(env, "XDG_CONFIG_HOME", ".config"),
@@ -60,6 +60,11 @@ impl Places {
             settings: key_file.into_iter().chain(outbox).collect(),
         }
     }
+}
+
+/// Whether there is surely no such file. Where we may not look there may well be one: to go on without it would be another daemon's work.
+fn is_absent(path: &Path) -> bool {
+    matches!(path.try_exists(), Ok(false))
 }
 
 /// Whether a place is one at home that nobody chose.
@@ -102,6 +107,16 @@ mod tests {
 
     fn pair(key: &str, path: &str) -> (String, String) {
         (key.to_owned(), path.to_owned())
+    }
+
+    #[test]
+    fn a_place_that_may_not_be_looked_at_is_not_an_absent_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let env: Environment = [("HOME", "/home/ana")].into_iter().collect();
+        let at_home = |system: &Path| Places::of(&env, system, false, false).config.starts_with("/home/ana");
+        assert!(at_home(&dir.path().join("none/config.toml")));
+        std::fs::write(dir.path().join("file"), "").unwrap();
+        assert!(!at_home(&dir.path().join("file/config.toml")), "no directory, so not surely absent");
     }
 
     #[test]

@@ -9,7 +9,7 @@ use crate::api::{Catalogue, Client};
 use crate::clock::Timestamp;
 use crate::model::{Actor, DeadReason, StateName, SubmissionId};
 use crate::policy::gate::KeyVerdict;
-use crate::store::{Act, ActRequest, Acted, Claimed, Filter, Listed, Outbox, StoreError};
+use crate::store::{Act, ActRequest, Acted, Claimed, Filter, Listed, Outbox, Still, StoreError};
 
 /// How many refused trials are remembered.
 const REFUSED_MAX: usize = 15;
@@ -136,7 +136,7 @@ impl Trials {
 /// alone meanwhile costs nothing.
 pub(super) async fn dead(outbox: &Outbox) -> Result<Vec<Listed>, StoreError> {
     let filter = Filter {
-        state: Some(StateName::Dead),
+        states: vec![StateName::Dead],
         reason: Some(DeadReason::Unauthorized.name().to_owned()),
         ..Filter::default()
     };
@@ -156,6 +156,7 @@ pub(super) async fn revive(
         let request = ActRequest {
             ids: vec![one.id],
             act: Act::Requeue,
+            still: Still::default(),
             actor: Actor::Daemon("gate"),
             force: false,
             dry_run: false,

@@ -7,7 +7,7 @@
 use crate::clock::Timestamp;
 use crate::model::{Actor, Object, Payload, SubmissionId};
 use crate::policy::validate::{ResultType, ValidationSettings, refusal, validate};
-use crate::store::{ACT_IDS_MAX, Act, ActRequest, Acted, Outbox, StoreError};
+use crate::store::{ACT_IDS_MAX, Act, ActRequest, Acted, Outbox, Still, StoreError};
 
 /// Payloads in memory at a time; each may be as long as `inbox.max_result_size`.
 const PAGE: u32 = 32;
@@ -57,6 +57,7 @@ async fn put_back(outbox: &Outbox, ids: Vec<SubmissionId>, now: Timestamp) -> Re
     let request = ActRequest {
         ids,
         act: Act::Revalidate,
+        still: Still::default(),
         actor: Actor::Daemon("result types"),
         force: false,
         dry_run: false,

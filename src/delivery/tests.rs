@@ -226,7 +226,7 @@ impl Rig {
 
     pub(super) async fn all(&self, state: StateName) -> Vec<Listed> {
         let filter = Filter {
-            state: Some(state),
+            states: vec![state],
             ..Filter::default()
         };
         self.outbox.list(&filter, None, 1000).await.unwrap()

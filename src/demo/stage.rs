@@ -14,7 +14,7 @@ use crate::config::{Config, Environment};
 use crate::daemon::{KeyFile, Plan, Rooms, TaskEnded};
 use crate::model::StateName;
 use crate::sandbox::{self, Sandbox};
-use crate::store::{Act, ActRequest, Acted, Filter, Listed, Outbox, Role};
+use crate::store::{Act, ActRequest, Acted, Filter, Listed, Outbox, Role, Still};
 use crate::telemetry::systemd::Notifier;
 
 use super::samples;
@@ -147,6 +147,7 @@ impl Stage {
         let request = ActRequest {
             ids: vec![listed.id],
             act,
+            still: Still::default(),
             actor: crate::model::Actor::User("demo".to_owned()),
             force: false,
             dry_run: false,

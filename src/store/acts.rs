@@ -1,7 +1,9 @@
 //! Questions and answers of those who change what is kept: people's acts, and retention.
 
 use crate::clock::Timestamp;
-use crate::model::{Actor, Entry, State, StateName, SubmissionId};
+use crate::model::{Actor, Entry, Payload, State, StateName, SubmissionId};
+
+use super::Filter;
 
 /// What a person (or the one rule that says so) does to submissions.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,6 +27,8 @@ pub enum Act {
 pub struct ActRequest {
     /// Which ones.
     pub ids: Vec<SubmissionId>,
+    /// What must still hold of each when the act comes to it.
+    pub still: Still,
     /// What.
     pub act: Act,
     /// Who.
@@ -37,6 +41,16 @@ pub struct ActRequest {
     pub now: Timestamp,
 }
 
+/// What an act is for. Looked at again in the transaction that acts: between a look and the act a person may have thought for an hour, and
+/// others may have mended meanwhile what was to be closed.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Still {
+    /// It matches this (boxed: most acts have none).
+    pub matches: Option<Box<Filter>>,
+    /// Its payload is this one: what a correction was made from.
+    pub payload: Option<Payload>,
+}
+
 /// The most ids of one [`ActRequest`]: keeps the write lock short, so that the daemon beside us goes on.
 pub const ACT_IDS_MAX: usize = 500;
 
@@ -47,6 +61,8 @@ pub enum Acted {
     Done,
     /// There is no such submission.
     NoSuch,
+    /// It is no longer what the act was for ([`Still`]).
+    Changed,
     /// Not from this state.
     WrongState(State),
     /// A later one of its activity has been delivered.

@@ -20,7 +20,7 @@ use std::time::Duration;
 use crate::clock::Timestamp;
 use crate::model::{Admission, Admitted, FileReceipt, Payload, Receipt, SubmissionId};
 
-pub use acts::{ACT_IDS_MAX, Act, ActRequest, Acted, Sweep};
+pub use acts::{ACT_IDS_MAX, Act, ActRequest, Acted, Still, Sweep};
 pub use error::{OpenError, StoreError};
 pub use sending::{ClaimOrder, ClaimRequest, Claimed, Relations, Settled, Settlement, SourceFound, SourceLook};
 pub use sqlite::{Running, daemon_is_running, free_bytes};

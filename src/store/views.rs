@@ -6,8 +6,8 @@ use crate::model::{Attempt, ConflictPolicy, Facts, Origin, Payload, State, State
 /// Which submissions. Every condition that is named must hold.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Filter {
-    /// The state.
-    pub state: Option<StateName>,
+    /// In one of these states; none named: in any.
+    pub states: Vec<StateName>,
     /// The reason of a dead or parked one, by its public name.
     pub reason: Option<String>,
     /// The status of its last answer.

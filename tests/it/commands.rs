@@ -79,7 +79,7 @@ fn tables_fit_80_columns_and_carry_no_colour_off_a_terminal() {
         assert!(!text.contains('\u{1b}'), "{text}");
         assert!(!text.is_empty());
     }
-    let table = world.ok(&["list"]);
+    let table = stdout(&world.command(&["list"]).env("COLUMNS", "80").output().unwrap());
     assert!(table.lines().all(|line| line.chars().count() <= 80), "{table}");
     for word in ["delivered", "dead", "parked"] {
         assert!(table.contains(word), "{table}");

@@ -29,7 +29,9 @@ impl<'a> Report<'a> {
         for (id, acted) in acted {
             match acted {
                 Acted::Done => report.done.push(*id),
-                Acted::NoSuch | Acted::WrongState(_) | Acted::Superseded(_) | Acted::HeldUntil(_) => report.refused.push((*id, acted)),
+                Acted::NoSuch | Acted::Changed | Acted::WrongState(_) | Acted::Superseded(_) | Acted::HeldUntil(_) => {
+                    report.refused.push((*id, acted));
+                }
             }
         }
         report
@@ -74,7 +76,11 @@ impl<'a> Report<'a> {
         let count = |is: fn(&Acted) -> bool| self.refused.iter().filter(|(_, why)| is(why)).count();
         let kinds = [
             (count(|why| matches!(why, Acted::Superseded(_))), "superseded"),
-            (count(|why| matches!(why, Acted::HeldUntil(_))), "held by not_before"),
+            (
+                count(|why| matches!(why, Acted::HeldUntil(_))),
+                "held by not_before: --force sends them now",
+            ),
+            (count(|why| matches!(why, Acted::Changed)), "changed meanwhile"),
             (count(|why| matches!(why, Acted::WrongState(_))), "in another state"),
             (count(|why| matches!(why, Acted::NoSuch)), "gone"),
         ];
@@ -95,6 +101,7 @@ pub fn refusal(verb: &str, transition: &Transition, acted: &Acted) -> String {
     match acted {
         Acted::Done => "is done".to_owned(),
         Acted::NoSuch => "does not exist".to_owned(),
+        Acted::Changed => "was changed meanwhile, and is left as it is now".to_owned(),
         Acted::WrongState(State::Sending) => {
             format!(
                 "is being sent just now, and its outcome comes first: {verb} is for what is {}",

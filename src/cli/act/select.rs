@@ -9,10 +9,8 @@ use anyhow::Context as _;
 use crate::cli::exit::CliError;
 use crate::cli::filter::FilterArgs;
 use crate::clock::Timestamp;
-use crate::model::SubmissionId;
-use crate::store::{Filter, Outbox};
-
-use super::Verb;
+use crate::model::{StateName, SubmissionId};
+use crate::store::{Filter, Outbox, Still};
 
 /// So much is read of standard input: over a million numbers, and a bound on memory where it is something else.
 const INPUT_BYTES_MAX: u64 = 16 << 20;
@@ -25,7 +23,7 @@ pub struct Args {
     ids: Vec<Named>,
 
     #[command(flatten)]
-    filter: FilterArgs,
+    pub(in crate::cli) filter: FilterArgs,
 
     /// Of those that match, only the N oldest
     #[arg(long, value_name = "N", conflicts_with = "ids")]
@@ -60,16 +58,24 @@ impl FromStr for Named {
 }
 
 impl Args {
-    /// Never everything by accident, and never a filter that silently does not count.
-    pub fn check(&self, verb: Verb) -> Result<(), CliError> {
-        let name = verb.name();
+    /// Never everything by accident, and never a filter that silently does not count. `name` is the command's, `from` the states from which
+    /// it is possible.
+    pub fn check(&self, name: &str, from: &[StateName]) -> Result<(), CliError> {
         match (self.ids.is_empty(), self.filter.is_empty()) {
             (true, true) => Err(CliError::Usage(format!(
                 "name the submissions by their numbers, or say which by a filter: `reten-outbox {name} 12`, `reten-outbox {name} --state {}`",
-                verb.transition().allowed_from().last().map_or("dead", |state| state.name())
+                from.last().map_or("dead", |state| state.name())
             ))),
             (false, false) => Err(CliError::Usage(format!("{name} takes numbers or a filter, not both"))),
             (true, false) | (false, true) => Ok(()),
+        }
+    }
+
+    /// The one submission that is named, where it is one and nothing else is said.
+    pub fn only(&self) -> Option<SubmissionId> {
+        match self.ids.as_slice() {
+            [Named::Id(id)] if self.filter.is_empty() => Some(*id),
+            _ => None,
         }
     }
 
@@ -99,24 +105,64 @@ impl Args {
         Ok(ids)
     }
 
-    /// What the filter matches, oldest first; without a state of its own, of the states from which the act is possible.
-    pub async fn matching(&self, outbox: &Outbox, verb: Verb, now: Timestamp) -> anyhow::Result<Vec<SubmissionId>> {
-        let filter = self.filter.at(now);
-        let mut ids = Vec::new();
-        if filter.state.is_some() {
-            ids = outbox.select(&filter).await?;
-        } else {
-            for state in verb.transition().allowed_from() {
-                let of_state = Filter {
-                    state: Some(*state),
-                    ..filter.clone()
-                };
-                ids.extend(outbox.select(&of_state).await?);
-            }
-            ids.sort_unstable();
+    /// What is named, or what the filter matches, oldest first; without a state of its own, of the states from which the act is possible.
+    pub async fn selected(&self, outbox: &Outbox, from: &[StateName], now: Timestamp) -> anyhow::Result<Selection> {
+        if !self.in_bulk() {
+            let found = self.named()?.into_iter().map(|id| (id, None)).collect();
+            return Ok(Selection { filter: None, found });
         }
-        ids.truncate(self.limit.unwrap_or(usize::MAX));
-        Ok(ids)
+        let filter = self.filter.at(now);
+        let states = if filter.states.is_empty() { from } else { &filter.states };
+        let mut found = Vec::new();
+        for state in states {
+            let of_state = of_state(&filter, *state);
+            found.extend(outbox.select(&of_state).await?.into_iter().map(|id| (id, Some(*state))));
+        }
+        found.sort_unstable();
+        found.dedup();
+        found.truncate(self.limit.unwrap_or(usize::MAX));
+        Ok(Selection {
+            filter: Some(filter),
+            found,
+        })
+    }
+}
+
+fn of_state(filter: &Filter, state: StateName) -> Filter {
+    Filter {
+        states: vec![state],
+        ..filter.clone()
+    }
+}
+
+/// Submissions, and what they were chosen for.
+#[derive(Debug)]
+pub struct Selection {
+    filter: Option<Filter>,
+    /// In order; of those that a filter matched, the state in which it did.
+    pub found: Vec<(SubmissionId, Option<StateName>)>,
+}
+
+impl Selection {
+    /// What must still hold of one that was in this state: what has left it meanwhile was not what the person saw.
+    pub fn still(&self, state: Option<StateName>) -> Still {
+        let matches = self
+            .filter
+            .as_ref()
+            .zip(state)
+            .map(|(filter, state)| Box::new(of_state(filter, state)));
+        Still { matches, payload: None }
+    }
+
+    /// They by state, since what must hold differs, in pieces of at most `limit`.
+    pub fn pieces(&self, limit: usize) -> Vec<(Option<StateName>, Vec<SubmissionId>)> {
+        let states: BTreeSet<Option<StateName>> = self.found.iter().map(|(_, state)| *state).collect();
+        let mut pieces = Vec::new();
+        for state in states {
+            let ids: Vec<SubmissionId> = self.found.iter().filter(|(_, of)| *of == state).map(|(id, _)| *id).collect();
+            pieces.extend(ids.chunks(limit).map(|piece| (state, piece.to_vec())));
+        }
+        pieces
     }
 }
 
@@ -149,11 +195,19 @@ mod tests {
 
     #[test]
     fn numbers_or_a_filter_and_never_neither() {
-        assert!(args(&[]).check(Verb::Requeue).is_err());
-        assert!(args(&["--yes"]).check(Verb::Requeue).is_err());
-        assert!(args(&["1", "--state", "dead"]).check(Verb::Requeue).is_err());
-        assert!(args(&["-"]).check(Verb::Requeue).is_ok());
-        assert!(args(&["--http-status", "400"]).check(Verb::Requeue).is_ok());
+        let check = |arguments: &[&str]| args(arguments).check("requeue", &[StateName::Dead]);
+        assert!(check(&[]).is_err());
+        assert!(check(&["--yes"]).is_err());
+        assert!(check(&["1", "--state", "dead"]).is_err());
+        assert!(check(&["-"]).is_ok());
+        assert!(check(&["--http-status", "400"]).is_ok());
+    }
+
+    #[test]
+    fn several_states_are_named_one_by_one_or_in_a_list() {
+        let both = [StateName::Dead, StateName::Parked];
+        assert_eq!(args(&["--state", "dead", "--state", "parked"]).filter.state, both);
+        assert_eq!(args(&["--state", "dead,parked"]).filter.state, both);
     }
 
     #[test]

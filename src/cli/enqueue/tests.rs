@@ -37,10 +37,10 @@ impl Desk {
 
     async fn enqueue(&self, paths: &[PathBuf]) -> (bool, String) {
         let mut out = Vec::new();
-        let all_in = enqueue(&open_all(paths).unwrap(), &self.context, &|_, _| {}, &mut out)
+        let taken = enqueue(&open_all(paths).unwrap(), &self.context, &|_, _| {}, &mut out)
             .await
             .unwrap();
-        (all_in, String::from_utf8(out).unwrap())
+        (taken.all_good, String::from_utf8(out).unwrap())
     }
 
     async fn count(&self) -> usize {
@@ -105,6 +105,7 @@ async fn where_the_outbox_may_not_be_written_they_become_rows() {
             now: desk.context.now,
         },
         done: 0,
+        results: 0,
         progress: &|_| {},
     };
     let mut out = Vec::new();

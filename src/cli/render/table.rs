@@ -1,4 +1,5 @@
-//! Tables for people: columns as wide as they need, the wide ones cut with `…` where the line would not fit.
+//! Tables for people: columns as wide as they need, the wide ones cut with `…` where the line would not fit. Without a width, as in a pipe, no
+//! cell is cut.
 
 use unicode_width::{UnicodeWidthChar as _, UnicodeWidthStr as _};
 
@@ -23,19 +24,21 @@ pub struct Column {
 pub struct Layout<'a> {
     columns: &'a [Column],
     widths: Vec<usize>,
+    cuts: bool,
 }
 
 impl<'a> Layout<'a> {
     /// Each column as wide as its widest cell; then the widest that may be cut loses a column at a time until the line fits `width`
-    /// (or only columns that are never cut are left).
-    pub fn fit(columns: &'a [Column], rows: &[Vec<String>], width: usize) -> Self {
+    /// (or only columns that are never cut are left). Without a `width` a cell that is wider than its column stands out of it: one very long
+    /// id must not make every line as long.
+    pub fn fit(columns: &'a [Column], rows: &[Vec<String>], width: Option<usize>) -> Self {
         let widest = |place: usize, column: &Column| {
             let cells = rows.iter().filter_map(|row| row.get(place)).map(|cell| cell.width());
             cells.max().unwrap_or(0).min(column.most).max(column.heading.width())
         };
         let mut widths: Vec<usize> = columns.iter().enumerate().map(|(place, column)| widest(place, column)).collect();
         let gaps = GAP * columns.len().saturating_sub(1);
-        while widths.iter().sum::<usize>() + gaps > width {
+        while width.is_some_and(|width| widths.iter().sum::<usize>() + gaps > width) {
             let cuttable = columns
                 .iter()
                 .zip(&mut widths)
@@ -45,7 +48,11 @@ impl<'a> Layout<'a> {
                 None => break,
             }
         }
-        Self { columns, widths }
+        Self {
+            columns,
+            widths,
+            cuts: width.is_some(),
+        }
     }
 
     /// The line with the headings.
@@ -58,7 +65,7 @@ impl<'a> Layout<'a> {
     pub fn row(&self, cells: &[String]) -> String {
         let mut line = String::new();
         for ((column, width), cell) in self.columns.iter().zip(&self.widths).zip(cells) {
-            let cell = if column.least.is_some() {
+            let cell = if self.cuts && column.least.is_some() {
                 truncate(cell, *width)
             } else {
                 cell.clone()
@@ -145,7 +152,7 @@ mod tests {
     }
 
     fn table(rows: &[Vec<String>], width: usize) -> Vec<String> {
-        let layout = Layout::fit(&COLUMNS, rows, width);
+        let layout = Layout::fit(&COLUMNS, rows, Some(width));
         std::iter::once(layout.heading())
             .chain(rows.iter().map(|row| layout.row(row)))
             .collect()
@@ -166,6 +173,15 @@ mod tests {
             assert!(lines[1].contains("123") && lines[1].contains('…'), "{lines:?}");
         }
         assert!(table(&rows, 30)[1].contains("dead: re"));
+    }
+
+    #[test]
+    fn without_a_width_nothing_is_cut_and_one_long_cell_does_not_widen_the_others() {
+        let long = "x".repeat(40);
+        let rows = [row(["1", &long, "a"]), row(["2", "dead", "b"])];
+        let layout = Layout::fit(&COLUMNS, &rows, None);
+        assert_eq!(layout.row(&rows[0]), format!(" 1  {long}  a"));
+        assert_eq!(layout.row(&rows[1]), " 2  dead          b");
     }
 
     #[test]

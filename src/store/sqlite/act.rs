@@ -10,7 +10,7 @@ use crate::model::{DeadReason, State, StateName, SubmissionId, Transition};
 use crate::store::{Act, ActRequest, Acted};
 
 use super::transaction::Transaction;
-use super::{batch, edit, history, lanes, row};
+use super::{batch, edit, history, lanes, list, row};
 
 /// What is known of a submission before an act.
 #[derive(Debug, Clone, Copy)]
@@ -28,7 +28,9 @@ struct Found {
 /// Does what can be done; one answer an id, in order.
 pub(super) async fn act(transaction: &mut Transaction<'_>, request: &ActRequest) -> Result<Vec<(SubmissionId, Acted)>, sqlx::Error> {
     let found = look(transaction.conn, &request.ids).await?;
-    let answers = answers(request, &found, delivered_where_it_goes(transaction.conn, request).await?);
+    let changed = changed(transaction.conn, request).await?;
+    let there = delivered_where_it_goes(transaction.conn, request).await?;
+    let answers = answers(request, &found, &changed, there);
     let mut seen = HashSet::new();
     let doing: Vec<(SubmissionId, Found)> = answers
         .iter()
@@ -44,8 +46,9 @@ pub(super) async fn act(transaction: &mut Transaction<'_>, request: &ActRequest)
 /// The same answers, and nothing done.
 pub(super) async fn rehearse(conn: &mut SqliteConnection, request: &ActRequest) -> Result<Vec<(SubmissionId, Acted)>, sqlx::Error> {
     let found = look(conn, &request.ids).await?;
+    let changed = changed(conn, request).await?;
     let there = delivered_where_it_goes(conn, request).await?;
-    Ok(answers(request, &found, there))
+    Ok(answers(request, &found, &changed, there))
 }
 
 pub(super) const LOOK: &str = "SELECT d.id, CASE WHEN d.id IN (SELECT id FROM flight) THEN 'sending' ELSE d.state END AS state, d.reason, d.next_at, \
@@ -81,13 +84,41 @@ async fn delivered_where_it_goes(conn: &mut SqliteConnection, request: &ActReque
     }
 }
 
-fn answers(request: &ActRequest, found: &HashMap<SubmissionId, Found>, there: Option<SubmissionId>) -> Vec<(SubmissionId, Acted)> {
-    let decide = |id: &SubmissionId| (*id, decide(request, *id, found.get(id), there));
+pub(super) const PAYLOADS: &str = "SELECT s.id, s.payload FROM json_each(?1) AS j CROSS JOIN submission AS s ON s.id = j.value";
+
+/// Those that are no longer what the act was for.
+async fn changed(conn: &mut SqliteConnection, request: &ActRequest) -> Result<HashSet<SubmissionId>, sqlx::Error> {
+    let mut changed = HashSet::new();
+    if let Some(filter) = &request.still.matches {
+        let matching = list::matching(conn, &request.ids, filter).await?;
+        changed.extend(request.ids.iter().filter(|id| !matching.contains(id)));
+    }
+    if let Some(payload) = &request.still.payload {
+        let ids: Vec<i64> = request.ids.iter().map(|id| id.0).collect();
+        for row in sqlx::query(PAYLOADS).bind(batch::json(&ids)?).fetch_all(conn).await? {
+            if row::payload(&row)? != *payload {
+                changed.insert(SubmissionId(row.try_get("id")?));
+            }
+        }
+    }
+    Ok(changed)
+}
+
+fn answers(
+    request: &ActRequest,
+    found: &HashMap<SubmissionId, Found>,
+    changed: &HashSet<SubmissionId>,
+    there: Option<SubmissionId>,
+) -> Vec<(SubmissionId, Acted)> {
+    let decide = |id: &SubmissionId| match found.get(id) {
+        None => (*id, Acted::NoSuch),
+        Some(_) if changed.contains(id) => (*id, Acted::Changed),
+        Some(found) => (*id, decide(request, *id, found, there)),
+    };
     request.ids.iter().map(decide).collect()
 }
 
-fn decide(request: &ActRequest, id: SubmissionId, found: Option<&Found>, there: Option<SubmissionId>) -> Acted {
-    let Some(found) = found else { return Acted::NoSuch };
+fn decide(request: &ActRequest, id: SubmissionId, found: &Found, there: Option<SubmissionId>) -> Acted {
     if !is_allowed(&request.act, &found.state) {
         return Acted::WrongState(found.state);
     }

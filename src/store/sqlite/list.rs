@@ -1,5 +1,8 @@
 //! Lists, for people: which submissions match, and what a table shows of them.
 
+use std::cmp::Reverse;
+use std::collections::{BTreeSet, HashSet};
+
 use sqlx::AssertSqlSafe;
 use sqlx::Row as _;
 use sqlx::query::Query;
@@ -9,7 +12,7 @@ use crate::clock::Timestamp;
 use crate::model::{ActivityKey, Payload, StateName, SubmissionId};
 use crate::store::{Filter, Listed};
 
-use super::{attempts, row};
+use super::{attempts, batch, row};
 
 /// Where a list begins to look: the narrowest index that the filter allows. Those without one walk the submissions by number.
 const BY_LANE: &str = "delivery AS d INDEXED BY delivery_lane CROSS JOIN submission AS s ON s.id = d.id WHERE d.lane IN (SELECT number FROM lane WHERE hash IN (?2, ?3)) AND";
@@ -60,11 +63,19 @@ pub(super) fn select_sql(driver: &str) -> String {
     format!("SELECT d.id FROM {driver} {CONDITIONS} ORDER BY d.id")
 }
 
-fn driver(filter: &Filter) -> &'static str {
+/// The SQL that looks which of these match.
+pub(super) fn matching_sql() -> String {
+    format!(
+        "SELECT d.id FROM json_each(?11) AS j CROSS JOIN delivery AS d ON d.id = j.value CROSS JOIN submission AS s ON s.id = d.id \
+         WHERE {CONDITIONS}"
+    )
+}
+
+fn driver(filter: &Filter, state: Option<StateName>) -> &'static str {
     if filter.activity.is_some() {
         return BY_LANE;
     }
-    match filter.state {
+    match state {
         Some(StateName::Pending) => PENDING,
         Some(StateName::Sending) => SENDING,
         Some(StateName::Dead) => DEAD,
@@ -76,6 +87,7 @@ fn driver(filter: &Filter) -> &'static str {
 fn bind<'q>(
     query: Query<'q, Sqlite, SqliteArguments>,
     filter: &Filter,
+    state: Option<StateName>,
     before: Option<SubmissionId>,
 ) -> Query<'q, Sqlite, SqliteArguments> {
     let activity = filter.activity.as_deref();
@@ -85,7 +97,7 @@ fn bind<'q>(
         .bind(lane(ActivityKey::of(activity, None)))
         .bind(lane(ActivityKey::of(None, activity)))
         .bind(activity)
-        .bind(filter.state.map(StateName::name))
+        .bind(state.map(StateName::name))
         .bind(filter.reason.as_deref())
         .bind(filter.http_status)
         .bind(filter.source.as_deref())
@@ -100,16 +112,59 @@ pub(super) async fn list(
     before: Option<SubmissionId>,
     limit: u32,
 ) -> Result<Vec<Listed>, sqlx::Error> {
-    let query = sqlx::query(AssertSqlSafe(list_sql(driver(filter))));
-    let rows = bind(query, filter, before).bind(limit).fetch_all(conn).await?;
-    rows.iter().map(read).collect()
+    let states = each_state(filter);
+    let mut all = Vec::new();
+    for state in &states {
+        let query = sqlx::query(AssertSqlSafe(list_sql(driver(filter, *state))));
+        let rows = bind(query, filter, *state, before).bind(limit).fetch_all(&mut *conn).await?;
+        for row in &rows {
+            all.push(read(row)?);
+        }
+    }
+    if states.len() > 1 {
+        all.sort_by_key(|listed| Reverse(listed.id));
+        all.truncate(limit as usize);
+    }
+    Ok(all)
+}
+
+/// The states to look for, each once and through its own index; `None`: any.
+fn each_state(filter: &Filter) -> Vec<Option<StateName>> {
+    let named: BTreeSet<StateName> = filter.states.iter().copied().collect();
+    if named.is_empty() {
+        return vec![None];
+    }
+    named.into_iter().map(Some).collect()
 }
 
 /// The numbers of what matches, oldest first.
 pub(super) async fn select(conn: &mut SqliteConnection, filter: &Filter) -> Result<Vec<SubmissionId>, sqlx::Error> {
-    let query = sqlx::query(AssertSqlSafe(select_sql(driver(filter))));
-    let rows = bind(query, filter, None).fetch_all(conn).await?;
-    rows.iter().map(|row| row.try_get(0).map(SubmissionId)).collect()
+    let mut ids = Vec::new();
+    for state in each_state(filter) {
+        let query = sqlx::query(AssertSqlSafe(select_sql(driver(filter, state))));
+        for row in bind(query, filter, state, None).fetch_all(&mut *conn).await? {
+            ids.push(SubmissionId(row.try_get(0)?));
+        }
+    }
+    ids.sort_unstable();
+    Ok(ids)
+}
+
+/// Which of these match.
+pub(super) async fn matching(
+    conn: &mut SqliteConnection,
+    ids: &[SubmissionId],
+    filter: &Filter,
+) -> Result<HashSet<SubmissionId>, sqlx::Error> {
+    let ids = batch::json(&ids.iter().map(|id| id.0).collect::<Vec<_>>())?;
+    let mut matching = HashSet::new();
+    for state in each_state(filter) {
+        let query = sqlx::query(AssertSqlSafe(matching_sql()));
+        for row in bind(query, filter, state, None).bind(&ids).fetch_all(&mut *conn).await? {
+            matching.insert(SubmissionId(row.try_get(0)?));
+        }
+    }
+    Ok(matching)
 }
 
 pub(super) const REFUSED_BY_RESULT_TYPES: &str = "SELECT s.id, s.payload FROM submission AS s INDEXED BY submission_by_result_types \

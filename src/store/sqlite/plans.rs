@@ -11,6 +11,7 @@ use super::*;
 /// Statements that end a source file's `const NAME: &str`, by name.
 const STATEMENTS: &[(&str, &str)] = &[
     ("LOOK", act::LOOK),
+    ("PAYLOADS", act::PAYLOADS),
     ("PUT_BACK", act::PUT_BACK),
     ("ACCEPT", act::ACCEPT),
     ("DISMISS", act::DISMISS),
@@ -146,7 +147,7 @@ async fn no_statement_walks_a_big_table_or_sorts() {
     let (_directory, mut conn) = migrated().await;
     let mut statements: Vec<String> = STATEMENTS.iter().map(|(_, sql)| (*sql).to_owned()).collect();
     statements.extend(sweep::DELETIONS.map(str::to_owned));
-    statements.extend([show::one_sql(), show::attempts_sql()]);
+    statements.extend([show::one_sql(), show::attempts_sql(), list::matching_sql()]);
     statements.push(batch::insert_sql(admit::INSERT_SUBMISSION, admit::SUBMISSION_COLUMNS, 8));
     statements.push(settle::FENCED.replace('#', &batch::values(settle::COLUMNS, 8, 0)));
     for sql in &statements {

@@ -198,6 +198,53 @@ async fn an_edit_may_not_slip_behind_what_was_delivered_of_its_new_activity() {
 }
 
 #[tokio::test]
+async fn an_act_leaves_alone_what_is_no_longer_what_it_was_for() {
+    let bench = Bench::fresh().await;
+    let same = ended(&bench, entry("a"), refused()).await;
+    let mended = ended(&bench, entry("b"), refused()).await;
+    let of = |still: Still, act: Act| ActRequest {
+        ids: vec![same, mended],
+        still,
+        act,
+        actor: Actor::User("ana".into()),
+        force: false,
+        dry_run: false,
+        now: NOW,
+    };
+    let filter = crate::store::Filter {
+        states: vec![crate::model::StateName::Dead],
+        http_status: Some(503),
+        changed_since: Some(NOW),
+        ..crate::store::Filter::default()
+    };
+    let still = Still {
+        matches: Some(Box::new(filter)),
+        payload: None,
+    };
+    // While a person thinks about the question, somebody corrects one of them.
+    let old = bench.outbox.show(mended).await.unwrap().unwrap().payload;
+    assert_eq!(bench.act(mended, corrected("b")).await, Acted::Done);
+    let expected = vec![(same, Acted::Done), (mended, Acted::Changed)];
+    let rehearsal = ActRequest {
+        dry_run: true,
+        ..of(still.clone(), Act::Dismiss)
+    };
+    assert_eq!(bench.outbox.act(rehearsal).await.unwrap(), expected);
+    assert_eq!(bench.outbox.act(of(still, Act::Dismiss)).await.unwrap(), expected);
+    assert_eq!(bench.state(same).await, State::Dismissed);
+    assert_eq!(bench.state(mended).await, State::Pending { due: NOW });
+    // A correction that was made from the old payload does not undo the other one.
+    let still = Still {
+        matches: None,
+        payload: Some(old),
+    };
+    let mut request = of(still, corrected("b"));
+    request.ids = vec![mended];
+    assert_eq!(bench.outbox.act(request).await.unwrap(), [(mended, Acted::Changed)]);
+    bench.check().await;
+}
+
+#[tokio::test]
 async fn a_rehearsal_answers_the_same_and_changes_nothing() {
     let bench = Bench::fresh().await;
     let dead = ended(&bench, entry("a"), refused()).await;
@@ -206,6 +253,7 @@ async fn a_rehearsal_answers_the_same_and_changes_nothing() {
     let mut request = ActRequest {
         ids: vec![dead, delivered, SubmissionId(99), dead],
         act: Act::Requeue,
+        still: Still::default(),
         actor: Actor::User("ana".into()),
         force: false,
         dry_run: true,

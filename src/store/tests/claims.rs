@@ -119,6 +119,7 @@ async fn what_was_waited_for_once_is_not_waited_for_again_when_a_clock_is_set_ba
     let request = ActRequest {
         ids: vec![id],
         act: Act::Requeue,
+        still: Still::default(),
         actor: Actor::User("ana".into()),
         force: false,
         dry_run: false,

@@ -61,7 +61,7 @@ async fn every_condition_of_a_filter_must_hold() {
     one_of_each(&bench).await;
     let any = Filter::default;
     let by_state = |state| Filter {
-        state: Some(state),
+        states: vec![state],
         ..any()
     };
     assert_eq!(found(&bench, any()).await, [1, 2, 3, 4, 5, 6, 7, 8]);
@@ -71,6 +71,17 @@ async fn every_condition_of_a_filter_must_hold() {
     assert_eq!(found(&bench, by_state(StateName::Dead)).await, [1, 8]);
     assert_eq!(found(&bench, by_state(StateName::Parked)).await, [2]);
     assert_eq!(found(&bench, by_state(StateName::Dismissed)).await, [7]);
+    let several = Filter {
+        states: vec![StateName::Parked, StateName::Dead, StateName::Sending, StateName::Dead],
+        ..any()
+    };
+    assert_eq!(found(&bench, several.clone()).await, [1, 2, 4, 8]);
+    let newest = bench.outbox.list(&several, Some(SubmissionId(8)), 2).await.unwrap();
+    assert_eq!(
+        newest.iter().map(|one| one.id.0).collect::<Vec<_>>(),
+        [4, 2],
+        "a page of several states is one list"
+    );
     let reason = |reason: &str| Filter {
         reason: Some(reason.into()),
         ..any()
@@ -84,7 +95,7 @@ async fn every_condition_of_a_filter_must_hold() {
     assert_eq!(found(&bench, status).await, [1]);
     let source = Filter {
         source: Some("crm".into()),
-        state: Some(StateName::Parked),
+        states: vec![StateName::Parked],
         ..any()
     };
     assert_eq!(found(&bench, source.clone()).await, [2]);
@@ -192,6 +203,7 @@ async fn who_only_looks_sees_the_last_commit_and_changes_nothing() {
     let rehearsal = ActRequest {
         ids: vec![id],
         act: Act::Dismiss,
+        still: Still::default(),
         actor: Actor::User("ana".into()),
         force: false,
         dry_run: true,

@@ -206,6 +206,7 @@ impl Machine {
         let request = ActRequest {
             ids: vec![id],
             act: act.clone(),
+            still: Still::default(),
             actor: Actor::User("ana".into()),
             force,
             dry_run: false,

@@ -27,7 +27,7 @@ use crate::model::{
     Actor, Admission, Admitted, Answer, Attempt, AttemptOutcome, ConflictPolicy, DeadReason, Directives, Entry, Facts, Fault, FaultKind,
     Origin, ParkReason, Payload, State, SubmissionId, SubmissionKey, Transition,
 };
-use crate::store::{Act, ActRequest, Acted, ClaimOrder, ClaimRequest, Claimed, Outbox, Role, Settled, Settlement};
+use crate::store::{Act, ActRequest, Acted, ClaimOrder, ClaimRequest, Claimed, Outbox, Role, Settled, Settlement, Still};
 
 /// Every table of the outbox.
 const TABLES: [&str; 11] = [
@@ -165,6 +165,7 @@ impl Bench {
         let request = ActRequest {
             ids: vec![id],
             act,
+            still: Still::default(),
             actor: Actor::User("ana".into()),
             force,
             dry_run: false,
