@@ -1,8 +1,9 @@
 //! The loop: what may be sent is claimed, what is claimed is sent, what has landed is settled.
 //!
-//! One task owns the gate, the slots and the pace, so nothing here is shared. A slot is counted free before a submission is claimed for it:
-//! whatever is claimed has a sender. Claiming, landing and settling overlap, so that claims and outcomes gather in the same commits.
+//! One task owns the gate, the slots and the pace, so nothing here is shared. Claims run ahead of the slots ([`ahead`]), outcomes behind them:
+//! claiming, sending and settling overlap, and claims and outcomes gather in the same commits.
 
+mod ahead;
 mod landing;
 mod sending;
 #[cfg(test)]
@@ -24,6 +25,8 @@ use crate::clock::{self, Timestamp};
 use crate::policy::gate::{Allowance, Input, KeyVerdict, Ticket};
 use crate::store::Claimed;
 use crate::telemetry::events;
+
+use ahead::Ahead;
 
 use super::attempt::{Equipment, Landed};
 use super::gatekeeper::Gatekeeper;
@@ -69,11 +72,12 @@ pub struct Dispatcher {
     /// Requests; at most `delivery.max_in_flight`.
     flights: JoinSet<Landed>,
     aboard: HashMap<Id, Aboard>,
+    /// What is claimed and waits for a slot.
+    ahead: Ahead,
     /// Outcomes that wait for others to be stored with them.
     gathered: Vec<Outbound>,
-    /// When outcomes last went to the outbox, and when submissions were last claimed.
+    /// When outcomes last went to the outbox.
     stored_at: Instant,
-    claimed_at: Instant,
     /// Outcomes on their way to the outbox; at most [`super::settle::UNSETTLED_MAX`], and those that land meanwhile.
     settling: JoinSet<bool>,
     /// How many outcomes each of these carries.
@@ -107,9 +111,9 @@ impl Dispatcher {
             rng: fastrand::Rng::with_seed(context.seed),
             flights: JoinSet::new(),
             aboard: HashMap::new(),
+            ahead: Ahead::default(),
             gathered: Vec::new(),
             stored_at: Instant::now(),
-            claimed_at: Instant::now(),
             settling: JoinSet::new(),
             unsettled: HashMap::new(),
             question: JoinSet::new(),
@@ -149,7 +153,9 @@ impl Dispatcher {
                 until: Some(now.plus(rest)),
             };
         }
-        match self.keeper.allowance(now) {
+        let allowance = self.keeper.allowance(now);
+        self.give_back(&allowance);
+        match allowance {
             Allowance::Nothing { until } => Step::Idle { until },
             Allowance::Question => {
                 self.keeper.note(Input::Asked, now);
@@ -174,6 +180,7 @@ impl Dispatcher {
             () = arrived => self.look = true,
             Some(landed) = self.flights.join_next_with_id() => self.landed(landed),
             Some(stored) = self.settling.join_next_with_id() => self.settled(stored),
+            Some(brought) = self.ahead.join() => self.brought(brought),
             Some(answer) = self.question.join_next() => self.answered(answer),
             () = asked_to_end(&mut self.context.shutdown) => {}
             () = sleep(pause) => {}
@@ -183,10 +190,15 @@ impl Dispatcher {
     /// The end: lets what is in flight finish within `delivery.shutdown_timeout`, then stores what is in.
     pub async fn finish(&mut self) {
         let deadline = Instant::now() + self.equipment.config.delivery.shutdown_timeout;
-        while !self.flights.is_empty() {
+        self.give_all_back();
+        while !self.flights.is_empty() || !self.ahead.is_empty() {
             self.store_all();
             tokio::select! {
                 Some(landed) = self.flights.join_next_with_id() => self.landed(landed),
+                Some(brought) = self.ahead.join() => {
+                    self.brought(brought);
+                    self.give_all_back();
+                }
                 Some(stored) = self.settling.join_next_with_id() => self.settled(stored),
                 () = sleep_until(deadline) => break,
             }

@@ -37,6 +37,12 @@ impl Pacer {
         u32::try_from((now - from).as_nanos() / gap.as_nanos() + 1).unwrap_or(u32::MAX)
     }
 
+    /// How many leave within this time; `None` where nothing limits them.
+    pub(super) fn within(&self, span: Duration) -> Option<u32> {
+        let gap = self.gap()?;
+        Some(u32::try_from(span.as_nanos() / gap.as_nanos()).unwrap_or(u32::MAX).max(1))
+    }
+
     /// So many departed at `now`.
     pub(super) fn departed(&mut self, count: u32, now: Instant) {
         if let Some(gap) = self.gap() {

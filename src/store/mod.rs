@@ -72,8 +72,10 @@ impl Outbox {
     }
 
     /// Hands out submissions, their attempts counted and durable.
-    pub async fn claim(&self, request: ClaimRequest) -> Result<Vec<Claimed>, StoreError> {
-        self.database.claim(request).await
+    ///
+    /// It is on its way when this returns, before its future is awaited.
+    pub fn claim(&self, request: ClaimRequest) -> impl Future<Output = Result<Vec<Claimed>, StoreError>> + Send + use<> {
+        self.database.claim(request)
     }
 
     /// Records how an attempt ended, and promotes the next of its activity.

@@ -70,6 +70,9 @@ impl Dispatcher {
         while let Some(stored) = self.settling.try_join_next_with_id() {
             self.settled(stored);
         }
+        while let Some(brought) = self.ahead.try_join() {
+            self.brought(brought);
+        }
         while let Some(answer) = self.question.try_join_next() {
             self.answered(answer);
         }

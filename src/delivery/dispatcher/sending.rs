@@ -11,66 +11,17 @@ use crate::store::{ClaimOrder, ClaimRequest, Claimed, Listed, StoreError};
 
 use super::super::settle::{Outbound, UNSETTLED_MAX};
 use super::super::{attempt, probe};
-use super::{Aboard, Dispatcher, GATHER, POLL, Step, WAIT_MIN};
+use super::{Aboard, Dispatcher, POLL, Step, WAIT_MIN};
 
 impl Dispatcher {
     pub(super) async fn open(&mut self, now: Timestamp) -> Step {
-        if !self.settling.is_empty() || !self.gathered.is_empty() {
+        if !self.settling.is_empty() || !self.gathered.is_empty() || !self.ahead.is_empty() {
             // What it dead-lettered is still on its way to the outbox, and has to be there to be requeued.
             return Step::Idle { until: None };
         }
         self.keeper.open(self.equipment.config.auth.requeue, now).await;
         self.look = true;
         Step::Idle { until: Some(now) }
-    }
-
-    /// What is due, while fewer than `limit` are in flight.
-    pub(super) async fn send_due(&mut self, limit: u32, now: Timestamp) -> Step {
-        if !self.look && self.due_at.is_none_or(|due| due > now) {
-            return Step::Idle { until: self.due_at };
-        }
-        let room = self.room(limit);
-        if room == 0 {
-            return self.idle_for_pace(now);
-        }
-        if (room as usize) < self.quarter() && !self.flights.is_empty() && self.claimed_at.elapsed() < GATHER {
-            return Step::Idle {
-                until: Some(now.plus(GATHER)),
-            };
-        }
-        // With the claim, into one commit.
-        self.store_all();
-        let claimed = self.claim(room, ClaimOrder::Due, now).await;
-        // Behind it: under load its commit alone takes longer than anything may gather.
-        self.claimed_at = Instant::now();
-        let mut claimed = match claimed {
-            Ok(claimed) => claimed,
-            Err(step) => return step,
-        };
-        if claimed.len() < room as usize {
-            if let Err(step) = self.learn_next_due(now).await {
-                return step;
-            }
-        } else {
-            self.look = true;
-        }
-        // What landed meanwhile may have closed or narrowed it.
-        let room = match self.keeper.allowance(now) {
-            Allowance::All => self.room(u32::MAX),
-            Allowance::UpTo(limit) => self.room(limit),
-            Allowance::One(_) | Allowance::Question | Allowance::Opening | Allowance::Nothing { .. } => 0,
-        };
-        let excess = claimed.split_off(claimed.len().min(room as usize));
-        if !excess.is_empty() {
-            self.look = true;
-            self.release(excess);
-        }
-        let count = claimed.len();
-        self.launch(claimed, Role::Ordinary, now);
-        match count {
-            0 => Step::Idle { until: self.due_at },
-            _ => Step::Sent(count),
-        }
     }
 
     /// One submission, to go first or to find something out.

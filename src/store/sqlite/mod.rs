@@ -124,14 +124,14 @@ impl Database {
         self.shared.ask(receipts, Operation::Forget).await
     }
 
-    pub(super) async fn claim(&self, request: ClaimRequest) -> Result<Vec<Claimed>, StoreError> {
+    pub(super) fn claim(&self, request: ClaimRequest) -> impl Future<Output = Result<Vec<Claimed>, StoreError>> + Send + use<> {
         let has_odd_one = request.order == ClaimOrder::Due && request.limit % 2 == 1;
         let odd_one_to_requeued = self.shared.odd_one_to_requeued.fetch_xor(has_odd_one, Ordering::Relaxed);
         let turn = claim::Turn {
             request,
             odd_one_to_requeued,
         };
-        self.shared.ask(turn, Operation::Claim).await
+        self.shared.ask_at_once(turn, Operation::Claim)
     }
 
     pub(super) fn settle(

@@ -1,0 +1,152 @@
+//! What is claimed ahead of the slots, so that a slot that becomes free is filled at once and never waits for a commit.
+//!
+//! Each claim is durable before it is here. What is here has no request yet: when the gate narrows, at `pause` and at the end it is given back
+//! uncharged. A crash leaves it `sending`, and nobody knows any more that it never left: it is sent again as maybe sent.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use tokio::task::{JoinError, JoinSet};
+
+use crate::clock::{self, Timestamp};
+use crate::policy::gate::{Allowance, Role};
+use crate::store::{ClaimOrder, ClaimRequest, Claimed, StoreError};
+
+use super::{Dispatcher, Step};
+
+/// The fewest that lie ready, where more are due: with few slots a commit for each of them would be most of the work.
+const AHEAD_MIN: u32 = 64;
+/// Where `delivery.max_per_second` limits the flow, what leaves within this time lies ready and no more.
+const AHEAD_OF_PACE: Duration = Duration::from_secs(1);
+
+/// Claimed ones without a slot, and the claim that is on its way.
+#[derive(Debug, Default)]
+pub(super) struct Ahead {
+    ready: VecDeque<Claimed>,
+    /// At most one, with the number that it asks for.
+    claiming: JoinSet<(u32, Result<Vec<Claimed>, StoreError>)>,
+    /// The last claim found fewer than it asked for: everything due is out.
+    is_short: bool,
+}
+
+/// What a claim brought.
+pub(super) type Brought = Result<(u32, Result<Vec<Claimed>, StoreError>), JoinError>;
+
+impl Ahead {
+    /// Whether there is nothing here, and nothing on its way.
+    pub(super) fn is_empty(&self) -> bool {
+        self.ready.is_empty() && self.claiming.is_empty()
+    }
+
+    /// The claim's answer, where it is in.
+    pub(super) fn try_join(&mut self) -> Option<Brought> {
+        self.claiming.try_join_next()
+    }
+
+    /// The claim's answer; `None` where none is on its way.
+    pub(super) async fn join(&mut self) -> Option<Brought> {
+        self.claiming.join_next().await
+    }
+}
+
+impl Dispatcher {
+    /// What is due, while fewer than `limit` are in flight, with as many claimed ahead as the contract allows.
+    pub(super) async fn send_due(&mut self, limit: u32, now: Timestamp) -> Step {
+        let sent = self.send_ready(limit, now);
+        if self.ahead.is_short {
+            self.ahead.is_short = false;
+            if let Err(step) = self.learn_next_due(now).await {
+                return step;
+            }
+        }
+        self.claim_ahead(limit, now);
+        match sent {
+            0 if self.ahead.ready.is_empty() && self.ahead.claiming.is_empty() => Step::Idle { until: self.due_at },
+            0 if self.ahead.ready.is_empty() => Step::Idle { until: None },
+            0 => self.idle_for_pace(now),
+            _ => Step::Sent(sent),
+        }
+    }
+
+    fn send_ready(&mut self, limit: u32, now: Timestamp) -> usize {
+        let room = (self.room(limit) as usize).min(self.ahead.ready.len());
+        let going: Vec<Claimed> = self.ahead.ready.drain(..room).collect();
+        self.launch(going, Role::Ordinary, now);
+        room
+    }
+
+    /// Asks for more when half of what may lie ready is gone.
+    fn claim_ahead(&mut self, limit: u32, now: Timestamp) {
+        if !self.look && self.due_at.is_none_or(|due| due > now) || !self.ahead.claiming.is_empty() {
+            return;
+        }
+        let most = self.ahead_max(limit).saturating_add(self.room(limit));
+        let wanted = most.saturating_sub(u32::try_from(self.ahead.ready.len()).unwrap_or(u32::MAX));
+        let unsettled = super::super::settle::UNSETTLED_MAX.saturating_sub(self.unsettled() + self.gathered.len());
+        let wanted = wanted.min(u32::try_from(unsettled).unwrap_or(u32::MAX));
+        if wanted == 0 || (wanted < most / 2 && self.flights.len() > 1) {
+            return;
+        }
+        self.look = false;
+        // With the claim, into one commit.
+        self.store_all();
+        let claim = self.context.outbox.claim(ClaimRequest {
+            limit: wanted,
+            order: ClaimOrder::Due,
+            now,
+            wait_max: self.equipment.config.retry.max_interval,
+        });
+        self.ahead.claiming.spawn(async move { (wanted, claim.await) });
+    }
+
+    /// How many may lie ready beyond the free slots.
+    fn ahead_max(&self, limit: u32) -> u32 {
+        if limit < self.equipment.config.delivery.max_in_flight {
+            // Throttled: whatever lies here is held back for longer than it should be.
+            return 0;
+        }
+        let most = self.equipment.config.delivery.max_in_flight.saturating_mul(2).max(AHEAD_MIN);
+        self.pacer.within(AHEAD_OF_PACE).map_or(most, |paced| most.min(paced))
+    }
+
+    /// A claim is durable: what it brought lies ready.
+    pub(super) fn brought(&mut self, brought: Brought) {
+        match brought {
+            Ok((wanted, Ok(claimed))) => {
+                self.keeper.works();
+                self.ahead.is_short = claimed.len() < wanted as usize;
+                self.look |= !self.ahead.is_short;
+                self.ahead.ready.extend(claimed);
+            }
+            Ok((_, Err(error))) => {
+                // What it means for the loop is seen at the next step.
+                let _seen_by_the_next_step = self.troubled("claim", &error, clock::now());
+            }
+            Err(error) => {
+                // Had it claimed, the next start would recover that.
+                crate::telemetry::events::internal_error("claim", &error.to_string());
+                self.look = true;
+            }
+        }
+    }
+
+    /// Gives back what the gate does not let through any more.
+    pub(super) fn give_back(&mut self, allowance: &Allowance) {
+        let keep = match allowance {
+            Allowance::All => return,
+            Allowance::UpTo(limit) => self.room(*limit) as usize,
+            Allowance::One(_) | Allowance::Question | Allowance::Opening | Allowance::Nothing { .. } => 0,
+        };
+        if self.ahead.ready.len() > keep {
+            let excess: Vec<Claimed> = self.ahead.ready.drain(keep..).collect();
+            self.look = true;
+            self.release(excess);
+        }
+    }
+
+    /// At the end: everything that has not left.
+    pub(super) fn give_all_back(&mut self) {
+        let left: Vec<Claimed> = self.ahead.ready.drain(..).collect();
+        self.release(left);
+    }
+}
