@@ -4,13 +4,14 @@
 //! person requeued at once do not hold up what is new, and new ones do not hold up what a person waits for.
 
 use std::sync::LazyLock;
+use std::time::Duration;
 
 use sqlx::Row as _;
 use sqlx::sqlite::{SqliteConnection, SqliteRow};
 
 use crate::clock::Timestamp;
 use crate::model::{AttemptNumber, StateName, SubmissionId};
-use crate::store::{ClaimOrder, ClaimRequest, Claimed};
+use crate::store::{ClaimOrder, ClaimRequest, Claimed, Leap};
 
 use super::transaction::Transaction;
 use super::{batch, row};
@@ -40,7 +41,13 @@ pub(super) const LEAST_TRIED: &str = "SELECT id FROM delivery INDEXED BY deliver
 
 pub(super) const THIS: &str = "SELECT id FROM delivery WHERE id = ?4 AND state = 'head' AND not_before IS NULL";
 
-pub(super) const CLAIM: &str = "UPDATE delivery SET state = 'sending', attempts = attempts + 1, tries = tries + 1, updated_at = ?2 \
+/// Age is what was waited: from the failure (when the row last changed) to this claim, and no more of it than was meant to be waited. A probe that
+/// comes early counts what has passed, a closed gate and a stopped daemon count nothing beyond the wait that was planned, and a clock that was
+/// set back counts nothing. What of the time lies in a leap forward (?4 of it, behind what changed by ?3) is taken off.
+pub(super) const CLAIM: &str = "UPDATE delivery SET state = 'sending', attempts = attempts + 1, tries = tries + 1, \
+        waited_ms = waited_ms + CASE WHEN tries = 0 THEN 0 ELSE max(0, min(next_at - updated_at, \
+            ?2 - updated_at - CASE WHEN updated_at <= ?3 THEN ?4 ELSE 0 END)) END, \
+        updated_at = ?2 \
      WHERE id IN (SELECT value FROM json_each(?1)) AND state = 'head' AND not_before IS NULL";
 
 pub(super) const CLAIMED: &str = "SELECT d.id, d.attempts, d.tries, d.waited_ms, d.lost_response, d.hard_override, d.was_unauthorized, \
@@ -60,6 +67,7 @@ static TAKE: LazyLock<String> = LazyLock::new(|| format!("{CLAIM}; {CLAIMED}"));
 pub(super) struct Turn {
     pub(super) request: ClaimRequest,
     pub(super) odd_one_to_requeued: bool,
+    pub(super) leap: Leap,
 }
 
 /// Claims, in the order asked for. Crash after the commit: `recover` counts these attempts as begun.
@@ -70,10 +78,15 @@ pub(super) async fn claim(transaction: &mut Transaction<'_>, turn: Turn) -> Resu
         return Ok(Vec::new());
     }
     let take = sqlx::query(TAKE.as_str()).bind(batch::json(&ids)?).bind(now.millis());
+    let take = take.bind(turn.leap.before.millis()).bind(duration_millis(turn.leap.by));
     let rows = take.fetch_all(&mut *transaction.conn).await?;
     // None of them was `sending` before, so what is now is what was claimed.
     transaction.moved(Some(StateName::Pending), Some(StateName::Sending), rows.len() as u64);
     rows.iter().map(|row| read(row, now)).collect()
+}
+
+fn duration_millis(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
 }
 
 async fn whose_turn(conn: &mut SqliteConnection, turn: Turn) -> Result<Vec<i64>, sqlx::Error> {

@@ -25,7 +25,6 @@ struct Effect {
     due: Option<i64>,
     /// Due then, or when it was due before, whichever is earlier.
     latest: Option<i64>,
-    waited: i64,
     given_back: u32,
     lost: bool,
     overriding: bool,
@@ -43,7 +42,6 @@ impl Effect {
             self.reason,
             self.due,
             self.latest,
-            self.waited,
             self.given_back,
             self.lost,
             self.overriding,
@@ -59,15 +57,14 @@ pub(super) const SETTLE: &str = "UPDATE delivery SET \
         state = j.state, \
         reason = j.reason, \
         next_at = CASE WHEN j.due IS NULL THEN min(next_at, coalesce(j.latest, next_at)) ELSE j.due END, \
-        waited_ms = waited_ms + j.waited, \
         tries = max(tries - j.given_back, 0), \
         lost_response = max(lost_response, j.lost), \
         hard_override = max(hard_override, j.overriding), \
         http_status = coalesce(j.status, http_status), \
         updated_at = j.at \
      FROM (SELECT value ->> 0 AS id, value ->> 1 AS attempt, value ->> 2 AS state, value ->> 3 AS reason, value ->> 4 AS due, \
-                  value ->> 5 AS latest, value ->> 6 AS waited, value ->> 7 AS given_back, value ->> 8 AS lost, \
-                  value ->> 9 AS overriding, value ->> 10 AS status, value ->> 11 AS at \
+                  value ->> 5 AS latest, value ->> 6 AS given_back, value ->> 7 AS lost, \
+                  value ->> 8 AS overriding, value ->> 9 AS status, value ->> 10 AS at \
              FROM json_each(?1)) AS j \
      WHERE delivery.id = j.id AND delivery.attempts = j.attempt AND delivery.state = 'sending' \
      RETURNING id, lane";
@@ -127,7 +124,6 @@ fn effect(settlement: &Settlement, now: Timestamp) -> Effect {
         reason: None,
         due: None,
         latest: None,
-        waited: 0,
         given_back: 0,
         lost: record.lost_response,
         overriding: false,
@@ -135,10 +131,8 @@ fn effect(settlement: &Settlement, now: Timestamp) -> Effect {
         at: now.millis(),
     };
     match &settlement.transition {
-        Transition::Retry { due, wait } => {
-            effect.due = Some(due.millis());
-            effect.waited = i64::try_from(wait.as_millis()).unwrap_or(i64::MAX);
-        }
+        // What of the wait is served is known, and counted, at the next claim.
+        Transition::Retry { due, wait: _ } => effect.due = Some(due.millis()),
         // It had its turn already: with its old due time it stands before everything that became due since.
         Transition::Override => {
             effect.latest = Some(now.millis());
