@@ -14,7 +14,9 @@ CREATE TABLE flight (
     id         INTEGER PRIMARY KEY,
     -- The number of this attempt; `delivery.attempts` follows when it has ended.
     attempt    INTEGER NOT NULL CHECK (attempt > 0),
-    claimed_at INTEGER NOT NULL
+    claimed_at INTEGER NOT NULL,
+    -- The waits served until then; `delivery.waited_ms` follows.
+    waited_ms  INTEGER NOT NULL CHECK (waited_ms >= 0)
 ) STRICT;
 
 -- The activities of which a submission is kept, by 64 bits of a hash of their key. Looked up at intake alone: everything else goes by the
@@ -28,8 +30,8 @@ CREATE TABLE lane (
     delivered_id INTEGER
 ) STRICT;
 
-INSERT INTO flight (id, attempt, claimed_at)
-    SELECT id, attempts, updated_at FROM delivery INDEXED BY delivery_sending WHERE state = 'sending' AND attempts > 0;
+INSERT INTO flight (id, attempt, claimed_at, waited_ms)
+    SELECT id, attempts, updated_at, waited_ms FROM delivery INDEXED BY delivery_sending WHERE state = 'sending' AND attempts > 0;
 
 INSERT INTO lane (hash, number, delivered_id)
     SELECT d.lane, min(d.id), (SELECT m.delivered_id FROM lane_memory AS m WHERE m.lane = d.lane)

@@ -4,6 +4,7 @@
 //! claiming, sending and settling overlap, and claims and outcomes gather in the same commits.
 
 mod ahead;
+mod clock_watch;
 mod landing;
 mod sending;
 #[cfg(test)]
@@ -33,6 +34,8 @@ use super::gatekeeper::Gatekeeper;
 use super::pacer::Pacer;
 use super::settle::Outbound;
 use super::{Context, StartError, probe};
+
+use clock_watch::{ClockWatch, Due};
 
 /// How often it is asked whether another process wrote to the outbox, and whether a reload came.
 const POLL: Duration = Duration::from_millis(200);
@@ -87,7 +90,8 @@ pub struct Dispatcher {
     /// Something may be due that was not when we last looked.
     look: bool,
     /// When the next one is due, as far as we know.
-    due_at: Option<Timestamp>,
+    due: Option<Due>,
+    clock: ClockWatch,
     polled: Instant,
 }
 
@@ -118,7 +122,8 @@ impl Dispatcher {
             unsettled: HashMap::new(),
             question: JoinSet::new(),
             look: true,
-            due_at: None,
+            due: None,
+            clock: ClockWatch::new(clock::now(), Instant::now()),
             polled: Instant::now(),
             equipment: Equipment {
                 outbox: context.outbox.clone(),
@@ -142,6 +147,7 @@ impl Dispatcher {
             return Step::Closed;
         }
         let now = clock::now();
+        self.watch_clock(now);
         if let Err(step) = self.take_notice(now).await {
             return step;
         }
@@ -167,6 +173,23 @@ impl Dispatcher {
             Allowance::All => self.send_due(u32::MAX, now).await,
             Allowance::UpTo(limit) => self.send_due(limit, now).await,
         }
+    }
+
+    /// When the next one is due, by the clock as it was when that was learned.
+    fn due_at(&self) -> Option<Timestamp> {
+        self.due.map(|due| due.at)
+    }
+
+    fn is_due(&self, now: Timestamp) -> bool {
+        self.due.is_some_and(|due| due.has_come(now, Instant::now()))
+    }
+
+    /// A clock that was set makes what is remembered of due times untrue: the outbox is asked again, which clamps what lies too far ahead.
+    fn watch_clock(&mut self, now: Timestamp) {
+        let Some(set) = self.clock.look(now, Instant::now()) else { return };
+        self.look = true;
+        self.context.outbox.leapt(self.clock.leap());
+        events::warning(&set.to_string(), "nothing waits longer for it, and no result is given up earlier");
     }
 
     /// Waits until a step may have something to do: `until`, an arrival, a landing, a settlement, an answer, the next poll, the end.

@@ -2,7 +2,7 @@
 //! ones. Remembered in this process only; a restart begins with whoever has the least tried submission.
 
 use crate::model::SubmissionId;
-use crate::store::{Outbox, SourceFound, SourceLook, StoreError};
+use crate::store::{Outbox, Place, StoreError};
 
 /// How many producers are told apart; beyond it the one tried longest ago counts as never tried.
 const SOURCES_MAX: usize = 64;
@@ -12,43 +12,62 @@ const SOURCES_MAX: usize = 64;
 pub(super) struct Samples {
     /// By name, empty for none; the latest last.
     tried: Vec<String>,
+    /// The walk through everything that is pending, where one is under way.
+    walk: Walk,
+}
+
+/// How far a walk is, and the producers that it has met, each with its least tried submission. All of them had their turn, so they are at most
+/// [`SOURCES_MAX`].
+#[derive(Debug, Default)]
+struct Walk {
+    after: Place,
+    met: Vec<(String, SubmissionId)>,
+}
+
+/// What a look at one stretch of the backlog found.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Looked {
+    /// This submission is tried next; its producer.
+    Found(SubmissionId, String),
+    /// The walk is not at its end: the next look goes on.
+    Further,
+    /// Nothing is pending.
+    Nothing,
 }
 
 impl Samples {
-    /// The submission to try next and its producer; `None` where nothing is pending. The first look that meets a producer not tried yet ends
-    /// it; only when all have had their turn is everything that is pending gone through, once a minute, a stretch at a time.
-    pub(super) async fn next(&self, outbox: &Outbox) -> Result<Option<(SubmissionId, String)>, StoreError> {
-        if let Some((id, source, _)) = find(outbox, SourceLook::except(self.tried.clone())).await? {
-            return Ok(Some((id, source)));
+    /// Goes a stretch further in the search for the submission to try next; never more than that, since everything else waits meanwhile. A
+    /// producer that was not tried yet ends it; only when all have had their turn is everything that is pending gone through, once a minute.
+    pub(super) async fn look(&mut self, outbox: &Outbox) -> Result<Looked, StoreError> {
+        let stretch = outbox.look_for_sources(self.walk.after).await?;
+        for (source, id) in stretch.sources {
+            if !self.tried.contains(&source) {
+                self.walk = Walk::default();
+                return Ok(Looked::Found(id, source));
+            }
+            if !self.walk.met.iter().any(|(known, _)| *known == source) {
+                self.walk.met.push((source, id));
+            }
         }
-        let mut met: Vec<(SubmissionId, String)> = Vec::new();
-        let mut look = SourceLook::except(Vec::new());
-        while let Some((id, source, at)) = find(outbox, look.clone()).await? {
-            look.except.push(source.clone());
-            look.after = at;
-            met.push((id, source));
+        if let Some(end) = stretch.end {
+            self.walk.after = end;
+            return Ok(Looked::Further);
         }
-        met.sort_by_key(|(_, source)| self.tried.iter().position(|tried| tried == source));
-        Ok(met.into_iter().next())
+        let met = std::mem::take(&mut self.walk).met;
+        let longest_ago = |(source, _): &(String, SubmissionId)| self.tried.iter().position(|tried| tried == source);
+        Ok(match met.into_iter().min_by_key(longest_ago) {
+            Some((source, id)) => Looked::Found(id, source),
+            None => Looked::Nothing,
+        })
     }
 
-    /// This producer had its turn.
+    /// This producer had its turn. A walk under way begins anew: it goes by who had one.
     pub(super) fn tried(&mut self, source: String) {
+        self.walk = Walk::default();
         self.tried.retain(|known| *known != source);
         if self.tried.len() == SOURCES_MAX {
             self.tried.remove(0);
         }
         self.tried.push(source);
-    }
-}
-
-/// The next head of a producer that is not excepted, and where it stands.
-async fn find(outbox: &Outbox, mut look: SourceLook) -> Result<Option<(SubmissionId, String, (u32, SubmissionId))>, StoreError> {
-    loop {
-        match outbox.look_for_source(&look).await? {
-            SourceFound::Another { id, source, at } => return Ok(Some((id, source, at))),
-            SourceFound::Further(after) => look.after = after,
-            SourceFound::End => return Ok(None),
-        }
     }
 }

@@ -177,34 +177,19 @@ impl Rig {
             .unwrap()
     }
 
+    /// Puts so many plain results in, in one go.
+    pub(super) async fn put_many(&self, count: usize) {
+        let admission = Admission {
+            entries: (0..count).map(|n| entry(&format!("act-{n}"), &json!({}))).collect(),
+            receipts: Vec::new(),
+        };
+        assert_eq!(self.outbox.admit(admission, clock::now()).await.unwrap().len(), count);
+    }
+
     /// Puts a result in, with members added to it, and tells delivery.
     pub(super) async fn put(&self, activity: &str, changes: Value) -> SubmissionId {
-        let mut result = json!({
-            "provider_activity_id": activity,
-            "commerce_external_id": "COM-1",
-            "occurred_at": "2026-11-20T15:04:05Z",
-            "status": "EFFECTIVE",
-            "task_result": {"result": "SALE_COMPLETED"},
-        });
-        for (name, value) in changes.as_object().unwrap() {
-            result[name] = value.clone();
-        }
-        let text = result.to_string();
-        let object = Object::parse(&text).unwrap();
-        let entry = Entry {
-            payload: object.payload(),
-            facts: object.facts(),
-            directives: Directives::default(),
-            origin: Origin::User {
-                name: "test".to_owned(),
-                line: None,
-            },
-            digest: None,
-            invalid: None,
-            by_result_types: false,
-        };
         let admission = Admission {
-            entries: vec![entry],
+            entries: vec![entry(activity, &changes)],
             receipts: Vec::new(),
         };
         let admitted = self.outbox.admit(admission, clock::now()).await.unwrap().remove(0);
@@ -214,7 +199,6 @@ impl Rig {
             other => panic!("{other:?}"),
         }
     }
-
     /// Puts a result in that the sandbox answers by this script.
     pub(super) async fn scripted(&self, activity: &str, script: &str) -> SubmissionId {
         self.put(activity, json!({"external_status": format!("sim:{script}")})).await
@@ -281,6 +265,34 @@ impl Rig {
             async || if seen() >= enough { Ok(()) } else { Err(seen().to_string()) },
         )
         .await;
+    }
+}
+
+/// A result with members added to it.
+fn entry(activity: &str, changes: &Value) -> Entry {
+    let mut result = json!({
+        "provider_activity_id": activity,
+        "commerce_external_id": "COM-1",
+        "occurred_at": "2026-11-20T15:04:05Z",
+        "status": "EFFECTIVE",
+        "task_result": {"result": "SALE_COMPLETED"},
+    });
+    for (name, value) in changes.as_object().unwrap() {
+        result[name] = value.clone();
+    }
+    let text = result.to_string();
+    let object = Object::parse(&text).unwrap();
+    Entry {
+        payload: object.payload(),
+        facts: object.facts(),
+        directives: Directives::default(),
+        origin: Origin::User {
+            name: "test".to_owned(),
+            line: None,
+        },
+        digest: None,
+        invalid: None,
+        by_result_types: false,
     }
 }
 

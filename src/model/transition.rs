@@ -20,7 +20,7 @@ pub enum Transition {
     Retry {
         /// When.
         due: Timestamp,
-        /// The planned wait, which adds to the submission's age (`retry.max_age`).
+        /// The planned wait. What of it is served adds to the submission's age (`retry.max_age`) when it is claimed next.
         wait: Duration,
     },
     /// Resend at once with `"hard_override": true`.

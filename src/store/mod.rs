@@ -22,7 +22,7 @@ use crate::model::{Admission, Admitted, FileReceipt, Payload, Receipt, Submissio
 
 pub use acts::{ACT_IDS_MAX, Act, ActRequest, Acted, Still, Sweep};
 pub use error::{OpenError, StoreError};
-pub use sending::{ClaimOrder, ClaimRequest, Claimed, Relations, Settled, Settlement, SourceFound, SourceLook};
+pub use sending::{ClaimOrder, ClaimRequest, Claimed, Leap, Place, Relations, Settled, Settlement, Stretch};
 pub use sqlite::{Running, daemon_is_running, free_bytes};
 pub use views::{Event, Filter, Listed, Story, Tally};
 
@@ -78,6 +78,11 @@ impl Outbox {
         self.database.claim(request)
     }
 
+    /// The clock was set forward: no wait that began before counts the leap.
+    pub fn leapt(&self, leap: Leap) {
+        self.database.leapt(leap);
+    }
+
     /// Records how an attempt ended, and promotes the next of its activity.
     pub async fn settle(&self, settlement: Settlement, now: Timestamp) -> Result<Settled, StoreError> {
         let settled = self.settle_all(vec![(settlement, now)]).await?;
@@ -98,9 +103,9 @@ impl Outbox {
         self.database.next_due(wait_max).await
     }
 
-    /// Looks on for a pending head of another producer, the least tried first.
-    pub async fn look_for_source(&self, look: &SourceLook) -> Result<SourceFound, StoreError> {
-        self.database.look_for_source(look).await
+    /// Goes through the next pending heads behind this place, the least tried first, a bounded number of them: whose they are.
+    pub async fn look_for_sources(&self, after: Place) -> Result<Stretch, StoreError> {
+        self.database.look_for_sources(after).await
     }
 
     /// Whether another process has written since the last call (`PRAGMA data_version` on the writing connection), as of now or of a commit of

@@ -25,45 +25,44 @@ pub enum ClaimOrder {
     Due,
     /// Any pending head of its lane (its due time does not matter, its `not_before` does), the least tried first: a probe.
     LeastTried,
-    /// This very one, if it is a pending head that no `not_before` holds: a sample of a producer's, found by a [`SourceLook`].
+    /// This very one, if it is a pending head that no `not_before` holds: a sample of a producer's, found in a [`Stretch`].
     This(SubmissionId),
 }
 
-/// Looks for a submission of a producer that is not among these.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SourceLook {
-    /// Producers that are known already; the empty name stands for none.
-    pub except: Vec<String>,
-    /// Where the last look ended: tries and number.
-    pub after: (u32, SubmissionId),
+/// A place among the pending heads, the least tried first: tries and number. The default lies before all of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Place {
+    /// Attempts charged since it last started anew.
+    pub tries: u32,
+    /// Which one.
+    pub id: SubmissionId,
 }
 
-impl SourceLook {
-    /// A look from the beginning.
-    pub const fn except(except: Vec<String>) -> Self {
+impl Default for Place {
+    fn default() -> Self {
         Self {
-            except,
-            after: (0, SubmissionId(0)),
+            tries: 0,
+            id: SubmissionId(0),
         }
     }
 }
 
-/// What such a look found among the next heads. Each look goes through a bounded number of them.
+/// What one look through a bounded number of heads found.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum SourceFound {
-    /// The least tried one of another producer, and its name.
-    Another {
-        /// Which.
-        id: SubmissionId,
-        /// Whose; empty for none.
-        source: String,
-        /// Where the next look begins.
-        at: (u32, SubmissionId),
-    },
-    /// Nothing among these; the next look begins here.
-    Further((u32, SubmissionId)),
-    /// There are no more heads.
-    End,
+pub struct Stretch {
+    /// Each producer that was met (the empty name stands for none), and the first head of its.
+    pub sources: Vec<(String, SubmissionId)>,
+    /// Where the next look begins; `None`: there are no more heads.
+    pub end: Option<Place>,
+}
+
+/// How the clock was last set forward while this process ran: a wait that spans it was shorter than its two ends say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Leap {
+    /// What the clock would have shown when it was noticed.
+    pub before: Timestamp,
+    /// How far it leapt.
+    pub by: Duration,
 }
 
 /// A submission that a sender holds: its attempt is counted and durable.

@@ -10,6 +10,7 @@
     reason = "a test that cannot go on has failed, and says so"
 )]
 
+mod age;
 mod ambiguous;
 mod bulk;
 mod commands;

@@ -61,7 +61,7 @@ impl Dispatcher {
         }
         self.claim_ahead(limit, now);
         match sent {
-            0 if self.ahead.ready.is_empty() && self.ahead.claiming.is_empty() => Step::Idle { until: self.due_at },
+            0 if self.ahead.ready.is_empty() && self.ahead.claiming.is_empty() => Step::Idle { until: self.due_at() },
             0 if self.ahead.ready.is_empty() => Step::Idle { until: None },
             0 => self.idle_for_pace(now),
             _ => Step::Sent(sent),
@@ -77,7 +77,7 @@ impl Dispatcher {
 
     /// Asks for more when half of what may lie ready is gone.
     fn claim_ahead(&mut self, limit: u32, now: Timestamp) {
-        if !self.look && self.due_at.is_none_or(|due| due > now) || !self.ahead.claiming.is_empty() {
+        if !self.look && !self.is_due(now) || !self.ahead.claiming.is_empty() {
             return;
         }
         let most = self.ahead_max(limit).saturating_add(self.room(limit));

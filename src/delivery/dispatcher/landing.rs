@@ -19,7 +19,7 @@ impl Dispatcher {
     /// A reload, a changed key, another process's acts.
     pub(super) async fn take_notice(&mut self, now: Timestamp) -> Result<(), Step> {
         self.notice_reload(now);
-        let may_send = self.look || self.due_at.is_some_and(|due| due <= now);
+        let may_send = self.look || self.is_due(now);
         let enough = if may_send { POLL_BEFORE_SENDING } else { POLL };
         if self.polled.elapsed() < enough || self.keeper.rests(Instant::now()).is_some() {
             return Ok(());

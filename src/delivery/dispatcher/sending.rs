@@ -9,8 +9,10 @@ use crate::clock::{self, Timestamp};
 use crate::policy::gate::{Allowance, Role};
 use crate::store::{ClaimOrder, ClaimRequest, Claimed, Listed, StoreError};
 
+use super::super::samples::Looked;
 use super::super::settle::{Outbound, UNSETTLED_MAX};
 use super::super::{attempt, probe};
+use super::clock_watch::Due;
 use super::{Aboard, Dispatcher, POLL, Step, WAIT_MIN};
 
 impl Dispatcher {
@@ -27,12 +29,12 @@ impl Dispatcher {
     /// One submission, to go first or to find something out.
     pub(super) async fn send_one(&mut self, role: Role, now: Timestamp) -> Step {
         let waits_for_due = match role {
-            Role::Lead | Role::Trial | Role::Ordinary => self.due_at.is_none_or(|due| due > now),
+            Role::Lead | Role::Trial | Role::Ordinary => !self.is_due(now),
             // Anything that is pending will do, due or not.
-            Role::Probe | Role::Sample => self.due_at.is_none(),
+            Role::Probe | Role::Sample => self.due.is_none(),
         };
         if !self.look && waits_for_due {
-            return Step::Idle { until: self.due_at };
+            return Step::Idle { until: self.due_at() };
         }
         if self.room(u32::MAX) == 0 {
             return self.idle_for_pace(now);
@@ -48,27 +50,32 @@ impl Dispatcher {
         match self.claim(1, order, now).await {
             Ok(mut claimed) => match claimed.pop() {
                 Some(one) => self.send_alone(one, role, now),
-                None => self.learn_next_due(now).await.err().unwrap_or(Step::Idle { until: self.due_at }),
+                None => self.learn_next_due(now).await.err().unwrap_or(Step::Idle { until: self.due_at() }),
             },
             Err(step) => step,
         }
     }
 
     /// One submission that finds out whether results are taken again, of the producer whose turn is longest ago.
-    async fn send_sample(&mut self, now: Timestamp) -> Step {
-        match self.keeper.samples.next(&self.context.outbox).await {
-            Ok(Some((id, source))) => {
+    pub(super) async fn send_sample(&mut self, now: Timestamp) -> Step {
+        match self.keeper.samples.look(&self.context.outbox).await {
+            Ok(Looked::Found(id, source)) => {
                 let step = self.send_first(ClaimOrder::This(id), Role::Sample, now).await;
                 if matches!(step, Step::Sent(_)) {
                     self.keeper.samples.tried(source);
                 }
                 step
             }
-            Ok(None) => {
-                self.look = false;
-                self.learn_next_due(now).await.err().unwrap_or(Step::Idle { until: self.due_at })
+            // A step a stretch: between two of them a pause, the end and whatever has landed are noticed.
+            Ok(Looked::Further) => {
+                self.look = true;
+                Step::Idle { until: Some(now) }
             }
-            Err(error) => self.troubled("look_for_source", &error, now),
+            Ok(Looked::Nothing) => {
+                self.look = false;
+                self.learn_next_due(now).await.err().unwrap_or(Step::Idle { until: self.due_at() })
+            }
+            Err(error) => self.troubled("look_for_sources", &error, now),
         }
     }
 
@@ -122,12 +129,12 @@ impl Dispatcher {
             return step;
         }
         if dead.is_empty() {
-            return Step::Idle { until: self.due_at };
+            return Step::Idle { until: self.due_at() };
         }
         if let Some(wait) = self.keeper.trials.revive_wait(Instant::now()) {
             let then = now.plus(wait);
-            self.due_at = Some(self.due_at.map_or(then, |due| due.min(then)));
-            return Step::Idle { until: self.due_at };
+            self.due = Some(Due::learned(self.due_at().map_or(then, |due| due.min(then)), now, Instant::now()));
+            return Step::Idle { until: self.due_at() };
         }
         match probe::revive(&self.context.outbox, dead, &self.keeper.trials, now).await {
             Ok(Some(id)) => {
@@ -136,7 +143,7 @@ impl Dispatcher {
                 self.look = true;
                 Step::Idle { until: Some(now) }
             }
-            Ok(None) => Step::Idle { until: self.due_at },
+            Ok(None) => Step::Idle { until: self.due_at() },
             Err(error) => self.troubled("requeue", &error, now),
         }
     }
@@ -198,7 +205,7 @@ impl Dispatcher {
     pub(super) async fn learn_next_due(&mut self, now: Timestamp) -> Result<(), Step> {
         match self.context.outbox.next_due(self.equipment.config.retry.max_interval).await {
             Ok(due) => {
-                self.due_at = due.map(|due| due.max(now.plus(WAIT_MIN)));
+                self.due = due.map(|due| Due::learned(due.max(now.plus(WAIT_MIN)), now, Instant::now()));
                 Ok(())
             }
             Err(error) => Err(self.troubled("next_due", &error, now)),

@@ -11,7 +11,7 @@ use sqlx::sqlite::{Sqlite, SqliteArguments, SqliteRow};
 
 use crate::clock::Timestamp;
 use crate::model::{AttemptNumber, SubmissionId};
-use crate::store::{ClaimOrder, ClaimRequest, Claimed};
+use crate::store::{ClaimOrder, ClaimRequest, Claimed, Leap};
 
 use super::row;
 use super::transaction::Transaction;
@@ -62,12 +62,17 @@ pub(super) const LEAST_TRIED: &str = "INSERT INTO turn (id, requeued) SELECT id,
 pub(super) const THIS: &str = "INSERT INTO turn (id, requeued) SELECT id, 0 FROM delivery \
      WHERE id = $5 AND state = 'head' AND not_before IS NULL AND id NOT IN (SELECT id FROM flight)";
 
-pub(super) const CLAIM: &str = "INSERT INTO flight (id, attempt, claimed_at) \
-     SELECT d.id, d.attempts + 1, $1 FROM turn AS t CROSS JOIN delivery AS d ON d.id = t.id ORDER BY t.place";
+/// Age is what was waited: from the failure (when the row last changed) to this claim, and no more of it than was meant to be waited. A probe that
+/// comes early counts what has passed, a closed gate and a stopped daemon count nothing beyond the wait that was planned, and a clock that was
+/// set back counts nothing. What of the time lies in a leap forward ($7 of it, behind what changed by $6) is taken off.
+pub(super) const CLAIM: &str = "INSERT INTO flight (id, attempt, claimed_at, waited_ms) \
+     SELECT d.id, d.attempts + 1, $1, d.waited_ms + CASE WHEN d.tries = 0 THEN 0 ELSE max(0, min(d.next_at - d.updated_at, \
+            $1 - d.updated_at - CASE WHEN d.updated_at <= $6 THEN $7 ELSE 0 END)) END \
+       FROM turn AS t CROSS JOIN delivery AS d ON d.id = t.id ORDER BY t.place";
 
-pub(super) const CLAIMED: &str = "SELECT d.id, d.attempts + 1 AS attempts, d.tries + 1 AS tries, d.waited_ms, d.lost_response, d.hard_override, \
+pub(super) const CLAIMED: &str = "SELECT d.id, d.attempts + 1 AS attempts, d.tries + 1 AS tries, f.waited_ms, d.lost_response, d.hard_override, \
             d.was_unauthorized, s.payload, s.submission_key, s.activity_id, s.provider_activity_id, s.commerce_external_id, s.source, s.on_conflict \
-       FROM turn AS t CROSS JOIN delivery AS d ON d.id = t.id CROSS JOIN submission AS s ON s.id = d.id ORDER BY t.place";
+       FROM turn AS t CROSS JOIN flight AS f ON f.id = t.id CROSS JOIN delivery AS d ON d.id = t.id CROSS JOIN submission AS s ON s.id = d.id ORDER BY t.place";
 
 /// A claim is one way to SQLite's thread and back, by the order asked for. What it binds is [`Turn::bind`]'s.
 static STATEMENTS: LazyLock<[String; 3]> = LazyLock::new(|| {
@@ -81,6 +86,7 @@ static STATEMENTS: LazyLock<[String; 3]> = LazyLock::new(|| {
 pub(super) struct Turn {
     pub(super) request: ClaimRequest,
     pub(super) odd_one_to_requeued: bool,
+    pub(super) leap: Leap,
 }
 
 /// The statements of a claim in this order.
@@ -94,8 +100,8 @@ pub(super) fn sql(order: ClaimOrder) -> &'static str {
 }
 
 impl Turn {
-    /// What they need, as $1 to $5 ([`PARAMETERS`]): the time, the latest due time that is left alone, the number wanted, the half of the fresh
-    /// ones, and the one that is asked for.
+    /// What they need, as $1 to $7 ([`PARAMETERS`]): the time, the latest due time that is left alone, the number wanted, the half of the fresh
+    /// ones, the one that is asked for, and the last leap of the clock.
     pub(super) fn bind(self, query: Query<'_, Sqlite, SqliteArguments>) -> Query<'_, Sqlite, SqliteArguments> {
         let request = self.request;
         let half = if self.odd_one_to_requeued {
@@ -113,11 +119,13 @@ impl Turn {
             .bind(request.limit)
             .bind(half)
             .bind(wanted)
+            .bind(self.leap.before.millis())
+            .bind(i64::try_from(self.leap.by.as_millis()).unwrap_or(i64::MAX))
     }
 }
 
 /// How many parameters a claim has.
-pub(super) const PARAMETERS: usize = 5;
+pub(super) const PARAMETERS: usize = 7;
 
 /// Claims, in the order asked for. Crash after the commit: `recover` counts these attempts as begun.
 pub(super) async fn claim(transaction: &mut Transaction<'_>, turn: Turn) -> Result<Vec<Claimed>, sqlx::Error> {

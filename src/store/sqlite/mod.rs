@@ -43,8 +43,8 @@ mod trouble;
 mod writer;
 
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use sqlx::Sqlite;
@@ -56,8 +56,8 @@ use tokio::sync::{mpsc, oneshot};
 use crate::clock::Timestamp;
 use crate::model::{Admission, Admitted, FileReceipt, Payload, Receipt, SubmissionId};
 use crate::store::{
-    ActRequest, Acted, ClaimOrder, ClaimRequest, Claimed, Filter, Listed, OpenError, Relations, Role, Settled, Settlement, SourceFound,
-    SourceLook, StoreError, Story, Sweep, Tally,
+    ActRequest, Acted, ClaimOrder, ClaimRequest, Claimed, Filter, Leap, Listed, OpenError, Place, Relations, Role, Settled, Settlement,
+    StoreError, Story, Stretch, Sweep, Tally,
 };
 
 use errand::Errand;
@@ -89,6 +89,8 @@ struct Shared {
     seen: Arc<Seen>,
     /// Who gets the odd place of the next claim that has one.
     odd_one_to_requeued: AtomicBool,
+    /// How the clock was last set forward.
+    leap: Mutex<Leap>,
 }
 
 impl Database {
@@ -107,6 +109,7 @@ impl Database {
             version: AtomicI64::new(0),
             seen,
             odd_one_to_requeued: AtomicBool::new(false),
+            leap: Mutex::default(),
         };
         shared.begin(role, now).await.map_err(|error| open::told(path, &error))?;
         Ok(Self { shared: Arc::new(shared) })
@@ -130,8 +133,13 @@ impl Database {
         let turn = claim::Turn {
             request,
             odd_one_to_requeued,
+            leap: *self.shared.leap.lock().unwrap_or_else(PoisonError::into_inner),
         };
         self.shared.ask_at_once(turn, Operation::Claim)
+    }
+
+    pub(super) fn leapt(&self, leap: Leap) {
+        *self.shared.leap.lock().unwrap_or_else(PoisonError::into_inner) = leap;
     }
 
     pub(super) fn settle(
@@ -180,8 +188,8 @@ impl Database {
         Ok(dues.next(wait_max))
     }
 
-    pub(super) async fn look_for_source(&self, look: &SourceLook) -> Result<SourceFound, StoreError> {
-        told(sources::look(&mut *self.reader().await?, look).await)
+    pub(super) async fn look_for_sources(&self, after: Place) -> Result<Stretch, StoreError> {
+        told(sources::look(&mut *self.reader().await?, after).await)
     }
 
     pub(super) async fn relations(&self, id: SubmissionId) -> Result<Relations, StoreError> {

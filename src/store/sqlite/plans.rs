@@ -80,8 +80,7 @@ const STATEMENTS: &[(&str, &str)] = &[
     ("DEAD", sweep::DEAD),
     ("PARKED", sweep::PARKED),
     ("PENDING", sweep::PENDING),
-    ("OF_ANOTHER", sources::OF_ANOTHER),
-    ("STRETCH_END", sources::STRETCH_END),
+    ("NEXT_HEADS", sources::NEXT_HEADS),
     ("COUNTS", tally::COUNTS),
     ("OLDEST", tally::OLDEST),
     ("DUES", tally::DUES),
@@ -167,6 +166,90 @@ fn batch_only(sql: &str) -> bool {
     [lanes::REMEMBER_DELIVERED, history::WRITE_SAME, settle::COUNT].contains(&sql)
 }
 
+/// What a search that may find many goes by, in the plan's order; a statement that is not named here finds single rows by their numbers alone.
+/// Read each beside its SQL: where a bound is missing, SQLite reads all that lies behind the others. It uses the first column alone of a row value
+/// like `(tries, id) > (?1, ?2)`: write `tries = ?1 AND id > ?2 UNION ALL tries > ?1`.
+const BOUNDS: &[(&str, &[&str])] = &[
+    ("HOLDER", &["submission_key (submission_key=?)"]),
+    // The keys that point at a row which is about to be written or deleted.
+    (
+        "INSERT_DELIVERY",
+        &["history_submission (submission=?)", "PRIMARY KEY (submission=?)"],
+    ),
+    ("LET_GO", &["delivery_held (not_before>? AND not_before<?)"]),
+    (
+        "FRESH",
+        &["delivery_due (requeued=? AND next_at<?)", "delivery_due (requeued=? AND next_at>?)"],
+    ),
+    (
+        "REQUEUED",
+        &["delivery_due (requeued=? AND next_at<?)", "delivery_due (requeued=? AND next_at>?)"],
+    ),
+    ("REPLACE", &["submission_key (submission_key=?)"]),
+    ("OF", &["history_submission (submission=?)"]),
+    // `rowid>?`: the head is at most one, whose number is compared.
+    ("DEMOTE", &["delivery_live (lane=? AND rowid>?)", "delivery_waiting (lane=?)"]),
+    ("PROMOTE", &["delivery_live (lane=?)", "delivery_waiting (lane=?)"]),
+    ("KNOWN", &["delivery_live (lane=?)"]),
+    // What was delivered last of an activity.
+    ("LOOK", &["lane_number (number=?)", "delivery_newest (lane=?)"]),
+    ("OF_EPISODE", &["lane_number (number=?)", "delivery_newest (lane=?)"]),
+    ("DELIVERED_LAST", &["lane_number (number=?)", "delivery_newest (lane=?)"]),
+    ("DELIVERED", &["lane_number (number=?)", "delivery_newest (lane=?)"]),
+    ("REMEMBER_DELIVERED", &["lane_number (number=?)"]),
+    ("STEP_BACK", &["delivery_waiting (lane=?)"]),
+    ("COME_FORWARD", &["delivery_live (lane=?)", "delivery_waiting (lane=?)"]),
+    ("FORGET_EMPTY", &["lane_number (number=?)", "delivery_lane (lane=?)"]),
+    ("REFUSED_BY_RESULT_TYPES", &["submission_by_result_types (id>?)"]),
+    ("FORGET", &["sqlite_autoindex_memory_1 (name=?)"]),
+    ("RECALL", &["sqlite_autoindex_memory_1 (name=?)"]),
+    ("SAME_FILE", &["PRIMARY KEY (name=? AND inode=?)"]),
+    ("FORGET_FILE", &["PRIMARY KEY (name=? AND inode=?)"]),
+    ("KNOWN_ROWS", &["PRIMARY KEY (inbox=? AND row=? AND digest=?)"]),
+    ("FORGET_ROWS", &["PRIMARY KEY (inbox=? AND row=? AND digest=?)"]),
+    // Of the sweep, and of what is known of an activity.
+    ("DELIVERED", &["delivery_delivered_since (updated_at<?)"]),
+    ("DELIVERED", &[]),
+    ("DISMISSED", &["delivery_dismissed_since (updated_at<?)"]),
+    ("DEAD", &["delivery_dead_since (updated_at<?)"]),
+    ("NEXT_HEADS", &["delivery_probe (tries=? AND rowid>?)", "delivery_probe (tries>?)"]),
+    (
+        "DUES",
+        &[
+            "delivery_due (requeued=?)",
+            "delivery_due (requeued=?)",
+            "delivery_due (requeued=?)",
+            "delivery_due (requeued=?)",
+            "delivery_held (not_before>?)",
+        ],
+    ),
+    ("COUNT", &["PRIMARY KEY (state=?)"]),
+];
+
+/// What a line of a plan searches by, unless that is a row's number.
+fn bounds(line: &str) -> Option<&str> {
+    let searched = line.strip_prefix("SEARCH ")?.split_once(" USING ")?.1;
+    let by = searched.trim_start_matches("COVERING ").trim_start_matches("INDEX ");
+    let by = &by[..=by.find(')')?];
+    (by != "INTEGER PRIMARY KEY (rowid=?)").then_some(by)
+}
+
+#[tokio::test]
+async fn every_bound_of_every_statement_is_used() {
+    let (_directory, mut conn) = migrated().await;
+    let mut wrong = Vec::new();
+    for (name, sql) in STATEMENTS {
+        let plan = plan(&mut conn, sql).await;
+        let found: Vec<&str> = plan.iter().filter_map(|line| bounds(line)).collect();
+        let mut known = BOUNDS.iter().filter(|(of, _)| of == name).map(|(_, bounds)| *bounds).peekable();
+        let is_plain = known.peek().is_none() && found.is_empty();
+        if !is_plain && !known.any(|bounds| bounds == found) {
+            wrong.push(format!("{name}: {found:?}\n{sql}"));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
 #[tokio::test]
 async fn lists_for_people_begin_at_the_narrowest_index() {
     let (_directory, mut conn) = migrated().await;
@@ -177,7 +260,14 @@ async fn lists_for_people_begin_at_the_narrowest_index() {
                 plan[0].contains("INDEX delivery_")
                     || plan[0].contains("INTEGER PRIMARY KEY (rowid<?)")
                     // What is being sent: as many as are in flight.
-                    || plan[0].contains("INTEGER PRIMARY KEY (rowid=?)") && plan[1] == "USING ROWID SEARCH ON TABLE flight FOR IN-OPERATOR",
+                    || driver.contains("d.id IN (SELECT id FROM flight)") && plan[1] == "USING ROWID SEARCH ON TABLE flight FOR IN-OPERATOR",
+                "{plan:#?}\n{sql}"
+            );
+            assert!(
+                driver.contains("IN (SELECT id FROM flight)") && plan[0].ends_with("(rowid=?)")
+                    || ["(lane=? AND rowid<?)", "(id<?)", "(rowid<?)"]
+                        .iter()
+                        .any(|bounds| plan[0].ends_with(bounds)),
                 "{plan:#?}\n{sql}"
             );
             // One activity's few submissions are sorted; nothing else is.

@@ -24,7 +24,6 @@ struct Effect {
     due: Option<i64>,
     /// Due then, or when it was due before, whichever is earlier.
     latest: Option<i64>,
-    waited: i64,
     /// The try is given back, and nothing is remembered of the attempt.
     is_released: bool,
     overriding: bool,
@@ -32,15 +31,16 @@ struct Effect {
 }
 
 /// The outcomes of a group, as far as they are fenced: a table of this connection, in memory, emptied by each group.
-pub(super) const OUTCOME: &str = "CREATE TEMP TABLE outcome (id INTEGER PRIMARY KEY, attempt, state, reason, due, latest, waited, is_released, \
+pub(super) const OUTCOME: &str = "CREATE TEMP TABLE outcome (id INTEGER PRIMARY KEY, attempt, state, reason, due, latest, is_released, \
      overriding, at, of_episode, started_at, elapsed_ms, hard_override, outcome, lost_response, status, headers, body, body_length, fault, \
-     fault_message)";
-pub(super) const COLUMNS: usize = 22;
+     fault_message, waited_ms)";
+/// Those that a settlement brings: all but the last.
+pub(super) const COLUMNS: usize = 21;
 
 pub(super) const CLEAR: &str = "DELETE FROM outcome";
 
 /// The fence: only what is in flight with this very attempt.
-pub(super) const FENCED: &str = "INSERT INTO outcome SELECT v.* FROM (VALUES #) AS v \
+pub(super) const FENCED: &str = "INSERT INTO outcome SELECT v.*, f.waited_ms FROM (VALUES #) AS v \
      CROSS JOIN flight AS f ON f.id = v.column1 AND f.attempt = v.column2";
 
 pub(super) const LAND: &str = "DELETE FROM flight WHERE id IN (SELECT id FROM outcome)";
@@ -53,7 +53,7 @@ pub(super) const SETTLE: &str = "UPDATE delivery SET \
         next_at = CASE WHEN o.due IS NULL THEN min(next_at, coalesce(o.latest, next_at)) ELSE o.due END, \
         attempts = o.attempt, \
         tries = tries + 1 - o.is_released, \
-        waited_ms = waited_ms + o.waited, \
+        waited_ms = o.waited_ms, \
         lost_response = CASE WHEN o.is_released THEN delivery.lost_response ELSE max(delivery.lost_response, o.lost_response) END, \
         hard_override = max(delivery.hard_override, o.overriding), \
         http_status = CASE WHEN o.is_released OR o.body IS NULL THEN http_status ELSE o.status END, \
@@ -77,11 +77,11 @@ pub(super) const STEP_BACK: &str = "UPDATE delivery SET state = 'waiting' WHERE 
 
 /// The oldest that waits in these lanes comes forward where nothing is head any more.
 pub(super) const COME_FORWARD: &str = "UPDATE delivery SET state = 'head' WHERE id IN ( \
-         SELECT w.id FROM (SELECT d.lane, (SELECT w.id FROM delivery AS w INDEXED BY delivery_waiting \
-                             WHERE w.lane = d.lane AND w.state = 'waiting' ORDER BY w.id LIMIT 1) AS id \
-                  FROM outcome AS o CROSS JOIN delivery AS d ON d.id = o.id WHERE d.lane IS NOT NULL) AS w \
-          WHERE w.id IS NOT NULL \
-            AND NOT EXISTS (SELECT 1 FROM delivery AS b INDEXED BY delivery_live WHERE b.lane = w.lane AND b.state = 'head')) \
+         SELECT (SELECT w.id FROM delivery AS w INDEXED BY delivery_waiting \
+                  WHERE w.lane = d.lane AND w.state = 'waiting' ORDER BY w.id LIMIT 1) \
+           FROM outcome AS o CROSS JOIN delivery AS d ON d.id = o.id \
+          WHERE d.lane IS NOT NULL \
+            AND NOT EXISTS (SELECT 1 FROM delivery AS b INDEXED BY delivery_live WHERE b.lane = d.lane AND b.state = 'head')) \
      AND state = 'waiting'";
 
 /// What is not pending any more is counted where it is now.
@@ -121,7 +121,6 @@ pub(super) fn bind<'q>(
             .bind(effect.reason)
             .bind(effect.due)
             .bind(effect.latest)
-            .bind(effect.waited)
             .bind(effect.is_released)
             .bind(effect.overriding)
             .bind(effect.at)
@@ -194,16 +193,13 @@ fn effect(settlement: &Settlement, now: Timestamp) -> Effect {
         reason: None,
         due: None,
         latest: None,
-        waited: 0,
         is_released: false,
         overriding: false,
         at: now.millis(),
     };
     match &settlement.transition {
-        Transition::Retry { due, wait } => {
-            effect.due = Some(due.millis());
-            effect.waited = i64::try_from(wait.as_millis()).unwrap_or(i64::MAX);
-        }
+        // What of the wait is served is known, and counted, at the next claim.
+        Transition::Retry { due, wait: _ } => effect.due = Some(due.millis()),
         // It had its turn already: with its old due time it stands before everything that became due since.
         Transition::Override => {
             effect.latest = Some(now.millis());

@@ -5,48 +5,49 @@ use sqlx::Row as _;
 use sqlx::sqlite::SqliteConnection;
 
 use crate::model::SubmissionId;
-use crate::store::{SourceFound, SourceLook};
-
-use super::batch;
+use crate::store::{Place, Stretch};
 
 /// How many heads one look goes through: some milliseconds.
-const STRETCH: u32 = 2_000;
+pub(super) const STRETCH: u32 = 2_000;
 
-pub(super) const OF_ANOTHER: &str = "SELECT stretch.tries, stretch.id, coalesce(s.source, '') FROM ( \
-         SELECT tries, id FROM delivery INDEXED BY delivery_probe \
-          WHERE state = 'head' AND not_before IS NULL AND id NOT IN (SELECT id FROM flight) AND (tries, id) > (?1, ?2) ORDER BY tries, id LIMIT ?3) AS stretch \
-     CROSS JOIN submission AS s ON s.id = stretch.id \
-     WHERE coalesce(s.source, '') NOT IN (SELECT value FROM json_each(?4)) LIMIT 1";
-
-pub(super) const STRETCH_END: &str = "SELECT tries, id FROM delivery INDEXED BY delivery_probe \
-      WHERE state = 'head' AND not_before IS NULL AND id NOT IN (SELECT id FROM flight) AND (tries, id) > (?1, ?2) ORDER BY tries, id LIMIT 1 OFFSET ?3";
+/// What lies behind a place is written as two bounds: of the row value `(tries, id) > (?1, ?2)` SQLite uses the first column alone, and each look
+/// would go through everything with as many tries once more.
+pub(super) const NEXT_HEADS: &str = "SELECT coalesce(s.source, '') AS source, stretch.tries, stretch.id FROM ( \
+         SELECT tries, id FROM (SELECT tries, id FROM delivery INDEXED BY delivery_probe \
+              WHERE state = 'head' AND not_before IS NULL AND id NOT IN (SELECT id FROM flight) AND tries = ?1 AND id > ?2 ORDER BY id LIMIT ?3) \
+         UNION ALL \
+         SELECT tries, id FROM (SELECT tries, id FROM delivery INDEXED BY delivery_probe \
+              WHERE state = 'head' AND not_before IS NULL AND id NOT IN (SELECT id FROM flight) AND tries > ?1 ORDER BY tries, id LIMIT ?3) \
+         LIMIT ?3) AS stretch \
+     CROSS JOIN submission AS s ON s.id = stretch.id";
 
 /// Goes through the next stretch.
-pub(super) async fn look(conn: &mut SqliteConnection, look: &SourceLook) -> Result<SourceFound, sqlx::Error> {
-    let (tries, after) = look.after;
-    let found = sqlx::query(OF_ANOTHER)
-        .bind(tries)
-        .bind(after.0)
+pub(super) async fn look(conn: &mut SqliteConnection, after: Place) -> Result<Stretch, sqlx::Error> {
+    let rows = sqlx::query(NEXT_HEADS)
+        .bind(after.tries)
+        .bind(after.id.0)
         .bind(STRETCH)
-        .bind(batch::json(&look.except)?)
-        .fetch_optional(&mut *conn)
+        .fetch_all(conn)
         .await?;
-    if let Some(row) = found {
-        let id = SubmissionId(row.try_get(1)?);
-        return Ok(SourceFound::Another {
-            id,
-            source: row.try_get(2)?,
-            at: (row.try_get(0)?, id),
-        });
+    let mut heads = Vec::with_capacity(rows.len());
+    for row in &rows {
+        let place = Place {
+            tries: row.try_get("tries")?,
+            id: SubmissionId(row.try_get("id")?),
+        };
+        heads.push((place, row.try_get::<&str, _>("source")?));
     }
-    let end = sqlx::query(STRETCH_END)
-        .bind(tries)
-        .bind(after.0)
-        .bind(STRETCH - 1)
-        .fetch_optional(conn)
-        .await?;
-    match end {
-        Some(row) => Ok(SourceFound::Further((row.try_get(0)?, SubmissionId(row.try_get(1)?)))),
-        None => Ok(SourceFound::End),
+    // The two halves come one behind the other as they stand, but nothing in SQL promises it.
+    heads.sort_unstable_by_key(|(place, _)| *place);
+    let mut sources: Vec<(String, SubmissionId)> = Vec::new();
+    for (place, source) in &heads {
+        if !sources.iter().any(|(known, _)| known == source) {
+            sources.push(((*source).to_owned(), place.id));
+        }
     }
+    let is_last = heads.len() < STRETCH as usize;
+    Ok(Stretch {
+        sources,
+        end: heads.last().map(|(place, _)| *place).filter(|_| !is_last),
+    })
 }

@@ -1,7 +1,7 @@
 //! Whose turn it is, and when.
 
 use super::*;
-use crate::store::{SourceFound, SourceLook};
+use crate::store::{Leap, Place, Stretch};
 
 async fn claim_least_tried(bench: &Bench, limit: u32) -> Vec<Claimed> {
     let request = ClaimRequest {
@@ -222,7 +222,7 @@ async fn a_claim_tells_the_sender_all_it_needs() {
 }
 
 #[tokio::test]
-async fn a_look_for_another_producer_finds_the_least_tried_one_of_it_and_that_one_can_be_claimed() {
+async fn a_look_for_producers_finds_the_least_tried_one_of_each_and_that_one_can_be_claimed() {
     let bench = Bench::fresh().await;
     let mut of = Vec::new();
     for (activity, source) in [
@@ -236,17 +236,11 @@ async fn a_look_for_another_producer_finds_the_least_tried_one_of_it_and_that_on
         one.directives.source = source.map(Into::into);
         of.push(bench.admit(one).await);
     }
-    let look = |except: &[&str]| SourceLook::except(except.iter().map(ToString::to_string).collect());
-    let found = |index: usize, source: &str| SourceFound::Another {
-        id: of[index],
-        source: source.to_owned(),
-        at: (0, of[index]),
-    };
     let outbox = &bench.outbox;
-    assert_eq!(outbox.look_for_source(&look(&[])).await.unwrap(), found(0, "crm"));
-    assert_eq!(outbox.look_for_source(&look(&["crm"])).await.unwrap(), found(2, ""));
-    assert_eq!(outbox.look_for_source(&look(&["crm", ""])).await.unwrap(), found(3, "erp"));
-    assert_eq!(outbox.look_for_source(&look(&["crm", "", "erp"])).await.unwrap(), SourceFound::End);
+    let found = outbox.look_for_sources(Place::default()).await.unwrap();
+    let named = |source: &str, index: usize| (source.to_owned(), of[index]);
+    assert_eq!(found.sources, [named("crm", 0), named("", 2), named("erp", 3)]);
+    assert_eq!(found.end, None);
     let this = ClaimRequest {
         limit: 1,
         order: ClaimOrder::This(of[3]),
@@ -256,5 +250,95 @@ async fn a_look_for_another_producer_finds_the_least_tried_one_of_it_and_that_on
     let claimed = outbox.claim(this).await.unwrap();
     assert_eq!(claimed.iter().map(|one| one.id).collect::<Vec<_>>(), [of[3]]);
     assert!(outbox.claim(this).await.unwrap().is_empty(), "it is on its way");
-    assert_eq!(outbox.look_for_source(&look(&["crm", ""])).await.unwrap(), found(4, "erp"));
+    bench.settle(&claimed[0], retry_in(60)).await;
+    let behind = |tries, index: usize| Place { tries, id: of[index] };
+    let found = outbox.look_for_sources(behind(0, 0)).await.unwrap();
+    assert_eq!(found.sources, [named("crm", 1), named("", 2), named("erp", 4)]);
+    assert_eq!(
+        outbox.look_for_sources(behind(0, 4)).await.unwrap().sources,
+        [named("erp", 3)],
+        "the tried one is the last"
+    );
+    let nothing = Stretch {
+        sources: Vec::new(),
+        end: None,
+    };
+    assert_eq!(outbox.look_for_sources(behind(1, 3)).await.unwrap(), nothing);
+}
+
+#[tokio::test]
+async fn age_is_what_was_waited_and_no_more_than_was_to_be_waited() {
+    let bench = Bench::fresh().await;
+    let id = bench.admit(entry("a")).await;
+    let mut now = 0;
+    let mut expected: u64 = 0;
+    let mut claimed = bench.claim().await.remove(0);
+    // A probe after a second; the whole wait; a night with a closed gate; a clock that was set back.
+    for (wait, passed, counts) in [(600, 1, 1), (10, 10, 10), (10, 30_000, 10), (10, -3600, 0)] {
+        settle_retry(&bench, &claimed, now, wait).await;
+        now += passed;
+        expected += counts;
+        claimed = claim_probe(&bench, now).await;
+        assert_eq!(
+            claimed.waited,
+            Duration::from_secs(expected),
+            "{passed} s after a retry in {wait} s"
+        );
+    }
+    // Given back and taken again: the two parts are the wait.
+    settle_retry(&bench, &claimed, now, 600).await;
+    let probe = claim_probe(&bench, now + 100).await;
+    bench
+        .outbox
+        .settle(settlement(&probe, Transition::Release), at(now + 110))
+        .await
+        .unwrap();
+    let again = bench.claim_at(1, at(now + 900)).await.remove(0);
+    assert_eq!((again.id, again.waited), (id, Duration::from_secs(expected + 100 + 490)));
+}
+
+async fn settle_retry(bench: &Bench, claimed: &Claimed, now: i64, wait: u64) {
+    let wait = Duration::from_secs(wait);
+    let due = at(now).plus(wait);
+    let retry = settlement(claimed, Transition::Retry { due, wait });
+    assert_eq!(bench.outbox.settle(retry, at(now)).await.unwrap(), Settled::Done);
+}
+
+async fn claim_probe(bench: &Bench, now: i64) -> Claimed {
+    let probe = ClaimRequest {
+        limit: 1,
+        order: ClaimOrder::LeastTried,
+        now: at(now),
+        wait_max: WAIT_MAX,
+    };
+    bench.outbox.claim(probe).await.unwrap().remove(0)
+}
+
+#[tokio::test]
+async fn a_clock_that_leaps_forward_makes_nothing_older() {
+    let bench = Bench::fresh().await;
+    bench.admit(entry("a")).await;
+    bench.admit(entry("b")).await;
+    let claimed = bench.claim().await;
+    bench.settle(&claimed[0], retry_in(600)).await;
+    // Booted in the past: six seconds later the time is learned.
+    bench.outbox.leapt(Leap {
+        before: at(6),
+        by: Duration::from_hours(24),
+    });
+    let later = settlement(
+        &claimed[1],
+        Transition::Retry {
+            due: at(86_407 + 20),
+            wait: Duration::from_secs(20),
+        },
+    );
+    bench.outbox.settle(later, at(86_407)).await.unwrap();
+    let waited: Vec<u64> = bench
+        .claim_at(9, at(86_400 + 30))
+        .await
+        .iter()
+        .map(|one| one.waited.as_secs())
+        .collect();
+    assert_eq!(waited, [30, 20], "the one from before the leap, and one from after it");
 }

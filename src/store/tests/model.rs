@@ -107,6 +107,10 @@ impl Model {
         for id in &turn {
             let one = self.one(*id);
             one.state = State::Sending;
+            if one.tries > 0 {
+                // What was waited, and no more than was to be waited.
+                one.waited += one.due.since(one.updated).min(now.since(one.updated));
+            }
             one.attempt += 1;
             one.tries += 1;
             one.updated = now;
@@ -131,10 +135,7 @@ impl Model {
         one.lost |= lost && *transition != Transition::Release;
         match transition {
             Transition::Deliver => return self.deliver(id),
-            Transition::Retry { due, wait } => {
-                one.due = *due;
-                one.waited += *wait;
-            }
+            Transition::Retry { due, .. } => one.due = *due,
             Transition::Override => {
                 one.due = one.due.min(now);
                 // A person's word stays a person's.
