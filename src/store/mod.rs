@@ -24,7 +24,7 @@ pub use acts::{ACT_IDS_MAX, Act, ActRequest, Acted, Still, Sweep};
 pub use error::{OpenError, StoreError};
 pub use sending::{ClaimOrder, ClaimRequest, Claimed, Leap, Place, Relations, Settled, Settlement, Stretch};
 pub use sqlite::{Running, daemon_is_running, free_bytes};
-pub use views::{Event, Filter, Listed, Story, Tally};
+pub use views::{Event, Filter, Listed, Miscount, Story, Tally};
 
 /// Who opens the outbox, and so what it may do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -145,6 +145,22 @@ impl Outbox {
     /// The queue in numbers.
     pub async fn tally(&self) -> Result<Tally, StoreError> {
         self.database.tally().await
+    }
+
+    /// Counts again what the counts by state say, and corrects them; those that were wrong. Only another hand makes them so.
+    pub async fn recount(&self) -> Result<Vec<Miscount>, StoreError> {
+        self.database.recount().await
+    }
+
+    /// Waits until a count would have fallen below nothing: they are to be counted again.
+    pub async fn found_short(&self) {
+        self.database.found_short().await;
+    }
+
+    /// Goes through the next activities in which submissions wait, and puts those in order whose next one another hand took away. `after` is
+    /// where the last look ended; how many there were, and where the next look begins (`None`: at the beginning again).
+    pub async fn put_in_order(&self, after: Option<i64>) -> Result<(u64, Option<i64>), StoreError> {
+        self.database.put_in_order(after).await
     }
 
     /// A value that was remembered.

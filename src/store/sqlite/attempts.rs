@@ -8,11 +8,13 @@ use crate::model::{Answer, Attempt, AttemptNumber, AttemptOutcome, Fault, FaultK
 
 use super::{batch, trouble};
 
-pub(super) const INSERT: &str = "INSERT INTO attempt (submission, number, started_at, elapsed_ms, hard_override, outcome, lost_response, \
+/// `OR REPLACE`: where another hand has set a submission's attempts back, the number is there already. The record of what was must not keep what is
+/// from being settled.
+pub(super) const INSERT: &str = "INSERT OR REPLACE INTO attempt (submission, number, started_at, elapsed_ms, hard_override, outcome, lost_response, \
      status, headers, body, body_length, fault, fault_message)";
 pub(super) const COLUMNS: usize = 13;
 
-/// Writes attempts. Each must be new: the guard of the settlement that brings it says so.
+/// Writes attempts. Each is new: the guard of the settlement that brings it says so.
 pub(super) async fn insert(conn: &mut SqliteConnection, attempts: &[(SubmissionId, &Attempt)]) -> Result<(), sqlx::Error> {
     for (piece, size) in batch::pieces(attempts) {
         let mut query = batch::insert(INSERT, COLUMNS, size);

@@ -4,10 +4,10 @@ use tokio::sync::oneshot;
 
 use crate::clock::Timestamp;
 use crate::model::{Admission, Admitted, Receipt, SubmissionId};
-use crate::store::{ActRequest, Acted, Claimed, Settled, Settlement, StoreError, Sweep};
+use crate::store::{ActRequest, Acted, Claimed, Miscount, Settled, Settlement, StoreError, Sweep};
 
 use super::transaction::Transaction;
-use super::{act, admit, claim, gate, memory, receipts, recover, settle, sweep};
+use super::{act, admit, claim, gate, memory, receipts, recount, recover, settle, sweep};
 
 /// A question with the way back for its answer. The answer waits here until the transaction that makes it true is committed.
 pub(super) struct Asked<Q, A> {
@@ -46,6 +46,8 @@ pub(super) enum Operation {
     Remember(Asked<memory::Note, ()>),
     OpenGate(Asked<gate::Opening, u64>),
     Sweep(Asked<Sweep, u64>),
+    Recount(Asked<Vec<Miscount>, ()>),
+    PutInOrder(Asked<Vec<i64>, ()>),
     Claim(Asked<claim::Turn, Vec<Claimed>>),
 }
 
@@ -68,7 +70,8 @@ impl Operation {
             Self::Act(asked) => (asked.question.ids.len(), 0),
             Self::Sweep(asked) => (asked.question.limit as usize, 0),
             Self::Claim(asked) => (asked.question.request.limit as usize, 0),
-            Self::Recover(_) | Self::Remember(_) | Self::OpenGate(_) => (1, 0),
+            Self::PutInOrder(asked) => (asked.question.len(), 0),
+            Self::Recover(_) | Self::Remember(_) | Self::Recount(_) | Self::OpenGate(_) => (1, 0),
         }
     }
 
@@ -83,6 +86,8 @@ impl Operation {
             Self::Remember(asked) => asked.reply(outcome),
             Self::OpenGate(asked) => asked.reply(outcome),
             Self::Sweep(asked) => asked.reply(outcome),
+            Self::Recount(asked) => asked.reply(outcome),
+            Self::PutInOrder(asked) => asked.reply(outcome),
             Self::Claim(asked) => asked.reply(outcome),
         }
     }
@@ -97,6 +102,8 @@ impl Operation {
             Self::Remember(asked) => asked.answer = Some(memory::remember(transaction, &asked.question).await?),
             Self::OpenGate(asked) => asked.answer = Some(gate::open(transaction, &asked.question).await?),
             Self::Sweep(asked) => asked.answer = Some(sweep::sweep(transaction, asked.question).await?),
+            Self::Recount(asked) => asked.answer = Some(recount::correct(transaction, &asked.question).await?),
+            Self::PutInOrder(asked) => asked.answer = Some(recount::put_in_order(transaction, &asked.question).await?),
             Self::Settle(_) | Self::Claim(_) => {}
         }
         Ok(())
