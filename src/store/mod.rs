@@ -179,6 +179,12 @@ impl Outbox {
         self.database.open_gate(name, value, requeue, now).await
     }
 
+    /// Puts the oldest back of what this episode dead-lettered, to be the trial where nothing pending can be it; those in `refused` only where
+    /// there is no other, the first of them first. Which one, if there was one.
+    pub async fn revive(&self, refused: Vec<SubmissionId>, now: Timestamp) -> Result<Option<SubmissionId>, StoreError> {
+        self.database.revive(refused, now).await
+    }
+
     /// Deletes a batch of what may leave, oldest first; returns how many. None: nothing is left that may.
     pub async fn sweep(&self, sweep: Sweep) -> Result<u64, StoreError> {
         self.database.sweep(sweep).await

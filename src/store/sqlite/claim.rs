@@ -14,7 +14,7 @@ use crate::model::{AttemptNumber, StateName, SubmissionId};
 use crate::store::{ClaimOrder, ClaimRequest, Claimed, Leap};
 
 use super::transaction::Transaction;
-use super::{batch, row};
+use super::{batch, gate, row};
 
 /// What `not_before` held and holds no longer joins what is due. Bounded like a claim: more follow with the next one.
 pub(super) const LET_GO: &str = "UPDATE delivery SET not_before = NULL WHERE id IN ( \
@@ -39,6 +39,14 @@ pub(super) const DUE: &str = "SELECT id, 0 AS requeued FROM (SELECT id FROM deli
 pub(super) const LEAST_TRIED: &str = "SELECT id FROM delivery INDEXED BY delivery_probe \
      WHERE state = 'head' AND not_before IS NULL ORDER BY tries, id LIMIT ?3";
 
+/// The second half is only come to where the first finds too few.
+pub(super) const LEAD: &str = "SELECT id FROM (SELECT id FROM delivery INDEXED BY delivery_probe \
+          WHERE state = 'head' AND not_before IS NULL AND was_unauthorized = 0 ORDER BY tries, id LIMIT ?3) \
+     UNION ALL \
+     SELECT id FROM (SELECT id FROM delivery INDEXED BY delivery_probe \
+          WHERE state = 'head' AND not_before IS NULL AND was_unauthorized = 1 ORDER BY tries, id LIMIT ?3) \
+     LIMIT ?3";
+
 pub(super) const THIS: &str = "SELECT id FROM delivery WHERE id = ?4 AND state = 'head' AND not_before IS NULL";
 
 /// Age is what was waited: from the failure (when the row last changed) to this claim, and no more of it than was meant to be waited. A probe that
@@ -57,13 +65,15 @@ pub(super) const CLAIMED: &str = "SELECT d.id, d.attempts, d.tries, d.waited_ms,
 
 /// What a claim looks at: the time, the latest due time that is left alone, the number wanted and the one that is asked for, as ?1 to ?4. Each
 /// lets go first what `not_before` holds no longer; two statements in one go, since each is a way to SQLite's thread and back.
-static LOOKS: LazyLock<[String; 3]> = LazyLock::new(|| [DUE, LEAST_TRIED, THIS].map(|look| format!("{LET_GO}; {look}")));
+static LOOKS: LazyLock<[String; 4]> = LazyLock::new(|| [DUE, LEAST_TRIED, LEAD, THIS].map(|look| format!("{LET_GO}; {look}")));
+
+static LOOK_FOR_TRIAL: LazyLock<String> = LazyLock::new(|| format!("{LET_GO}; {}", gate::TRIAL));
 
 static TAKE: LazyLock<String> = LazyLock::new(|| format!("{CLAIM}; {CLAIMED}"));
 
 /// A claim, and who gets the odd place where both kinds are due. With one slot free at a time, which is how a busy queue claims, that place is
 /// all there is: it has to change hands from claim to claim.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(super) struct Turn {
     pub(super) request: ClaimRequest,
     pub(super) odd_one_to_requeued: bool,
@@ -71,7 +81,7 @@ pub(super) struct Turn {
 }
 
 /// Claims, in the order asked for. Crash after the commit: `recover` counts these attempts as begun.
-pub(super) async fn claim(transaction: &mut Transaction<'_>, turn: Turn) -> Result<Vec<Claimed>, sqlx::Error> {
+pub(super) async fn claim(transaction: &mut Transaction<'_>, turn: &Turn) -> Result<Vec<Claimed>, sqlx::Error> {
     let now = turn.request.now;
     let ids = whose_turn(transaction.conn, turn).await?;
     if ids.is_empty() {
@@ -89,13 +99,15 @@ fn duration_millis(duration: Duration) -> i64 {
     i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
 }
 
-async fn whose_turn(conn: &mut SqliteConnection, turn: Turn) -> Result<Vec<i64>, sqlx::Error> {
-    let request = turn.request;
-    let [due, least_tried, this] = &*LOOKS;
-    let (look, wanted) = match request.order {
+async fn whose_turn(conn: &mut SqliteConnection, turn: &Turn) -> Result<Vec<i64>, sqlx::Error> {
+    let request = &turn.request;
+    let [due, least_tried, lead, this] = &*LOOKS;
+    let (look, wanted) = match &request.order {
         ClaimOrder::Due => (due, None),
         ClaimOrder::LeastTried => (least_tried, None),
+        ClaimOrder::Lead => (lead, None),
         ClaimOrder::This(id) => (this, Some(id.0)),
+        ClaimOrder::Trial { refused, spare_dead } => return on_trial(conn, request, refused, *spare_dead).await,
     };
     let rows = sqlx::query(look.as_str())
         .bind(request.now.millis())
@@ -113,6 +125,29 @@ async fn whose_turn(conn: &mut SqliteConnection, turn: Turn) -> Result<Vec<i64>,
         kind.push(row.try_get("id")?);
     }
     Ok(share(fresh, requeued, request.limit as usize, turn.odd_one_to_requeued))
+}
+
+/// Who goes on trial. Each further look allows the one that was refused longest ago.
+async fn on_trial(
+    conn: &mut SqliteConnection,
+    request: &ClaimRequest,
+    mut refused: &[SubmissionId],
+    spare_dead: bool,
+) -> Result<Vec<i64>, sqlx::Error> {
+    loop {
+        let rows = sqlx::query(LOOK_FOR_TRIAL.as_str())
+            .bind(request.now.millis())
+            .bind(request.now.plus(request.wait_max).millis())
+            .bind(request.limit)
+            .bind(batch::json(&refused.iter().map(|id| id.0).collect::<Vec<_>>())?)
+            .bind(spare_dead)
+            .fetch_all(&mut *conn)
+            .await?;
+        match refused.split_first() {
+            Some((_, later)) if rows.is_empty() => refused = later,
+            Some(_) | None => return rows.iter().map(|row| row.try_get(0)).collect(),
+        }
+    }
 }
 
 /// The beginnings of both, half each; what one of them leaves free goes to the other.

@@ -167,6 +167,10 @@ impl Database {
         self.shared.ask(opening, Operation::OpenGate).await
     }
 
+    pub(super) async fn revive(&self, refused: Vec<SubmissionId>, now: Timestamp) -> Result<Option<SubmissionId>, StoreError> {
+        self.shared.ask(gate::Revival { refused, now }, Operation::Revive).await
+    }
+
     pub(super) async fn sweep(&self, sweep: Sweep) -> Result<u64, StoreError> {
         self.shared.ask(sweep, Operation::Sweep).await
     }

@@ -45,6 +45,7 @@ pub(super) enum Operation {
     Act(Asked<ActRequest, Vec<(SubmissionId, Acted)>>),
     Remember(Asked<memory::Note, ()>),
     OpenGate(Asked<gate::Opening, u64>),
+    Revive(Asked<gate::Revival, Option<SubmissionId>>),
     Sweep(Asked<Sweep, u64>),
     Recount(Asked<Vec<Miscount>, ()>),
     PutInOrder(Asked<Vec<i64>, ()>),
@@ -71,7 +72,7 @@ impl Operation {
             Self::Sweep(asked) => (asked.question.limit as usize, 0),
             Self::Claim(asked) => (asked.question.request.limit as usize, 0),
             Self::PutInOrder(asked) => (asked.question.len(), 0),
-            Self::Recover(_) | Self::Remember(_) | Self::Recount(_) | Self::OpenGate(_) => (1, 0),
+            Self::Recover(_) | Self::Remember(_) | Self::Recount(_) | Self::OpenGate(_) | Self::Revive(_) => (1, 0),
         }
     }
 
@@ -85,6 +86,7 @@ impl Operation {
             Self::Act(asked) => asked.reply(outcome),
             Self::Remember(asked) => asked.reply(outcome),
             Self::OpenGate(asked) => asked.reply(outcome),
+            Self::Revive(asked) => asked.reply(outcome),
             Self::Sweep(asked) => asked.reply(outcome),
             Self::Recount(asked) => asked.reply(outcome),
             Self::PutInOrder(asked) => asked.reply(outcome),
@@ -101,6 +103,7 @@ impl Operation {
             Self::Act(asked) => asked.answer = Some(act::act(transaction, &asked.question).await?),
             Self::Remember(asked) => asked.answer = Some(memory::remember(transaction, &asked.question).await?),
             Self::OpenGate(asked) => asked.answer = Some(gate::open(transaction, &asked.question).await?),
+            Self::Revive(asked) => asked.answer = Some(gate::revive(transaction, &asked.question).await?),
             Self::Sweep(asked) => asked.answer = Some(sweep::sweep(transaction, asked.question).await?),
             Self::Recount(asked) => asked.answer = Some(recount::correct(transaction, &asked.question).await?),
             Self::PutInOrder(asked) => asked.answer = Some(recount::put_in_order(transaction, &asked.question).await?),
@@ -131,7 +134,7 @@ pub(super) async fn apply(group: &mut [Operation], transaction: &mut Transaction
     }
     for operation in group.iter_mut() {
         if let Operation::Claim(asked) = operation {
-            asked.answer = Some(claim::claim(transaction, asked.question).await?);
+            asked.answer = Some(claim::claim(transaction, &asked.question).await?);
         }
     }
     Ok(())
