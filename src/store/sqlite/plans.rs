@@ -176,6 +176,9 @@ const BOUNDS: &[(&str, &[&str])] = &[
         ],
     ),
     ("REPLACE", &["submission_key (submission_key=?)"]),
+    ("OF_EPISODE", &["INTEGER PRIMARY KEY (rowid>?)"]),
+    ("TRIAL", &["delivery_lane (lane=? AND rowid>? AND rowid<?)"]),
+    ("REVIVABLE", &["delivery_lane (lane=? AND rowid>? AND rowid<?)"]),
     ("OF", &["history_submission (submission=?)"]),
     // `rowid>?`: the head is at most one, whose number is compared.
     ("DEMOTE", &["delivery_live (lane=? AND rowid>?)", "delivery_waiting (lane=?)"]),
