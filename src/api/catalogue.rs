@@ -22,6 +22,11 @@ pub enum Catalogue {
 }
 
 impl Client {
+    /// Asks for them only to hear what is said of the key: whatever list comes is not kept.
+    pub async fn ask_of_key(&self) -> Exchange {
+        self.ask_result_types(0).await
+    }
+
     /// Asks the API for its result types.
     pub async fn result_types(&self) -> Catalogue {
         match self.ask_result_types(LIST_BYTES_MAX).await {

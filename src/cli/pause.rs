@@ -1,12 +1,14 @@
 //! `pause` and `resume`: the gate, by hand.
 
 use std::io::Write;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use serde::de::DeserializeOwned;
+use tokio::time::{Instant, sleep};
 
 use crate::clock::Timestamp;
-use crate::policy::gate::{ASK, GATE, GateRecord, PAUSE, PauseRecord};
+use crate::policy::gate::{ASK, GATE, GateRecord, PAUSE, PAUSE_IN_FORCE, PauseRecord};
 use crate::store::Outbox;
 
 use super::context::Context;
@@ -14,6 +16,13 @@ use super::exit::Exit;
 use super::render::escape::visible;
 use super::render::time::full;
 use super::{Global, note, status};
+
+/// The public name of a blown fuse.
+const REJECTING: &str = "rejecting";
+/// How long the daemon has to take notice before the command says that it has not; it does within 200 ms unless the outbox is in trouble.
+const NOTICE_TIMEOUT: Duration = Duration::from_secs(5);
+/// Between two looks whether it has.
+const LOOK_EVERY: Duration = Duration::from_millis(20);
 
 /// The options of `pause`.
 #[derive(Debug, clap::Args)]
@@ -27,18 +36,25 @@ pub struct Args {
 pub async fn pause(args: Args, global: &Global, out: &mut dyn Write) -> anyhow::Result<Exit> {
     let context = Context::enter(global)?;
     let outbox = context.change().await?;
-    if let Some(record) = remembered::<PauseRecord>(&outbox, PAUSE).await? {
-        writeln!(out, "already {}", told(&record, context.now))?;
-        return Ok(Exit::Done);
+    let before = remembered::<PauseRecord>(&outbox, PAUSE).await?;
+    if before.is_none() {
+        let record = record(&context, args.why);
+        outbox.remember(PAUSE, Some(serde_json::to_string(&record)?), context.now).await?;
     }
-    let record = record(&context, args.why);
-    outbox.remember(PAUSE, Some(serde_json::to_string(&record)?), context.now).await?;
+    let notice = notice(&outbox, &context).await?;
     outbox.close().await;
-    writeln!(out, "paused: nothing is sent until `reten-outbox resume`; taking in goes on")?;
+    if notice == Notice::NotYet {
+        note("the pause is stored, but the daemon has not taken notice and may still send; `reten-outbox status` shows when it has");
+        return Ok(Exit::Unavailable);
+    }
+    match before {
+        Some(record) => writeln!(out, "already {}", told(&record, context.now))?,
+        None => writeln!(out, "paused: nothing is sent until `reten-outbox resume`; taking in goes on")?,
+    }
     Ok(Exit::Done)
 }
 
-/// Takes a pause away, and has a gate that is closed beneath it asked at once.
+/// Takes a pause away, has a gate that is closed beneath it asked at once, and opens a blown fuse.
 pub async fn resume(global: &Global, out: &mut dyn Write) -> anyhow::Result<Exit> {
     let context = Context::enter(global)?;
     let Some(outbox) = context.change_existing().await? else {
@@ -49,30 +65,77 @@ pub async fn resume(global: &Global, out: &mut dyn Write) -> anyhow::Result<Exit
     let gate = remembered::<GateRecord>(&outbox, GATE)
         .await?
         .filter(|gate| !status::is_open(&gate.state));
-    if paused.is_some() {
-        outbox.remember(PAUSE, None, context.now).await?;
-    }
+    // First what is asked for beneath the pause: killed between the two, the command is simply run again.
     if gate.is_some() {
         let ask = serde_json::to_string(&record(&context, None))?;
         outbox.remember(ASK, Some(ask), context.now).await?;
     }
+    if paused.is_some() {
+        outbox.remember(PAUSE, None, context.now).await?;
+    }
+    let notice = notice(&outbox, &context).await?;
+    let now_open = match remembered::<GateRecord>(&outbox, GATE).await? {
+        Some(gate) => status::is_open(&gate.state),
+        None => true,
+    };
     outbox.close().await;
     match &paused {
         Some(pause) => writeln!(out, "resumed; it was {}", told(pause, context.now))?,
         None => writeln!(out, "it was not paused")?,
     }
     if let Some(gate) = &gate {
-        writeln!(
-            out,
-            "the gate is {}: {}; the daemon tries it at once",
-            visible(&gate.state),
-            visible(&gate.why)
-        )?;
+        writeln!(out, "{}", of_gate(gate, now_open, notice))?;
     }
-    if status::daemon(&context.config).is_none() {
-        note("the daemon is not running: nothing is sent until it is started");
+    match notice {
+        Notice::Taken => Ok(Exit::Done),
+        Notice::NoDaemon => {
+            note("the daemon is not running: nothing is sent until it is started");
+            Ok(Exit::Done)
+        }
+        Notice::NotYet => {
+            note("it is stored, but the daemon has not taken notice; `reten-outbox status` shows when it has");
+            Ok(Exit::Unavailable)
+        }
     }
-    Ok(Exit::Done)
+}
+
+/// What becomes of a gate that was closed beneath the pause, or without one.
+fn of_gate(gate: &GateRecord, now_open: bool, notice: Notice) -> String {
+    let (state, why) = (visible(&gate.state), visible(&gate.why));
+    match notice {
+        Notice::Taken if now_open => format!("the gate was {state} ({why}) and is open now"),
+        Notice::NoDaemon if gate.state == REJECTING => format!("the gate is {state}: {why}; it opens when the daemon is started"),
+        Notice::NoDaemon => format!("the gate is {state}: {why}; the daemon tries it as soon as it is started"),
+        Notice::Taken | Notice::NotYet => format!("the gate is {state}: {why}; the daemon tries it at once"),
+    }
+}
+
+/// Whether the daemon goes by what a person has said.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Notice {
+    Taken,
+    NotYet,
+    /// There is none: its next start does.
+    NoDaemon,
+}
+
+/// Waits until the daemon has taken notice of what is stored. Where none runs, this process says in its place what will be in force.
+async fn notice(outbox: &Outbox, context: &Context) -> anyhow::Result<Notice> {
+    let deadline = Instant::now() + NOTICE_TIMEOUT;
+    loop {
+        let pause = outbox.recall(PAUSE).await?;
+        if status::daemon(&context.config).is_none() {
+            outbox.remember(PAUSE_IN_FORCE, pause, context.now).await?;
+            return Ok(Notice::NoDaemon);
+        }
+        if outbox.recall(PAUSE_IN_FORCE).await? == pause && outbox.recall(ASK).await?.is_none() {
+            return Ok(Notice::Taken);
+        }
+        if Instant::now() >= deadline {
+            return Ok(Notice::NotYet);
+        }
+        sleep(LOOK_EVERY).await;
+    }
 }
 
 fn record(context: &Context, why: Option<String>) -> PauseRecord {

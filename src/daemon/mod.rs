@@ -2,12 +2,13 @@
 //!
 //! - [`run`]: the process, from the first log line to the exit. [`Rooms`]: everything that runs between, with no signal and no global of
 //!   its own, so that `demo` runs the very same.
-//! - `reload`: a new configuration or key, all or nothing. `housekeeping`: retention. `summary` and `status`: how the queue stands, for
-//!   the log and for systemd. `watchdog`: signs of life, as long as every loop gets on.
+//! - `reload`: a new configuration or key, all or nothing. `housekeeping`: retention. `bookkeeping`: counts and orders that another hand
+//!   changed. `summary` and `status`: how the queue stands, for the log and for systemd. `watchdog`: signs of life, as long as every loop gets on.
 //!
 //! A room that ends or panics though nobody asked ends the process: the service manager starts it anew, and what it left is recovered. A
 //! daemon that takes in and no longer sends, or the other way round, would look well and be dead.
 
+mod bookkeeping;
 mod housekeeping;
 mod key;
 mod reload;

@@ -16,6 +16,7 @@ use crate::telemetry::events;
 use crate::telemetry::systemd::Notifier;
 use crate::{delivery, intake};
 
+use super::bookkeeping;
 use super::housekeeping;
 use super::status;
 use super::summary;
@@ -112,6 +113,7 @@ impl Rooms {
             taking.await;
             anyhow::Ok(())
         });
+        tasks.spawn("bookkeeping", bookkeeping::run(outbox.clone(), shutdown_seen.clone()));
         tasks.spawn(
             "housekeeping",
             housekeeping::run(outbox.clone(), config_seen.clone(), shutdown_seen.clone()),

@@ -11,7 +11,7 @@ use crate::clock::Timestamp;
 use crate::config::Config;
 use crate::model::Exchange;
 use crate::policy::gate::{
-    ASK, About, Allowance, GATE, Gate, GateRecord, GateSettings, Input, PAUSE, PauseRecord, Refused, Role, Step, Ticket,
+    ASK, About, Allowance, GATE, Gate, GateRecord, GateSettings, Input, PAUSE, PAUSE_IN_FORCE, PauseRecord, Refused, Role, Step, Ticket,
 };
 use crate::policy::hint::ApiError;
 use crate::policy::verdict::{Outcome, Signal};
@@ -39,6 +39,13 @@ pub(super) struct Gatekeeper {
     closed: Option<GateRecord>,
     /// What is to be remembered and is not stored yet.
     unsaved: Option<GateRecord>,
+    /// Another process has written since its acts were last looked at. True until a look succeeds: the notice of it comes only once.
+    unlooked: bool,
+    /// The pause that is in force, as it is remembered, and what is stored of that.
+    pause: Option<String>,
+    told_pause: Option<String>,
+    /// What `resume` asked for and is in force here; forgotten once the state that it led to is stored.
+    heeded: Option<String>,
     pub(super) samples: Samples,
     pub(super) trials: Trials,
     patience: Patience,
@@ -49,11 +56,11 @@ pub(super) struct Gatekeeper {
 impl Gatekeeper {
     /// The gate as it was left.
     pub(super) async fn recall(outbox: Outbox, meters: Arc<Meters>, config: &Config, now: Timestamp) -> Result<Self, StoreError> {
-        let record: Option<GateRecord> = recall(&outbox, GATE).await?;
-        let pause: Option<PauseRecord> = recall(&outbox, PAUSE).await?;
-        // Whatever was asked for before this start: a start asks anyway.
-        outbox.remember(ASK, None, now).await?;
-        let gate = Gate::restore(record.as_ref(), pause, now);
+        let record: Option<GateRecord> = read(GATE, outbox.recall(GATE).await?.as_deref());
+        let pause = outbox.recall(PAUSE).await?;
+        let told_pause = outbox.recall(PAUSE_IN_FORCE).await?;
+        let asked = outbox.recall(ASK).await?;
+        let gate = Gate::restore(record.as_ref(), read(PAUSE, pause.as_deref()), now);
         let restored = record.as_ref().is_some_and(|record| record.state == gate.name_beneath());
         let why = match (gate.pause(), &record) {
             (Some(pause), _) => format!("paused by {}", pause.by),
@@ -63,19 +70,26 @@ impl Gatekeeper {
         meters.set_gate(gate.name(), why);
         let patience = Patience::new(meters.hindrances());
         let unsaved = record.is_some() && !restored;
-        Ok(Self {
+        let mut keeper = Self {
             outbox,
             meters,
             settings: settings(config),
             closed: record.filter(|record| record.state == "unauthorized"),
             // A throttled one begins anew.
             unsaved: unsaved.then(|| Gate::started_record(now)),
+            unlooked: false,
+            pause,
+            told_pause,
+            heeded: None,
             gate,
             samples: Samples::default(),
             trials: Trials::default(),
             patience,
             rest_until: None,
-        })
+        };
+        // What a person asked for while no daemon ran: a start asks by itself, but only a person's word opens a blown fuse.
+        keeper.heed(asked, now);
+        Ok(keeper)
     }
 
     /// What may be sent now; nothing while the outbox is left alone after a failure.
@@ -150,42 +164,78 @@ impl Gatekeeper {
         }
     }
 
-    /// What a person did from another process: `pause`, `resume`.
+    /// Another process has written: its acts are to be looked at.
+    pub(super) const fn others_wrote(&mut self) {
+        self.unlooked = true;
+    }
+
+    /// What a person did from another process: `pause`, `resume`. A look that fails is repeated after the rest that it costs; nothing is sent
+    /// before.
     pub(super) async fn look_at_acts(&mut self, now: Timestamp) {
-        let looked = async {
-            let pause: Option<PauseRecord> = recall(&self.outbox, PAUSE).await?;
-            let ask = self.outbox.recall(ASK).await?;
-            if ask.is_some() {
-                self.outbox.remember(ASK, None, now).await?;
-            }
-            Ok((pause, ask.is_some()))
-        };
+        if !self.unlooked {
+            return;
+        }
+        let looked = async { Ok((self.outbox.recall(PAUSE).await?, self.outbox.recall(ASK).await?)) };
         match looked.await {
             Ok((pause, asked)) => {
-                match (self.gate.pause(), pause) {
-                    (None, Some(pause)) => self.note(Input::Paused(pause), now),
-                    (Some(_), None) => self.note(Input::Resumed, now),
-                    (Some(_), Some(_)) | (None, None) => {}
-                }
-                if asked {
-                    self.note(Input::Insisted, now);
-                }
+                self.unlooked = false;
+                self.go_by_pause(pause, now);
+                self.heed(asked, now);
             }
             Err(error) => self.rest("recall", &error),
         }
     }
 
-    /// Stores what has changed of the gate. A crash before it restarts with the state before, which finds out the same again.
-    pub(super) async fn save(&mut self, now: Timestamp) {
-        let Some(record) = self.unsaved.take() else { return };
-        let Ok(text) = serde_json::to_string(&record) else { return };
-        match self.outbox.remember(GATE, Some(text), now).await {
-            Ok(()) => self.works(),
-            Err(error) => {
-                self.unsaved = Some(record);
-                self.rest("remember", &error);
-            }
+    fn go_by_pause(&mut self, pause: Option<String>, now: Timestamp) {
+        if pause == self.pause {
+            return;
         }
+        let paused: Option<PauseRecord> = read(PAUSE, pause.as_deref());
+        match (self.gate.pause(), paused) {
+            (_, Some(pause)) => self.note(Input::Paused(pause), now),
+            (Some(_), None) => self.note(Input::Resumed, now),
+            (None, None) => {}
+        }
+        self.pause = pause;
+    }
+
+    /// Does what `resume` asked for, once.
+    fn heed(&mut self, asked: Option<String>, now: Timestamp) {
+        if asked.is_some() && asked != self.heeded {
+            self.note(Input::Insisted, now);
+            self.heeded = asked;
+        }
+    }
+
+    /// Stores what has changed of the gate, and then forgets the word that led to it. A crash before the first restarts with the state before,
+    /// which finds out the same again; one between them heeds the word once more.
+    pub(super) async fn save(&mut self, now: Timestamp) {
+        if self.unsaved.is_none() && self.heeded.is_none() && self.pause == self.told_pause {
+            return;
+        }
+        match self.store(now).await {
+            Ok(()) => {
+                self.unsaved = None;
+                self.heeded = None;
+                self.told_pause.clone_from(&self.pause);
+                self.works();
+            }
+            Err(error) => self.rest("remember", &error),
+        }
+    }
+
+    async fn store(&self, now: Timestamp) -> Result<(), StoreError> {
+        if let Some(text) = self.unsaved.as_ref().and_then(|record| serde_json::to_string(record).ok()) {
+            self.outbox.remember(GATE, Some(text), now).await?;
+        }
+        if self.pause != self.told_pause {
+            self.outbox.remember(PAUSE_IN_FORCE, self.pause.clone(), now).await?;
+        }
+        // Another word may have come meanwhile, which is still to be heeded.
+        if self.heeded.is_some() && self.outbox.recall(ASK).await? == self.heeded {
+            self.outbox.remember(ASK, None, now).await?;
+        }
+        Ok(())
     }
 
     /// The longest gap between two probes.
@@ -282,16 +332,15 @@ fn said(exchange: &Exchange) -> String {
 }
 
 /// A remembered value. One that cannot be read (another version wrote it) counts as absent, with a warning.
-async fn recall<T: DeserializeOwned>(outbox: &Outbox, name: &str) -> Result<Option<T>, StoreError> {
-    let Some(text) = outbox.recall(name).await? else { return Ok(None) };
-    match serde_json::from_str(&text) {
-        Ok(value) => Ok(Some(value)),
+fn read<T: DeserializeOwned>(name: &str, text: Option<&str>) -> Option<T> {
+    match serde_json::from_str(text?) {
+        Ok(value) => Some(value),
         Err(error) => {
             events::warning(
                 &format!("what is remembered as `{name}` cannot be read: {error}"),
                 "it counts as absent",
             );
-            Ok(None)
+            None
         }
     }
 }

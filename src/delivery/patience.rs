@@ -14,7 +14,7 @@ const PAUSE_MIN: Duration = Duration::from_millis(50);
 /// The longest pause: a disk that has room again is noticed within this.
 const PAUSE_MAX: Duration = Duration::from_secs(5);
 /// What only looks. That it works says nothing of a full disk or a foreign lock, which keep others from writing.
-const READS: [&str; 6] = ["changed", "next_due", "look_for_source", "list", "recall", "relations"];
+const READS: [&str; 6] = ["changed", "next_due", "look_for_sources", "list", "recall", "relations"];
 
 /// Counts failures until something works again.
 #[derive(Debug)]

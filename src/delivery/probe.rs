@@ -5,29 +5,19 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::api::{Catalogue, Client};
-use crate::clock::Timestamp;
-use crate::model::{Actor, DeadReason, StateName, SubmissionId};
+use crate::api::Client;
+use crate::model::SubmissionId;
 use crate::policy::gate::KeyVerdict;
-use crate::store::{Act, ActRequest, Acted, Claimed, Filter, Listed, Outbox, Still, StoreError};
+use crate::store::ClaimOrder;
 
 /// How many refused trials are remembered.
 const REFUSED_MAX: usize = 15;
 /// The longest pause between two dead letters that are put back: an attempt of each is kept, for as long as nobody grants the permission.
 const REVIVE_PAUSE_MAX: Duration = Duration::from_mins(10);
-/// How many dead letters are looked at; an episode leaves at most `delivery.max_in_flight` of them.
-const DEAD_LOOK_MAX: u32 = 200;
-/// How many are claimed for one trial at most. All but one go back at once, uncharged.
-const CLAIM_MAX: u32 = 64;
 
 /// The key question (after a 401).
 pub(super) async fn ask(client: Arc<Client>) -> KeyVerdict {
-    match client.result_types().await {
-        // A key that may not view activities is known all the same.
-        Catalogue::Types(_) | Catalogue::Forbidden => KeyVerdict::Works,
-        Catalogue::Unauthorized => KeyVerdict::Refused,
-        Catalogue::NoVerdict(_) => KeyVerdict::Silent,
-    }
+    KeyVerdict::of(&client.ask_of_key().await)
 }
 
 /// What is remembered of trials (after a 403), in this process only.
@@ -46,44 +36,23 @@ pub(super) struct Trials {
 }
 
 impl Trials {
-    /// How many to claim, so that one may be among them that has not been refused yet (a submission which the key may never touch must not
-    /// hold the gate shut) and that would not overtake a dead letter. The others go back unsent.
-    pub(super) fn to_claim(&self, dead: &[Listed]) -> u32 {
-        u32::try_from(self.refused.len() + dead.len() + 1)
-            .unwrap_or(u32::MAX)
-            .min(CLAIM_MAX)
+    /// Whom to claim: one that was not refused yet (a submission that the key may never touch must not hold the gate shut), and none that would
+    /// overtake a dead letter, where the opening requeues those.
+    pub(super) fn order(&self, spare_dead: bool) -> ClaimOrder {
+        ClaimOrder::Trial {
+            refused: self.refused.clone(),
+            spare_dead,
+        }
     }
 
-    /// Which of these goes on trial: the first that has not been refused yet, else the one whose refusal is longest ago; none of an activity
-    /// that has a dead letter which the opening will requeue, because it would overtake that. The others come back, to be released.
-    pub(super) fn choose(&self, mut claimed: Vec<Claimed>, dead: &[Listed]) -> (Option<Claimed>, Vec<Claimed>) {
-        let overtakes = |one: &Claimed| {
-            let mine = |listed: &Listed| {
-                listed.id < one.id
-                    && listed
-                        .facts
-                        .activity()
-                        .is_some_and(|key| one.activity.as_deref() == Some(key.text()))
-            };
-            dead.iter().any(mine)
-        };
-        let chosen = claimed
-            .iter()
-            .enumerate()
-            .filter(|(_, one)| !overtakes(one))
-            .min_by_key(|(place, one)| (self.rank(one.id), *place))
-            .map(|(place, _)| place);
-        let trial = chosen.map(|place| claimed.remove(place));
-        (trial, claimed)
-    }
-
-    fn rank(&self, id: SubmissionId) -> usize {
-        self.refused.iter().position(|known| *known == id).map_or(0, |place| place + 1)
+    /// Those that were refused, the latest last.
+    pub(super) fn all_refused(&self) -> Vec<SubmissionId> {
+        self.refused.clone()
     }
 
     /// Whether this one was refused on trial.
     pub(super) fn was_refused(&self, id: SubmissionId) -> bool {
-        self.rank(id) > 0
+        self.refused.contains(&id)
     }
 
     /// This one was refused on trial. Whether it was a dead letter before, and becomes one again.
@@ -112,7 +81,7 @@ impl Trials {
         self.revive_pause = pause.saturating_mul(2).min(REVIVE_PAUSE_MAX);
     }
 
-    /// Everything that was claimed had to go back: the next look follows after this.
+    /// Nothing of what is pending may go on trial: the next look follows after this.
     pub(super) fn found_none(&mut self, now: Instant, pause: Duration) {
         self.quiet_until = Some(now + pause);
     }
@@ -132,83 +101,9 @@ impl Trials {
     }
 }
 
-/// The dead letters that the opening will requeue. Some of earlier episodes may be among them, which stay dead: to leave their activities
-/// alone meanwhile costs nothing.
-pub(super) async fn dead(outbox: &Outbox) -> Result<Vec<Listed>, StoreError> {
-    let filter = Filter {
-        states: vec![StateName::Dead],
-        reason: Some(DeadReason::Unauthorized.name().to_owned()),
-        ..Filter::default()
-    };
-    outbox.list(&filter, None, DEAD_LOOK_MAX).await
-}
-
-/// Where nothing is pending that could go on trial: puts the oldest of the dead letters back. Without it a permission that was granted would
-/// stay unnoticed until something new is dropped in. Which one, if there was one.
-pub(super) async fn revive(
-    outbox: &Outbox,
-    mut dead: Vec<Listed>,
-    trials: &Trials,
-    now: Timestamp,
-) -> Result<Option<SubmissionId>, StoreError> {
-    dead.sort_by_key(|one| (trials.rank(one.id), one.id));
-    for one in dead {
-        let request = ActRequest {
-            ids: vec![one.id],
-            act: Act::Requeue,
-            still: Still::default(),
-            actor: Actor::Daemon("gate"),
-            force: false,
-            dry_run: false,
-            now,
-        };
-        let acted = outbox.act(request).await?;
-        if acted.iter().any(|(_, acted)| *acted == Acted::Done) {
-            return Ok(Some(one.id));
-        }
-    }
-    Ok(None)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{AttemptNumber, Payload};
-
-    fn claimed(id: i64) -> Claimed {
-        Claimed {
-            id: SubmissionId(id),
-            attempt: AttemptNumber(1),
-            tries: 1,
-            waited: Duration::ZERO,
-            payload: Payload::from_text("{}"),
-            hard_override: false,
-            lost_response: false,
-            was_unauthorized: false,
-            key: None,
-            activity: None,
-            source: None,
-            on_conflict: None,
-            claimed_at: Timestamp::default(),
-        }
-    }
-
-    #[test]
-    fn one_that_was_not_refused_yet_goes_on_trial_before_those_that_were() {
-        let ids = |refused: &[i64]| {
-            let mut trials = Trials::default();
-            for id in refused {
-                trials.refused(SubmissionId(*id));
-            }
-            let (trial, rest) = trials.choose(vec![claimed(1), claimed(2), claimed(3)], &[]);
-            (trial.map(|one| one.id.0), rest.iter().map(|one| one.id.0).collect::<Vec<_>>())
-        };
-        assert_eq!(ids(&[]), (Some(1), vec![2, 3]));
-        assert_eq!(ids(&[1]), (Some(2), vec![1, 3]));
-        assert_eq!(ids(&[1, 2]), (Some(3), vec![1, 2]));
-        assert_eq!(ids(&[2, 1, 3]), (Some(2), vec![1, 3]), "the one refused longest ago");
-        assert!(Trials::default().choose(Vec::new(), &[]).0.is_none());
-    }
 
     #[test]
     fn the_memory_of_refused_trials_is_bounded() {
@@ -216,7 +111,7 @@ mod tests {
         for id in 0..100 {
             trials.refused(SubmissionId(id));
         }
-        assert_eq!(trials.to_claim(&[]), 16);
+        assert_eq!(trials.all_refused().len(), REFUSED_MAX);
         assert!(trials.was_refused(SubmissionId(99)) && !trials.was_refused(SubmissionId(0)));
     }
 

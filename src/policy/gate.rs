@@ -35,6 +35,9 @@ use outage::{Faults, Probing};
 pub const GATE: &str = "gate";
 /// The name under which a person's pause is remembered ([`PauseRecord`] as JSON); nothing there means not paused.
 pub const PAUSE: &str = "pause";
+/// The name under which the daemon remembers the pause that it goes by (the text under [`PAUSE`], or nothing): so that `pause`, `resume` and `status`
+/// say what is in force, and not only what was asked for.
+pub const PAUSE_IN_FORCE: &str = "pause_in_force";
 /// The name under which `resume` asks for a verdict at once ([`PauseRecord`] as JSON: who asked and when). The daemon removes it.
 pub const ASK: &str = "ask";
 
@@ -80,7 +83,7 @@ pub struct GateSettings {
     pub max_in_flight: u32,
     /// `delivery.reject_fuse`: so many 400s blow it; `None`: it never blows.
     pub reject_fuse: Option<u32>,
-    /// `retry.max_interval`: no `Retry-After` holds everything for longer.
+    /// `retry.max_interval`: no `Retry-After` holds anything for longer.
     pub hold_max: Duration,
 }
 
@@ -147,14 +150,14 @@ pub struct About {
     pub roll: f64,
 }
 
-/// What the key question brought.
+/// What the key question brought (see [`KeyVerdict::of`]).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum KeyVerdict {
-    /// 200 or 403: the key is known.
+    /// An answer that refuses something else, or nothing: the key is known.
     Works,
     /// 401.
     Refused,
-    /// Anything else, or nothing at all.
+    /// What says nothing of the key, or no answer at all.
     Silent,
 }
 
@@ -255,6 +258,8 @@ struct Open {
     lead: Lead,
     /// Whether anything was delivered in this era: then a single refusal says something of that submission and nothing of the key.
     delivered: bool,
+    /// How many were refused once more since the last delivery. A key that is revoked while only such are left must close the gate too.
+    refused_again: u32,
     flow: Flow,
     faults: Faults,
     fuse: Fuse,

@@ -24,7 +24,7 @@ pub use acts::{ACT_IDS_MAX, Act, ActRequest, Acted, Still, Sweep};
 pub use error::{OpenError, StoreError};
 pub use sending::{ClaimOrder, ClaimRequest, Claimed, Leap, Place, Relations, Settled, Settlement, Stretch};
 pub use sqlite::{Running, daemon_is_running, free_bytes};
-pub use views::{Event, Filter, Listed, Story, Tally};
+pub use views::{Event, Filter, Listed, Miscount, Story, Tally};
 
 /// Who opens the outbox, and so what it may do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -149,6 +149,22 @@ impl Outbox {
         self.database.tally().await
     }
 
+    /// Counts again what the counts by state say, and corrects them; those that were wrong. Only another hand makes them so.
+    pub async fn recount(&self) -> Result<Vec<Miscount>, StoreError> {
+        self.database.recount().await
+    }
+
+    /// Waits until a count would have fallen below nothing: they are to be counted again.
+    pub async fn found_short(&self) {
+        self.database.found_short().await;
+    }
+
+    /// Goes through the next activities in which submissions wait, and puts those in order whose next one another hand took away. `after` is
+    /// where the last look ended; how many there were, and where the next look begins (`None`: at the beginning again).
+    pub async fn put_in_order(&self, after: Option<i64>) -> Result<(u64, Option<i64>), StoreError> {
+        self.database.put_in_order(after).await
+    }
+
     /// A value that was remembered.
     pub async fn recall(&self, name: &str) -> Result<Option<String>, StoreError> {
         self.database.recall(name).await
@@ -163,6 +179,12 @@ impl Outbox {
     /// (superseded ones excepted), or only forgets the episode (`requeue` false). Returns how many were requeued.
     pub async fn open_gate(&self, name: &str, value: String, requeue: bool, now: Timestamp) -> Result<u64, StoreError> {
         self.database.open_gate(name, value, requeue, now).await
+    }
+
+    /// Puts the oldest back of what this episode dead-lettered, to be the trial where nothing pending can be it; those in `refused` only where
+    /// there is no other, the first of them first. Which one, if there was one.
+    pub async fn revive(&self, refused: Vec<SubmissionId>, now: Timestamp) -> Result<Option<SubmissionId>, StoreError> {
+        self.database.revive(refused, now).await
     }
 
     /// Deletes a batch of what may leave, oldest first; returns how many. None: nothing is left that may.

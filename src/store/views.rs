@@ -99,3 +99,14 @@ pub struct Tally {
     /// When the dead letter that has waited longest became one.
     pub oldest_dead: Option<Timestamp>,
 }
+
+/// A count by state that was wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Miscount {
+    /// Of which state.
+    pub state: StateName,
+    /// What it said.
+    pub was: u64,
+    /// What there is.
+    pub is: u64,
+}

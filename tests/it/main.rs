@@ -13,6 +13,7 @@
 mod age;
 mod ambiguous;
 mod bulk;
+mod by_hand;
 mod commands;
 mod configuration;
 mod crash;

@@ -179,3 +179,106 @@ fn resume_opens_a_blown_fuse_and_one_command_brings_back_what_was_rejected() {
     world.wait_for("delivered", 31);
     assert_eq!(world.of_activity("old")["state"], "dead", "what was rejected before stays dead");
 }
+
+#[test]
+fn an_outage_keeps_to_what_the_api_asks_for_and_a_person_may_ask_sooner() {
+    let mut world = World::new();
+    world.set("retry.max_interval", "\"10m\"");
+    world.sandbox.settings(&json!({"step_for_all": "503@600"}));
+    world.start();
+    world.ok(&["pause"]);
+    world.drop_results("backlog.ndjson", &results("act", 20, &json!({})));
+    world.wait_for("pending", 20);
+    world.ok(&["resume"]);
+    gate_is(&world, "probing");
+    let seen = world.sandbox.requests().len();
+    assert!(seen <= 16, "{seen}");
+    for (name, pending) in [("a", 21), ("b", 22), ("c", 23)] {
+        world.drop_results(&format!("{name}.ndjson"), &results(name, 1, &json!({})));
+        world.wait_for("pending", pending);
+    }
+    assert_eq!(world.sandbox.requests().len(), seen, "nothing goes out meanwhile");
+    world.sandbox.settings(&json!({"step_for_all": null}));
+    world.ok(&["resume"]);
+    eventually("the untouched ones", || {
+        let delivered = world.list(&["--state", "delivered"]).len();
+        if delivered >= 23 - seen {
+            Ok(())
+        } else {
+            Err(delivered.to_string())
+        }
+    });
+}
+
+#[test]
+fn a_429_without_a_time_rests_everything_longer_each_time() {
+    let mut world = World::new();
+    world
+        .set("retry.initial_interval", "\"400ms\"")
+        .set("retry.max_interval", "\"10m\"")
+        .set("delivery.max_in_flight", "4");
+    world.sandbox.settings(&json!({"step_for_all": "429"}));
+    world.start();
+    world.drop_results("backlog.ndjson", &results("act", 40, &json!({})));
+    // What was in flight, and one behind each of three rests.
+    let mut seen: Vec<i64> = Vec::new();
+    let rests = eventually("three rests", || {
+        seen = world
+            .sandbox
+            .requests()
+            .iter()
+            .map(|one| one["received_ms"].as_i64().unwrap())
+            .collect();
+        let rests: Vec<i64> = seen.windows(2).map(|two| two[1] - two[0]).filter(|gap| *gap > 300).collect();
+        if rests.len() >= 3 { Ok(rests) } else { Err(format!("{seen:?}")) }
+    });
+    for (rest, least) in rests.iter().zip([350, 710, 1430]) {
+        assert!(*rest >= least, "{rests:?}");
+    }
+    assert!(seen.len() <= 4 + rests.len(), "{seen:?}");
+    assert_eq!(world.status()["gate"], "throttled");
+    world.sandbox.settings(&json!({"step_for_all": null}));
+    eventually("the untouched ones", || {
+        let delivered = world.list(&["--state", "delivered"]).len();
+        if delivered >= 30 { Ok(()) } else { Err(delivered.to_string()) }
+    });
+}
+
+#[test]
+fn a_producer_with_one_id_for_everything_blows_the_fuse_as_well() {
+    let mut world = World::new();
+    world.set("delivery.reject_fuse", "10");
+    world.start();
+    let one = |n| {
+        result(
+            "always-the-same",
+            &json!({"external_status": "sim:400x99", "raw_payload": {"n": n}}),
+        )
+    };
+    world.drop_results("bad.ndjson", &(0..40).map(one).collect::<Vec<_>>());
+    gate_is(&world, "rejecting");
+    world.wait_for("dead", 10);
+    world.wait_for("pending", 30);
+}
+
+#[test]
+fn resume_of_a_stopped_daemon_opens_a_blown_fuse_at_the_next_start() {
+    let mut world = World::new();
+    world.set("delivery.reject_fuse", "5").set("delivery.max_in_flight", "1");
+    world.sandbox.settings(&json!({"step_for_all": "400"}));
+    world.start();
+    world.drop_results("many.ndjson", &results("act", 30, &json!({})));
+    gate_is(&world, "rejecting");
+    world.wait_for("dead", 5);
+    world.stop();
+    let told = world.ok(&["resume"]);
+    assert!(told.contains("it opens when the daemon is started"), "{told}");
+    world.start();
+    // One sample a minute would be one more; a whole fuse takes five to blow again.
+    world.wait_for("dead", 10);
+    gate_is(&world, "rejecting");
+    world.sandbox.settings(&json!({"step_for_all": null}));
+    let told = world.ok(&["resume"]);
+    assert!(told.contains("and is open now"), "{told}");
+    world.wait_for("delivered", 20);
+}

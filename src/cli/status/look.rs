@@ -14,11 +14,13 @@ use crate::delivery::meters::LastError;
 use crate::delivery::pulse::{PULSE, Pulse};
 use crate::intake;
 use crate::model::StateName;
-use crate::policy::gate::{GATE, GateRecord, PAUSE, PauseRecord};
+use crate::policy::gate::{GATE, GateRecord, PAUSE, PAUSE_IN_FORCE, PauseRecord};
 use crate::store::{Outbox, Tally};
 
 /// A daemon holds the lock.
 pub const RUNNING: &str = "running";
+/// The gate's public name under a pause.
+const PAUSED: &str = "paused";
 /// None does.
 pub const STOPPED: &str = "stopped";
 
@@ -124,10 +126,27 @@ pub(super) async fn gate(status: &mut Status, outbox: &Outbox, now: Timestamp) -
         let below = beneath
             .filter(|record| record.state != "open")
             .map(|record| format!("; beneath it is {}", record.state));
-        status.gate = String::from("paused");
+        PAUSED.clone_into(&mut status.gate);
         status.gate_reason = Some(told(&pause, now) + &below.unwrap_or_default());
         status.gate_hint = Some("`reten-outbox resume` lets it go on".to_owned());
         status.gate_since = Some(Timestamp::from_millis(pause.at));
+    }
+    what_is_in_force(status, outbox).await
+}
+
+/// What a person said and a running daemon has not taken notice of yet is told as that.
+async fn what_is_in_force(status: &mut Status, outbox: &Outbox) -> anyhow::Result<()> {
+    let asked = outbox.recall(PAUSE).await?;
+    if status.daemon != RUNNING || outbox.recall(PAUSE_IN_FORCE).await? == asked {
+        return Ok(());
+    }
+    if asked.is_some() {
+        let reason = status.gate_reason.get_or_insert_default();
+        reason.push_str("; the daemon has not taken notice yet and may still send");
+    } else {
+        PAUSED.clone_into(&mut status.gate);
+        status.gate_reason = Some("resumed, but the daemon has not taken notice yet".to_owned());
+        status.gate_hint = Some("it looks again by itself; the log says what hinders it".to_owned());
     }
     Ok(())
 }

@@ -27,16 +27,14 @@ impl Dispatcher {
         self.polled = Instant::now();
         match self.context.outbox.changed().await {
             Ok(true) => {
-                self.keeper.look_at_acts(now).await;
+                self.keeper.others_wrote();
                 self.look = true;
-                Ok(())
             }
-            Ok(false) => {
-                self.keeper.looked();
-                Ok(())
-            }
-            Err(error) => Err(self.troubled("changed", &error, now)),
+            Ok(false) => self.keeper.looked(),
+            Err(error) => return Err(self.troubled("changed", &error, now)),
         }
+        self.keeper.look_at_acts(now).await;
+        Ok(())
     }
 
     pub(super) fn notice_reload(&mut self, now: Timestamp) {

@@ -7,11 +7,11 @@ use tokio::time::{Instant, sleep};
 
 use crate::clock::{self, Timestamp};
 use crate::policy::gate::{Allowance, Role};
-use crate::store::{ClaimOrder, ClaimRequest, Claimed, Listed, StoreError};
+use crate::store::{ClaimOrder, ClaimRequest, Claimed, StoreError};
 
+use super::super::attempt;
 use super::super::samples::Looked;
 use super::super::settle::{Outbound, UNSETTLED_MAX};
-use super::super::{attempt, probe};
 use super::clock_watch::Due;
 use super::{Aboard, Dispatcher, POLL, Step, WAIT_MIN};
 
@@ -42,7 +42,8 @@ impl Dispatcher {
         match role {
             Role::Trial => self.send_trial(now).await,
             Role::Sample => self.send_sample(now).await,
-            Role::Lead | Role::Ordinary | Role::Probe => self.send_first(ClaimOrder::LeastTried, role, now).await,
+            Role::Lead => self.send_first(ClaimOrder::Lead, role, now).await,
+            Role::Ordinary | Role::Probe => self.send_first(ClaimOrder::LeastTried, role, now).await,
         }
     }
 
@@ -96,39 +97,28 @@ impl Dispatcher {
             };
         }
         // Without a requeue the dead ones wait for a person, and nothing is overtaken.
-        let dead = if self.equipment.config.auth.requeue {
-            probe::dead(&self.context.outbox).await
-        } else {
-            Ok(Vec::new())
-        };
-        let dead = match dead {
-            Ok(dead) => dead,
-            Err(error) => return self.troubled("list", &error, now),
-        };
-        let limit = self.keeper.trials.to_claim(&dead);
-        let claimed = match self.claim(limit, ClaimOrder::LeastTried, now).await {
-            Ok(claimed) => claimed,
-            Err(step) => return step,
-        };
-        let (chosen, others) = self.keeper.trials.choose(claimed, &dead);
-        if chosen.is_none() && !others.is_empty() {
-            self.keeper
-                .trials
-                .found_none(Instant::now(), self.equipment.config.auth.probe_interval);
-        }
-        self.release(others);
-        match chosen {
-            Some(one) => self.send_alone(one, Role::Trial, now),
-            None => self.revive(dead, now).await,
+        let order = self.keeper.trials.order(self.equipment.config.auth.requeue);
+        match self.claim(1, order, now).await {
+            Ok(mut claimed) => match claimed.pop() {
+                Some(one) => self.send_alone(one, Role::Trial, now),
+                None => self.revive(now).await,
+            },
+            Err(step) => step,
         }
     }
 
-    /// Nothing is pending that could go on trial.
-    async fn revive(&mut self, dead: Vec<Listed>, now: Timestamp) -> Step {
+    /// Nothing is pending that could go on trial: the oldest of the dead letters is put back. Without it a permission that was granted would stay
+    /// unnoticed until something new is dropped in.
+    async fn revive(&mut self, now: Timestamp) -> Step {
         if let Err(step) = self.learn_next_due(now).await {
             return step;
         }
-        if dead.is_empty() {
+        if self.due_at().is_some_and(|due| due <= now.plus(WAIT_MIN)) {
+            // What is due would overtake a dead letter. To look again before something has changed would find the same.
+            let interval = self.equipment.config.auth.probe_interval;
+            self.keeper.trials.found_none(Instant::now(), interval);
+        }
+        if !self.equipment.config.auth.requeue {
             return Step::Idle { until: self.due_at() };
         }
         if let Some(wait) = self.keeper.trials.revive_wait(Instant::now()) {
@@ -136,7 +126,7 @@ impl Dispatcher {
             self.due = Some(Due::learned(self.due_at().map_or(then, |due| due.min(then)), now, Instant::now()));
             return Step::Idle { until: self.due_at() };
         }
-        match probe::revive(&self.context.outbox, dead, &self.keeper.trials, now).await {
+        match self.context.outbox.revive(self.keeper.trials.all_refused(), now).await {
             Ok(Some(id)) => {
                 let interval = self.equipment.config.auth.probe_interval;
                 self.keeper.trials.revived(id, Instant::now(), interval);
@@ -144,7 +134,7 @@ impl Dispatcher {
                 Step::Idle { until: Some(now) }
             }
             Ok(None) => Step::Idle { until: self.due_at() },
-            Err(error) => self.troubled("requeue", &error, now),
+            Err(error) => self.troubled("revive", &error, now),
         }
     }
 

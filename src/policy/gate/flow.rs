@@ -1,12 +1,14 @@
 //! `throttled`: how many may be in flight. Grows by one a round trip while answers come, halves when the API says that it is too much; after an
-//! outage it begins with one and doubles each round trip. And `Retry-After`, where it is meant for everyone.
+//! outage it begins with one and doubles each round trip. And its rests: `Retry-After`, where it is meant for everyone, and what a 429 costs
+//! that names no time.
 
 use std::time::Duration;
 
 use crate::clock::Timestamp;
 
 use super::machine::is_due;
-use super::{Allowance, GateSettings};
+use super::outage::{jittered, longest_gap};
+use super::{About, Allowance, GateSettings};
 
 /// The flow of an open gate.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -21,8 +23,20 @@ pub(super) struct Flow {
     judged: u64,
     /// Nothing is sent before this: the API asked everyone to wait.
     hold: Option<Timestamp>,
+    /// After a 429 that named no time, until an answer comes that is none.
+    rest: Option<Rest>,
     /// The activity that was last told to wait, with no other answer since.
     told: Option<u64>,
+}
+
+/// The API is asked too much and does not say for how long. Without a rest everything that is pending would be sent again and again, each
+/// request charged and stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Rest {
+    /// Nothing is sent before this, and then one at a time.
+    until: Timestamp,
+    /// How long it was, without jitter.
+    gap: Duration,
 }
 
 impl Flow {
@@ -37,17 +51,26 @@ impl Flow {
     }
 
     pub(super) const fn is_throttled(&self) -> bool {
-        self.limit.is_some() || self.hold.is_some()
+        self.limit.is_some() || self.hold.is_some() || self.rest.is_some()
     }
 
     pub(super) const fn is_held(&self) -> bool {
         self.hold.is_some()
     }
 
+    /// Until when the API asked everyone to wait.
+    pub(super) const fn hold(&self) -> Option<Timestamp> {
+        self.hold
+    }
+
     /// Why it is throttled, in words for a person.
     pub(super) fn why(&self) -> String {
         match (self.hold, self.slow_start) {
             (Some(until), _) => format!("the API asked for a pause (Retry-After), which ends {until}"),
+            (None, _) if self.rest.is_some() => {
+                "the API was asked too much at once (429): nothing is sent for a while, longer each time, and then one goes first"
+                    .to_owned()
+            }
             (None, true) => "the API answers again; what may be in flight grows with each answer".to_owned(),
             (None, false) => {
                 "the API was asked too much at once (429, 503 or a timeout); what may be in flight grows back with its answers".to_owned()
@@ -56,10 +79,14 @@ impl Flow {
     }
 
     pub(super) fn allowance(&self, now: Timestamp, settings: &GateSettings) -> Allowance {
-        match (self.hold, self.limit) {
-            (Some(until), _) if !is_due(until, now, settings.hold_max) => Allowance::Nothing { until: Some(until) },
-            (_, Some(limit)) => Allowance::UpTo(limit.min(settings.max_in_flight)),
-            (_, None) => Allowance::All,
+        let held = self.hold.filter(|until| !is_due(*until, now, settings.hold_max));
+        let rests = self.rest.map(|rest| rest.until);
+        let rests = rests.filter(|until| !is_due(*until, now, longest_gap(settings)));
+        match (held.max(rests), self.limit) {
+            (Some(until), _) => Allowance::Nothing { until: Some(until) },
+            (None, Some(_)) if self.rest.is_some() => Allowance::UpTo(1),
+            (None, Some(limit)) => Allowance::UpTo(limit.min(settings.max_in_flight)),
+            (None, None) => Allowance::All,
         }
     }
 
@@ -71,6 +98,9 @@ impl Flow {
     /// An answer that asks for no patience.
     pub(super) fn answered(&mut self, number: u64, settings: &GateSettings) {
         self.told = None;
+        if number > self.judged {
+            self.rest = None;
+        }
         let Some(limit) = self.limit.filter(|_| number > self.judged) else {
             return;
         };
@@ -82,10 +112,10 @@ impl Flow {
         self.fit(settings);
     }
 
-    /// It was too much. Halves at most once a round trip: sixteen answers to one burst are one word, not sixteen.
-    pub(super) fn narrow(&mut self, number: u64, departed: u64, settings: &GateSettings) {
+    /// It was too much. Halves at most once a round trip: sixteen answers to one burst are one word, not sixteen. Whether it was a new word.
+    pub(super) fn narrow(&mut self, number: u64, departed: u64, settings: &GateSettings) -> bool {
         if number <= self.judged {
-            return;
+            return false;
         }
         let limit = self.limit.unwrap_or(settings.max_in_flight).min(settings.max_in_flight);
         self.limit = Some((limit / 2).max(1));
@@ -93,15 +123,43 @@ impl Flow {
         self.slow_start = false;
         self.credit = 0;
         self.fit(settings);
+        true
     }
 
     /// `Retry-After`. Said to one activity it is that one's own; said to two in a row it is meant for everyone.
-    pub(super) fn told_to_wait(&mut self, activity: u64, wait: Duration, now: Timestamp, settings: &GateSettings) {
-        let before = self.told.replace(activity);
-        if before.is_some_and(|before| before != activity) && !wait.is_zero() {
-            let until = now.plus(wait.min(settings.hold_max));
-            self.hold = Some(self.hold.map_or(until, |hold| hold.max(until)));
+    pub(super) fn told_to_wait(&mut self, activity: u64, wait: Duration, now: Timestamp) {
+        if self.told_another(activity) {
+            self.hold = self.hold.max(Some(now.plus(wait)));
         }
+    }
+
+    /// A 429 that names no time: as long as a probe's gap, and longer as long as they go on. Not longer where it is one activity all the time,
+    /// whose own waits grow: the others need not wait for that.
+    pub(super) fn rest(&mut self, about: &About, now: Timestamp, settings: &GateSettings) {
+        let grows = self.told_another(about.activity);
+        let gap = match self.rest {
+            Some(rest) if grows => rest.gap.saturating_mul(2),
+            Some(rest) => rest.gap,
+            None => settings.gap_min,
+        };
+        let gap = gap.min(settings.gap_max);
+        self.rest = Some(Rest {
+            until: now.plus(jittered(gap, about.roll)),
+            gap,
+        });
+    }
+
+    /// What ended an outage asks for patience: a probe went out alone, so this is meant for everyone.
+    pub(super) fn begin_at_rest(&mut self, about: &About, now: Timestamp, settings: &GateSettings) {
+        match about.asked(settings) {
+            Some(wait) => self.hold = Some(now.plus(wait)),
+            None => self.rest(about, now, settings),
+        }
+    }
+
+    /// This activity is told to wait; whether another one was before it.
+    fn told_another(&mut self, activity: u64) -> bool {
+        self.told.replace(activity).is_some_and(|before| before != activity)
     }
 
     /// What reaches the configured number is no longer throttled; also after a reload that lowered it.

@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use crate::clock::Timestamp;
+use crate::model::SubmissionId;
 use crate::policy::verdict::Signal;
 
 use super::machine::is_due;
@@ -19,11 +20,12 @@ const MESSAGES_SHOWN: usize = 3;
 /// How much of a message is shown, in characters.
 const MESSAGE_MAX: usize = 160;
 
-/// The 400s since the last success, each activity counted once.
+/// The 400s since the last success, each submission counted once. Submissions and not activities: a producer that gives all its results one
+/// id would have its whole backlog dead-lettered.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(super) struct Fuse {
     /// At most `delivery.reject_fuse` of them.
-    activities: HashSet<u64>,
+    submissions: HashSet<SubmissionId>,
     /// When the first one was dead-lettered.
     first: Option<Timestamp>,
     messages: Vec<(String, u32)>,
@@ -38,10 +40,10 @@ impl Fuse {
         };
         // The clock may be set back: the earliest one counts.
         self.first = Some(self.first.map_or(about.at, |first| first.min(about.at)));
-        if self.activities.insert(about.activity) {
+        if self.submissions.insert(about.submission) {
             self.count(about.message.as_deref().unwrap_or("no message"));
         }
-        self.activities.len() >= enough as usize
+        self.submissions.len() >= enough as usize
     }
 
     /// A success came.
@@ -64,7 +66,10 @@ impl Fuse {
     fn record(&self, now: Timestamp) -> GateRecord {
         let mut common: Vec<&(String, u32)> = self.messages.iter().collect();
         common.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
-        let mut why = format!("{} activities in a row were answered with 400, most often:", self.activities.len());
+        let mut why = format!(
+            "{} submissions in a row were answered with 400, most often:",
+            self.submissions.len()
+        );
         for (place, (message, count)) in common.into_iter().take(MESSAGES_SHOWN).enumerate() {
             let comma = if place == 0 { "" } else { "," };
             // Writing to a String cannot fail.
@@ -108,9 +113,9 @@ impl Rejecting {
         }
     }
 
-    pub(super) fn allowance(&self, now: Timestamp) -> Allowance {
+    pub(super) fn allowance(&self, now: Timestamp, settings: &GateSettings) -> Allowance {
         match self.turn {
-            Turn::Due(at) if is_due(at, now, SAMPLE_EVERY) => Allowance::One(Role::Sample),
+            Turn::Due(at) if is_due(at, now, SAMPLE_EVERY.max(settings.hold_max)) => Allowance::One(Role::Sample),
             Turn::Due(at) => Allowance::Nothing { until: Some(at) },
             Turn::Out { .. } => Allowance::Nothing { until: None },
         }
@@ -119,7 +124,7 @@ impl Rejecting {
 
 impl Gate {
     /// A sample's answer; the caller has made sure that it is one of this closing.
-    pub(super) fn sampled(&mut self, signal: Signal, now: Timestamp, settings: &GateSettings) -> Step {
+    pub(super) fn sampled(&mut self, signal: Signal, about: &About, now: Timestamp, settings: &GateSettings) -> Step {
         let GateState::Rejecting(rejecting) = &mut self.state else {
             return Step::default();
         };
@@ -134,7 +139,8 @@ impl Gate {
             }
             Signal::Unauthorized(refusal) => self.close(refusal, now, settings),
             Signal::Answered | Signal::Rejected | Signal::Throttled | Signal::Faulty | Signal::Overloaded => {
-                let wait = if again { Duration::ZERO } else { SAMPLE_EVERY };
+                let asked = about.asked(settings).unwrap_or_default();
+                let wait = if again { Duration::ZERO } else { SAMPLE_EVERY.max(asked) };
                 rejecting.turn = Turn::Due(now.plus(wait));
                 Step::default()
             }

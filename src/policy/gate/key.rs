@@ -3,12 +3,32 @@
 use std::time::Duration;
 
 use crate::clock::Timestamp;
+use crate::model::Exchange;
 use crate::policy::verdict::Refusal;
 
 use super::{Closed, Gate, GateRecord, GateSettings, GateState, KeyVerdict, Lead, Open, Phase, Refused, Step};
 
 /// What has mended the key when the gate opens.
 const KEY_WORKS: &str = "the API takes the key again";
+
+impl KeyVerdict {
+    /// What the answer to the `GET` of the result types says of the key. Its status alone decides, and not what the list looks like: a tenant
+    /// without labels, a proxy that answers 404 for that path or a body that breaks off would else keep the gate closed for ever, and to open
+    /// it wrongly costs one submission.
+    pub fn of(exchange: &Exchange) -> Self {
+        let status = match exchange {
+            Exchange::Answered(answer) => Some(answer.status),
+            Exchange::Failed { fault, on_the_wire: _ } => fault.status,
+        };
+        match status {
+            Some(401) => Self::Refused,
+            // They say nothing of the key: come back later.
+            Some(408 | 425 | 429) => Self::Silent,
+            Some(200..=299 | 400..=499) => Self::Works,
+            Some(0..=199 | 300..=399 | 500..=u16::MAX) | None => Self::Silent,
+        }
+    }
+}
 
 impl Gate {
     /// What is stored when the gate opens.
@@ -50,7 +70,7 @@ impl Gate {
                 lead: true,
                 delivered: false,
             },
-            KeyVerdict::Refused | KeyVerdict::Silent => next_asking(again, now, settings),
+            KeyVerdict::Refused | KeyVerdict::Silent => next_asking(again, Duration::ZERO, now, settings),
         };
         Step::default()
     }
@@ -84,8 +104,12 @@ impl Gate {
     }
 }
 
-/// When it is found out the next time.
-pub(super) fn next_asking(again: bool, now: Timestamp, settings: &GateSettings) -> Phase {
-    let wait = if again { Duration::ZERO } else { settings.probe_interval };
+/// When it is found out the next time; not before the API asked for it (`asked`).
+pub(super) fn next_asking(again: bool, asked: Duration, now: Timestamp, settings: &GateSettings) -> Phase {
+    let wait = if again {
+        Duration::ZERO
+    } else {
+        settings.probe_interval.max(asked)
+    };
     Phase::Waiting { ask_at: now.plus(wait) }
 }

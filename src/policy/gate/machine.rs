@@ -8,7 +8,7 @@ use crate::policy::verdict::Refusal;
 use super::key::next_asking;
 use super::states::{Ended, Heard, refusal_of, refused};
 use super::{
-    Allowance, Change, Closed, Gate, GateRecord, GateSettings, GateState, Input, Lead, Open, PauseRecord, Phase, Probing, Refused,
+    About, Allowance, Change, Closed, Gate, GateRecord, GateSettings, GateState, Input, Lead, Open, PauseRecord, Phase, Probing, Refused,
     Rejecting, Role, Step, Ticket, Turn,
 };
 
@@ -83,14 +83,14 @@ impl Gate {
         match &self.state {
             GateState::Open(open) => match open.lead {
                 Lead::Over => open.flow.allowance(now, settings),
-                Lead::Due { from, .. } if is_due(from, now, settings.gap_max) => Allowance::One(Role::Lead),
+                Lead::Due { from, .. } if is_due(from, now, settings.gap_max.max(settings.hold_max)) => Allowance::One(Role::Lead),
                 Lead::Due { from, .. } => Allowance::Nothing { until: Some(from) },
                 Lead::Out { .. } => Allowance::Nothing { until: None },
             },
             GateState::Probing(probing) => probing.allowance(now, settings),
-            GateState::Rejecting(rejecting) => rejecting.allowance(now),
+            GateState::Rejecting(rejecting) => rejecting.allowance(now, settings),
             GateState::Unauthorized(closed) => match (closed.phase, closed.refusal) {
-                (Phase::Waiting { ask_at }, _) if !is_due(ask_at, now, settings.probe_interval) => {
+                (Phase::Waiting { ask_at }, _) if !is_due(ask_at, now, settings.probe_interval.max(settings.hold_max)) => {
                     Allowance::Nothing { until: Some(ask_at) }
                 }
                 (Phase::Waiting { .. }, Refusal::Unknown) => Allowance::Question,
@@ -183,7 +183,7 @@ impl Gate {
             }
             (GateState::Open(open), Role::Ordinary) => open.flow.departed(),
             (GateState::Unauthorized(closed), Role::Trial) => closed.phase = Phase::Asking { again: false },
-            (GateState::Probing(probing), Role::Probe) => probing.turn = Turn::Out { again: false },
+            (GateState::Probing(probing), Role::Probe) => probing.departed(),
             (GateState::Rejecting(rejecting), Role::Sample) => rejecting.turn = Turn::Out { again: false },
             (
                 GateState::Open(_) | GateState::Unauthorized(_) | GateState::Probing(_) | GateState::Rejecting(_),
@@ -205,18 +205,23 @@ impl Gate {
         let Ended { ticket, signal, about } = *ended;
         let stale = ticket.era != self.era;
         match &mut self.state {
-            GateState::Open(_) | GateState::Probing(_) | GateState::Rejecting(_) if stale => Step {
-                // Refused for a key that may no longer be in force, or before an outage: it is asked again in its turn.
-                refused: refusal_of(signal).map(|_| Refused::Release),
-                ..Step::default()
-            },
+            GateState::Open(_) | GateState::Probing(_) | GateState::Rejecting(_) if stale => {
+                if let GateState::Probing(probing) = &mut self.state {
+                    probing.overheard(about, now, settings);
+                }
+                Step {
+                    // Refused for a key that may no longer be in force, or before an outage: it is asked again in its turn.
+                    refused: refusal_of(signal).map(|_| Refused::Release),
+                    ..Step::default()
+                }
+            }
             GateState::Open(open) => match refusal_of(signal) {
-                Some(_) if refused_before && open.delivered => refused(Refused::Die { requeue_on_opening: false }),
+                Some(_) if refused_before && open.spares(settings) => refused(Refused::Die { requeue_on_opening: false }),
                 Some(refusal) => self.close(refusal, now, settings),
                 None => match open.heard(ended, self.departed, now, settings) {
                     Heard::Open => Step::default(),
                     Heard::Outage => {
-                        let probing = Probing::begin(about, now, settings);
+                        let probing = Probing::begin(about, open.flow.hold(), now, settings);
                         let record = probing.record.clone();
                         self.shift(GateState::Probing(probing), record)
                     }
@@ -228,9 +233,12 @@ impl Gate {
                 },
             },
             GateState::Probing(_) => self.probed(signal, about, now, settings),
-            GateState::Rejecting(_) => self.sampled(signal, now, settings),
+            GateState::Rejecting(_) => self.sampled(signal, about, now, settings),
             GateState::Unauthorized(closed) => match (closed.phase, ticket.role) {
-                (Phase::Asking { again }, Role::Trial) if !stale => closed.tried(signal, next_asking(again, now, settings)),
+                (Phase::Asking { again }, Role::Trial) if !stale => {
+                    let asked = about.asked(settings).unwrap_or_default();
+                    closed.tried(signal, again, next_asking(again, asked, now, settings))
+                }
                 (_, Role::Trial) => refusal_of(signal).map_or_else(Step::default, |_| refused(Refused::Release)),
                 (_, Role::Ordinary | Role::Lead | Role::Probe | Role::Sample) => match refusal_of(signal) {
                     Some(_) => refused(Refused::Die { requeue_on_opening: true }),
@@ -281,7 +289,7 @@ impl Gate {
                 }
                 self.era += 1;
             }
-            GateState::Unauthorized(closed) => closed.ask_now(now),
+            GateState::Unauthorized(closed) => closed.key_changed(now),
         }
         Step::default()
     }
@@ -290,12 +298,11 @@ impl Gate {
         match &mut self.state {
             // A reload may have changed the width.
             GateState::Open(open) => open.flow.fit(settings),
-            GateState::Probing(Probing { turn, .. }) | GateState::Rejecting(Rejecting { turn, .. }) => {
-                *turn = match turn {
-                    Turn::Due(_) => Turn::Due(now),
-                    Turn::Out { .. } => Turn::Out { again: true },
-                };
+            GateState::Probing(probing) => {
+                probing.ask_now();
+                probing.turn = probing.turn.sooner(now);
             }
+            GateState::Rejecting(rejecting) => rejecting.turn = rejecting.turn.sooner(now),
             GateState::Unauthorized(closed) => closed.ask_now(now),
         }
         Step::default()
@@ -346,6 +353,25 @@ impl Gate {
             why: why.to_owned(),
             hint,
         })
+    }
+}
+
+impl About {
+    /// How long everyone waits that hears this `Retry-After`; `None` where it asks for nothing.
+    pub(super) fn asked(&self, settings: &GateSettings) -> Option<Duration> {
+        self.retry_after
+            .map(|wait| wait.min(settings.hold_max))
+            .filter(|wait| !wait.is_zero())
+    }
+}
+
+impl Turn {
+    /// At once, or once more as soon as the one comes back that is on its way.
+    const fn sooner(self, now: Timestamp) -> Self {
+        match self {
+            Self::Due(_) => Self::Due(now),
+            Self::Out { .. } => Self::Out { again: true },
+        }
     }
 }
 

@@ -41,17 +41,21 @@ pub(super) struct Probing {
     pub(super) turn: Turn,
     /// From the last probe's end to the next one, without jitter.
     gap: Duration,
+    /// What the API asked for (`Retry-After`), on whose request ever: no probe before this.
+    held: Option<Timestamp>,
     pub(super) record: GateRecord,
 }
 
 impl Probing {
-    /// One that begins now.
-    pub(super) fn begin(about: &About, now: Timestamp, settings: &GateSettings) -> Self {
+    /// One that begins now, with the pause that was in force.
+    pub(super) fn begin(about: &About, held: Option<Timestamp>, now: Timestamp, settings: &GateSettings) -> Self {
         let gap = settings.gap_min.min(settings.gap_max);
+        let asked = about.asked(settings).map(|wait| now.plus(wait));
         let last = about.message.as_deref().unwrap_or("no usable answer");
         Self {
             turn: Turn::Due(now.plus(jittered(gap, about.roll))),
             gap,
+            held: held.max(asked),
             record: GateRecord {
                 state: "probing".to_owned(),
                 since: now.millis(),
@@ -67,16 +71,43 @@ impl Probing {
         Self {
             turn: Turn::Due(now),
             gap: Duration::ZERO,
+            held: None,
             record: record.clone(),
         }
     }
 
     pub(super) fn allowance(&self, now: Timestamp, settings: &GateSettings) -> Allowance {
-        match self.turn {
-            Turn::Due(at) if is_due(at, now, settings.gap_max.mul_f64(1.0 + JITTER)) => Allowance::One(Role::Probe),
-            Turn::Due(at) => Allowance::Nothing { until: Some(at) },
-            Turn::Out { .. } => Allowance::Nothing { until: None },
+        let Turn::Due(at) = self.turn else {
+            return Allowance::Nothing { until: None };
+        };
+        let gap = Some(at).filter(|at| !is_due(*at, now, longest_gap(settings)));
+        let held = self.held.filter(|until| !is_due(*until, now, settings.hold_max));
+        match gap.max(held) {
+            Some(until) => Allowance::Nothing { until: Some(until) },
+            None => Allowance::One(Role::Probe),
         }
+    }
+
+    /// Until when the API asked to be left alone.
+    #[cfg(test)]
+    pub(super) const fn held(&self) -> Option<Timestamp> {
+        self.held
+    }
+
+    /// A probe left: what was asked for has been waited for.
+    pub(super) fn departed(&mut self) {
+        self.turn = Turn::Out { again: false };
+        self.held = None;
+    }
+
+    /// Somebody asks at once, whatever the API asked for.
+    pub(super) fn ask_now(&mut self) {
+        self.held = None;
+    }
+
+    /// An answer to a request of before the outage: it ends nothing, but what it asks for holds.
+    pub(super) fn overheard(&mut self, about: &About, now: Timestamp, settings: &GateSettings) {
+        self.held = self.held.max(about.asked(settings).map(|wait| now.plus(wait)));
     }
 
     /// A probe met a fault: the next one follows after a longer gap.
@@ -97,15 +128,21 @@ impl Gate {
         match signal {
             Signal::Faulty | Signal::Overloaded => {
                 probing.failed(again, about.roll, now, settings);
+                if !again {
+                    probing.overheard(about, now, settings);
+                }
                 Step::default()
             }
             Signal::Unauthorized(refusal) => self.close(refusal, now, settings),
             Signal::Healthy | Signal::Answered | Signal::Rejected | Signal::Throttled => {
-                let open = Open {
+                let mut open = Open {
                     delivered: signal == Signal::Healthy,
                     flow: Flow::slow_start(settings, self.departed),
                     ..Open::default()
                 };
+                if signal == Signal::Throttled {
+                    open.flow.begin_at_rest(about, now, settings);
+                }
                 let why = format!("the API answers again: {}", about.message.as_deref().unwrap_or("a success"));
                 self.reopen(open, &why, now)
             }
@@ -113,7 +150,12 @@ impl Gate {
     }
 }
 
+/// The longest that a gap can be.
+pub(super) fn longest_gap(settings: &GateSettings) -> Duration {
+    settings.gap_max.mul_f64(1.0 + JITTER)
+}
+
 /// The gap with a tenth of it more or less, by the roll.
-fn jittered(gap: Duration, roll: f64) -> Duration {
+pub(super) fn jittered(gap: Duration, roll: f64) -> Duration {
     gap.mul_f64(1.0 - JITTER + 2.0 * JITTER * roll.clamp(0.0, 1.0))
 }

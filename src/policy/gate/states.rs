@@ -29,6 +29,7 @@ impl Default for Open {
         Self {
             lead: Lead::Over,
             delivered: false,
+            refused_again: 0,
             flow: Flow::default(),
             faults: Faults::default(),
             fuse: Fuse::default(),
@@ -40,15 +41,17 @@ impl Open {
     /// An answer of this era that refuses nothing. `departed`: how many have left so far.
     pub(super) fn heard(&mut self, answer: &Ended<'_>, departed: u64, now: Timestamp, settings: &GateSettings) -> Heard {
         let Ended { ticket, signal, about } = *answer;
-        if matches!(signal, Signal::Throttled | Signal::Overloaded) {
-            self.flow.narrow(ticket.number, departed, settings);
-        }
-        if let Some(wait) = about.retry_after {
-            self.flow.told_to_wait(about.activity, wait, now, settings);
+        let is_much = matches!(signal, Signal::Throttled | Signal::Overloaded);
+        let is_news = is_much && self.flow.narrow(ticket.number, departed, settings);
+        match about.asked(settings) {
+            Some(wait) => self.flow.told_to_wait(about.activity, wait, now),
+            None if is_news && signal == Signal::Throttled => self.flow.rest(about, now, settings),
+            None => {}
         }
         match signal {
             Signal::Healthy => {
                 self.delivered = true;
+                self.refused_again = 0;
                 self.fuse.ended();
                 self.answered();
                 self.flow.answered(ticket.number, settings);
@@ -88,7 +91,7 @@ impl Open {
         if let (Lead::Out { gap }, Role::Lead) = (self.lead, role) {
             // It says nothing of the key, and another one goes first; they are probes already.
             self.lead = Lead::Due {
-                from: now.plus(gap),
+                from: now.plus(gap.max(about.asked(settings).unwrap_or_default())),
                 gap: gap.saturating_mul(2).min(settings.gap_max),
             };
             return Heard::Open;
@@ -98,6 +101,14 @@ impl Open {
         } else {
             Heard::Open
         }
+    }
+
+    /// One that was refused before is refused once more. Whether that says something of it alone: others are delivered with this key, and not
+    /// so many were refused since that it must be the key after all.
+    pub(super) fn spares(&mut self, settings: &GateSettings) -> bool {
+        let spares = self.delivered && self.refused_again < settings.max_in_flight;
+        self.refused_again += u32::from(spares);
+        spares
     }
 }
 
@@ -111,13 +122,21 @@ impl Closed {
         };
     }
 
-    /// The trial's answer.
-    pub(super) fn tried(&mut self, signal: Signal, wait: Phase) -> Step {
+    /// Another key: what was found out of the old one opens nothing.
+    pub(super) fn key_changed(&mut self, now: Timestamp) {
+        self.phase = match self.phase {
+            Phase::Waiting { .. } | Phase::Opening { .. } => Phase::Waiting { ask_at: now },
+            Phase::Asking { .. } => Phase::Asking { again: true },
+        };
+    }
+
+    /// The trial's answer. `again`: somebody asked meanwhile, maybe because of another key; then one more goes first.
+    pub(super) fn tried(&mut self, signal: Signal, again: bool, wait: Phase) -> Step {
         match signal {
             Signal::Healthy | Signal::Answered | Signal::Rejected => {
                 self.phase = Phase::Opening {
-                    lead: false,
-                    delivered: signal == Signal::Healthy,
+                    lead: again,
+                    delivered: !again && signal == Signal::Healthy,
                 };
                 Step::default()
             }

@@ -1,5 +1,7 @@
 use super::*;
 
+mod key;
+mod rests;
 mod weather;
 
 pub(super) const START: Timestamp = Timestamp::from_millis(1_795_428_000_000);

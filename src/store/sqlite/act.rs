@@ -316,7 +316,7 @@ pub(super) const PUT_BACK: &str = "UPDATE delivery SET \
         state = CASE WHEN lane IS NULL OR state = 'head' THEN 'head' ELSE 'waiting' END, \
         reason = NULL, next_at = max(?2, coalesce(p.held_until, ?2)), not_before = p.held_until, tries = 0, waited_ms = 0, \
         hard_override = CASE WHEN ?3 OR hard_override = 2 THEN 2 ELSE 0 END, \
-        was_unauthorized = ?4, requeued = 1, updated_at = ?2 \
+        was_unauthorized = max(was_unauthorized, ?4, coalesce(reason = 'unauthorized', 0)), requeued = 1, updated_at = ?2 \
      FROM (SELECT d.id AS put_back, CASE WHEN ?7 THEN NULL \
                   WHEN d.state IN ('head', 'waiting') THEN d.not_before \
                   WHEN d.attempts = 0 AND s.not_before > ?2 THEN s.not_before END AS held_until \
@@ -363,6 +363,6 @@ async fn dismiss(conn: &mut SqliteConnection, ids: &str, now: Timestamp) -> Resu
 pub(super) const LEAVE_EPISODE: &str = "DELETE FROM episode WHERE id IN (SELECT value FROM json_each(?1))";
 
 /// What a person took in hand is no longer the gate's to requeue.
-async fn leave_episode(conn: &mut SqliteConnection, ids: &str) -> Result<(), sqlx::Error> {
+pub(super) async fn leave_episode(conn: &mut SqliteConnection, ids: &str) -> Result<(), sqlx::Error> {
     sqlx::query(LEAVE_EPISODE).bind(ids).execute(conn).await.map(drop)
 }

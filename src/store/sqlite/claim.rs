@@ -13,8 +13,8 @@ use crate::clock::Timestamp;
 use crate::model::{AttemptNumber, SubmissionId};
 use crate::store::{ClaimOrder, ClaimRequest, Claimed, Leap};
 
-use super::row;
 use super::transaction::Transaction;
+use super::{batch, gate, row};
 
 /// What `not_before` held and holds no longer joins what is due. Bounded like a claim: more follow with the next one.
 pub(super) const LET_GO: &str = "UPDATE delivery SET not_before = NULL WHERE id IN ( \
@@ -59,6 +59,16 @@ pub(super) const SHARE_REQUEUED: &str = "DELETE FROM turn WHERE place IN (SELECT
 pub(super) const LEAST_TRIED: &str = "INSERT INTO turn (id, requeued) SELECT id, 0 FROM (SELECT id FROM delivery INDEXED BY delivery_probe \
      WHERE state = 'head' AND not_before IS NULL AND id NOT IN (SELECT id FROM flight) ORDER BY tries, id LIMIT $3)";
 
+/// The second half is only come to where the first finds too few.
+pub(super) const LEAD: &str = "INSERT INTO turn (id, requeued) SELECT id, 0 FROM (SELECT id FROM delivery INDEXED BY delivery_probe \
+          WHERE state = 'head' AND not_before IS NULL AND was_unauthorized = 0 AND id NOT IN (SELECT id FROM flight) \
+          ORDER BY tries, id LIMIT $3) \
+     UNION ALL \
+     SELECT id, 0 FROM (SELECT id FROM delivery INDEXED BY delivery_probe \
+          WHERE state = 'head' AND not_before IS NULL AND was_unauthorized = 1 AND id NOT IN (SELECT id FROM flight) \
+          ORDER BY tries, id LIMIT $3) \
+     LIMIT $3";
+
 pub(super) const THIS: &str = "INSERT INTO turn (id, requeued) SELECT id, 0 FROM delivery \
      WHERE id = $5 AND state = 'head' AND not_before IS NULL AND id NOT IN (SELECT id FROM flight)";
 
@@ -75,14 +85,14 @@ pub(super) const CLAIMED: &str = "SELECT d.id, d.attempts + 1 AS attempts, d.tri
        FROM turn AS t CROSS JOIN flight AS f ON f.id = t.id CROSS JOIN delivery AS d ON d.id = t.id CROSS JOIN submission AS s ON s.id = d.id ORDER BY t.place";
 
 /// A claim is one way to SQLite's thread and back, by the order asked for. What it binds is [`Turn::bind`]'s.
-static STATEMENTS: LazyLock<[String; 3]> = LazyLock::new(|| {
+static STATEMENTS: LazyLock<[String; 5]> = LazyLock::new(|| {
     let due = format!("{FRESH}; {REQUEUED}; {SHARE_FRESH}; {SHARE_REQUEUED}");
-    [due.as_str(), LEAST_TRIED, THIS].map(|look| format!("{LET_GO}; {CLEAR}; {look}; {CLAIM}; {CLAIMED}"))
+    [due.as_str(), LEAST_TRIED, LEAD, THIS, gate::TRIAL].map(|look| format!("{LET_GO}; {CLEAR}; {look}; {CLAIM}; {CLAIMED}"))
 });
 
 /// A claim, and who gets the odd place where both kinds are due. With one slot free at a time, which is how a busy queue claims, that place is
 /// all there is: it has to change hands from claim to claim.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(super) struct Turn {
     pub(super) request: ClaimRequest,
     pub(super) odd_one_to_requeued: bool,
@@ -90,30 +100,40 @@ pub(super) struct Turn {
 }
 
 /// The statements of a claim in this order.
-pub(super) fn sql(order: ClaimOrder) -> &'static str {
-    let [due, least_tried, this] = &*STATEMENTS;
+pub(super) fn sql(order: &ClaimOrder) -> &'static str {
+    let [due, least_tried, lead, this, trial] = &*STATEMENTS;
     match order {
         ClaimOrder::Due => due,
         ClaimOrder::LeastTried => least_tried,
+        ClaimOrder::Lead => lead,
         ClaimOrder::This(_) => this,
+        ClaimOrder::Trial { .. } => trial,
     }
 }
 
 impl Turn {
-    /// What they need, as $1 to $7 ([`PARAMETERS`]): the time, the latest due time that is left alone, the number wanted, the half of the fresh
-    /// ones, the one that is asked for, and the last leap of the clock.
-    pub(super) fn bind(self, query: Query<'_, Sqlite, SqliteArguments>) -> Query<'_, Sqlite, SqliteArguments> {
-        let request = self.request;
+    /// What they need, as $1 to $9 ([`PARAMETERS`]): the time, the latest due time that is left alone, the number wanted, the half of the fresh
+    /// ones, the one that is asked for, the last leap of the clock, and of a trial who was refused and whether dead letters are spared.
+    pub(super) fn bind<'q>(
+        &self,
+        query: Query<'q, Sqlite, SqliteArguments>,
+        refused: &[SubmissionId],
+    ) -> Result<Query<'q, Sqlite, SqliteArguments>, sqlx::Error> {
+        let request = &self.request;
         let half = if self.odd_one_to_requeued {
             request.limit / 2
         } else {
             request.limit.div_ceil(2)
         };
-        let wanted = match request.order {
-            ClaimOrder::This(id) => Some(id.0),
-            ClaimOrder::Due | ClaimOrder::LeastTried => None,
+        let (wanted, refused, spare_dead) = match &request.order {
+            ClaimOrder::This(id) => (Some(id.0), None, false),
+            ClaimOrder::Trial { refused: _, spare_dead } => {
+                let refused: Vec<i64> = refused.iter().map(|id| id.0).collect();
+                (None, Some(batch::json(&refused)?), *spare_dead)
+            }
+            ClaimOrder::Due | ClaimOrder::LeastTried | ClaimOrder::Lead => (None, None, false),
         };
-        query
+        Ok(query
             .bind(request.now.millis())
             .bind(request.now.plus(request.wait_max).millis())
             .bind(request.limit)
@@ -121,19 +141,29 @@ impl Turn {
             .bind(wanted)
             .bind(self.leap.before.millis())
             .bind(i64::try_from(self.leap.by.as_millis()).unwrap_or(i64::MAX))
+            .bind(refused)
+            .bind(spare_dead))
     }
 }
 
 /// How many parameters a claim has.
-pub(super) const PARAMETERS: usize = 7;
+pub(super) const PARAMETERS: usize = 9;
 
 /// Claims, in the order asked for. Crash after the commit: `recover` counts these attempts as begun.
-pub(super) async fn claim(transaction: &mut Transaction<'_>, turn: Turn) -> Result<Vec<Claimed>, sqlx::Error> {
-    let rows = turn
-        .bind(sqlx::query(sql(turn.request.order)))
-        .fetch_all(&mut *transaction.conn)
-        .await?;
-    rows.iter().map(|row| read(row, turn.request.now)).collect()
+pub(super) async fn claim(transaction: &mut Transaction<'_>, turn: &Turn) -> Result<Vec<Claimed>, sqlx::Error> {
+    let mut refused: &[SubmissionId] = match &turn.request.order {
+        ClaimOrder::Trial { refused, .. } => refused,
+        ClaimOrder::Due | ClaimOrder::LeastTried | ClaimOrder::Lead | ClaimOrder::This(_) => &[],
+    };
+    loop {
+        let query = turn.bind(sqlx::query(sql(&turn.request.order)), refused)?;
+        let rows = query.fetch_all(&mut *transaction.conn).await?;
+        match refused.split_first() {
+            // Who goes on trial: each further look allows the one that was refused longest ago.
+            Some((_, later)) if rows.is_empty() => refused = later,
+            Some(_) | None => return rows.iter().map(|row| read(row, turn.request.now)).collect(),
+        }
+    }
 }
 
 /// A row of [`CLAIMED`].

@@ -16,13 +16,14 @@ use crate::store::{ClaimOrder, Claimed, Settled, Settlement};
 
 use super::claim::{self, Turn};
 use super::errand::DATA_VERSION;
-use super::transaction::{BEGIN, COMMIT};
+use super::transaction::{BEGIN, COMMIT, Committed};
 use super::{batch, settle};
 
 /// What one group asks for.
 pub(super) struct Group<'g> {
     pub(super) settlements: Vec<&'g (Settlement, Timestamp)>,
-    pub(super) turn: Option<Turn>,
+    /// No trial: that may take several looks.
+    pub(super) turn: Option<&'g Turn>,
 }
 
 /// What became of it, once it is durable.
@@ -30,8 +31,7 @@ pub(super) struct Done {
     /// One answer a settlement, in order.
     pub(super) settled: Vec<Settled>,
     pub(super) claimed: Vec<Claimed>,
-    /// `data_version`: tells of other processes' commits.
-    pub(super) version: Option<i64>,
+    pub(super) committed: Committed,
 }
 
 /// The tables of the connection that writes, in memory: what the statements of one query hand to one another.
@@ -49,16 +49,19 @@ pub(super) const SETTLEMENTS_MAX: usize = batch::SIZES[batch::SIZES.len() - 1];
 pub(super) async fn run(conn: &mut SqliteConnection, group: &Group<'_>) -> Result<Done, sqlx::Error> {
     let asked = settle::worth_asking(&group.settlements);
     let size = batch::SIZES.into_iter().find(|size| *size >= asked.len() && !asked.is_empty());
-    let mut query = sqlx::query(sql(size.unwrap_or(0), group.turn.map(|turn| turn.request.order)));
+    let mut query = sqlx::query(sql(size.unwrap_or(0), group.turn.map(|turn| &turn.request.order)));
     query = match group.turn {
-        Some(turn) => turn.bind(query),
+        Some(turn) => turn.bind(query, &[])?,
         None => (0..claim::PARAMETERS).fold(query, |query, _| query.bind(None::<i64>)),
     };
     let rows = settle::bind(query, &asked)?.fetch_all(conn).await?;
     let mut done = Done {
         settled: Vec::new(),
         claimed: Vec::new(),
-        version: None,
+        committed: Committed {
+            version: None,
+            is_short: false,
+        },
     };
     let mut ended = HashSet::with_capacity(asked.len());
     for row in &rows {
@@ -66,7 +69,8 @@ pub(super) async fn run(conn: &mut SqliteConnection, group: &Group<'_>) -> Resul
             "settled" => {
                 ended.insert(row.try_get(0)?);
             }
-            "data_version" => done.version = row.try_get(0)?,
+            "short" => done.committed.is_short = row.try_get(0)?,
+            "data_version" => done.committed.version = row.try_get(0)?,
             _ => done.claimed.push(claim::read(
                 row,
                 group.turn.map_or_else(Timestamp::default, |turn| turn.request.now),
@@ -78,36 +82,39 @@ pub(super) async fn run(conn: &mut SqliteConnection, group: &Group<'_>) -> Resul
 }
 
 /// The query for so many settlements and a claim of this order.
-fn sql(size: usize, order: Option<ClaimOrder>) -> &'static str {
+fn sql(size: usize, order: Option<&ClaimOrder>) -> &'static str {
     static QUERIES: LazyLock<Vec<((usize, usize), String)>> = LazyLock::new(|| {
         let sizes = std::iter::once(0).chain(batch::SIZES);
         sizes
-            .flat_map(|size| ORDERS.map(|order| ((size, place(order)), compose(size, order))))
+            .flat_map(|size| ORDERS.map(|order| ((size, place(order.as_ref())), compose(size, order.as_ref()))))
             .collect()
     });
     let wanted = (size, place(order));
     QUERIES.iter().find(|(known, _)| *known == wanted).map_or("", |(_, sql)| sql)
 }
 
-const ORDERS: [Option<ClaimOrder>; 4] = [
+const ORDERS: [Option<ClaimOrder>; 5] = [
     None,
     Some(ClaimOrder::Due),
     Some(ClaimOrder::LeastTried),
+    Some(ClaimOrder::Lead),
     Some(ClaimOrder::This(SubmissionId(0))),
 ];
 
-const fn place(order: Option<ClaimOrder>) -> usize {
+const fn place(order: Option<&ClaimOrder>) -> usize {
     match order {
         None => 0,
         Some(ClaimOrder::Due) => 1,
         Some(ClaimOrder::LeastTried) => 2,
-        Some(ClaimOrder::This(_)) => 3,
+        Some(ClaimOrder::Lead) => 3,
+        Some(ClaimOrder::This(_)) => 4,
+        Some(ClaimOrder::Trial { .. }) => 5,
     }
 }
 
 /// The version comes before the commit, so that nothing that fails behind it may pass for its failure; while the write lock is held no other
 /// process changes it, and our own commit does not.
-fn compose(size: usize, order: Option<ClaimOrder>) -> String {
+fn compose(size: usize, order: Option<&ClaimOrder>) -> String {
     let mut parts = vec![BEGIN];
     parts.extend((size > 0).then(|| settle::sql(size)));
     parts.extend(order.map(claim::sql));

@@ -29,6 +29,7 @@ mod place;
 mod plans;
 mod pragma;
 mod receipts;
+mod recount;
 mod recover;
 mod relations;
 mod row;
@@ -56,8 +57,8 @@ use tokio::sync::{mpsc, oneshot};
 use crate::clock::Timestamp;
 use crate::model::{Admission, Admitted, FileReceipt, Payload, Receipt, SubmissionId};
 use crate::store::{
-    ActRequest, Acted, ClaimOrder, ClaimRequest, Claimed, Filter, Leap, Listed, OpenError, Place, Relations, Role, Settled, Settlement,
-    StoreError, Story, Stretch, Sweep, Tally,
+    ActRequest, Acted, ClaimOrder, ClaimRequest, Claimed, Filter, Leap, Listed, Miscount, OpenError, Place, Relations, Role, Settled,
+    Settlement, StoreError, Story, Stretch, Sweep, Tally,
 };
 
 use errand::Errand;
@@ -167,6 +168,10 @@ impl Database {
         self.shared.ask(opening, Operation::OpenGate).await
     }
 
+    pub(super) async fn revive(&self, refused: Vec<SubmissionId>, now: Timestamp) -> Result<Option<SubmissionId>, StoreError> {
+        self.shared.ask(gate::Revival { refused, now }, Operation::Revive).await
+    }
+
     pub(super) async fn sweep(&self, sweep: Sweep) -> Result<u64, StoreError> {
         self.shared.ask(sweep, Operation::Sweep).await
     }
@@ -218,6 +223,28 @@ impl Database {
 
     pub(super) async fn tally(&self) -> Result<Tally, StoreError> {
         told(tally::tally(&mut *self.reader().await?).await)
+    }
+
+    pub(super) async fn recount(&self) -> Result<Vec<Miscount>, StoreError> {
+        let wrong = told(recount::miscounts(&mut *self.reader().await?).await)?;
+        if !wrong.is_empty() {
+            self.shared.ask(wrong.clone(), Operation::Recount).await?;
+        }
+        Ok(wrong)
+    }
+
+    pub(super) async fn found_short(&self) {
+        self.shared.seen.short.notified().await;
+    }
+
+    pub(super) async fn put_in_order(&self, after: Option<i64>) -> Result<(u64, Option<i64>), StoreError> {
+        let found = recount::wrong_lanes(&mut *self.reader().await?, after.unwrap_or(i64::MIN)).await;
+        let (wrong, end) = told(found)?;
+        let count = wrong.len() as u64;
+        if count > 0 {
+            self.shared.ask(wrong, Operation::PutInOrder).await?;
+        }
+        Ok((count, end))
     }
 
     pub(super) async fn recall(&self, name: &str) -> Result<Option<String>, StoreError> {

@@ -4,10 +4,10 @@ use tokio::sync::oneshot;
 
 use crate::clock::Timestamp;
 use crate::model::{Admission, Admitted, Receipt, SubmissionId};
-use crate::store::{ActRequest, Acted, Claimed, Settled, Settlement, StoreError, Sweep};
+use crate::store::{ActRequest, Acted, ClaimOrder, Claimed, Miscount, Settled, Settlement, StoreError, Sweep};
 
 use super::transaction::Transaction;
-use super::{act, admit, claim, gate, hot, memory, receipts, recover, settle, sweep};
+use super::{act, admit, claim, gate, hot, memory, receipts, recount, recover, settle, sweep};
 
 /// A question with the way back for its answer. The answer waits here until the transaction that makes it true is committed.
 pub(super) struct Asked<Q, A> {
@@ -45,7 +45,10 @@ pub(super) enum Operation {
     Act(Asked<ActRequest, Vec<(SubmissionId, Acted)>>),
     Remember(Asked<memory::Note, ()>),
     OpenGate(Asked<gate::Opening, u64>),
+    Revive(Asked<gate::Revival, Option<SubmissionId>>),
     Sweep(Asked<Sweep, u64>),
+    Recount(Asked<Vec<Miscount>, ()>),
+    PutInOrder(Asked<Vec<i64>, ()>),
     Claim(Asked<claim::Turn, Vec<Claimed>>),
 }
 
@@ -68,7 +71,8 @@ impl Operation {
             Self::Act(asked) => (asked.question.ids.len(), 0),
             Self::Sweep(asked) => (asked.question.limit as usize, 0),
             Self::Claim(asked) => (asked.question.request.limit as usize, 0),
-            Self::Recover(_) | Self::Remember(_) | Self::OpenGate(_) => (1, 0),
+            Self::PutInOrder(asked) => (asked.question.len(), 0),
+            Self::Recover(_) | Self::Remember(_) | Self::Recount(_) | Self::OpenGate(_) | Self::Revive(_) => (1, 0),
         }
     }
 
@@ -82,7 +86,10 @@ impl Operation {
             Self::Act(asked) => asked.reply(outcome),
             Self::Remember(asked) => asked.reply(outcome),
             Self::OpenGate(asked) => asked.reply(outcome),
+            Self::Revive(asked) => asked.reply(outcome),
             Self::Sweep(asked) => asked.reply(outcome),
+            Self::Recount(asked) => asked.reply(outcome),
+            Self::PutInOrder(asked) => asked.reply(outcome),
             Self::Claim(asked) => asked.reply(outcome),
         }
     }
@@ -96,7 +103,10 @@ impl Operation {
             Self::Act(asked) => asked.answer = Some(act::act(transaction, &asked.question).await?),
             Self::Remember(asked) => asked.answer = Some(memory::remember(transaction, &asked.question).await?),
             Self::OpenGate(asked) => asked.answer = Some(gate::open(transaction, &asked.question).await?),
+            Self::Revive(asked) => asked.answer = Some(gate::revive(transaction, &asked.question).await?),
             Self::Sweep(asked) => asked.answer = Some(sweep::sweep(transaction, asked.question).await?),
+            Self::Recount(asked) => asked.answer = Some(recount::correct(transaction, &asked.question).await?),
+            Self::PutInOrder(asked) => asked.answer = Some(recount::put_in_order(transaction, &asked.question).await?),
             Self::Settle(_) | Self::Claim(_) => {}
         }
         Ok(())
@@ -112,7 +122,9 @@ pub(super) fn as_hot(group: &[Operation]) -> Option<hot::Group<'_>> {
     for operation in group {
         match operation {
             Operation::Settle(asked) => hot.settlements.extend(&asked.question),
-            Operation::Claim(asked) if hot.turn.is_none() => hot.turn = Some(asked.question),
+            Operation::Claim(asked) if hot.turn.is_none() && !matches!(asked.question.request.order, ClaimOrder::Trial { .. }) => {
+                hot.turn = Some(&asked.question);
+            }
             Operation::Claim(_)
             | Operation::Recover(_)
             | Operation::Admit(_)
@@ -120,6 +132,9 @@ pub(super) fn as_hot(group: &[Operation]) -> Option<hot::Group<'_>> {
             | Operation::Act(_)
             | Operation::Remember(_)
             | Operation::OpenGate(_)
+            | Operation::Revive(_)
+            | Operation::Recount(_)
+            | Operation::PutInOrder(_)
             | Operation::Sweep(_) => return None,
         }
     }
@@ -140,6 +155,9 @@ pub(super) fn answer_hot(group: &mut [Operation], done: hot::Done) {
             | Operation::Act(_)
             | Operation::Remember(_)
             | Operation::OpenGate(_)
+            | Operation::Revive(_)
+            | Operation::Recount(_)
+            | Operation::PutInOrder(_)
             | Operation::Sweep(_) => {}
         }
     }
@@ -166,7 +184,7 @@ pub(super) async fn apply(group: &mut [Operation], transaction: &mut Transaction
     }
     for operation in group.iter_mut() {
         if let Operation::Claim(asked) = operation {
-            asked.answer = Some(claim::claim(transaction, asked.question).await?);
+            asked.answer = Some(claim::claim(transaction, &asked.question).await?);
         }
     }
     Ok(())

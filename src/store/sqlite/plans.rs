@@ -29,6 +29,7 @@ const STATEMENTS: &[(&str, &str)] = &[
     ("SHARE_FRESH", claim::SHARE_FRESH),
     ("SHARE_REQUEUED", claim::SHARE_REQUEUED),
     ("LEAST_TRIED", claim::LEAST_TRIED),
+    ("LEAD", claim::LEAD),
     ("THIS", claim::THIS),
     ("CLAIM", claim::CLAIM),
     ("CLAIMED", claim::CLAIMED),
@@ -36,6 +37,8 @@ const STATEMENTS: &[(&str, &str)] = &[
     ("REPLACE", edit::REPLACE),
     ("RESTART", edit::RESTART),
     ("OF_EPISODE", gate::OF_EPISODE),
+    ("TRIAL", gate::TRIAL),
+    ("REVIVABLE", gate::REVIVABLE),
     ("END_EPISODE", gate::END_EPISODE),
     ("WRITE", history::WRITE),
     ("WRITE_SAME", history::WRITE_SAME),
@@ -61,6 +64,14 @@ const STATEMENTS: &[(&str, &str)] = &[
     ("FORGET_FILE", receipts::FORGET_FILE),
     ("FORGET_ROWS", receipts::FORGET_ROWS),
     ("ALL_FILES", receipts::ALL_FILES),
+    ("COUNTED_PENDING", recount::COUNTED_PENDING),
+    ("COUNTED_SENDING", recount::COUNTED_SENDING),
+    ("COUNTED_DEAD", recount::COUNTED_DEAD),
+    ("COUNTED_PARKED", recount::COUNTED_PARKED),
+    ("COUNTED_DELIVERED", recount::COUNTED_DELIVERED),
+    ("COUNTED_DISMISSED", recount::COUNTED_DISMISSED),
+    ("MISSING", recount::MISSING),
+    ("WAITING_LANES", recount::WAITING_LANES),
     ("LEFT", recover::LEFT),
     ("INTERRUPT", recover::INTERRUPT),
     ("PUT_BACK", recover::PUT_BACK),
@@ -74,6 +85,7 @@ const STATEMENTS: &[(&str, &str)] = &[
     ("STEP_BACK", settle::STEP_BACK),
     ("COME_FORWARD", settle::COME_FORWARD),
     ("COUNT", settle::COUNT),
+    ("SHORT", settle::SHORT),
     ("DONE", settle::DONE),
     ("DELIVERED", sweep::DELIVERED),
     ("DISMISSED", sweep::DISMISSED),
@@ -84,6 +96,7 @@ const STATEMENTS: &[(&str, &str)] = &[
     ("COUNTS", tally::COUNTS),
     ("OLDEST", tally::OLDEST),
     ("DUES", tally::DUES),
+    ("SHORT", transaction::SHORT),
     ("COUNT", transaction::COUNT),
 ];
 
@@ -95,6 +108,7 @@ const SMALL: &[(&str, &str)] = &[
     ("SCAN lane USING COVERING INDEX lane_number", "its first entry"),
     ("SCAN l ", "the lanes of the batch"),
     ("SCAN stretch", "a bounded stretch of an index"),
+    ("SCAN hop", "a bounded number of lanes"),
     ("SCAN (subquery", "what a bounded subquery yields"),
     ("SCAN sqlite_sequence", "one row"),
     ("SCAN tally", "six rows"),
@@ -114,9 +128,7 @@ const SMALL: &[(&str, &str)] = &[
 
 /// Indexes that are walked from one end, in their own order, to a LIMIT: the point of having them.
 fn walks_an_ordered_index(line: &str, sql: &str) -> bool {
-    line.contains("USING")
-        && (line.contains("INDEX delivery_") || line.contains("INDEX submission_by_"))
-        && (sql.contains("LIMIT") || sql.contains("delivery_sending"))
+    line.contains("USING") && (line.contains("INDEX delivery_") || line.contains("INDEX submission_by_")) && sql.contains("LIMIT")
 }
 
 async fn migrated() -> (tempfile::TempDir, SqliteConnection) {
@@ -186,6 +198,9 @@ const BOUNDS: &[(&str, &[&str])] = &[
         &["delivery_due (requeued=? AND next_at<?)", "delivery_due (requeued=? AND next_at>?)"],
     ),
     ("REPLACE", &["submission_key (submission_key=?)"]),
+    ("OF_EPISODE", &["INTEGER PRIMARY KEY (rowid>?)"]),
+    ("TRIAL", &["delivery_lane (lane=? AND rowid>? AND rowid<?)"]),
+    ("REVIVABLE", &["delivery_lane (lane=? AND rowid>? AND rowid<?)"]),
     ("OF", &["history_submission (submission=?)"]),
     // `rowid>?`: the head is at most one, whose number is compared.
     ("DEMOTE", &["delivery_live (lane=? AND rowid>?)", "delivery_waiting (lane=?)"]),
@@ -203,8 +218,8 @@ const BOUNDS: &[(&str, &[&str])] = &[
     ("REFUSED_BY_RESULT_TYPES", &["submission_by_result_types (id>?)"]),
     ("FORGET", &["sqlite_autoindex_memory_1 (name=?)"]),
     ("RECALL", &["sqlite_autoindex_memory_1 (name=?)"]),
-    ("SAME_FILE", &["PRIMARY KEY (name=? AND inode=?)"]),
-    ("FORGET_FILE", &["PRIMARY KEY (name=? AND inode=?)"]),
+    ("SAME_FILE", &["PRIMARY KEY (inbox=? AND name=? AND inode=?)"]),
+    ("FORGET_FILE", &["PRIMARY KEY (inbox=? AND name=? AND inode=?)"]),
     ("KNOWN_ROWS", &["PRIMARY KEY (inbox=? AND row=? AND digest=?)"]),
     ("FORGET_ROWS", &["PRIMARY KEY (inbox=? AND row=? AND digest=?)"]),
     // Of the sweep, and of what is known of an activity.
@@ -213,6 +228,15 @@ const BOUNDS: &[(&str, &[&str])] = &[
     ("DISMISSED", &["delivery_dismissed_since (updated_at<?)"]),
     ("DEAD", &["delivery_dead_since (updated_at<?)"]),
     ("NEXT_HEADS", &["delivery_probe (tries=? AND rowid>?)", "delivery_probe (tries>?)"]),
+    (
+        "WAITING_LANES",
+        &[
+            "delivery_waiting (lane>?)",
+            "delivery_waiting (lane>?)",
+            "delivery_live (lane=?)",
+            "delivery_waiting (lane=?)",
+        ],
+    ),
     (
         "DUES",
         &[
@@ -223,15 +247,14 @@ const BOUNDS: &[(&str, &[&str])] = &[
             "delivery_held (not_before>?)",
         ],
     ),
-    ("COUNT", &["PRIMARY KEY (state=?)"]),
 ];
 
-/// What a line of a plan searches by, unless that is a row's number.
+/// What a line of a plan searches by, unless that is a row's number, or one of the six states of the tally.
 fn bounds(line: &str) -> Option<&str> {
     let searched = line.strip_prefix("SEARCH ")?.split_once(" USING ")?.1;
     let by = searched.trim_start_matches("COVERING ").trim_start_matches("INDEX ");
     let by = &by[..=by.find(')')?];
-    (by != "INTEGER PRIMARY KEY (rowid=?)").then_some(by)
+    (!["INTEGER PRIMARY KEY (rowid=?)", "PRIMARY KEY (state=?)"].contains(&by)).then_some(by)
 }
 
 #[tokio::test]
@@ -337,6 +360,7 @@ const SOURCES: &[&str] = &[
     include_str!("list.rs"),
     include_str!("memory.rs"),
     include_str!("receipts.rs"),
+    include_str!("recount.rs"),
     include_str!("recover.rs"),
     include_str!("relations.rs"),
     include_str!("schema.rs"),

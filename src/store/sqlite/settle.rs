@@ -3,9 +3,9 @@
 use std::collections::HashSet;
 use std::sync::LazyLock;
 
-use sqlx::Row as _;
 use sqlx::query::Query;
 use sqlx::sqlite::{Sqlite, SqliteArguments};
+use sqlx::{Column as _, Row as _};
 
 use crate::clock::Timestamp;
 use crate::model::{DeadReason, StateName, Transition};
@@ -60,7 +60,9 @@ pub(super) const SETTLE: &str = "UPDATE delivery SET \
         updated_at = o.at \
      FROM outcome AS o WHERE delivery.id = +o.id AND +delivery.state = 'head'";
 
-pub(super) const RECORD: &str = "INSERT INTO attempt (submission, number, started_at, elapsed_ms, hard_override, outcome, lost_response, status, \
+/// `OR REPLACE`: where another hand has set a submission's attempts back, the number is there already. The record of what was must not keep what is
+/// from being settled.
+pub(super) const RECORD: &str = "INSERT OR REPLACE INTO attempt (submission, number, started_at, elapsed_ms, hard_override, outcome, lost_response, status, \
         headers, body, body_length, fault, fault_message) \
      SELECT id, attempt, started_at, elapsed_ms, hard_override, outcome, lost_response, status, headers, body, body_length, fault, fault_message \
        FROM outcome WHERE NOT is_released ORDER BY id";
@@ -85,10 +87,15 @@ pub(super) const COME_FORWARD: &str = "UPDATE delivery SET state = 'head' WHERE 
      AND state = 'waiting'";
 
 /// What is not pending any more is counted where it is now.
-pub(super) const COUNT: &str = "UPDATE tally SET n = n + j.by \
+/// Never below nothing, which a CHECK would refuse: what was delivered must be settled, whatever anybody counted.
+pub(super) const COUNT: &str = "UPDATE tally SET n = max(n + j.by, 0) \
      FROM (SELECT state, count(*) AS by FROM outcome WHERE state <> 'head' GROUP BY state \
            UNION ALL SELECT 'pending', -count(*) FROM outcome WHERE state <> 'head') AS j \
      WHERE tally.state = j.state";
+
+/// Whether the count of what is pending would fall below nothing: another hand has changed states without it.
+pub(super) const SHORT: &str = "SELECT EXISTS (SELECT 1 FROM tally \
+     WHERE state = 'pending' AND n < (SELECT count(*) FROM outcome WHERE state <> 'head')) AS short";
 
 pub(super) const DONE: &str = "SELECT id AS settled FROM outcome";
 
@@ -101,7 +108,7 @@ pub(super) fn sql(size: usize) -> &'static str {
 
 fn compose(size: usize) -> String {
     let fenced = FENCED.replace('#', &batch::values(COLUMNS, size, claim::PARAMETERS));
-    format!("{CLEAR}; {fenced}; {LAND}; {SETTLE}; {RECORD}; {JOIN_EPISODE}; {STEP_BACK}; {COME_FORWARD}; {COUNT}; {DONE}")
+    format!("{CLEAR}; {fenced}; {LAND}; {SETTLE}; {RECORD}; {JOIN_EPISODE}; {STEP_BACK}; {COME_FORWARD}; {SHORT}; {COUNT}; {DONE}")
 }
 
 /// Binds settlements, after a claim's parameters.
@@ -178,7 +185,11 @@ pub(super) async fn settle(
             query = query.bind(None::<i64>);
         }
         for row in bind(query, piece)?.fetch_all(&mut *transaction.conn).await? {
-            done.insert(row.try_get(0)?);
+            if row.column(0).name() == "settled" {
+                done.insert(row.try_get(0)?);
+            } else if row.try_get(0)? {
+                transaction.is_short = true;
+            }
         }
     }
     Ok(answers(settlements, done))

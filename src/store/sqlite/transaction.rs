@@ -14,12 +14,27 @@ use super::errand::DATA_VERSION;
 pub(super) struct Transaction<'c> {
     pub(super) conn: &'c mut SqliteConnection,
     changes: [i64; StateName::ALL.len()],
+    /// A settlement met a count that would have fallen below nothing.
+    pub(super) is_short: bool,
+}
+
+/// What a commit tells.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Committed {
+    /// The `data_version`, which tells of other processes' commits.
+    pub(super) version: Option<i64>,
+    /// Whether a count would have fallen below nothing.
+    pub(super) is_short: bool,
 }
 
 pub(super) const BEGIN: &str = "BEGIN IMMEDIATE";
 pub(super) const COMMIT: &str = "COMMIT";
 const ROLLBACK: &str = "ROLLBACK";
-pub(super) const COUNT: &str = "UPDATE tally SET n = n + j.by \
+/// Counts that would fall below nothing: another hand has changed states without them.
+pub(super) const SHORT: &str =
+    "SELECT count(*) FROM json_each(?1) AS j CROSS JOIN tally AS t ON t.state = j.value ->> 0 WHERE t.n + (j.value ->> 1) < 0";
+/// Never below nothing, which a CHECK would refuse: what was delivered must be settled, whatever anybody counted.
+pub(super) const COUNT: &str = "UPDATE tally SET n = max(n + j.by, 0) \
      FROM (SELECT value ->> 0 AS state, value ->> 1 AS by FROM json_each(?1)) AS j \
      WHERE tally.state = j.state";
 
@@ -30,6 +45,7 @@ impl<'c> Transaction<'c> {
         Ok(Self {
             conn,
             changes: [0; StateName::ALL.len()],
+            is_short: false,
         })
     }
 
@@ -45,12 +61,18 @@ impl<'c> Transaction<'c> {
         }
     }
 
-    /// Writes the counts and commits; returns the `data_version`, which tells of other processes' commits. An error says nothing of the
-    /// outcome: the commit may be there on reopening.
-    pub(super) async fn commit(self) -> Result<Option<i64>, sqlx::Error> {
+    /// The count of a state was found to be wrong by so much.
+    pub(super) fn miscounted(&mut self, state: StateName, by: i64) {
+        if let Some(place) = StateName::ALL.iter().position(|known| *known == state) {
+            self.changes[place] += by;
+        }
+    }
+
+    /// Writes the counts and commits. An error says nothing of the outcome: the commit may be there on reopening.
+    pub(super) async fn commit(self) -> Result<Committed, sqlx::Error> {
         // The commit comes last: nothing that fails behind it may pass for its failure. While the write lock is held no other process
         // changes the version, and our own commit does not.
-        static COUNT_AND_COMMIT: LazyLock<String> = LazyLock::new(|| format!("{COUNT}; {DATA_VERSION}; {COMMIT}"));
+        static COUNT_AND_COMMIT: LazyLock<String> = LazyLock::new(|| format!("{SHORT}; {COUNT}; {DATA_VERSION}; {COMMIT}"));
         let changes: Vec<(&str, i64)> = StateName::ALL
             .iter()
             .zip(self.changes)
@@ -58,9 +80,13 @@ impl<'c> Transaction<'c> {
             .map(|(state, by)| (state.name(), by))
             .collect();
         let last = sqlx::query(COUNT_AND_COMMIT.as_str()).bind(batch::json(&changes)?);
-        // All of it, to the end: the row comes before the commit.
+        // All of it, to the end: the two rows come before the commit.
         let rows = last.fetch_all(&mut *self.conn).await?;
-        Ok(rows.first().and_then(|row| row.try_get(0).ok()))
+        let said = |place: usize| rows.get(place).and_then(|row| row.try_get::<i64, _>(0).ok());
+        Ok(Committed {
+            version: said(1),
+            is_short: self.is_short || said(0).is_some_and(|short| short > 0),
+        })
     }
 }
 

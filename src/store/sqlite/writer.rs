@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use sqlx::Connection as _;
 use sqlx::sqlite::SqliteConnection;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::time::Instant;
 
 use crate::store::StoreError;
@@ -19,7 +19,7 @@ use super::errand::{self, Errand};
 use super::hot;
 use super::lock::Lock;
 use super::operation::{self, Operation};
-use super::transaction::{self, Transaction};
+use super::transaction::{self, Committed, Transaction};
 use super::trouble::{self, Trouble};
 
 /// Operations that may wait: far more than are ever in flight. Whoever comes when it is full waits at the door.
@@ -49,18 +49,27 @@ pub(super) struct Writer {
     seen: Arc<Seen>,
 }
 
-/// The last `data_version` that came with a commit, and when: whoever asks right afterwards needs not go to the writer.
+/// What came with the commits: the last `data_version` and when (whoever asks right afterwards needs not go to the writer), and counts that are
+/// wrong.
 #[derive(Debug, Default)]
-pub(super) struct Seen(Mutex<Option<(i64, Instant)>>);
+pub(super) struct Seen {
+    version: Mutex<Option<(i64, Instant)>>,
+    /// Told when a count would have fallen below nothing.
+    pub(super) short: Notify,
+}
 
 impl Seen {
-    fn note(&self, version: Option<i64>) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = version.map(|version| (version, Instant::now()));
+    fn note(&self, committed: Committed) {
+        let version = committed.version.map(|version| (version, Instant::now()));
+        *self.version.lock().unwrap_or_else(PoisonError::into_inner) = version;
+        if committed.is_short {
+            self.short.notify_one();
+        }
     }
 
     /// It, if it is so young.
     pub(super) fn within(&self, age: Duration) -> Option<i64> {
-        let seen = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let seen = *self.version.lock().unwrap_or_else(PoisonError::into_inner);
         seen.filter(|(_, at)| at.elapsed() <= age).map(|(version, _)| version)
     }
 }
@@ -136,17 +145,17 @@ impl Writer {
         let applied = match operation::as_hot(group) {
             Some(hot) => match hot::run(&mut self.conn, &hot).await {
                 Ok(done) => {
-                    let version = done.version;
+                    let committed = done.committed;
                     operation::answer_hot(group, done);
-                    Ok(version)
+                    Ok(committed)
                 }
                 Err(error) => Err(error),
             },
             None => self.apply(group).await,
         };
         match applied {
-            Ok(version) => {
-                self.seen.note(version);
+            Ok(committed) => {
+                self.seen.note(committed);
                 Ok(())
             }
             Err(error) => {
@@ -158,7 +167,7 @@ impl Writer {
 }
 
 impl Writer {
-    async fn apply(&mut self, group: &mut [Operation]) -> Result<Option<i64>, sqlx::Error> {
+    async fn apply(&mut self, group: &mut [Operation]) -> Result<Committed, sqlx::Error> {
         let mut transaction = Transaction::begin(&mut self.conn).await?;
         operation::apply(group, &mut transaction).await?;
         transaction.commit().await

@@ -247,7 +247,7 @@ async fn a_look_for_producers_finds_the_least_tried_one_of_each_and_that_one_can
         now: NOW,
         wait_max: WAIT_MAX,
     };
-    let claimed = outbox.claim(this).await.unwrap();
+    let claimed = outbox.claim(this.clone()).await.unwrap();
     assert_eq!(claimed.iter().map(|one| one.id).collect::<Vec<_>>(), [of[3]]);
     assert!(outbox.claim(this).await.unwrap().is_empty(), "it is on its way");
     bench.settle(&claimed[0], retry_in(60)).await;

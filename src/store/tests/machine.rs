@@ -19,7 +19,7 @@ enum Step {
     },
     Claim {
         limit: u32,
-        least_tried: bool,
+        order: ClaimOrder,
     },
     Settle {
         which: Index,
@@ -40,6 +40,9 @@ enum Step {
     OpenGate {
         requeue: bool,
     },
+    Revive {
+        refused: Vec<SubmissionId>,
+    },
     Sweep {
         which: Index,
         age: i64,
@@ -54,6 +57,19 @@ fn lane() -> impl Strategy<Value = Option<u8>> {
     prop::option::weighted(0.85, 0..3_u8)
 }
 
+fn refused() -> impl Strategy<Value = Vec<SubmissionId>> {
+    vec((1..12_i64).prop_map(SubmissionId), 0..4)
+}
+
+fn order() -> impl Strategy<Value = ClaimOrder> {
+    prop_oneof![
+        7 => Just(ClaimOrder::Due),
+        1 => Just(ClaimOrder::LeastTried),
+        1 => Just(ClaimOrder::Lead),
+        2 => (refused(), any::<bool>()).prop_map(|(refused, spare_dead)| ClaimOrder::Trial { refused, spare_dead }),
+    ]
+}
+
 fn step() -> impl Strategy<Value = Step> {
     let admit = (lane(), prop::bool::weighted(0.1), prop::option::weighted(0.15, 1..40_i64));
     let settle = (any::<Index>(), 0..7_u8, any::<bool>(), 0..900_u64);
@@ -61,11 +77,12 @@ fn step() -> impl Strategy<Value = Step> {
     let act = (any::<Index>(), 0..6_u8, prop::bool::weighted(0.2), lane(), held);
     prop_oneof![
         6 => admit.prop_map(|(lane, invalid, held)| Step::Admit { lane, invalid, held }),
-        6 => (1..4_u32, prop::bool::weighted(0.2)).prop_map(|(limit, least_tried)| Step::Claim { limit, least_tried }),
+        6 => (1..4_u32, order()).prop_map(|(limit, order)| Step::Claim { limit, order }),
         8 => settle.prop_map(|(which, how, lost, wait)| Step::Settle { which, how, lost, wait }),
         1 => any::<Index>().prop_map(|which| Step::TooLate { which }),
         5 => act.prop_map(|(which, how, force, lane, held)| Step::Act { which, how, force, lane, held }),
         1 => any::<bool>().prop_map(|requeue| Step::OpenGate { requeue }),
+        1 => refused().prop_map(|refused| Step::Revive { refused }),
         1 => (any::<Index>(), 0..60_i64).prop_map(|(which, age)| Step::Sweep { which, age }),
         1 => Just(Step::Crash),
         // Backwards too: clocks are set.
@@ -86,7 +103,7 @@ impl Machine {
     async fn take(&mut self, step: Step) {
         match step {
             Step::Admit { lane, invalid, held } => self.admit(lane, invalid, held).await,
-            Step::Claim { limit, least_tried } => self.claim(limit, least_tried).await,
+            Step::Claim { limit, order } => self.claim(limit, order).await,
             Step::Settle { which, how, lost, wait } if !self.flying.is_empty() => {
                 let claimed = self.flying.remove(which.index(self.flying.len()));
                 self.settle(claimed, how, lost, Duration::from_secs(wait)).await;
@@ -107,6 +124,10 @@ impl Machine {
             Step::OpenGate { requeue } => {
                 let opened = self.bench.outbox.open_gate("gate", "{}".into(), requeue, self.now).await.unwrap();
                 assert_eq!(opened, self.model.open_gate(requeue, self.now));
+            }
+            Step::Revive { refused } => {
+                let revived = self.bench.outbox.revive(refused.clone(), self.now).await.unwrap();
+                assert_eq!(revived, self.model.revive(&refused, self.now));
             }
             Step::Sweep { which, age } => {
                 let sweep = Sweep {
@@ -144,11 +165,10 @@ impl Machine {
         assert_eq!(id, expected);
     }
 
-    async fn claim(&mut self, limit: u32, least_tried: bool) {
-        let order = if least_tried { ClaimOrder::LeastTried } else { ClaimOrder::Due };
+    async fn claim(&mut self, limit: u32, order: ClaimOrder) {
         let request = ClaimRequest {
             limit,
-            order,
+            order: order.clone(),
             now: self.now,
             wait_max: WAIT_MAX,
         };

@@ -1,6 +1,7 @@
 //! The conformance suite of the seam: what any store behind [`Outbox`] must hold.
 
 mod acting;
+mod bookkeeping;
 mod claims;
 mod intake;
 mod looking;

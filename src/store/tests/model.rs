@@ -101,6 +101,12 @@ impl Model {
                 turn = self.share(&turn, limit);
             }
             ClaimOrder::LeastTried => turn.sort_by_key(|id| (self.all[id].tries, *id)),
+            ClaimOrder::Lead => turn.sort_by_key(|id| (self.all[id].was_unauthorized, self.all[id].tries, *id)),
+            ClaimOrder::Trial { refused, spare_dead } => {
+                turn.retain(|id| !spare_dead || !self.overtakes_dead(*id));
+                turn.sort_by_key(|id| (self.all[id].tries, *id));
+                turn = not_refused(&turn, &refused);
+            }
             ClaimOrder::This(one) => turn.retain(|id| *id == one),
         }
         turn.truncate(limit);
@@ -116,6 +122,29 @@ impl Model {
             one.updated = now;
         }
         turn
+    }
+
+    /// Whether an older one of its activity is a dead letter that the opening will requeue.
+    fn overtakes_dead(&self, id: SubmissionId) -> bool {
+        let lane = self.all[&id].lane;
+        lane.is_some() && self.of_episode().any(|dead| dead < id && self.all[&dead].lane == lane)
+    }
+
+    /// What the opening requeues.
+    fn of_episode(&self) -> impl Iterator<Item = SubmissionId> {
+        self.episode.iter().copied().filter(|id| {
+            let Some(one) = self.all.get(id) else { return false };
+            let last = one.lane.and_then(|lane| self.delivered_last.get(&lane));
+            one.state == State::Dead(DeadReason::Unauthorized) && last.is_none_or(|last| last < id)
+        })
+    }
+
+    pub(super) fn revive(&mut self, refused: &[SubmissionId], now: Timestamp) -> Option<SubmissionId> {
+        let may: Vec<SubmissionId> = self.of_episode().filter(|id| !self.overtakes_dead(*id)).collect();
+        let id = *not_refused(&may, refused).first()?;
+        self.put_back(id, None, now);
+        self.episode.remove(&id);
+        Some(id)
     }
 
     /// Half for those that were put back, half for the others; where one kind is short, more of the other.
@@ -215,8 +244,8 @@ impl Model {
             one.asked = one.asked.filter(|asked| *asked <= now);
         }
         match act {
-            Act::Requeue | Act::Revalidate => self.put_back(id, None, false, now),
-            Act::Override => self.put_back(id, Some(Who::Person), false, now),
+            Act::Requeue | Act::Revalidate => self.put_back(id, None, now),
+            Act::Override => self.put_back(id, Some(Who::Person), now),
             Act::Accept => self.deliver(id),
             Act::Dismiss => self.one(id).state = State::Dismissed,
             Act::Edit(_) => {
@@ -238,40 +267,28 @@ impl Model {
     }
 
     fn put_back_edited(&mut self, id: SubmissionId, edited: (Option<u8>, Option<Timestamp>), now: Timestamp) {
-        self.put_back(id, None, false, now);
+        self.put_back(id, None, now);
         let one = self.one(id);
         (one.lane, one.lost, one.overriding) = (edited.0, false, None);
+        one.was_unauthorized = false;
     }
 
-    fn put_back(&mut self, id: SubmissionId, overriding: Option<Who>, was_unauthorized: bool, now: Timestamp) {
+    fn put_back(&mut self, id: SubmissionId, overriding: Option<Who>, now: Timestamp) {
         self.holds(id, now);
         let one = self.one(id);
+        one.was_unauthorized |= one.state == State::Dead(DeadReason::Unauthorized);
         one.due = one.held.map_or(now, |until| until.max(now));
         one.state = State::Pending { due: one.due };
         (one.tries, one.waited, one.updated) = (0, Duration::ZERO, now);
         one.overriding = overriding.or(one.overriding.filter(|who| *who == Who::Person));
-        one.was_unauthorized = was_unauthorized;
         one.requeued = true;
     }
 
     pub(super) fn open_gate(&mut self, requeue: bool, now: Timestamp) -> u64 {
-        let episode = std::mem::take(&mut self.episode);
-        let mut back: Vec<SubmissionId> = episode.into_iter().collect();
-        back.retain(|id| {
-            requeue
-                && self
-                    .all
-                    .get(id)
-                    .is_some_and(|one| one.state == State::Dead(DeadReason::Unauthorized))
-        });
-        back.retain(|id| {
-            self.all[id]
-                .lane
-                .and_then(|lane| self.delivered_last.get(&lane))
-                .is_none_or(|last| last < id)
-        });
+        let back: Vec<SubmissionId> = self.of_episode().filter(|_| requeue).collect();
+        self.episode.clear();
         for id in &back {
-            self.put_back(*id, None, true, now);
+            self.put_back(*id, None, now);
         }
         back.len() as u64
     }
@@ -296,5 +313,16 @@ impl Model {
 
     fn one(&mut self, id: SubmissionId) -> &mut One {
         self.all.get_mut(&id).unwrap()
+    }
+}
+
+/// Those that are not among the refused; where there are none, the one that was refused longest ago is allowed, then the next.
+fn not_refused(ids: &[SubmissionId], mut refused: &[SubmissionId]) -> Vec<SubmissionId> {
+    loop {
+        let left: Vec<SubmissionId> = ids.iter().copied().filter(|id| !refused.contains(id)).collect();
+        match refused.split_first() {
+            Some((_, later)) if left.is_empty() => refused = later,
+            Some(_) | None => return left,
+        }
     }
 }

@@ -68,7 +68,7 @@ fn one_probe_at_a_time_goes_out_at_gaps_that_double_up_to_the_longest() {
 
 #[test]
 fn the_first_answer_that_is_no_fault_ends_it_with_a_slow_start() {
-    for signal in [Signal::Healthy, Signal::Answered, Signal::Rejected, Signal::Throttled] {
+    for signal in [Signal::Healthy, Signal::Answered, Signal::Rejected] {
         let (mut gate, _) = in_outage();
         let probe = send(&mut gate, Role::Probe, after(1));
         let step = gate.step(said(probe, signal, about(9)), after(1), &SETTINGS);
@@ -99,7 +99,7 @@ fn a_burst_of_refusals_narrows_it_once_a_round_trip() {
     let mut gate = open();
     let burst: Vec<Ticket> = (0..16).map(|_| send(&mut gate, Role::Ordinary, START)).collect();
     for ticket in burst {
-        gate.step(said(ticket, Signal::Throttled, about(1)), START, &SETTINGS);
+        gate.step(said(ticket, Signal::Overloaded, about(1)), START, &SETTINGS);
     }
     assert_eq!((gate.allowance(START, &SETTINGS), gate.name()), (Allowance::UpTo(8), "throttled"));
     for expected in [4, 2, 1, 1] {
@@ -187,6 +187,7 @@ fn blown() -> (Gate, Step) {
     let mut last = Step::default();
     for id in 1..=10 {
         assert_eq!(gate.name(), "open");
+        // Told twice, by a resend for instance, it is one submission.
         for _ in 0..3 {
             let ticket = send(&mut gate, Role::Ordinary, START);
             let message = ["a wrong date", "a wrong date", "a wrong code", "<none>", "a wrong date"][usize::try_from(id % 5).unwrap()];
@@ -202,7 +203,7 @@ fn blown() -> (Gate, Step) {
 }
 
 #[test]
-fn the_fuse_counts_each_activity_once_and_says_what_is_wrong_and_what_brings_it_back() {
+fn the_fuse_counts_each_submission_once_and_says_what_is_wrong_and_what_brings_it_back() {
     let (gate, step) = blown();
     assert_eq!(gate.name(), "rejecting");
     let record = step.remember.unwrap();
@@ -214,6 +215,18 @@ fn the_fuse_counts_each_activity_once_and_says_what_is_wrong_and_what_brings_it_
     let command = "requeue --state dead --reason rejected --http-status 400 --changed-since 2026-11-23T10:00:00.000Z";
     assert!(record.hint.as_ref().unwrap().contains(command), "{record:?}");
     assert_eq!(step.change.unwrap().hint, record.hint);
+}
+
+#[test]
+fn a_producer_with_one_id_for_everything_blows_it_as_well() {
+    let mut gate = open();
+    for id in 1..=10 {
+        assert_eq!(gate.name(), "open");
+        let ticket = send(&mut gate, Role::Ordinary, START);
+        let about = About { activity: 7, ..about(id) };
+        gate.step(said(ticket, Signal::Rejected, about), START, &SETTINGS);
+    }
+    assert_eq!(gate.name(), "rejecting");
 }
 
 #[test]

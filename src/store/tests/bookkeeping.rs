@@ -1,0 +1,55 @@
+//! What other hands do to the counts and the orders.
+
+use super::*;
+use crate::model::StateName;
+use crate::store::Miscount;
+
+#[tokio::test]
+async fn counts_that_would_fall_below_nothing_stop_no_claim_and_no_settlement() {
+    let bench = Bench::fresh().await;
+    let id = bench.admit(entry("a")).await;
+    bench.by_hand("UPDATE tally SET n = 0").await.unwrap();
+    let claimed = bench.claim().await.remove(0);
+    tokio::time::timeout(Duration::from_secs(10), bench.outbox.found_short())
+        .await
+        .unwrap();
+    bench.by_hand("UPDATE tally SET n = 0").await.unwrap();
+    assert_eq!(bench.settle(&claimed, Transition::Deliver).await, Settled::Done);
+    assert_eq!(bench.state(id).await, State::Delivered);
+    bench
+        .by_hand("UPDATE tally SET n = 7 WHERE state IN ('dead', 'delivered')")
+        .await
+        .unwrap();
+    let wrong = |state, was, is| Miscount { state, was, is };
+    let found = bench.outbox.recount().await.unwrap();
+    assert_eq!(found, [wrong(StateName::Delivered, 7, 1), wrong(StateName::Dead, 7, 0)]);
+    assert!(bench.outbox.recount().await.unwrap().is_empty());
+    bench.check().await;
+}
+
+#[tokio::test]
+async fn who_waits_for_nobody_and_who_is_next_before_an_older_one_are_found_and_put_in_order() {
+    let bench = Bench::fresh().await;
+    for activity in ["a", "b", "c"] {
+        for _ in 0..3 {
+            bench.admit(entry(activity)).await;
+        }
+    }
+    assert_eq!(bench.outbox.put_in_order(None).await.unwrap(), (0, None));
+    bench.by_hand("UPDATE delivery SET state = 'dismissed' WHERE id = 1").await.unwrap();
+    bench
+        .by_hand("UPDATE delivery SET state = 'waiting' WHERE id = 4; UPDATE delivery SET state = 'head' WHERE id = 5")
+        .await
+        .unwrap();
+    assert_eq!(bench.outbox.put_in_order(None).await.unwrap(), (2, None));
+    let mut heads: Vec<i64> = bench.claim().await.iter().map(|claimed| claimed.id.0).collect();
+    heads.sort_unstable();
+    assert_eq!(heads, [2, 4, 7]);
+    assert_eq!(
+        bench.outbox.put_in_order(None).await.unwrap(),
+        (0, None),
+        "while one is being sent all others wait"
+    );
+    bench.outbox.recount().await.unwrap();
+    bench.check().await;
+}
