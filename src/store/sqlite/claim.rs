@@ -36,15 +36,20 @@ pub(super) const DUE: &str = "SELECT id, 0 AS requeued FROM (SELECT id FROM deli
      SELECT id, 1 FROM (SELECT id FROM delivery INDEXED BY delivery_due \
           WHERE state = 'head' AND not_before IS NULL AND requeued = 1 AND next_at > ?2 ORDER BY next_at, id LIMIT ?3)";
 
-pub(super) const LEAST_TRIED: &str = "SELECT id FROM delivery INDEXED BY delivery_probe \
-     WHERE state = 'head' AND not_before IS NULL ORDER BY tries, id LIMIT ?3";
+/// Of a stretch of the least tried: those that are due, and behind them the others, the one first that is due soonest. What the API asked of one
+/// alone (`Retry-After`) stands in its due time and nowhere else; whoever finds something out must not break it while another can do it.
+pub(super) const LEAST_TRIED: &str = "SELECT id FROM (SELECT id, tries, next_at FROM delivery INDEXED BY delivery_probe \
+          WHERE state = 'head' AND not_before IS NULL ORDER BY tries, id LIMIT 1000) AS stretch \
+     ORDER BY CASE WHEN next_at > ?1 AND next_at <= ?2 THEN next_at ELSE 0 END, tries, id LIMIT ?3";
 
 /// The second half is only come to where the first finds too few.
-pub(super) const LEAD: &str = "SELECT id FROM (SELECT id FROM delivery INDEXED BY delivery_probe \
-          WHERE state = 'head' AND not_before IS NULL AND was_unauthorized = 0 ORDER BY tries, id LIMIT ?3) \
+pub(super) const LEAD: &str = "SELECT id FROM (SELECT id FROM (SELECT id, tries, next_at FROM delivery INDEXED BY delivery_probe \
+          WHERE state = 'head' AND not_before IS NULL AND was_unauthorized = 0 ORDER BY tries, id LIMIT 1000) AS stretch \
+          ORDER BY CASE WHEN next_at > ?1 AND next_at <= ?2 THEN next_at ELSE 0 END, tries, id LIMIT ?3) \
      UNION ALL \
-     SELECT id FROM (SELECT id FROM delivery INDEXED BY delivery_probe \
-          WHERE state = 'head' AND not_before IS NULL AND was_unauthorized = 1 ORDER BY tries, id LIMIT ?3) \
+     SELECT id FROM (SELECT id FROM (SELECT id, tries, next_at FROM delivery INDEXED BY delivery_probe \
+          WHERE state = 'head' AND not_before IS NULL AND was_unauthorized = 1 ORDER BY tries, id LIMIT 1000) AS stretch \
+          ORDER BY CASE WHEN next_at > ?1 AND next_at <= ?2 THEN next_at ELSE 0 END, tries, id LIMIT ?3) \
      LIMIT ?3";
 
 pub(super) const THIS: &str = "SELECT id FROM delivery WHERE id = ?4 AND state = 'head' AND not_before IS NULL";
