@@ -90,7 +90,13 @@ fn of_cause(cause: &(dyn std::error::Error + 'static)) -> Option<Exit> {
             StoreError::Closed => Exit::Failed,
         });
     }
-    let mend = cause.is::<ConfigError>() || cause.is::<KeyError>() || cause.is::<ClientError>() || cause.is::<PrepareError>();
+    if let Some(error) = cause.downcast_ref::<PrepareError>() {
+        return Some(match error {
+            PrepareError::InUse(_) => Exit::Unavailable,
+            PrepareError::Wrong(_) => Exit::Mend,
+        });
+    }
+    let mend = cause.is::<ConfigError>() || cause.is::<KeyError>() || cause.is::<ClientError>();
     mend.then_some(Exit::Mend)
 }
 

@@ -68,11 +68,11 @@ impl Rooms {
         // First what needs no file of ours: a certificate that cannot be read must not leave a new database behind.
         Client::new(&plan.config.api, &plan.key)?;
         let outbox = Outbox::open(&plan.config.outbox.database, Role::Daemon, now).await?;
-        intake::prepare(&plan.config.inbox, &plan.config.outbox.database).await?;
-        Ok(Self::start(outbox, plan))
+        let hold = intake::prepare(&plan.config.inbox, &plan.config.outbox.database).await?;
+        Ok(Self::start(outbox, hold, plan))
     }
 
-    fn start(outbox: Outbox, plan: Plan) -> Self {
+    fn start(outbox: Outbox, hold: Option<intake::Hold>, plan: Plan) -> Self {
         let (config, config_seen) = watch::channel(Arc::new(plan.config));
         let (key, key_seen) = watch::channel(Arc::new(plan.key));
         let (shutdown, shutdown_seen) = watch::channel(false);
@@ -98,7 +98,7 @@ impl Rooms {
                 progress: Arc::clone(&turns.delivery),
             }),
         );
-        let taking = intake::run(intake::Context {
+        let taking = intake::Context {
             outbox: outbox.clone(),
             config: config_seen.clone(),
             result_types: result_types_seen,
@@ -108,9 +108,9 @@ impl Rooms {
             progress: Arc::clone(&turns.files),
             rows_progress: Arc::clone(&turns.rows),
             hindrances: Arc::clone(meters.hindrances()),
-        });
+        };
         tasks.spawn("intake", async {
-            taking.await;
+            intake::run(taking, hold).await;
             anyhow::Ok(())
         });
         tasks.spawn("bookkeeping", bookkeeping::run(outbox.clone(), shutdown_seen.clone()));

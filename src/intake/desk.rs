@@ -1,6 +1,5 @@
 //! The inbox directory at work: what is known of its files, and how each of them leaves it, or stays.
 
-use std::collections::HashSet;
 use std::ffi::{OsStr, OsString};
 use std::io;
 use std::sync::Arc;
@@ -12,14 +11,15 @@ use crate::clock;
 use crate::model::FileReceipt;
 use crate::telemetry::events;
 
+use super::Context;
 use super::finish::{Fate, Finished, finish_all};
 use super::folder::{Folder, Look, shown};
 use super::ledger::Ledger;
+use super::left::Left;
 use super::parse::Bad;
 use super::reject::{self, REPORT_ENDING, Reason};
 use super::settle::Files;
 use super::taking::Taking;
-use super::{Context, blocking};
 
 /// How long to wait after a fault of our own.
 const STUMBLED_PAUSE: Duration = Duration::from_secs(1);
@@ -34,7 +34,7 @@ pub struct Desk {
     /// The files that are known.
     pub known: Files,
     /// The files that stay although they were ready, and of which it was said.
-    pub left: HashSet<OsString>,
+    pub left: Left,
 }
 
 impl Desk {
@@ -45,7 +45,7 @@ impl Desk {
         }
         let folder = Arc::clone(&self.folder);
         let now = clock::now();
-        let finished = blocking(move || finish_all(&folder, takings, now)).await;
+        let finished = context.in_inbox(move || finish_all(&folder, takings, now)).await;
         let (finished, synced) = match finished {
             Ok(finished) => finished,
             Err(error) => return stumbled(context, &error).await,
@@ -64,7 +64,7 @@ impl Desk {
             match fate {
                 Fate::Gone => {
                     self.known.forget(&name);
-                    self.left.remove(&name);
+                    self.left.forget(&name);
                     gone.extend(self.ledger.get(&name, inode).cloned());
                 }
                 Fate::Grown(look) => self.known.unsettle(&name, look, false, Instant::now()),
@@ -100,11 +100,12 @@ impl Desk {
             let moved = reject::whole(&folder, &taking.name, &taking.look, &reason);
             moved.map(|moved| Rejection::Done(moved, reason))
         };
-        match blocking(work).await.and_then(|moved| moved) {
+        match context.in_inbox(work).await.and_then(|moved| moved) {
             // What was read of it is no verdict on what it is now.
             Ok(Rejection::Changed(now)) => self.known.unsettle(&name, now, false, Instant::now()),
             Ok(Rejection::Done(moved, reason)) => {
                 self.known.forget(&name);
+                self.left.forget(&name);
                 if let Some(moved) = moved {
                     tell_rejected(&name, &moved, &reason);
                 }
@@ -115,17 +116,12 @@ impl Desk {
         }
     }
 
-    /// A file stays where it is: said once, tried again at every rescan.
+    /// A file stays where it is: said once, and tried again.
     pub fn leave(&mut self, context: &Context, name: &OsStr, error: &io::Error) {
-        self.known.postpone(name, Instant::now() + context.config.borrow().inbox.rescan);
-        if self.left.insert(name.to_owned()) {
-            let hint = if error.kind() == io::ErrorKind::PermissionDenied {
-                "`chmod g+rw` it, before the rename (a program made it with mode 0600), or bring it by `cp` instead of `mv`; it is tried again"
-            } else {
-                "look at the file and its disk; it is tried again"
-            };
-            events::file_left(&shown(name), &error.to_string(), hint);
-        }
+        let rescan = context.config.borrow().inbox.rescan;
+        let look = self.known.look_of(name);
+        let until = self.left.leave(name, look.as_ref(), error, Instant::now(), rescan);
+        self.known.rest(name, until);
     }
 
     /// Forgets receipts; `sync` first, where the directory is not synced yet. What fails is tried again at the next scan.
@@ -135,7 +131,7 @@ impl Desk {
         }
         let folder = Arc::clone(&self.folder);
         let synced = if sync {
-            blocking(move || folder.sync()).await.and_then(|done| done)
+            context.in_inbox(move || folder.sync()).await.and_then(|done| done)
         } else {
             Ok(())
         };
@@ -163,6 +159,9 @@ enum Rejection {
 
 /// A panic on the thread that reads; nothing is lost by it, but it may come again at once.
 pub async fn stumbled(context: &Context, error: &io::Error) {
+    if context.is_ending() {
+        return; // What was under way is left where it stands.
+    }
     events::internal_error("read the inbox", &error.to_string());
     context.sleep(STUMBLED_PAUSE).await;
 }
@@ -170,7 +169,7 @@ pub async fn stumbled(context: &Context, error: &io::Error) {
 fn tell_rejected(name: &OsStr, moved: &OsStr, reason: &Reason) {
     let moved = shown(moved);
     let hint = format!(
-        "{}/{moved}{REPORT_ENDING} says what to mend; drop the mended one into the inbox again",
+        "{}/{moved}{REPORT_ENDING} says what to mend; drop the mended one into the inbox again and delete the pair: nothing removes it by itself",
         reject::REJECTED
     );
     events::file_rejected(&shown(name), &reason.why, &format!("{}/{moved}", reject::REJECTED), &hint);

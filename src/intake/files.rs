@@ -8,32 +8,35 @@ use std::sync::Arc;
 use futures_util::FutureExt as _;
 use tokio::time::Instant;
 
-use crate::model::FileReceipt;
 use crate::telemetry::events;
 
 use super::admit::pause;
 use super::desk::Desk;
-use super::folder::{Folder, Look, OURS, OURS_MODE};
-use super::identity::{InboxId, identify};
+use super::hold::Hold;
 use super::ledger::Ledger;
+use super::left::Left;
 use super::parse::Format;
 use super::pieces::Pulse;
-use super::remove::{bring_back, is_aside};
+use super::scan::{self, Task};
 use super::settle::{Files, KNOWN_MAX};
 use super::waiting::Waiting;
 use super::watch::{Hint, Watch};
-use super::{Context, PRESSURE_PAUSE, TURN_MAX, blocking, reject};
+use super::{Context, PRESSURE_PAUSE, TURN_MAX, workshop};
 
 /// The most files that are taken between two looks at the hints and at the clock.
 const READY_MAX: usize = 4096;
 
-/// Takes files until shutdown.
-pub async fn run(context: &Context, waiting: &Waiting) {
-    let Some(desk) = begin(context, waiting).await else { return };
+/// Takes files until shutdown. `hold`: of the inbox, where the start has it already.
+pub async fn run(context: &Context, waiting: &Waiting, hold: Option<Hold>) {
+    let Some((desk, hold)) = begin(context, waiting, hold).await else {
+        return;
+    };
     let mut room = Room {
         desk,
+        hold,
         watch: None,
         next_scan: Instant::now(),
+        is_recovered: false,
     };
     while !context.is_ending() {
         context.turn();
@@ -58,34 +61,41 @@ pub async fn run(context: &Context, waiting: &Waiting) {
 }
 
 /// Opens the directory and reads the receipts, however long that needs.
-async fn begin(context: &Context, waiting: &Waiting) -> Option<Desk> {
+async fn begin(context: &Context, waiting: &Waiting, mut hold: Option<Hold>) -> Option<(Desk, Option<Hold>)> {
     let mut tries = 0;
     loop {
         context.turn();
         let inbox = context.config.borrow().inbox.clone();
-        let pulse = Pulse::of(&context.progress);
-        let opened = blocking(move || {
-            let (folder, id) = open(&inbox.dir, pulse)?;
-            reject::recover(&folder)?;
-            Ok::<_, io::Error>((folder, id, inbox.settle))
+        let (settle, pulse) = (inbox.settle, Pulse::of(&context.progress));
+        let opening = context.in_inbox(move || {
+            let opened = scan::open(&inbox.dir, pulse, &mut hold).map(|(folder, id)| {
+                let stranger = workshop::stranger(&folder);
+                (folder, id, stranger)
+            });
+            (opened, hold)
         });
-        let opened = match opened.await.and_then(|done| done) {
-            Ok((folder, id, settle)) => Ok((folder, settle, Ledger::load(&context.outbox, id).await)),
+        let opened;
+        (opened, hold) = opening.await.unwrap_or_else(|error| (Err(error), None));
+        let opened = match opened {
+            Ok((folder, id, stranger)) => Ok((folder, stranger, Ledger::load(&context.outbox, id).await)),
             Err(error) => Err(error),
         };
         match opened {
-            Ok((folder, settle, Ok(ledger))) => {
+            Ok((folder, stranger, Ok(ledger))) => {
                 waiting.store_works();
                 waiting.files_work();
+                tell_begun(hold.as_ref(), stranger);
                 tell_elsewhere(&ledger, folder.path());
-                return Some(Desk {
+                let desk = Desk {
                     folder: Arc::new(folder),
                     ledger,
                     known: Files::new(settle),
-                    left: std::collections::HashSet::new(),
-                });
+                    left: Left::default(),
+                };
+                return Some((desk, hold));
             }
             Ok((_, _, Err(error))) => waiting.store_fails(&error),
+            Err(_) if context.is_ending() => {}
             Err(error) => waiting.files_fail("open the inbox", &error),
         }
         tries += 1;
@@ -95,11 +105,16 @@ async fn begin(context: &Context, waiting: &Waiting) -> Option<Desk> {
     }
 }
 
-/// Opens the directory that the path names just now, and asks it which one it is.
-fn open(dir: &Path, pulse: Pulse) -> io::Result<(Folder, InboxId)> {
-    let folder = Folder::open(dir)?.with_pulse(pulse);
-    let id = identify(&folder.sub(OURS, OURS_MODE)?)?;
-    Ok((folder.with_id(id), id))
+fn tell_begun(hold: Option<&Hold>, stranger: Option<(String, String)>) {
+    if let Some((why, cure)) = stranger {
+        events::warning(&format!("{why}; a directory of another name is used instead"), &cure);
+    }
+    if !hold.is_some_and(Hold::is_sure) {
+        events::warning(
+            "the file system of the inbox knows no locks: a second daemon would not be noticed",
+            "let one daemon alone take from this inbox; two would submit each file twice",
+        );
+    }
 }
 
 /// Says at a start, and when the path names another directory, that some receipts speak of yet another one.
@@ -118,19 +133,11 @@ fn tell_elsewhere(ledger: &Ledger, dir: &Path) {
 
 struct Room {
     desk: Desk,
+    hold: Option<Hold>,
     watch: Option<Watch>,
     next_scan: Instant,
-}
-
-/// What a scan found.
-struct Scan {
-    folder: Folder,
-    id: InboxId,
-    files: Vec<(std::ffi::OsString, Look)>,
-    /// Whether these are all.
-    all: bool,
-    /// Receipts whose files are durably gone.
-    gone: Vec<FileReceipt>,
+    /// Whether what a crash left half done in `rejected/` is finished.
+    is_recovered: bool,
 }
 
 impl Room {
@@ -139,31 +146,44 @@ impl Room {
         let inbox = context.config.borrow().inbox.clone();
         self.next_scan = Instant::now() + inbox.rescan;
         self.desk.known.set_settle(inbox.settle);
-        if self.watch.is_none() {
-            // Before the directory is read: what comes in between is seen twice and never missed.
-            self.watch = Watch::files(&inbox.dir).ok();
-        }
-        let receipts = self.desk.ledger.all();
-        let pulse = Pulse::of(&context.progress);
-        match blocking(move || scan(&inbox.dir, &receipts, pulse)).await.and_then(|done| done) {
-            Ok(scan) => {
+        let task = Task {
+            dir: inbox.dir,
+            pulse: Pulse::of(&context.progress),
+            receipts: self.desk.ledger.all(),
+            search: self.desk.left.search(KNOWN_MAX, Instant::now()),
+            recover: !self.is_recovered,
+            watch: self.watch.is_none(),
+        };
+        let mut hold = self.hold.take();
+        let scanning = context.in_inbox(move || (scan::scan(task, &mut hold), hold));
+        let scanned;
+        (scanned, self.hold) = scanning.await.unwrap_or_else(|error| (Err(error), None));
+        match scanned {
+            Ok(mut scan) => {
+                let now = Instant::now();
                 waiting.files_work();
                 if scan.id != self.desk.ledger.here() {
                     // A disk was mounted over it, or came off: the watch is still on the one beneath.
                     self.watch = None;
-                    self.next_scan = Instant::now();
+                    self.next_scan = now;
+                    self.is_recovered = false;
                     self.desk.ledger.turn_to(scan.id);
                     tell_elsewhere(&self.desk.ledger, scan.folder.path());
                     self.desk.folder = Arc::new(scan.folder);
                     return;
                 }
+                self.watch = self.watch.take().or(scan.watch);
                 self.desk.folder = Arc::new(scan.folder);
-                self.desk.known.found(&scan.files, scan.all, Instant::now());
-                if scan.all {
-                    self.desk.left.retain(|name| scan.files.iter().any(|(there, _)| there == name));
+                self.is_recovered |= scan.rejected.is_ok();
+                if waiting.rejected(&scan.rejected) {
+                    self.desk.left.try_again();
+                    self.next_scan = now;
                 }
+                self.desk.known.found(&scan.listing.files, !scan.listing.more, now);
+                self.desk.left.found(&mut scan.listing, now);
                 self.desk.forget(context, scan.gone, false).await;
             }
+            Err(_) if context.is_ending() => {}
             Err(error) => {
                 self.watch = None;
                 waiting.files_fail("read the inbox", &error);
@@ -178,7 +198,9 @@ impl Room {
             return;
         }
         let folder = Arc::clone(&self.desk.folder);
-        let looks = blocking(move || due.into_iter().map(|name| (folder.look(&name), name)).collect::<Vec<_>>()).await;
+        let looks = context
+            .in_inbox(move || due.into_iter().map(|name| (folder.look(&name), name)).collect::<Vec<_>>())
+            .await;
         let now = Instant::now();
         for (look, name) in looks.unwrap_or_default() {
             match look {
@@ -237,31 +259,4 @@ impl Room {
             self.heed(hints);
         }
     }
-}
-
-fn scan(dir: &Path, receipts: &[FileReceipt], pulse: Pulse) -> io::Result<Scan> {
-    let (folder, id) = open(dir, pulse)?;
-    // Those of another directory say nothing of this one.
-    let receipts: Vec<&FileReceipt> = receipts.iter().filter(|receipt| receipt.inbox == Some(id)).collect();
-    let mut gone = Vec::new();
-    if !receipts.is_empty() {
-        bring_back(&folder, &folder.names()?, &receipts)?;
-        let names = folder.names()?;
-        for receipt in &receipts {
-            let is_there = folder.look(&receipt.name)?.is_some_and(|look| look.inode == receipt.inode);
-            if !is_there && !names.iter().any(|name| is_aside(name, receipt)) {
-                gone.push((*receipt).clone());
-            }
-        }
-        // Before they are forgotten: a power cut must not bring such a file back.
-        folder.sync()?;
-    }
-    let (files, more) = folder.oldest(KNOWN_MAX, |name| Format::of(name).is_some())?;
-    Ok(Scan {
-        folder,
-        id,
-        files,
-        all: !more,
-        gone,
-    })
 }

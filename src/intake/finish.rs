@@ -9,7 +9,7 @@ use crate::clock::Timestamp;
 use super::folder::{Folder, Look};
 use super::pieces::ReadError;
 use super::reject::{self, Reason};
-use super::remove::{Removal, remove};
+use super::remove::{self, Removal, remove};
 use super::taking::Taking;
 
 /// How often a file is looked at again whose times change although its bytes do not; then it waits for another day.
@@ -41,11 +41,11 @@ pub enum Fate {
     Failed(io::Error),
 }
 
-/// Finishes some files, and syncs the directory once: whether that is done says whether receipts may be forgotten.
+/// Finishes some files, and syncs once: whether that is done says whether receipts may be forgotten.
 pub fn finish_all(inbox: &Folder, takings: Vec<Taking>, now: Timestamp) -> (Vec<Finished>, io::Result<()>) {
     let finished = takings.into_iter().map(|taking| finish(inbox, taking, now)).collect();
     // Power cut before this: names may come back, and their receipts say that they are taken.
-    (finished, inbox.sync())
+    (finished, remove::sync(inbox))
 }
 
 fn finish(inbox: &Folder, mut taking: Taking, now: Timestamp) -> Finished {
@@ -90,6 +90,7 @@ fn all_lines(inbox: &Folder, taking: &Taking, limits: (usize, u64), now: Timesta
         lines,
         total_bad,
         rejected_at: now,
+        is_lines_alone: false,
     };
     let moved = reject::whole(inbox, &taking.name, &taking.look, &reason)?;
     Ok(moved.map(|moved| (moved, reason)))

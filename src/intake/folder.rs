@@ -8,12 +8,15 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
-use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, RenameFlags, Stat};
+use rustix::fs::{Access, AtFlags, CWD, FileType, Mode, OFlags, RenameFlags, Stat};
 use rustix::io::Errno;
 
 use super::identity::InboxId;
 use super::pieces::Pulse;
+use super::trust::{self, Owner};
+use super::workshop;
 
 /// What a look at a file tells: enough to know it again, and to see that it changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,7 +34,7 @@ pub struct Look {
 }
 
 impl Look {
-    fn of(stat: &Stat) -> Self {
+    pub(super) fn of(stat: &Stat) -> Self {
         let nanoseconds = |seconds: i64, rest: u64| i128::from(seconds) * 1_000_000_000 + i128::from(rest);
         Self {
             inode: stat.st_ino,
@@ -53,30 +56,32 @@ impl Look {
     }
 }
 
-/// The directory in the inbox that is ours alone.
-pub const OURS: &str = ".reten-outbox";
-/// Nobody else may enter it.
-pub const OURS_MODE: u32 = 0o700;
-
 /// A directory held open.
 #[derive(Debug)]
 pub struct Folder {
-    fd: OwnedFd,
+    pub(super) fd: OwnedFd,
     path: PathBuf,
-    pulse: Pulse,
+    pub(super) pulse: Pulse,
     id: Option<InboxId>,
+    /// Opened when it is needed first; see [`workshop`].
+    workshop: OnceLock<Box<Self>>,
 }
 
 impl Folder {
     /// Opens a directory that is there.
     pub fn open(path: &Path) -> io::Result<Self> {
         let fd = rustix::fs::openat(CWD, path, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
-        Ok(Self {
+        Ok(Self::new(fd, path.to_owned(), Pulse::default()))
+    }
+
+    fn new(fd: OwnedFd, path: PathBuf, pulse: Pulse) -> Self {
+        Self {
             fd,
-            path: path.to_owned(),
-            pulse: Pulse::default(),
+            path,
+            pulse,
             id: None,
-        })
+            workshop: OnceLock::new(),
+        }
     }
 
     /// The same, where the blocks that are read of its files count as signs of life.
@@ -101,21 +106,73 @@ impl Folder {
         &self.pulse
     }
 
-    /// Opens a directory in this one, creating it with `mode` where it is missing. A symbolic link of that name is refused.
-    pub fn sub(&self, name: &str, mode: u32) -> io::Result<Self> {
-        match rustix::fs::mkdirat(&self.fd, name, Mode::from_raw_mode(mode)) {
+    /// Opens a directory in this one, creating it with `mode` where it is missing. One that others may change is refused, and so is whatever
+    /// else has that name: [`trust::cure`] tells it from other errors.
+    pub fn sub(&self, name: &str, mode: u32, owner: Owner) -> io::Result<Self> {
+        let is_new = match rustix::fs::mkdirat(&self.fd, name, Mode::from_raw_mode(mode)) {
             // Its entry must not vanish in a power cut with what was moved into it.
-            Ok(()) => self.sync()?,
-            Err(Errno::EXIST) => {}
+            Ok(()) => self.sync().map(|()| true)?,
+            Err(Errno::EXIST) => false,
             Err(error) => return Err(error.into()),
-        }
+        };
+        let path = self.path.join(name);
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        Ok(Self {
-            fd: rustix::fs::openat(&self.fd, name, flags, Mode::empty())?,
-            path: self.path.join(name),
-            pulse: self.pulse.clone(),
-            id: None,
-        })
+        match rustix::fs::openat(&self.fd, name, flags, Mode::empty()) {
+            Ok(fd) => {
+                trust::check(&rustix::fs::fstat(&fd)?, owner, &path, is_new)?;
+                Ok(Self::new(fd, path, self.pulse.clone()))
+            }
+            Err(error) => {
+                // It may be no directory, or somebody's who lets nobody in.
+                let found = rustix::fs::statat(&self.fd, name, AtFlags::SYMLINK_NOFOLLOW)?;
+                trust::check(&found, owner, &path, is_new)?;
+                Err(error.into())
+            }
+        }
+    }
+
+    /// Whether a name is a directory that nobody but us may change.
+    pub fn has_own(&self, name: &OsStr) -> bool {
+        let found = rustix::fs::statat(&self.fd, name, AtFlags::SYMLINK_NOFOLLOW);
+        found.is_ok_and(|found| trust::check(&found, Owner::Us, &self.path, false).is_ok())
+    }
+
+    /// The directory of our own in this one.
+    pub fn workshop(&self) -> io::Result<&Self> {
+        if let Some(workshop) = self.workshop.get() {
+            return Ok(workshop);
+        }
+        let opened = workshop::open(self)?;
+        Ok(self.workshop.get_or_init(|| Box::new(opened)))
+    }
+
+    /// The same, where something was done in it through this.
+    pub fn used_workshop(&self) -> Option<&Self> {
+        self.workshop.get().map(AsRef::as_ref)
+    }
+
+    /// Which directory it is, whatever its path: its device and inode.
+    pub fn identity(&self) -> io::Result<(u64, u64)> {
+        let found = rustix::fs::fstat(&self.fd)?;
+        Ok((found.st_dev, found.st_ino))
+    }
+
+    /// The directory as a file that can be locked, apart from every other descriptor of it.
+    pub fn to_lock(&self) -> io::Result<File> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        Ok(File::from(rustix::fs::openat(&self.fd, ".", flags, Mode::empty())?))
+    }
+
+    /// A file to be locked, created where it is missing, for us alone.
+    pub fn lock_file(&self, name: &str) -> io::Result<File> {
+        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        Ok(File::from(rustix::fs::openat(&self.fd, name, flags, Mode::from_raw_mode(0o600))?))
+    }
+
+    /// Whether files can be listed here, taken out and put in.
+    pub fn check_access(&self) -> io::Result<()> {
+        let all = Access::READ_OK | Access::WRITE_OK | Access::EXEC_OK;
+        Ok(rustix::fs::accessat(&self.fd, ".", all, AtFlags::EACCESS)?)
     }
 
     /// Where it was opened.
@@ -183,66 +240,6 @@ impl Folder {
     pub fn sync(&self) -> io::Result<()> {
         Ok(rustix::fs::fsync(&self.fd)?)
     }
-
-    /// Makes every file of this file system durable: for many small files one call is cheaper than one each.
-    pub fn sync_all_files(&self) -> io::Result<()> {
-        Ok(rustix::fs::syncfs(&self.fd)?)
-    }
-
-    /// Every name, in no order.
-    pub fn names(&self) -> io::Result<Vec<OsString>> {
-        let mut names = Vec::new();
-        self.each(|name| names.push(name.to_owned()))?;
-        Ok(names)
-    }
-
-    /// The `limit` oldest regular files whose names `wanted` likes, with a look at each, by change time and name; and whether there were more.
-    pub fn oldest(&self, limit: usize, wanted: impl Fn(&OsStr) -> bool) -> io::Result<(Vec<(OsString, Look)>, bool)> {
-        let mut found: Vec<(OsString, Look)> = Vec::new();
-        let mut more = false;
-        let mut fault = None;
-        self.each(|name| {
-            if !wanted(name) {
-                return;
-            }
-            // A network's file system may need a minute and more for so many looks.
-            self.pulse.beat();
-            match self.look(name) {
-                Ok(Some(look)) if look.is_file => found.push((name.to_owned(), look)),
-                Ok(_) => {}
-                Err(error) => fault = Some(error),
-            }
-            // Twice the limit at most is held, however many there are.
-            if found.len() >= limit.saturating_mul(2) {
-                in_order(&mut found);
-                found.truncate(limit);
-                more = true;
-            }
-        })?;
-        if let Some(fault) = fault {
-            return Err(fault);
-        }
-        in_order(&mut found);
-        more |= found.len() > limit;
-        found.truncate(limit);
-        Ok((found, more))
-    }
-
-    fn each(&self, mut visit: impl FnMut(&OsStr)) -> io::Result<()> {
-        for entry in Dir::read_from(&self.fd)? {
-            let entry = entry?;
-            let name = OsStr::from_bytes(entry.file_name().to_bytes());
-            if name != "." && name != ".." {
-                visit(name);
-            }
-        }
-        Ok(())
-    }
-}
-
-/// Intake order: by change time, then by name.
-pub fn in_order(files: &mut [(OsString, Look)]) {
-    files.sort_unstable_by(|(name, look), (other_name, other)| look.changed_ns.cmp(&other.changed_ns).then_with(|| name.cmp(other_name)));
 }
 
 /// A file's name as text: as it is where it is UTF-8, else with the bytes that are not as `\xNN`.
@@ -263,10 +260,17 @@ pub fn hidden(what: &str, inode: u64) -> OsString {
     OsString::from_vec(format!(".reten-outbox.{what}.{inode}").into_bytes())
 }
 
-/// The inode in a name of [`hidden`].
+/// The same where that name is in use: what lies there belongs to a file that had this inode before.
+pub fn hidden_again(what: &str, inode: u64, number: u32) -> OsString {
+    let mut name = hidden(what, inode);
+    name.push(format!(".{number}"));
+    name
+}
+
+/// The inode in a name of [`hidden`] or [`hidden_again`].
 pub fn inode_of(what: &str, name: &OsStr) -> Option<u64> {
     let rest = name.to_str()?.strip_prefix(".reten-outbox.")?;
-    rest.strip_prefix(what)?.strip_prefix('.')?.parse().ok()
+    rest.strip_prefix(what)?.strip_prefix('.')?.split('.').next()?.parse().ok()
 }
 
 #[cfg(test)]
@@ -288,28 +292,13 @@ mod tests {
         for name in ["link.json", "dir.json", "fifo.json", "missing.json"] {
             assert!(folder.open_file(OsStr::new(name)).unwrap().is_none(), "{name}");
         }
-        let (found, more) = folder.oldest(10, |_| true).unwrap();
-        assert_eq!((found.len(), more), (1, false));
-    }
-
-    #[test]
-    fn the_oldest_come_first_however_many_there_are() {
-        let dir = tempfile::tempdir().unwrap();
-        let folder = Folder::open(dir.path()).unwrap();
-        for n in 0..25 {
-            fs::write(dir.path().join(format!("{n:02}")), "").unwrap();
-        }
-        let (found, more) = folder.oldest(4, |name| name != "01").unwrap();
-        let names: Vec<_> = found.iter().map(|(name, _)| name.to_str().unwrap()).collect();
-        // Files of one tick of the clock have one change time; their names decide then, and here they agree.
-        assert_eq!((names.as_slice(), more), (&["00", "02", "03", "04"][..], true));
     }
 
     #[test]
     fn a_move_never_overwrites() {
         let dir = tempfile::tempdir().unwrap();
         let folder = Folder::open(dir.path()).unwrap();
-        let rejected = folder.sub("rejected", 0o750).unwrap();
+        let rejected = folder.sub("rejected", 0o750, Owner::UsOrRoot).unwrap();
         fs::write(dir.path().join("a"), "new").unwrap();
         fs::write(rejected.path().join("a"), "old").unwrap();
         assert!(!folder.rename(OsStr::new("a"), &rejected, OsStr::new("a")).unwrap());
@@ -322,6 +311,7 @@ mod tests {
     fn names_are_shown_with_what_is_no_text_escaped() {
         assert_eq!(shown(OsStr::from_bytes(b"a\xff b\n\xc3\xa9.json")), "a\\xFF b\né.json");
         assert_eq!(inode_of("taken", &hidden("taken", 42)), Some(42));
+        assert_eq!(inode_of("taken", &hidden_again("taken", 42, 7)), Some(42));
         assert_eq!(inode_of("report", &hidden("taken", 42)), None);
     }
 }

@@ -15,7 +15,7 @@ use super::taking::{CHUNK_BYTES, CHUNK_RESULTS, Chunk, End, Opened, Standards, T
 
 /// The most files of one admission: each is held open until its name is gone, and a process may have 1,024 open by default.
 const FILES_MAX: usize = 256;
-/// So many files are made durable one by one; above that the whole file system is, at once.
+/// So many files are made durable one by one; above that the whole file system is, at once, unless that takes long.
 const SYNC_EACH_MAX: usize = 8;
 
 /// What was found behind a name that was ready.
@@ -113,12 +113,14 @@ pub fn sync(folder: &Folder, files: &mut [Found]) -> io::Result<()> {
             Found::Results(..) | Found::Bad(..) | Found::Unfinished(..) | Found::Left(..) | Found::Gone(_) => None,
         })
         .collect();
-    if takings.len() > SYNC_EACH_MAX {
-        folder.sync_all_files()?;
+    if takings.len() > SYNC_EACH_MAX && folder.sync_all_files()? {
         for taking in takings {
             taking.mark_synced();
         }
         return Ok(());
     }
-    takings.iter_mut().try_for_each(|taking| taking.sync())
+    takings.iter_mut().try_for_each(|taking| {
+        folder.pulse().beat();
+        taking.sync()
+    })
 }

@@ -3,11 +3,18 @@
 use std::fs;
 use std::io;
 use std::path::Path;
+use std::time::Duration;
+
+use tokio::time::timeout;
 
 use crate::config::Inbox;
 
+use super::blocking;
 use super::parse::Format;
 use super::rows::{self, RowsError};
+
+/// So long the inbox may take to answer: a person waits, and a file system that hangs must not keep from them what the outbox has to say.
+const PATIENCE: Duration = Duration::from_secs(3);
 
 /// Counts; `None` where it cannot be told, for want of a right or because a producer holds the lock.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -23,8 +30,10 @@ pub struct Inventory {
 /// Looks. What is not there yet holds nothing; nothing is created.
 pub async fn inventory(inbox: &Inbox, outbox: &Path) -> Inventory {
     let rows = rows(&inbox.database, outbox).await.ok();
+    let dir = inbox.dir.clone();
+    let files = timeout(PATIENCE, blocking(move || files(&dir))).await;
     Inventory {
-        waiting_files: files(&inbox.dir).ok(),
+        waiting_files: files.ok().and_then(|files| files.and_then(|files| files).ok()),
         waiting_rows: rows.map(|(waiting, _)| waiting),
         rejected_rows: rows.map(|(_, rejected)| rejected),
     }
@@ -39,7 +48,9 @@ fn files(dir: &Path) -> io::Result<u64> {
     let mut count = 0;
     for entry in entries {
         let entry = entry?;
-        count += u64::from(Format::of(&entry.file_name()).is_some() && entry.file_type()?.is_file());
+        // A name at which a look fails is none that will be taken.
+        let is_file = || entry.file_type().is_ok_and(|kind| kind.is_file());
+        count += u64::from(Format::of(&entry.file_name()).is_some() && is_file());
     }
     Ok(count)
 }

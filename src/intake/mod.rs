@@ -14,27 +14,36 @@
 pub mod admit;
 mod desk;
 pub mod directives;
+mod durable;
 pub mod entry;
 mod files;
 mod finish;
 mod folder;
 mod gather;
+mod hold;
 mod identity;
 mod inventory;
 mod ledger;
+mod left;
+mod listing;
 pub mod parse;
+mod patience;
 pub mod pieces;
 mod prepare;
 mod reject;
 mod remove;
 pub mod rows;
+mod scan;
 mod settle;
+mod space;
 mod take;
 pub mod taking;
 #[cfg(test)]
 mod tests;
+mod trust;
 mod waiting;
 mod watch;
+mod workshop;
 
 use std::io;
 use std::sync::Arc;
@@ -49,10 +58,12 @@ use crate::policy::validate::{ResultType, ValidationMode};
 use crate::store::Outbox;
 use crate::telemetry::hindrance::Hindrances;
 
+pub use hold::Hold;
 pub use inventory::{Inventory, inventory};
 pub use prepare::{PrepareError, prepare};
 use taking::Standards;
 use waiting::Waiting;
+pub use waiting::{Reason, of_backlog, of_disk};
 
 /// A loop turns at least this often, so that a watchdog can tell a quiet one from a stuck one.
 pub const TURN_MAX: Duration = Duration::from_secs(5);
@@ -86,8 +97,8 @@ pub struct Context {
 /// it, a moment before it is there. Later starts remember the list, and an API that does not answer is not waited for any longer.
 const FIRST_LIST_WAIT: Duration = Duration::from_secs(2);
 
-/// Takes files and rows until shutdown; what is being admitted then is finished first.
-pub async fn run(context: Context) {
+/// Takes files and rows until shutdown; what is being admitted then is finished first. `hold` is what [`prepare`] brought.
+pub async fn run(context: Context, hold: Option<Hold>) {
     context.first_list().await;
     let waiting = Waiting::new(&context.hindrances);
     // Each counts its own turns: one that is stuck must not hide behind the other.
@@ -95,7 +106,7 @@ pub async fn run(context: Context) {
         progress: Arc::clone(&context.rows_progress),
         ..context.clone()
     };
-    tokio::join!(files::run(&context, &waiting), rows::run(&of_rows, &waiting));
+    tokio::join!(files::run(&context, &waiting, hold), rows::run(&of_rows, &waiting));
 }
 
 impl Context {

@@ -3,29 +3,38 @@
 use std::fs::File;
 use std::io;
 use std::path::Path;
+use std::time::Duration;
+
+use tokio::time::timeout;
 
 use crate::config::Inbox;
+use crate::telemetry::events;
 
 use super::folder::{Folder, hidden};
-use super::{blocking, reject, rows};
+use super::hold::Hold;
+use super::{blocking, rows, trust};
 
-/// What a person must mend; names the setting, the place and the cure.
+/// So long the directory may take to answer. One that hangs does not keep the deliveries: it is looked at again by the files' loop.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Why intake cannot begin; names the setting, the place and the cure.
 #[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub struct PrepareError(String);
+pub enum PrepareError {
+    /// A person must mend it.
+    #[error("{0}")]
+    Wrong(String),
+    /// Another daemon takes from this inbox.
+    #[error("{0}")]
+    InUse(String),
+}
 
-/// Checks `inbox.dir` (a directory in which files can be created, renamed and removed, with room for `rejected/`) and `inbox.database` (created
-/// where it is missing). A row inbox that is only locked just now is fine.
-pub async fn prepare(inbox: &Inbox, outbox: &Path) -> Result<(), PrepareError> {
-    let dir = inbox.dir.clone();
-    let shown = dir.display().to_string();
-    blocking(move || try_directory(&dir))
-        .await
-        .and_then(|tried| tried)
-        .map_err(|error| PrepareError(format!("inbox.dir = \"{shown}\": {}", told(&error))))?;
+/// Checks `inbox.dir` (a directory in which files can be created, renamed and removed) and `inbox.database` (created where it is missing), and
+/// holds the directory: no other daemon may take from it. A row inbox that is only locked just now is fine.
+pub async fn prepare(inbox: &Inbox, outbox: &Path) -> Result<Option<Hold>, PrepareError> {
+    let hold = directory(&inbox.dir).await?;
     match rows::try_open(&inbox.database, outbox).await {
-        Ok(()) | Err(rows::RowsError::Busy(_)) => Ok(()),
-        Err(error) => Err(PrepareError(format!(
+        Ok(()) | Err(rows::RowsError::Busy(_)) => Ok(hold),
+        Err(error) => Err(PrepareError::Wrong(format!(
             "inbox.database = \"{}\": {error}; {}",
             inbox.database.display(),
             cure(&inbox.database)
@@ -33,22 +42,48 @@ pub async fn prepare(inbox: &Inbox, outbox: &Path) -> Result<(), PrepareError> {
     }
 }
 
-fn try_directory(dir: &Path) -> io::Result<()> {
+async fn directory(dir: &Path) -> Result<Option<Hold>, PrepareError> {
+    let place = dir.to_owned();
+    let Ok(tried) = timeout(PATIENCE, blocking(move || try_directory(&place))).await else {
+        events::storage_error(
+            "open the inbox",
+            &format!("{} does not answer; its file system may hang", dir.display()),
+            "`findmnt -T` with that directory and `dmesg` tell; deliveries go on, and files are taken when it answers",
+        );
+        return Ok(None);
+    };
+    let told = |error: io::Error| PrepareError::Wrong(format!("inbox.dir = \"{}\": {}", dir.display(), told(&error)));
+    match tried.and_then(|tried| tried).map_err(told)? {
+        Ok(hold) => Ok(Some(hold)),
+        Err(held) if held.kind() == io::ErrorKind::WouldBlock => {
+            Err(PrepareError::InUse(format!("inbox.dir = \"{}\": {held}", dir.display())))
+        }
+        Err(error) => Err(told(error)),
+    }
+}
+
+/// In the inbox itself nothing is tried out: a name of ours could be anybody's there.
+fn try_directory(dir: &Path) -> io::Result<io::Result<Hold>> {
     let folder = Folder::open(dir)?;
+    folder.check_access()?;
+    let workshop = folder.workshop()?;
+    let hold = Hold::take(&folder);
     let probe = hidden("probe", u64::from(std::process::id()));
     let moved = hidden("probe-moved", u64::from(std::process::id()));
     // What an earlier start left that was killed right here.
-    folder.remove(&probe)?;
-    folder.remove(&moved)?;
-    let _file: File = folder.create(&probe)?;
-    folder.rename(&probe, &folder, &moved)?;
-    folder.remove(&moved)?;
+    workshop.remove(&probe)?;
+    workshop.remove(&moved)?;
+    let _file: File = workshop.create(&probe)?;
+    workshop.rename(&probe, workshop, &moved)?;
+    workshop.remove(&moved)?;
     folder.names()?;
-    reject::open(&folder)?;
-    Ok(())
+    Ok(hold)
 }
 
 fn told(error: &io::Error) -> String {
+    if let Some(cure) = trust::cure(error) {
+        return format!("{error}; {cure}");
+    }
     match error.kind() {
         io::ErrorKind::NotFound => "there is no such directory; create it for the daemon's user".into(),
         io::ErrorKind::NotADirectory => "this is no directory; name one, or move it away".into(),
@@ -79,9 +114,34 @@ mod tests {
         prepare(&house.config.inbox, &house.config.outbox.database).await.unwrap();
         assert_eq!(
             (house.names("inbox"), house.names("rows")),
-            (vec!["rejected".to_owned()], vec!["inbox.db".to_owned()])
+            (vec![".reten-outbox".to_owned()], vec!["inbox.db".to_owned()])
         );
         prepare(&house.config.inbox, &house.config.outbox.database).await.unwrap();
+        assert_eq!(house.names("inbox/.reten-outbox"), ["lock"]);
+    }
+
+    #[tokio::test]
+    async fn what_anybody_may_put_into_the_inbox_keeps_no_start() {
+        let house = House::new().await;
+        let names = [
+            hidden("probe", std::process::id().into()),
+            hidden("probe-moved", std::process::id().into()),
+        ];
+        for name in names.iter().filter_map(|name| name.to_str()).chain(["rejected", ".reten-outbox"]) {
+            fs::create_dir_all(house.inbox(name).join("in the way")).unwrap();
+            std::os::unix::fs::symlink("/nowhere", house.inbox(&format!("{name}.json"))).unwrap();
+            fs::set_permissions(house.inbox(name), std::os::unix::fs::PermissionsExt::from_mode(0o777)).unwrap();
+        }
+        prepare(&house.config.inbox, &house.config.outbox.database).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn an_inbox_that_another_daemon_holds_is_in_use() {
+        let house = House::new().await;
+        let first = prepare(&house.config.inbox, &house.config.outbox.database).await.unwrap();
+        assert!(first.is_some());
+        let second = prepare(&house.config.inbox, &house.config.outbox.database).await.unwrap_err();
+        assert!(matches!(&second, PrepareError::InUse(why) if why.contains("inbox.dir")), "{second}");
     }
 
     #[tokio::test]
@@ -99,9 +159,6 @@ mod tests {
         assert!(error.contains("no directory"), "{error}");
         fs::remove_file(&house.config.inbox.dir).unwrap();
         fs::create_dir(&house.config.inbox.dir).unwrap();
-        fs::write(house.config.inbox.dir.join("rejected"), "").unwrap();
-        assert!(prepare(&house.config.inbox, &outbox).await.is_err());
-        fs::remove_file(house.config.inbox.dir.join("rejected")).unwrap();
         house.config.inbox.database = house.dir.path().join("missing/inbox.db");
         let error = prepare(&house.config.inbox, &outbox).await.unwrap_err().to_string();
         assert!(

@@ -1,8 +1,12 @@
 //! `rejected/`: where a file goes that cannot be taken, or the bad lines of one, with a `NAME.error.json` beside it that says why.
 //!
-//! Nothing there is ever overwritten. The order is: the report durable under a hidden name, the file moved to its place, the report to its
-//! own, both directories synced. A crash between leaves a hidden report, which [`recover`] gives its name or removes.
+//! Nothing there is ever overwritten. The order is: the report durable in the [`workshop`], the file moved to its place, the report to its
+//! own, the directories synced. A crash between leaves a report in the workshop, which [`recover`] gives its name or removes.
+//!
+//! Rejected results may be anybody's data, and are the only copy: the directory is looked at before each use, and where others may change it
+//! the file stays in the inbox.
 
+use std::collections::HashMap;
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::{self, BufWriter, Write as _};
@@ -17,6 +21,8 @@ use super::folder::{Folder, Look, hidden, inode_of, shown};
 use super::parse::{Bad, Format};
 use super::pieces::{Pieces, Pulse, ReadError, digest_of_beginning};
 use super::taking::fault_of;
+use super::trust::Owner;
+use super::workshop;
 
 /// The name of the directory in `inbox.dir`.
 pub const REJECTED: &str = "rejected";
@@ -29,11 +35,22 @@ const NAME_BYTES_MAX: usize = 255;
 /// For whom rejected results are readable: they may be anybody's data, so not for others.
 const MODE: u32 = 0o750;
 
+/// What a report says of a file that is all of it.
+const WHOLE: &str = "the file as it came; nothing of it was taken, unless the reason says so";
+/// What a report says of a file that holds bad lines.
+const LINES: &str = "the bad lines alone, one after the other in the order of `lines`, where `line` is the number in the original and `line_here` the \
+                     one in this file; the good lines were taken";
+/// What a report says is to be done.
+const NEXT: &str =
+    "mend it and move it into the inbox, then delete this report, and what is still here of the file: nothing removes them by itself";
+
 /// What `NAME.error.json` says.
 #[derive(Debug, Serialize)]
 struct Report<'a> {
     file: &'a str,
     reason: &'a str,
+    holds: &'a str,
+    next: &'a str,
     lines: &'a [BadLine],
     total_bad: u64,
     rejected_at: Timestamp,
@@ -42,8 +59,11 @@ struct Report<'a> {
 /// A bad line in a report.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct BadLine {
-    /// From 1.
+    /// Its number in the original, from 1.
     pub line: u64,
+    /// Its number in the file that holds the bad ones alone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub line_here: Option<u64>,
     /// What is wrong, and where in the line.
     pub error: String,
 }
@@ -59,6 +79,8 @@ pub struct Reason {
     pub total_bad: u64,
     /// The present.
     pub rejected_at: Timestamp,
+    /// Whether the file that is rejected holds the bad lines alone.
+    pub is_lines_alone: bool,
 }
 
 impl Reason {
@@ -68,17 +90,19 @@ impl Reason {
             why,
             lines: vec![BadLine {
                 line: bad.place.line,
+                line_here: None,
                 error: bad.to_string(),
             }],
             total_bad: 1,
             rejected_at,
+            is_lines_alone: false,
         }
     }
 }
 
-/// Opens `rejected/`, creating it where it is missing.
+/// Opens `rejected/`, creating it where it is missing. An error where others may change what lies in it.
 pub fn open(inbox: &Folder) -> io::Result<Folder> {
-    inbox.sub(REJECTED, MODE)
+    inbox.sub(REJECTED, MODE, Owner::UsOrRoot)
 }
 
 /// Moves a whole file there; returns the name it has there, or `None` when its name belongs to another file by now.
@@ -87,7 +111,7 @@ pub fn whole(inbox: &Folder, name: &OsStr, look: &Look, reason: &Reason) -> io::
         return Ok(None);
     }
     let rejected = open(inbox)?;
-    let moved = publish(inbox, name, look.inode, &rejected, (name, reason))?;
+    let moved = publish((inbox, name, look.inode), inbox.workshop()?, &rejected, (name, reason))?;
     if rejected.look(&moved)?.is_some_and(|now| now.inode != look.inode) {
         // Another file was renamed over it in between: that one goes back, its reason is not ours.
         rejected.rename(&moved, inbox, name)?;
@@ -111,23 +135,28 @@ pub fn lines(
 ) -> Result<(OsString, Reason), ReadError> {
     let (rejected_at, is_resumed) = at;
     let rejected = open(inbox)?;
+    let workshop = inbox.workshop()?;
     let draft = hidden("lines", Look::at(source)?.inode);
     // What a crash left of an earlier try.
-    rejected.remove(&draft)?;
-    let file = rejected.create(&draft)?;
-    let (lines, total_bad) = collect(source, &file, limits, inbox.pulse())?;
+    workshop.remove(&draft)?;
+    let file = workshop.create(&draft)?;
+    let (mut lines, total_bad) = collect(source, &file, limits, inbox.pulse())?;
     file.sync_all()?;
+    for (number, line) in (1..).zip(&mut lines) {
+        line.line_here = Some(number);
+    }
     let reason = Reason {
         why: format!("{total_bad} of its lines cannot be taken; the others are"),
         lines,
         total_bad,
         rejected_at,
+        is_lines_alone: true,
     };
     if is_resumed && let Some(earlier) = equal_one(&rejected, name, &file)? {
-        rejected.remove(&draft)?;
+        workshop.remove(&draft)?;
         return Ok((earlier, reason));
     }
-    let moved = publish(&rejected, &draft, Look::at(&file)?.inode, &rejected, (name, &reason))?;
+    let moved = publish((workshop, &draft, Look::at(&file)?.inode), workshop, &rejected, (name, &reason))?;
     rejected.sync()?;
     Ok((moved, reason))
 }
@@ -148,6 +177,7 @@ pub fn collect(source: &File, to: impl io::Write, limits: (usize, u64), pulse: &
         if listed.len() < LISTED_MAX {
             listed.push(BadLine {
                 line: piece.place.line,
+                line_here: None,
                 error: bad.to_string(),
             });
         }
@@ -175,76 +205,144 @@ fn copy(source: &File, to: &mut impl io::Write, span: std::ops::Range<u64>, puls
     Ok(())
 }
 
-/// Gives hidden reports their names, where their file is there, and removes what a crash left half done. At start.
+/// Gives reports their names that a crash left in a workshop, where their file is there, and removes what it left half done. At start.
 pub fn recover(inbox: &Folder) -> io::Result<()> {
     let rejected = open(inbox)?;
-    let names = rejected.names()?;
-    for hidden_name in &names {
-        if inode_of("lines", hidden_name).is_some() {
-            rejected.remove(hidden_name)?;
-        }
-        let Some(inode) = inode_of("report", hidden_name) else { continue };
-        let mut home = None;
-        for name in names.iter().filter(|name| !name.as_bytes().starts_with(b".")) {
-            if rejected.look(name)?.is_some_and(|look| look.inode == inode) {
-                home = Some(with_ending(name));
+    // Up to version 0.1 drafts lay in the directory itself.
+    let mut places = workshop::all(inbox)?;
+    places.push(open(inbox)?);
+    let mut homes: Option<HashMap<u64, OsString>> = None;
+    for place in places {
+        for draft in place.names()? {
+            if inode_of("lines", &draft).is_some() {
+                place.remove(&draft)?;
             }
-        }
-        let moved = match home {
-            Some(home) => rejected.rename(hidden_name, &rejected, &home)?,
-            None => false,
-        };
-        if !moved {
-            rejected.remove(hidden_name)?;
+            let Some(inode) = inode_of("report", &draft) else { continue };
+            // One walk, however many there are.
+            let homes = match &mut homes {
+                Some(homes) => homes,
+                None => homes.insert(by_inode(&rejected)?),
+            };
+            let moved = match homes.get(&inode) {
+                Some(name) => place.rename(&draft, &rejected, &with_ending(name))?,
+                None => false,
+            };
+            if !moved {
+                place.remove(&draft)?;
+            }
         }
     }
     rejected.sync()
 }
 
-/// Moves a file to a free name in `rejected/` and puts its report beside it.
-fn publish(from: &Folder, from_name: &OsStr, inode: u64, rejected: &Folder, what: (&OsStr, &Reason)) -> io::Result<OsString> {
+fn by_inode(rejected: &Folder) -> io::Result<HashMap<u64, OsString>> {
+    let mut homes = HashMap::new();
+    for name in rejected.names()? {
+        if !name.as_bytes().starts_with(b".")
+            && let Some(look) = rejected.look(&name)?
+        {
+            homes.insert(look.inode, name);
+        }
+        rejected.pulse().beat();
+    }
+    Ok(homes)
+}
+
+/// Moves a file to a free name in `rejected/` and puts its report beside it. `from`: where it lies, under which name, and its inode.
+fn publish(from: (&Folder, &OsStr, u64), workshop: &Folder, rejected: &Folder, what: (&OsStr, &Reason)) -> io::Result<OsString> {
+    let (place, place_name, inode) = from;
     let (name, reason) = what;
     let draft = hidden("report", inode);
-    rejected.remove(&draft)?;
-    let mut file = rejected.create(&draft)?;
-    serde_json::to_writer_pretty(
-        &mut file,
-        &Report {
-            file: &shown(name),
-            reason: &reason.why,
-            lines: &reason.lines,
-            total_bad: reason.total_bad,
-            rejected_at: reason.rejected_at,
-        },
-    )?;
-    file.write_all(b"\n")?;
-    file.sync_all()?;
-    for number in 1_u64.. {
-        let free = numbered(name, number);
-        let report = with_ending(&free);
-        if rejected.look(&report)?.is_none() && from.rename(from_name, rejected, &free)? {
-            // Crash here: the file is there, its report still hidden. `recover` puts it beside it.
-            rejected.rename(&draft, rejected, &report)?;
+    workshop.remove(&draft)?;
+    write_report(workshop.create(&draft)?, name, reason)?;
+    loop {
+        let free = numbered(name, free_number(rejected, name)?);
+        // Only somebody else's hand in the directory can have been quicker.
+        if place.rename(place_name, rejected, &free)? {
+            // Crash here: the file is there, its report still in the workshop. `recover` puts it beside it.
+            workshop.rename(&draft, rejected, &with_ending(&free))?;
             return Ok(free);
         }
     }
-    Err(io::Error::other("no free name in rejected/"))
 }
 
-/// An earlier one of that name with the same content.
+fn write_report(mut file: File, name: &OsStr, reason: &Reason) -> io::Result<()> {
+    let report = Report {
+        file: &shown(name),
+        reason: &reason.why,
+        holds: if reason.is_lines_alone { LINES } else { WHOLE },
+        next: NEXT,
+        lines: &reason.lines,
+        total_bad: reason.total_bad,
+        rejected_at: reason.rejected_at,
+    };
+    serde_json::to_writer_pretty(&mut file, &report)?;
+    file.write_all(b"\n")?;
+    file.sync_all()
+}
+
+/// A number under which neither a file of this name nor its report lies. Found in a few looks, however many there are: they lie without gaps,
+/// and where a person made some any of them will do.
+fn free_number(rejected: &Folder, name: &OsStr) -> io::Result<u64> {
+    let is_free = |number| {
+        let name = numbered(name, number);
+        Ok::<_, io::Error>(rejected.look(&name)?.is_none() && rejected.look(&with_ending(&name))?.is_none())
+    };
+    let (mut taken, mut free) = (0, 1);
+    while !is_free(free)? {
+        taken = free;
+        free *= 2;
+    }
+    while free - taken > 1 {
+        let middle = taken.midpoint(free);
+        if is_free(middle)? {
+            free = middle;
+        } else {
+            taken = middle;
+        }
+    }
+    Ok(free)
+}
+
+/// An earlier one of that name with the same content. One walk of the directory: needed only behind a crash, and for a file that grows.
 fn equal_one(rejected: &Folder, name: &OsStr, file: &File) -> io::Result<Option<OsString>> {
     let length = Look::at(file)?.size;
-    let digest = digest_of_beginning(file, length, rejected.pulse())?;
-    for number in 1_u64.. {
-        let candidate = numbered(name, number);
+    let mut digest = None;
+    for candidate in rejected.names()? {
+        rejected.pulse().beat();
+        if !is_numbered(&candidate, name) {
+            continue;
+        }
         let Some((earlier, look)) = rejected.open_file(&candidate)? else {
-            break;
+            continue;
         };
-        if look.size == length && digest_of_beginning(&earlier, length, rejected.pulse())? == digest {
+        if look.size != length {
+            continue;
+        }
+        if digest.is_none() {
+            digest = digest_of_beginning(file, length, rejected.pulse())?;
+        }
+        if digest_of_beginning(&earlier, length, rejected.pulse())? == digest {
             return Ok(Some(candidate));
         }
     }
     Ok(None)
+}
+
+/// Whether this is the name of a rejected file of that name, whichever its number.
+fn is_numbered(candidate: &OsStr, name: &OsStr) -> bool {
+    if candidate == numbered(name, 1) {
+        return true;
+    }
+    let bytes = candidate.as_bytes();
+    let dot = bytes.iter().rposition(|byte| *byte == b'.').unwrap_or(bytes.len());
+    let stem = &bytes[..dot];
+    let number = stem
+        .rsplit(|byte| *byte == b'.')
+        .next()
+        .and_then(|digits| std::str::from_utf8(digits).ok());
+    let number: Option<u64> = number.and_then(|digits| digits.parse().ok());
+    number.is_some_and(|number| number > 1 && candidate == numbered(name, number))
 }
 
 fn with_ending(name: &OsStr) -> OsString {

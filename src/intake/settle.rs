@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::folder::{Look, in_order};
+use super::folder::Look;
+use super::listing::in_order;
 
 /// The most files that are known at one time; what is beyond waits in the directory and is found when these are gone.
 pub const KNOWN_MAX: usize = 50_000;
@@ -127,7 +128,7 @@ impl Files {
     pub fn found(&mut self, files: &[(OsString, Look)], all: bool, now: Instant) {
         if all {
             let there: HashSet<&OsStr> = files.iter().map(|(name, _)| name.as_os_str()).collect();
-            self.known.retain(|name, _| there.contains(name.as_os_str()));
+            self.known.retain(|name, seen| there.contains(name.as_os_str()) || seen.rests(now));
         }
         for (name, look) in files {
             if self.known.len() < KNOWN_MAX || self.known.contains_key(name) {
@@ -152,6 +153,11 @@ impl Files {
         seen.is_settled = seen.settles_at(settle).is_some_and(|at| at <= now);
     }
 
+    /// The last look at it.
+    pub fn look_of(&self, name: &OsStr) -> Option<Look> {
+        self.known.get(name)?.look.map(|(look, _)| look)
+    }
+
     /// Taken, or gone.
     pub fn forget(&mut self, name: &OsStr) {
         self.known.remove(name);
@@ -166,10 +172,14 @@ impl Files {
         seen.unfinished = unfinished.then_some(look);
     }
 
-    /// It stays for now, whatever it looks like.
-    pub fn postpone(&mut self, name: &OsStr, until: Instant) {
+    /// It stays for now, whatever it looks like. Only of one that somebody has open more is to be known than a scan tells.
+    pub fn rest(&mut self, name: &OsStr, until: Instant) {
         if let Some(seen) = self.known.get_mut(name) {
-            seen.not_before = Some(until);
+            if seen.opens == 0 {
+                self.known.remove(name);
+            } else {
+                seen.not_before = Some(until);
+            }
         }
     }
 
@@ -221,6 +231,10 @@ impl Seen {
             is_settled: false,
             not_before: None,
         }
+    }
+
+    fn rests(&self, now: Instant) -> bool {
+        self.not_before.is_some_and(|not_before| not_before > now)
     }
 
     fn look_again(&mut self, now: Instant) {

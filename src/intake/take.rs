@@ -9,6 +9,7 @@ use tokio::time::Instant;
 use crate::model::{Admission, FileReceipt, Receipt};
 use crate::telemetry::events;
 
+use super::Context;
 use super::admit::{Counts, admit};
 use super::desk::{Desk, stumbled};
 use super::gather::{Found, Gathered, gather, sync};
@@ -16,7 +17,6 @@ use super::pieces::ReadError;
 use super::settle::Ready;
 use super::taking::{Chunk, End, Taking};
 use super::waiting::Waiting;
-use super::{Context, blocking};
 
 /// The small files of one admission.
 #[derive(Default)]
@@ -49,7 +49,7 @@ impl Desk {
             context.turn();
             let folder = Arc::clone(&self.folder);
             let standards = context.standards();
-            match blocking(move || gather(&folder, queue, &standards)).await {
+            match context.in_inbox(move || gather(&folder, queue, &standards)).await {
                 Ok(mut gathered) => {
                     queue = std::mem::take(&mut gathered.rest);
                     self.handle(context, waiting, gathered).await;
@@ -63,7 +63,7 @@ impl Desk {
         self.forget(context, gathered.stale, true).await;
         let folder = Arc::clone(&self.folder);
         let mut files = gathered.files;
-        let mut files = match blocking(move || (sync(&folder, &mut files), files)).await {
+        let mut files = match context.in_inbox(move || (sync(&folder, &mut files), files)).await {
             Ok((Ok(()), files)) => files,
             // Nothing of them is admitted yet: the next take begins anew.
             Ok((Err(error), files)) => return files.iter().for_each(|found| self.leave(context, found.name(), &error)),
@@ -145,7 +145,7 @@ impl Desk {
         // Held open while it waits: begun anew, it would be read from its beginning each time.
         while waiting.until_room(context).await {
             let standards = context.standards();
-            let read = blocking(move || {
+            let read = context.in_inbox(move || {
                 let chunk = taking.chunk(&standards).and_then(|chunk| {
                     taking.sync()?;
                     Ok(chunk)

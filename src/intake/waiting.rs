@@ -11,7 +11,8 @@ use crate::store::{StoreError, free_bytes};
 use crate::telemetry::hindrance::{Cause, Hindrances};
 
 use super::rows::RowsError;
-use super::{Context, PRESSURE_PAUSE};
+use super::space::Space;
+use super::{Context, PRESSURE_PAUSE, trust};
 
 /// With less than this even an outcome of a few pages may find no room.
 const NEXT_TO_NOTHING: u64 = 1 << 20;
@@ -31,6 +32,7 @@ pub struct Reason {
 #[derive(Debug, Default)]
 pub struct Waiting {
     hindrances: Arc<Hindrances>,
+    space: Space,
 }
 
 impl Waiting {
@@ -38,13 +40,14 @@ impl Waiting {
     pub fn new(hindrances: &Arc<Hindrances>) -> Self {
         Self {
             hindrances: Arc::clone(hindrances),
+            space: Space::default(),
         }
     }
 
     /// Whether something may be taken now; if not, that is said.
     pub async fn may_take(&self, context: &Context) -> bool {
         let config = context.config.borrow().clone();
-        let reason = match of_disk(&config) {
+        let reason = match self.of_disk(&config).await {
             None => self.of_backlog(context, &config).await,
             full => full,
         };
@@ -102,6 +105,19 @@ impl Waiting {
         self.hindrances.met(Cause::Files, operation, &error.to_string(), hint);
     }
 
+    /// Whether `rejected/` can be used; true when it can again, and what waited for it may be tried.
+    pub fn rejected(&self, usable: &io::Result<()>) -> bool {
+        if let Err(error) = usable {
+            let hint = trust::cure(error).unwrap_or("look at the directory and its disk; it is tried again");
+            let why = format!("{error}; files that cannot be taken stay in the inbox, the others are taken");
+            self.hindrances.met(Cause::Rejected, "use rejected/", &why, hint);
+            return false;
+        }
+        let was_in_the_way = self.hindrances.has(Cause::Rejected);
+        self.hindrances.over(Cause::Rejected);
+        was_in_the_way
+    }
+
     /// The row inbox could be read.
     pub fn rows_work(&self) {
         self.hindrances.over(Cause::Rows);
@@ -110,6 +126,24 @@ impl Waiting {
     /// It could not; it is tried again.
     pub fn rows_fail(&self, error: &RowsError) {
         self.hindrances.met(Cause::Rows, "take rows", &error.to_string(), error.hint());
+    }
+
+    async fn of_disk(&self, config: &Config) -> Option<Reason> {
+        if config.inbox.min_free_disk == 0 {
+            return None;
+        }
+        for dir in places(config) {
+            // A directory that cannot be asked, or does not answer, tells for itself when it is used.
+            let full = self
+                .space
+                .free(dir)
+                .await
+                .and_then(|free| too_full(dir, free, config.inbox.min_free_disk));
+            if full.is_some() {
+                return full;
+            }
+        }
+        None
     }
 
     async fn of_backlog(&self, context: &Context, config: &Config) -> Option<Reason> {
@@ -145,23 +179,25 @@ pub fn of_disk(config: &Config) -> Option<Reason> {
     if config.inbox.min_free_disk == 0 {
         return None;
     }
+    places(config)
+        .into_iter()
+        .find_map(|dir| too_full(dir, free_bytes(dir)?, config.inbox.min_free_disk))
+}
+
+fn places(config: &Config) -> [&Path; 2] {
     let outbox_dir = config.outbox.database.parent().unwrap_or_else(|| Path::new("."));
-    [outbox_dir, &config.inbox.dir].into_iter().find_map(|dir| {
-        // A directory that cannot be asked tells for itself when it is used.
-        let free = free_bytes(dir)?;
-        (free < config.inbox.min_free_disk).then(|| Reason {
-            cause: Cause::Disk,
-            why: format!(
-                "{} has {free} bytes free, less than inbox.min_free_disk ({})",
-                dir.display(),
-                config.inbox.min_free_disk
-            ),
-            hint: if free < NEXT_TO_NOTHING {
-                "free some disk space; until then deliveries wait as well, as soon as their outcomes cannot be stored any more, and nothing is lost"
-            } else {
-                "free some disk space; what waits in the inbox stays there, and deliveries go on"
-            },
-        })
+    [outbox_dir, &config.inbox.dir]
+}
+
+fn too_full(dir: &Path, free: u64, min: u64) -> Option<Reason> {
+    (free < min).then(|| Reason {
+        cause: Cause::Disk,
+        why: format!("{} has {free} bytes free, less than inbox.min_free_disk ({min})", dir.display()),
+        hint: if free < NEXT_TO_NOTHING {
+            "free some disk space; until then deliveries wait as well, as soon as their outcomes cannot be stored any more, and nothing is lost"
+        } else {
+            "free some disk space; what waits in the inbox stays there, and deliveries go on"
+        },
     })
 }
 

@@ -23,7 +23,8 @@ pub struct ClaimRequest {
 pub enum ClaimOrder {
     /// What is due, the longest due first.
     Due,
-    /// Any pending head of its lane (its due time does not matter, its `not_before` does), the least tried first: a probe.
+    /// Any pending head of its lane that no `not_before` holds: of those that are due the least tried, and where none is due the one that will
+    /// be soonest. A probe.
     LeastTried,
     /// The same, but one on which the key was refused before only where there is no other: it goes first after an opening, and one that the
     /// key may never touch must not close the gate on everyone again and again.

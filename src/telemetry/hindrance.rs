@@ -30,6 +30,8 @@ pub enum Cause {
     Outbox,
     /// Intake: the inbox directory cannot be used.
     Files,
+    /// Intake: files that cannot be taken have nowhere to go.
+    Rejected,
     /// Intake: the row inbox cannot be used.
     Rows,
     /// Deliveries: the outbox cannot be read or written.
@@ -44,6 +46,7 @@ impl Cause {
         match self {
             Self::Backlog | Self::Disk | Self::Outbox => "intake",
             Self::Files => "intake of files",
+            Self::Rejected => "intake of bad files",
             Self::Rows => "intake of rows",
             Self::Storage => "storage",
             Self::Lock => "intake and storage",
@@ -53,7 +56,7 @@ impl Cause {
     const fn is_of_both_inboxes(self) -> bool {
         match self {
             Self::Backlog | Self::Disk | Self::Outbox => true,
-            Self::Files | Self::Rows | Self::Storage | Self::Lock => false,
+            Self::Files | Self::Rejected | Self::Rows | Self::Storage | Self::Lock => false,
         }
     }
 }
@@ -89,7 +92,8 @@ impl Present {
     /// It still hinders; whether that is worth another word.
     fn goes_on(&mut self, why: &str, hint: &str, now: Timestamp) -> bool {
         let Hindrance { cause, .. } = self.hindrance;
-        let is_other = self.hindrance.hint != hint || matches!(cause, Cause::Rows | Cause::Files) && self.hindrance.why != why;
+        let is_other =
+            self.hindrance.hint != hint || matches!(cause, Cause::Rows | Cause::Files | Cause::Rejected) && self.hindrance.why != why;
         // Of an outbox that stays away the log hears again and again; a full disk or a backlog is said once.
         let is_due = cause == Cause::Storage && now.since(self.said_at) >= TELL_EVERY;
         why.clone_into(&mut self.hindrance.why);
@@ -131,6 +135,7 @@ impl Hindrances {
             Cause::Backlog | Cause::Disk | Cause::Outbox if intake_waits => {}
             Cause::Backlog | Cause::Disk | Cause::Outbox => events::intake_resumed("files and rows are taken again"),
             Cause::Files => events::intake_resumed("files are taken again"),
+            Cause::Rejected => events::intake_resumed("files that cannot be taken go to rejected/ again"),
             Cause::Rows => events::intake_resumed("rows are taken again"),
             Cause::Storage => events::storage_resumed("the outbox can be used again"),
             Cause::Lock => {}
@@ -173,7 +178,7 @@ impl Hindrances {
         if is_news {
             match cause {
                 Cause::Backlog | Cause::Disk | Cause::Outbox => events::intake_waiting(why, hint),
-                Cause::Files | Cause::Rows | Cause::Storage => events::storage_error(operation, why, hint),
+                Cause::Files | Cause::Rejected | Cause::Rows | Cause::Storage => events::storage_error(operation, why, hint),
                 Cause::Lock => {}
             }
         }

@@ -25,6 +25,7 @@ pub struct World {
     daemon: Option<Daemon>,
     settings: Vec<(String, String)>,
     environment: Vec<(String, String)>,
+    user: Option<u32>,
 }
 
 /// `reten-outbox sandbox` as a process.
@@ -102,6 +103,7 @@ impl World {
             daemon: None,
             settings: Vec::new(),
             environment: Vec::new(),
+            user: None,
         };
         let quoted = |path: PathBuf| format!("{:?}", path.display().to_string());
         let address = world.sandbox.address;
@@ -137,6 +139,17 @@ impl World {
     /// An environment variable for the daemon and the commands.
     pub fn env(&mut self, name: &str, value: &str) -> &mut Self {
         self.environment.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// Gives everything to another user, as whom the daemon and the commands run. For root alone.
+    pub fn run_as(&mut self, user: u32) -> &mut Self {
+        let status = Command::new("chown")
+            .args(["-R", &format!("{user}:{user}")])
+            .arg(self.dir.path())
+            .status();
+        assert!(status.unwrap().success());
+        self.user = Some(user);
         self
     }
 
@@ -183,6 +196,9 @@ impl World {
         let mut command = program();
         command.arg("--config").arg(self.config()).args(arguments).stdin(Stdio::null());
         command.envs(self.environment.iter().cloned());
+        if let Some(user) = self.user {
+            command.uid(user).gid(user);
+        }
         command
     }
 
@@ -219,7 +235,11 @@ impl World {
 
     /// Starts the daemon and waits until it says `started`.
     pub fn start(&mut self) -> &mut Self {
-        self.spawn();
+        self.spawn().started()
+    }
+
+    /// Waits until the daemon says `started`.
+    pub fn started(&mut self) -> &mut Self {
         eventually("the daemon's `started`", || {
             if self.log_lines().iter().any(|line| line["event"] == "started") {
                 return Ok(());
@@ -234,15 +254,15 @@ impl World {
 
     /// Starts the daemon without waiting for anything.
     pub fn spawn(&mut self) -> &mut Self {
+        let command = self.command(&["run"]);
+        self.spawn_by(command)
+    }
+
+    /// The same by a command of the test's own, which must become the daemon.
+    pub fn spawn_by(&mut self, mut command: Command) -> &mut Self {
         assert!(self.daemon.is_none(), "one daemon at a time");
         let log = fs::File::create(self.path("log")).unwrap();
-        let child = self
-            .command(&["run"])
-            .stdout(Stdio::null())
-            .stderr(log)
-            .process_group(0)
-            .spawn()
-            .unwrap();
+        let child = command.stdout(Stdio::null()).stderr(log).process_group(0).spawn().unwrap();
         self.daemon = Some(Daemon { child });
         self
     }

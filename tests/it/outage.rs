@@ -211,6 +211,20 @@ fn an_outage_keeps_to_what_the_api_asks_for_and_a_person_may_ask_sooner() {
 }
 
 #[test]
+fn what_one_alone_was_told_is_kept_by_the_probes_of_an_outage() {
+    let mut world = World::new();
+    world.set("retry.max_interval", "\"10m\"").set("delivery.max_in_flight", "1");
+    world.start();
+    let mut results = vec![scripted("told", "503@600")];
+    results.extend((0..4).map(|n| scripted(&format!("act-{n}"), "503x2")));
+    world.drop_results("five.ndjson", &results);
+    world.event_where("gate", |line| line["to"] == "probing");
+    world.wait_for("delivered", 4);
+    let of_told = world.sandbox.bodies().iter().filter(|body| body.contains("\"told\"")).count();
+    assert_eq!((of_told, world.of_activity("told")["state"].as_str()), (1, Some("pending")));
+}
+
+#[test]
 fn a_429_without_a_time_rests_everything_longer_each_time() {
     let mut world = World::new();
     world

@@ -5,6 +5,7 @@ use serde_json::Value;
 
 use super::*;
 use crate::intake::parse::Place;
+use crate::intake::trust;
 
 const NOW: Timestamp = Timestamp::from_millis(1_795_428_000_000);
 
@@ -28,6 +29,7 @@ fn reject(inbox: &Folder, name: &OsStr) -> OsString {
 
 fn names(dir: &Path) -> Vec<OsString> {
     let mut names: Vec<OsString> = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    names.retain(|name| name != workshop::NAME);
     names.sort();
     names
 }
@@ -57,7 +59,7 @@ fn a_file_moves_with_its_reason_and_never_onto_another() {
     assert_eq!(
         report,
         serde_json::json!({
-            "file": "a b.json", "reason": "line 3, column 7: broken", "total_bad": 1, "rejected_at": "2026-11-23T10:00:00.000Z",
+            "file": "a b.json", "reason": "line 3, column 7: broken", "holds": WHOLE, "next": NEXT, "total_bad": 1, "rejected_at": "2026-11-23T10:00:00.000Z",
             "lines": [{"line": 3, "error": "line 3, column 7: broken"}],
         })
     );
@@ -94,6 +96,9 @@ fn of_ndjson_only_the_bad_lines_are_copied_however_long() {
         (reason.total_bad, reason.lines.iter().map(|line| line.line).collect::<Vec<_>>()),
         (3, vec![2, 3, 6])
     );
+    let report: Value = serde_json::from_slice(&fs::read(rejected.join("a.ndjson.error.json")).unwrap()).unwrap();
+    assert_eq!((&report["holds"], &report["lines"][2]["line"]), (&LINES.into(), &6.into()));
+    assert_eq!(report["lines"][2]["line_here"], 3);
     // After a crash the same is not written twice; dropped anew it is.
     lines(&inbox, name, &source, (1000, look.size), (NOW, true)).unwrap();
     assert_eq!(names(&rejected).len(), 2);
@@ -114,19 +119,79 @@ fn a_report_lists_a_thousand_lines_and_counts_all() {
 
 #[test]
 fn what_a_crash_left_hidden_is_finished_or_removed() {
+    // As it is now, and as the first version left it.
+    for in_workshop in [true, false] {
+        let dir = tempfile::tempdir().unwrap();
+        let inbox = Folder::open(dir.path()).unwrap();
+        let rejected = dir.path().join(REJECTED);
+        fs::write(dir.path().join("a.json"), "x").unwrap();
+        reject(&inbox, OsStr::new("a.json"));
+        let place = if in_workshop { inbox.workshop().unwrap().path() } else { &rejected };
+        // As after a crash between the two moves …
+        let inode = Folder::open(&rejected).unwrap().look(OsStr::new("a.json")).unwrap().unwrap().inode;
+        fs::rename(rejected.join("a.json.error.json"), place.join(hidden("report", inode))).unwrap();
+        // … before the first, and in the middle of copying lines.
+        fs::write(place.join(hidden("report", 1)), "x").unwrap();
+        fs::write(place.join(hidden("lines", 1)), "x").unwrap();
+        recover(&inbox).unwrap();
+        assert_eq!(names(&rejected), ["a.json", "a.json.error.json"]);
+        assert!(names(inbox.workshop().unwrap().path()).is_empty());
+    }
+}
+
+#[test]
+fn a_place_that_others_may_change_is_not_used_and_nothing_is_lost() {
+    use std::os::unix::fs::PermissionsExt as _;
+
     let dir = tempfile::tempdir().unwrap();
     let inbox = Folder::open(dir.path()).unwrap();
     let rejected = dir.path().join(REJECTED);
-    fs::write(dir.path().join("a.json"), "x").unwrap();
-    reject(&inbox, OsStr::new("a.json"));
-    // As after a crash between the two moves …
-    let inode = Folder::open(&rejected).unwrap().look(OsStr::new("a.json")).unwrap().unwrap().inode;
-    fs::rename(rejected.join("a.json.error.json"), rejected.join(hidden("report", inode))).unwrap();
-    // … before the first, and in the middle of copying lines.
-    fs::write(rejected.join(hidden("report", 1)), "x").unwrap();
-    fs::write(rejected.join(hidden("lines", 1)), "x").unwrap();
-    recover(&inbox).unwrap();
-    assert_eq!(names(&rejected), ["a.json", "a.json.error.json"]);
+    let name = OsStr::new("a.json");
+    fs::write(dir.path().join(name), "x").unwrap();
+    let look = inbox.look(name).unwrap().unwrap();
+    let try_it = || whole(&inbox, name, &look, &reason("broken"));
+    let refused = || {
+        let error = try_it().unwrap_err();
+        assert!(trust::cure(&error).is_some_and(|cure| cure.contains("chown")), "{error}");
+        assert_eq!(fs::read_to_string(dir.path().join(name)).unwrap(), "x");
+    };
+    fs::write(&rejected, "").unwrap();
+    refused();
+    fs::remove_file(&rejected).unwrap();
+    std::os::unix::fs::symlink("/tmp", &rejected).unwrap();
+    refused();
+    fs::remove_file(&rejected).unwrap();
+    fs::create_dir(&rejected).unwrap();
+    fs::set_permissions(&rejected, fs::Permissions::from_mode(0o770)).unwrap();
+    refused();
+    if rustix::process::geteuid().is_root() {
+        fs::set_permissions(&rejected, fs::Permissions::from_mode(0o700)).unwrap();
+        std::os::unix::fs::chown(&rejected, Some(4711), None).unwrap();
+        refused();
+        std::os::unix::fs::chown(&rejected, Some(0), None).unwrap();
+    }
+    fs::set_permissions(&rejected, fs::Permissions::from_mode(0o750)).unwrap();
+    assert_eq!(try_it().unwrap().as_deref(), Some(name));
+}
+
+#[test]
+fn the_next_number_is_found_in_a_few_looks_and_gaps_are_used() {
+    let dir = tempfile::tempdir().unwrap();
+    let rejected = Folder::open(dir.path()).unwrap();
+    let name = OsStr::new("a.json");
+    assert_eq!(free_number(&rejected, name).unwrap(), 1);
+    for number in 1..=1000 {
+        fs::write(dir.path().join(numbered(name, number)), "").unwrap();
+        assert_eq!(free_number(&rejected, name).unwrap(), number + 1);
+    }
+    fs::remove_file(dir.path().join(numbered(name, 1))).unwrap();
+    assert_eq!(free_number(&rejected, name).unwrap(), 1);
+    // A report alone keeps its name, too.
+    fs::write(dir.path().join(with_ending(name)), "").unwrap();
+    assert_eq!(free_number(&rejected, name).unwrap(), 1001);
+    let is_of = |candidate: &str| is_numbered(OsStr::new(candidate), name);
+    assert!(is_of("a.json") && is_of("a.2.json") && is_of("a.77.json"));
+    assert!(!is_of("a.1.json") && !is_of("a.x.json") && !is_of("b.2.json") && !is_of("a.2.json.error.json"));
 }
 
 #[test]

@@ -124,15 +124,23 @@ fn after_lost_events_files_have_to_stand_still() {
 }
 
 #[test]
-fn a_postponed_file_waits_and_comes_back() {
+fn a_file_that_rests_is_left_to_the_scan_unless_somebody_has_it_open() {
     let start = Instant::now();
     let mut files = Files::new(SETTLE);
     files.saw(&name(), Sight::Arrived, start);
     assert!(turn(&mut files, 5, start).is_some());
-    files.postpone(&name(), start + SETTLE * 5);
-    assert_eq!(turn(&mut files, 5, start + SETTLE), None);
-    assert_eq!(files.next_due(), Some(start + SETTLE * 5));
-    assert_eq!(turn(&mut files, 5, start + SETTLE * 5), Some(false));
+    assert_eq!(files.look_of(&name()), Some(look(5)));
+    files.rest(&name(), start + SETTLE * 5);
+    assert_eq!((files.look_of(&name()), files.next_due()), (None, None));
+    files.found(&[(name(), look(5))], true, start);
+    files.saw(&name(), Sight::Opened, start);
+    files.rest(&name(), start + SETTLE * 200);
+    // A scan passes over what rests.
+    files.found(&[], true, start + SETTLE);
+    assert_eq!(turn(&mut files, 5, start + SETTLE * 100), None);
+    assert_eq!(files.next_due(), Some(start + SETTLE * 200));
+    files.saw(&name(), Sight::Closed { written: true }, start + SETTLE * 150);
+    assert_eq!(turn(&mut files, 5, start + SETTLE * 200), Some(false));
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use super::*;
 use crate::intake::desk::Desk;
 use crate::intake::entry::Judge;
-use crate::intake::folder::{Folder, OURS};
+use crate::intake::folder::Folder;
 use crate::intake::identity::identify;
 use crate::intake::ledger::Ledger;
 use crate::intake::pieces::ReadError;
@@ -23,7 +23,7 @@ fn standards(house: &House) -> Standards {
 /// The inbox, opened as the loop does it.
 fn folder(house: &House) -> Folder {
     let folder = Folder::open(&house.config.inbox.dir).unwrap();
-    let id = identify(&folder.sub(OURS, 0o700).unwrap()).unwrap();
+    let id = identify(folder.workshop().unwrap()).unwrap();
     folder.with_id(id)
 }
 
@@ -347,7 +347,7 @@ async fn a_file_that_was_completed_before_it_is_rejected_is_looked_at_again() {
         ledger: Ledger::load(&house.outbox, folder.id().unwrap()).await.unwrap(),
         folder: Arc::new(folder),
         known: Files::new(Duration::ZERO),
-        left: std::collections::HashSet::new(),
+        left: crate::intake::left::Left::default(),
     };
     desk.reject(&context, *taking, bad).await;
     assert_eq!(house.left(), ["a.json"]);

@@ -13,7 +13,6 @@ use tempfile::TempDir;
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
 
-use super::folder::OURS;
 use super::{Context, run};
 use crate::clock::{self, Timestamp};
 use crate::config::Config;
@@ -68,7 +67,7 @@ impl House {
 
     pub(in crate::intake) fn start(&mut self) {
         let (stop, shutdown) = watch::channel(false);
-        self.running = Some((stop, tokio::spawn(run(self.context(shutdown)))));
+        self.running = Some((stop, tokio::spawn(run(self.context(shutdown), None))));
     }
 
     /// An orderly end.
@@ -99,7 +98,7 @@ impl House {
 
     /// What lies in the inbox, hidden ones too, but for the directories that are ours.
     pub(in crate::intake) fn left(&self) -> Vec<String> {
-        let ours = |name: &String| name == "rejected" || name == OURS;
+        let ours = |name: &String| name == "rejected" || name == super::workshop::NAME;
         self.names("inbox").into_iter().filter(|name| !ours(name)).collect()
     }
 

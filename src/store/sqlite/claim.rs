@@ -56,17 +56,20 @@ pub(super) const SHARE_FRESH: &str = "DELETE FROM turn WHERE place IN (SELECT pl
 pub(super) const SHARE_REQUEUED: &str = "DELETE FROM turn WHERE place IN (SELECT place FROM turn WHERE requeued = 1 ORDER BY place \
      LIMIT -1 OFFSET max($3 - (SELECT count(*) FROM turn WHERE requeued = 0), 0))";
 
-pub(super) const LEAST_TRIED: &str = "INSERT INTO turn (id, requeued) SELECT id, 0 FROM (SELECT id FROM delivery INDEXED BY delivery_probe \
-     WHERE state = 'head' AND not_before IS NULL AND id NOT IN (SELECT id FROM flight) ORDER BY tries, id LIMIT $3)";
+/// Of a stretch of the least tried: those that are due, and behind them the others, the one first that is due soonest. What the API asked of one
+/// alone (`Retry-After`) stands in its due time and nowhere else; whoever finds something out must not break it while another can do it.
+pub(super) const LEAST_TRIED: &str = "INSERT INTO turn (id, requeued) SELECT id, 0 FROM (SELECT id, tries, next_at FROM delivery INDEXED BY delivery_probe \
+          WHERE state = 'head' AND not_before IS NULL AND id NOT IN (SELECT id FROM flight) ORDER BY tries, id LIMIT 1000) AS stretch \
+     ORDER BY CASE WHEN next_at > $1 AND next_at <= $2 THEN next_at ELSE 0 END, tries, id LIMIT $3";
 
 /// The second half is only come to where the first finds too few.
-pub(super) const LEAD: &str = "INSERT INTO turn (id, requeued) SELECT id, 0 FROM (SELECT id FROM delivery INDEXED BY delivery_probe \
-          WHERE state = 'head' AND not_before IS NULL AND was_unauthorized = 0 AND id NOT IN (SELECT id FROM flight) \
-          ORDER BY tries, id LIMIT $3) \
+pub(super) const LEAD: &str = "INSERT INTO turn (id, requeued) SELECT id, 0 FROM (SELECT id FROM (SELECT id, tries, next_at FROM delivery INDEXED BY delivery_probe \
+          WHERE state = 'head' AND not_before IS NULL AND was_unauthorized = 0 AND id NOT IN (SELECT id FROM flight) ORDER BY tries, id LIMIT 1000) AS stretch \
+          ORDER BY CASE WHEN next_at > $1 AND next_at <= $2 THEN next_at ELSE 0 END, tries, id LIMIT $3) \
      UNION ALL \
-     SELECT id, 0 FROM (SELECT id FROM delivery INDEXED BY delivery_probe \
-          WHERE state = 'head' AND not_before IS NULL AND was_unauthorized = 1 AND id NOT IN (SELECT id FROM flight) \
-          ORDER BY tries, id LIMIT $3) \
+     SELECT id, 0 FROM (SELECT id FROM (SELECT id, tries, next_at FROM delivery INDEXED BY delivery_probe \
+          WHERE state = 'head' AND not_before IS NULL AND was_unauthorized = 1 AND id NOT IN (SELECT id FROM flight) ORDER BY tries, id LIMIT 1000) AS stretch \
+          ORDER BY CASE WHEN next_at > $1 AND next_at <= $2 THEN next_at ELSE 0 END, tries, id LIMIT $3) \
      LIMIT $3";
 
 pub(super) const THIS: &str = "INSERT INTO turn (id, requeued) SELECT id, 0 FROM delivery \

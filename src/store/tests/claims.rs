@@ -145,6 +145,37 @@ async fn a_probe_takes_the_least_tried_whatever_is_due() {
 }
 
 #[tokio::test]
+async fn whoever_finds_something_out_goes_early_only_where_nothing_is_due() {
+    let bench = Bench::fresh().await;
+    let told = bench.admit(entry("a")).await;
+    let soon = bench.admit(entry("b")).await;
+    let tried = bench.admit(entry("c")).await;
+    for (claimed, wait) in bench.claim().await.iter().zip([500, 20, 0]) {
+        bench.settle(claimed, retry_in(wait)).await;
+    }
+    let trial = ClaimOrder::Trial {
+        refused: Vec::new(),
+        spare_dead: true,
+    };
+    for order in [ClaimOrder::LeastTried, ClaimOrder::Lead, trial] {
+        let mut turns = Vec::new();
+        for _ in 0..3 {
+            let request = ClaimRequest {
+                limit: 1,
+                order: order.clone(),
+                now: NOW,
+                wait_max: WAIT_MAX,
+            };
+            turns.append(&mut bench.outbox.claim(request).await.unwrap());
+        }
+        assert_eq!(turns.iter().map(|one| one.id).collect::<Vec<_>>(), [tried, soon, told], "{order:?}");
+        for claimed in &turns {
+            bench.settle(claimed, Transition::Release).await;
+        }
+    }
+}
+
+#[tokio::test]
 async fn what_is_new_and_what_was_put_back_take_turns_even_one_at_a_time() {
     let bench = Bench::fresh().await;
     let mut back = Vec::new();

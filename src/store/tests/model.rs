@@ -93,18 +93,19 @@ impl Model {
         }
         let mut turn = self.heads();
         turn.retain(|id| self.all[id].held.is_none());
+        let beyond = now.plus(WAIT_MAX);
+        let wait = |one: &One| Some(one.due).filter(|due| *due > now && *due <= beyond);
         match order {
             ClaimOrder::Due => {
-                let beyond = now.plus(WAIT_MAX);
                 turn.retain(|id| self.all[id].due <= now || self.all[id].due > beyond);
                 turn.sort_by_key(|id| (self.all[id].due > beyond, self.all[id].due, *id));
                 turn = self.share(&turn, limit);
             }
-            ClaimOrder::LeastTried => turn.sort_by_key(|id| (self.all[id].tries, *id)),
-            ClaimOrder::Lead => turn.sort_by_key(|id| (self.all[id].was_unauthorized, self.all[id].tries, *id)),
+            ClaimOrder::LeastTried => turn.sort_by_key(|id| (wait(&self.all[id]), self.all[id].tries, *id)),
+            ClaimOrder::Lead => turn.sort_by_key(|id| (self.all[id].was_unauthorized, wait(&self.all[id]), self.all[id].tries, *id)),
             ClaimOrder::Trial { refused, spare_dead } => {
                 turn.retain(|id| !spare_dead || !self.overtakes_dead(*id));
-                turn.sort_by_key(|id| (self.all[id].tries, *id));
+                turn.sort_by_key(|id| (wait(&self.all[id]), self.all[id].tries, *id));
                 turn = not_refused(&turn, &refused);
             }
             ClaimOrder::This(one) => turn.retain(|id| *id == one),
