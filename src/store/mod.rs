@@ -23,7 +23,7 @@ use crate::model::{Admission, Admitted, FileReceipt, Payload, Receipt, Submissio
 pub use acts::{ACT_IDS_MAX, Act, ActRequest, Acted, Still, Sweep};
 pub use error::{OpenError, StoreError};
 pub use sending::{ClaimOrder, ClaimRequest, Claimed, Leap, Place, Relations, Settled, Settlement, Stretch};
-pub use sqlite::{Running, daemon_is_running, free_bytes};
+pub use sqlite::{Marks, Running, daemon_is_running, free_bytes};
 pub use views::{Event, Filter, Listed, Miscount, Story, Tally};
 
 /// Who opens the outbox, and so what it may do.
@@ -171,6 +171,11 @@ impl Outbox {
     /// Remembers a value, or forgets it.
     pub async fn remember(&self, name: &str, value: Option<String>, now: Timestamp) -> Result<(), StoreError> {
         self.database.remember(name, value, now).await
+    }
+
+    /// What makes the tokens of [`crate::model::Directives::replaces`]. `None` where this outbox never made one and is opened only to look.
+    pub async fn marks(&self, now: Timestamp) -> Result<Option<Marks>, StoreError> {
+        self.database.marks(now).await
     }
 
     /// Stores the gate's state under `name` and, in the same transaction, requeues what this episode dead-lettered as `unauthorized`

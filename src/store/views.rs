@@ -85,6 +85,8 @@ pub struct Story {
     pub history: Vec<Event>,
     /// The later delivered one of its activity.
     pub superseded_by: Option<SubmissionId>,
+    /// Whether the last delivered result of its activity was ours and older.
+    pub registered_by_us: bool,
 }
 
 /// The queue in numbers.

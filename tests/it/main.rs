@@ -32,3 +32,4 @@ mod places;
 mod result_types;
 mod retention;
 mod secrets;
+mod twins;

@@ -69,6 +69,7 @@ pub fn event(event: &Event) -> String {
         "override" => "requeued, to replace the registered result,".into(),
         "accepted" => "the registered result was taken for ours".into(),
         "recovered" => "taken up again".into(),
+        "replaces" => "took the place of another".into(),
         EDITED => "edited and requeued".into(),
         other => visible(other),
     };

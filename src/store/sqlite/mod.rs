@@ -20,9 +20,11 @@ mod inspect;
 mod lanes;
 mod list;
 mod lock;
+mod marks;
 mod memory;
 mod open;
 mod operation;
+mod originals;
 mod place;
 #[cfg(test)]
 mod plans;
@@ -31,6 +33,7 @@ mod receipts;
 mod recount;
 mod recover;
 mod relations;
+mod replace;
 mod row;
 mod schema;
 mod settle;
@@ -65,6 +68,7 @@ use operation::{Asked, Operation};
 use writer::{Order, Seen, Writer};
 
 pub use lock::{Running, daemon_is_running};
+pub use marks::Marks;
 pub use place::free_bytes;
 
 /// A look for other processes' commits that came with one of ours serves for so long. Under load each commit brings one, and nobody has to wait
@@ -250,6 +254,11 @@ impl Database {
         told(memory::recall(&mut *self.reader().await?, name).await)
     }
 
+    /// Makes the secret of marks where there is none and this role may; `None` where there is still none.
+    pub(super) async fn marks(&self, now: Timestamp) -> Result<Option<Marks>, StoreError> {
+        self.shared.marks(now).await
+    }
+
     pub(super) async fn close(&self) {
         self.shared.readers.close().await;
         if let Some(orders) = &self.shared.orders {
@@ -271,7 +280,11 @@ impl Shared {
         match role {
             Role::Reader => return Ok(()),
             Role::Tool => {}
-            Role::Daemon => self.recovered = self.ask(now, Operation::Recover).await?,
+            Role::Daemon => {
+                self.recovered = self.ask(now, Operation::Recover).await?;
+                // So that who only looks can export. On a full disk it is made another time: a daemon starts without it.
+                drop(self.marks(now).await);
+            }
         }
         self.changed().await.map(drop)
     }
@@ -320,6 +333,27 @@ impl Shared {
             return Err(looks_only());
         };
         orders.send(order).await.map_err(|_| StoreError::Closed)
+    }
+
+    async fn marks(&self, now: Timestamp) -> Result<Option<Marks>, StoreError> {
+        let known = self.secret().await?;
+        if known.is_some() || self.orders.is_none() {
+            return Ok(known);
+        }
+        let Some(secret) = Marks::new_secret() else { return Ok(None) };
+        let note = memory::Note {
+            name: marks::SECRET.to_owned(),
+            value: Some(secret),
+            now,
+        };
+        self.ask(note, Operation::Remember).await?;
+        self.secret().await
+    }
+
+    async fn secret(&self) -> Result<Option<Marks>, StoreError> {
+        let mut reader = told(self.readers.acquire().await)?;
+        let secret = told(memory::recall(&mut reader, marks::SECRET).await)?;
+        Ok(secret.as_deref().and_then(Marks::of))
     }
 
     async fn changed(&self) -> Result<bool, StoreError> {
