@@ -95,7 +95,7 @@ pub enum Command {
 
     /// List submissions, newest first
     #[command(
-        after_help = "Examples:\n  reten-outbox list --state dead --since 24h\n  reten-outbox list --http-status 409 --json | jq .id"
+        after_help = "Examples:\n  reten-outbox list --state dead --since 24h\n  reten-outbox list --http-status 409 --json | jq .id\n  reten-outbox list --state dead --state parked --group"
     )]
     List(list::Args),
 
