@@ -59,6 +59,11 @@ pub fn shown(holder: Option<u32>) -> String {
     holder.map_or_else(String::new, |pid| format!(" (process {pid})"))
 }
 
+/// ` by process 4711`, or nothing: to stand behind "locked".
+pub fn by_whom(holder: Option<u32>) -> String {
+    holder.map_or_else(String::new, |pid| format!(" by process {pid}"))
+}
+
 fn signed(mut file: &File) -> Option<u32> {
     let mut text = String::new();
     file.seek(SeekFrom::Start(0)).ok()?;
