@@ -9,7 +9,7 @@ use crate::config::{Config, Home, Loaded};
 use crate::model::Actor;
 use crate::store::{OpenError, Outbox, Role};
 
-use super::{Global, owner};
+use super::{Global, note, owner};
 
 /// A command's surroundings.
 #[derive(Debug)]
@@ -32,6 +32,9 @@ impl Context {
         let home = loaded.home();
         let Loaded { config, .. } = loaded;
         let user = owner::invoking_user();
+        if let Some(wrong) = owner::misplaced(&config.outbox.database) {
+            note(&wrong);
+        }
         owner::become_owner_of(&config.outbox.database)?;
         Ok(Self {
             config,

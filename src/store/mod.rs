@@ -10,6 +10,7 @@ mod error;
 mod sending;
 mod sqlite;
 mod views;
+pub mod wreck;
 
 #[cfg(test)]
 mod tests;
@@ -23,8 +24,9 @@ use crate::model::{Admission, Admitted, FileReceipt, Payload, Receipt, Submissio
 pub use acts::{ACT_IDS_MAX, Act, ActRequest, Acted, Still, Sweep};
 pub use error::{OpenError, StoreError};
 pub use sending::{ClaimOrder, ClaimRequest, Claimed, Leap, Place, Relations, Settled, Settlement, Stretch};
-pub use sqlite::{Marks, Running, daemon_is_running, free_bytes};
-pub use views::{Event, Filter, Listed, Miscount, Story, Tally};
+pub use sqlite::{Backup, BackupFile, Marks, Restored, Running, daemon_is_running, free_bytes, restore};
+pub use views::{Content, Event, Filter, Listed, Miscount, Story, Tally};
+pub use wreck::{Found, Wreck};
 
 /// Who opens the outbox, and so what it may do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -140,6 +142,11 @@ impl Outbox {
     /// Everything about one.
     pub async fn show(&self, id: SubmissionId) -> Result<Option<Story>, StoreError> {
         self.database.show(id).await
+    }
+
+    /// What it holds, by its contents, with numbers above `after`, at most `limit`: to compare it with another one.
+    pub async fn contents(&self, after: SubmissionId, limit: u32) -> Result<Vec<Content>, StoreError> {
+        self.database.contents(after, limit).await
     }
 
     /// The queue in numbers.

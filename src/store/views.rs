@@ -1,7 +1,7 @@
 //! Questions and answers of those who only look.
 
 use crate::clock::Timestamp;
-use crate::model::{Attempt, ConflictPolicy, Facts, Origin, Payload, State, StateName, SubmissionId, SubmissionKey};
+use crate::model::{Attempt, ConflictPolicy, Digest, Facts, Origin, Payload, State, StateName, SubmissionId, SubmissionKey};
 
 /// Which submissions. Every condition that is named must hold.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -87,6 +87,21 @@ pub struct Story {
     pub superseded_by: Option<SubmissionId>,
     /// Whether the last delivered result of its activity was ours and older.
     pub registered_by_us: bool,
+}
+
+/// A submission by what it is made of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Content {
+    /// Its number.
+    pub id: SubmissionId,
+    /// Taken in.
+    pub created_at: Timestamp,
+    /// The producer's key.
+    pub key: Option<SubmissionKey>,
+    /// The digest of its object, in any order, where a key is.
+    pub object: Option<Digest>,
+    /// The digest of the payload, letter for letter.
+    pub text: Digest,
 }
 
 /// The queue in numbers.

@@ -12,6 +12,7 @@
 
 mod age;
 mod ambiguous;
+mod backup;
 mod bulk;
 mod by_hand;
 mod commands;
@@ -31,5 +32,7 @@ mod output;
 mod places;
 mod result_types;
 mod retention;
+mod salvage;
 mod secrets;
+mod side_by_side;
 mod twins;

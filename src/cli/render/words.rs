@@ -63,6 +63,9 @@ const fn followed(outcome: AttemptOutcome) -> &'static str {
     }
 }
 
+/// The name of a restore in history.
+const RESTORED: &str = "restored";
+
 /// Any other change, with who made it.
 pub fn event(event: &Event) -> String {
     let what = match event.what.as_str() {
@@ -86,6 +89,11 @@ pub fn why_likely_ours(story: &Story) -> Option<String> {
     let since = story.history.iter().rev().find(|event| event.what == EDITED).map(|event| event.at);
     let counts = |attempt: &&Attempt| attempt.lost_response && since.is_none_or(|since| attempt.started_at >= since);
     let lost: Vec<&Attempt> = story.attempts.iter().filter(counts).collect();
+    let restored = story.history.iter().rev().find(|event| event.what == RESTORED);
+    if let Some(restored) = restored.filter(|restored| since.is_none_or(|since| restored.at >= since)) {
+        let detail = restored.detail.as_deref().unwrap_or("from a backup, and may have been sent since");
+        return Some(format!("it was restored {}", visible(detail)));
+    }
     let (first, others) = lost.split_first()?;
     let others = match others.len() {
         0 => String::new(),

@@ -81,7 +81,7 @@ fn path_of(database: &Path) -> PathBuf {
 }
 
 /// Where the database really lies, also before it is there.
-fn real(database: &Path) -> PathBuf {
+pub(super) fn real(database: &Path) -> PathBuf {
     let mut path = database.to_owned();
     for _ in 0..LINKS_MAX {
         if let Ok(found) = fs::canonicalize(&path) {

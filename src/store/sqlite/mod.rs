@@ -10,8 +10,10 @@ mod act;
 mod admission;
 mod admit;
 mod attempts;
+mod backup;
 mod batch;
 mod claim;
+mod contents;
 mod edit;
 mod errand;
 mod gate;
@@ -34,15 +36,18 @@ mod recount;
 mod recover;
 mod relations;
 mod replace;
+mod restore;
 mod row;
 mod schema;
 mod settle;
 mod show;
 mod sources;
+mod swap;
 mod sweep;
 mod tally;
 mod transaction;
 mod trouble;
+mod usage;
 mod writer;
 
 use std::path::Path;
@@ -59,17 +64,19 @@ use tokio::sync::{mpsc, oneshot};
 use crate::clock::Timestamp;
 use crate::model::{Admission, Admitted, FileReceipt, Payload, Receipt, SubmissionId};
 use crate::store::{
-    ActRequest, Acted, ClaimOrder, ClaimRequest, Claimed, Filter, Leap, Listed, Miscount, OpenError, Place, Relations, Role, Settled,
-    Settlement, StoreError, Story, Stretch, Sweep, Tally,
+    ActRequest, Acted, ClaimOrder, ClaimRequest, Claimed, Content, Filter, Leap, Listed, Miscount, OpenError, Place, Relations, Role,
+    Settled, Settlement, StoreError, Story, Stretch, Sweep, Tally,
 };
 
 use errand::Errand;
 use operation::{Asked, Operation};
 use writer::{Order, Seen, Writer};
 
+pub use backup::Backup;
 pub use lock::{Running, daemon_is_running};
 pub use marks::Marks;
 pub use place::free_bytes;
+pub use restore::{BackupFile, Restored, restore};
 
 /// A look for other processes' commits that came with one of ours serves for so long. Under load each commit brings one, and nobody has to wait
 /// for the writer between two of them.
@@ -86,6 +93,8 @@ struct Shared {
     /// None for who only looks.
     orders: Option<mpsc::Sender<Order>>,
     readers: SqlitePool,
+    /// Of who only looks: the share in the outbox, which a writer holds with its connection.
+    _looking: Option<usage::Usage>,
     recovered: u64,
     /// The writing connection's `data_version` when it was last asked.
     version: AtomicI64,
@@ -101,14 +110,15 @@ impl Database {
     pub(super) async fn open(path: &Path, role: Role, now: Timestamp) -> Result<Self, OpenError> {
         let opened = open::open(path, role).await?;
         let seen = Arc::new(Seen::default());
-        let orders = opened.writing.map(|(conn, lock)| {
+        let orders = opened.writing.map(|(conn, held)| {
             let (orders, waiting) = mpsc::channel(writer::QUEUE);
-            tokio::spawn(Writer::new(conn, waiting, lock, Arc::clone(&seen)).run());
+            tokio::spawn(Writer::new(conn, waiting, Some(held), Arc::clone(&seen)).run());
             orders
         });
         let mut shared = Shared {
             orders,
             readers: opened.readers,
+            _looking: opened.looking,
             recovered: 0,
             version: AtomicI64::new(0),
             seen,
@@ -222,6 +232,10 @@ impl Database {
 
     pub(super) async fn show(&self, id: SubmissionId) -> Result<Option<Story>, StoreError> {
         told(show::show(&mut *self.reader().await?, id).await)
+    }
+
+    pub(super) async fn contents(&self, after: SubmissionId, limit: u32) -> Result<Vec<Content>, StoreError> {
+        told(contents::contents(&mut *self.reader().await?, after, limit).await)
     }
 
     pub(super) async fn tally(&self) -> Result<Tally, StoreError> {

@@ -16,7 +16,7 @@ use tokio::time::Instant;
 use crate::store::StoreError;
 
 use super::errand::{self, Errand};
-use super::lock::Lock;
+use super::open::Held;
 use super::operation::{self, Operation};
 use super::transaction::{self, Committed, Transaction};
 use super::trouble::{self, Trouble};
@@ -40,11 +40,11 @@ pub(super) enum Order {
     Close(oneshot::Sender<()>),
 }
 
-/// The writer's belongings. The lock is here since it must outlive the connection: another daemon may come once the file is closed.
+/// The writer's belongings. The locks are here since they must outlive the connection: another daemon may come once the file is closed.
 pub(super) struct Writer {
     conn: SqliteConnection,
     orders: mpsc::Receiver<Order>,
-    lock: Option<Lock>,
+    held: Option<Held>,
     seen: Arc<Seen>,
 }
 
@@ -74,8 +74,8 @@ impl Seen {
 }
 
 impl Writer {
-    pub(super) fn new(conn: SqliteConnection, orders: mpsc::Receiver<Order>, lock: Option<Lock>, seen: Arc<Seen>) -> Self {
-        Self { conn, orders, lock, seen }
+    pub(super) fn new(conn: SqliteConnection, orders: mpsc::Receiver<Order>, held: Option<Held>, seen: Arc<Seen>) -> Self {
+        Self { conn, orders, held, seen }
     }
 
     /// Works until everyone who could ask has gone, or one of them closes.
@@ -100,7 +100,7 @@ impl Writer {
         }
         drop(errand::truncate(&mut self.conn).await);
         drop(self.conn.close().await);
-        drop(self.lock);
+        drop(self.held);
         for done in closing {
             // Whoever closed may have gone.
             let _ = done.send(());
