@@ -199,6 +199,7 @@ const BOUNDS: &[(&str, &[&str])] = &[
     ("BUSY", &["delivery_live (lane=?)"]),
     ("FORGET_EMPTY", &["delivery_lane (lane=?)"]),
     ("REFUSED_BY_RESULT_TYPES", &["submission_by_result_types (id>?)"]),
+    ("CONTENTS", &["INTEGER PRIMARY KEY (rowid>?)"]),
     ("FORGET", &["sqlite_autoindex_memory_1 (name=?)"]),
     ("RECALL", &["sqlite_autoindex_memory_1 (name=?)"]),
     ("SAME_FILE", &["PRIMARY KEY (inbox=? AND name=? AND inode=?)"]),
