@@ -19,8 +19,11 @@ use super::{Global, note, status, terminal};
 
 /// The public name of a blown fuse.
 const REJECTING: &str = "rejecting";
-/// How long the daemon has to take notice before the command says that it has not; it does within 200 ms unless the outbox is in trouble.
-const NOTICE_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long the daemon has to take notice before the command says that it has not. It does within 200 ms unless the outbox is in trouble: a
+/// person's backup may well hold it for some seconds.
+const NOTICE_TIMEOUT: Duration = Duration::from_secs(25);
+/// After this long the person is told what is being waited for.
+const NOTICE_TOLD_AFTER: Duration = Duration::from_secs(1);
 /// Between two looks whether it has.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 
@@ -114,8 +117,9 @@ pub async fn resume(global: &Global, out: &mut dyn Write) -> anyhow::Result<Exit
             Ok(Exit::Done)
         }
         Notice::NotYet => {
+            // Nothing goes wrong where it comes later: it is stored, and the daemon looks again by itself.
             note("it is stored, but the daemon has not taken notice; `reten-outbox status` shows when it has");
-            Ok(Exit::Unavailable)
+            Ok(Exit::Done)
         }
     }
 }
@@ -142,7 +146,8 @@ enum Notice {
 
 /// Waits until the daemon has taken notice of what is stored. Where none runs, this process says in its place what will be in force.
 async fn notice(outbox: &Outbox, context: &Context) -> anyhow::Result<Notice> {
-    let deadline = Instant::now() + NOTICE_TIMEOUT;
+    let began = Instant::now();
+    let mut is_told = false;
     loop {
         let pause = outbox.recall(PAUSE).await?;
         if status::daemon(&context.config).is_none() {
@@ -152,8 +157,13 @@ async fn notice(outbox: &Outbox, context: &Context) -> anyhow::Result<Notice> {
         if outbox.recall(PAUSE_IN_FORCE).await? == pause && outbox.recall(ASK).await?.is_none() {
             return Ok(Notice::Taken);
         }
-        if Instant::now() >= deadline {
+        let waited = began.elapsed();
+        if waited >= NOTICE_TIMEOUT {
             return Ok(Notice::NotYet);
+        }
+        if waited >= NOTICE_TOLD_AFTER && !is_told {
+            note("it is stored; waiting until the daemon has taken notice");
+            is_told = true;
         }
         sleep(LOOK_EVERY).await;
     }
