@@ -9,7 +9,7 @@ use std::path::PathBuf;
 
 use clap::builder::{PossibleValuesParser, TypedValueParser as _};
 
-use crate::config::{Config, ConfigError, Environment, Level, Loaded};
+use crate::config::{Config, ConfigError, Environment, Level, Loaded, Salvaged};
 
 use super::{
     act, backup, check_config, completions, demo, edit, enqueue, export, list, man, pause, purge, restore, salvage, sandbox, show, status,
@@ -59,6 +59,11 @@ impl Global {
             loaded.config.log.level = level;
         }
         Ok(loaded)
+    }
+
+    /// Of a configuration that cannot be used, what can be read of it.
+    pub fn salvage(&self) -> Option<Salvaged> {
+        Config::salvage(self.config.as_deref(), &Environment::of_process())
     }
 }
 

@@ -31,6 +31,11 @@ impl Context {
         let loaded = global.load()?;
         let home = loaded.home();
         let Loaded { config, .. } = loaded;
+        Self::of(config, home)
+    }
+
+    /// The same with a configuration that was read already.
+    pub fn of(config: Config, home: Home) -> anyhow::Result<Self> {
         let user = owner::invoking_user();
         if let Some(wrong) = owner::misplaced(&config.outbox.database) {
             note(&wrong);

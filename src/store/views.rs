@@ -104,6 +104,25 @@ pub struct Content {
     pub text: Digest,
 }
 
+/// Why a dead letter is one, and whose it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeadLetter {
+    /// Its number.
+    pub id: SubmissionId,
+    /// By its public name.
+    pub reason: String,
+    /// The status of its last answer.
+    pub http_status: Option<u16>,
+    /// The producer.
+    pub source: Option<String>,
+    /// Why it is invalid, in one line, where it is.
+    pub invalid: Option<String>,
+    /// The first bytes of its last answer.
+    pub body: Option<Vec<u8>>,
+    /// The name of its last fault.
+    pub fault: Option<String>,
+}
+
 /// The queue in numbers.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Tally {

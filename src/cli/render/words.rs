@@ -58,7 +58,7 @@ const fn followed(outcome: AttemptOutcome) -> &'static str {
         AttemptOutcome::Override => "to be sent again with hard_override",
         AttemptOutcome::Dead => "a dead letter",
         AttemptOutcome::Parked => "parked for a person to decide",
-        AttemptOutcome::Released => "given back, uncharged",
+        AttemptOutcome::Released => "given back, and not counted as a try",
         AttemptOutcome::Interrupted => "to be sent again",
     }
 }

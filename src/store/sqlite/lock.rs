@@ -74,7 +74,7 @@ fn in_use(database: &Path, file: &File) -> OpenError {
     ))
 }
 
-fn path_of(database: &Path) -> PathBuf {
+pub(super) fn path_of(database: &Path) -> PathBuf {
     let mut name = OsString::from(real(database));
     name.push(".lock");
     PathBuf::from(name)

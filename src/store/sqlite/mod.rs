@@ -14,16 +14,19 @@ mod backup;
 mod batch;
 mod claim;
 mod contents;
+mod dead;
 mod edit;
 mod errand;
 mod gate;
 mod history;
+mod holders;
 mod inspect;
 mod lanes;
 mod list;
 mod lock;
 mod marks;
 mod memory;
+mod note;
 mod open;
 mod operation;
 mod originals;
@@ -51,7 +54,7 @@ mod usage;
 mod writer;
 
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -69,12 +72,15 @@ use crate::store::{
 };
 
 use errand::Errand;
+use note::Notepad;
 use operation::{Asked, Operation};
-use writer::{Order, Seen, Writer};
+use writer::{Locked, Order, Seen, Writer};
 
 pub use backup::Backup;
+pub use holders::{Holder, Way, holder};
 pub use lock::{Running, daemon_is_running};
 pub use marks::Marks;
+pub use note::read_note;
 pub use place::free_bytes;
 pub use restore::{BackupFile, Restored, restore};
 
@@ -98,8 +104,14 @@ struct Shared {
     recovered: u64,
     /// The writing connection's `data_version` when it was last asked.
     version: AtomicI64,
+    /// How often it was another one.
+    foreign_commits: AtomicU64,
     /// The same, as it came with the last commit.
     seen: Arc<Seen>,
+    /// Since when the writer has met nothing but another process's lock.
+    locked: Arc<Locked>,
+    /// Of the daemon, where there was room for it.
+    notepad: Option<Arc<Notepad>>,
     /// Who gets the odd place of the next claim that has one.
     odd_one_to_requeued: AtomicBool,
     /// How the clock was last set forward.
@@ -110,9 +122,11 @@ impl Database {
     pub(super) async fn open(path: &Path, role: Role, now: Timestamp) -> Result<Self, OpenError> {
         let opened = open::open(path, role).await?;
         let seen = Arc::new(Seen::default());
+        let locked = Arc::new(Locked::new(path));
+        let notepad = (role == Role::Daemon).then(|| Notepad::prepare(path).ok()).flatten();
         let orders = opened.writing.map(|(conn, held)| {
             let (orders, waiting) = mpsc::channel(writer::QUEUE);
-            tokio::spawn(Writer::new(conn, waiting, Some(held), Arc::clone(&seen)).run());
+            tokio::spawn(Writer::new(conn, waiting, Some(held), Arc::clone(&seen), Arc::clone(&locked)).run());
             orders
         });
         let mut shared = Shared {
@@ -121,7 +135,10 @@ impl Database {
             _looking: opened.looking,
             recovered: 0,
             version: AtomicI64::new(0),
+            foreign_commits: AtomicU64::new(0),
             seen,
+            locked,
+            notepad: notepad.map(Arc::new),
             odd_one_to_requeued: AtomicBool::new(false),
             leap: Mutex::default(),
         };
@@ -375,7 +392,9 @@ impl Shared {
             Some(version) => version,
             None => self.send(Errand::Version).await?,
         };
-        Ok(self.version.swap(version, Ordering::Relaxed) != version)
+        let is_new = self.version.swap(version, Ordering::Relaxed) != version;
+        self.foreign_commits.fetch_add(u64::from(is_new), Ordering::Relaxed);
+        Ok(is_new)
     }
 }
 
