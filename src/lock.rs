@@ -4,11 +4,14 @@
 //! The lock is the lock; the process number in a lock file, or in `/proc/locks`, is only for the person who asks who has it.
 
 use std::fs::{self, File};
-use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
-use std::os::unix::fs::MetadataExt as _;
+use std::io::{self, Read as _, Seek as _, SeekFrom};
+use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 
 use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
+
+/// A signature is so long; what stands behind it in the file belongs to others.
+pub const SIGNATURE_BYTES: usize = 64;
 
 /// Held as long as this lives.
 #[derive(Debug)]
@@ -34,13 +37,12 @@ pub fn take(file: File) -> Result<Lock, Refusal> {
     }
 }
 
-/// The same for a file of ours, which then holds our process number: for people.
+/// The same for a file of ours, which then holds our process number: for people. In place, since on a full disk a block that is given away
+/// does not come back; and where it cannot be written all the same, the lock is the lock.
 pub fn take_and_sign(file: File) -> Result<Lock, Refusal> {
-    let mut lock = take(file)?;
-    let written = lock.file.set_len(0).and_then(|()| lock.file.seek(SeekFrom::Start(0)));
-    written
-        .and_then(|_| writeln!(lock.file, "{}", std::process::id()))
-        .map_err(Refusal::Failed)?;
+    let lock = take(file)?;
+    let line = format!("{:<width$}\n", std::process::id(), width = SIGNATURE_BYTES - 1);
+    let _for_people = lock.file.write_all_at(line.as_bytes(), 0);
     Ok(lock)
 }
 
@@ -57,6 +59,11 @@ pub fn holder(file: &File) -> Option<u32> {
 /// ` (process 4711)`, or nothing: to stand behind "another daemon".
 pub fn shown(holder: Option<u32>) -> String {
     holder.map_or_else(String::new, |pid| format!(" (process {pid})"))
+}
+
+/// ` by process 4711`, or nothing: to stand behind "locked".
+pub fn by_whom(holder: Option<u32>) -> String {
+    holder.map_or_else(String::new, |pid| format!(" by process {pid}"))
 }
 
 fn signed(mut file: &File) -> Option<u32> {

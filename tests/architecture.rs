@@ -37,6 +37,7 @@ const WORDS: &[(&str, &str)] = &[
     ("tracing_subscriber::", "telemetry"),
     ("backoff::", "policy::schedule"),
     ("toml::", "config"),
+    ("ring::", "store"),
     ("hyper::", "sandbox"),
     ("async ", "!policy model config"),
     ("fastrand::", "!policy model"),

@@ -27,3 +27,7 @@ INSERT INTO receipt_file_2 (inbox, name, inode, modified_ns, taken, lines, diges
 SELECT x'', name, inode, modified_ns, taken, lines, digest FROM receipt_file;
 DROP TABLE receipt_file;
 ALTER TABLE receipt_file_2 RENAME TO receipt_file;
+
+-- Which submission took the place of this one: the last twin that came with its key, or with the token that an export wrote. Known here and not
+-- only in its history, because the same export may be dropped twice: the second time finds the twin, and drops what the twin has already.
+ALTER TABLE submission ADD COLUMN replaced_by INTEGER;

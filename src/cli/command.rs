@@ -9,9 +9,12 @@ use std::path::PathBuf;
 
 use clap::builder::{PossibleValuesParser, TypedValueParser as _};
 
-use crate::config::{Config, ConfigError, Environment, Level, Loaded};
+use crate::config::{Config, ConfigError, Environment, Level, Loaded, Salvaged};
 
-use super::{act, check_config, completions, demo, edit, enqueue, export, list, man, pause, purge, sandbox, show, status, validate};
+use super::{
+    act, backup, check_config, completions, demo, edit, enqueue, export, list, man, pause, purge, restore, salvage, sandbox, show, status,
+    validate,
+};
 
 /// The program.
 #[derive(Debug, clap::Parser)]
@@ -57,6 +60,11 @@ impl Global {
         }
         Ok(loaded)
     }
+
+    /// Of a configuration that cannot be used, what can be read of it.
+    pub fn salvage(&self) -> Option<Salvaged> {
+        Config::salvage(self.config.as_deref(), &Environment::of_process())
+    }
 }
 
 /// The verbs, in the order of the overview.
@@ -95,7 +103,7 @@ pub enum Command {
 
     /// List submissions, newest first
     #[command(
-        after_help = "Examples:\n  reten-outbox list --state dead --since 24h\n  reten-outbox list --http-status 409 --json | jq .id"
+        after_help = "Examples:\n  reten-outbox list --state dead --since 24h\n  reten-outbox list --http-status 409 --json | jq .id\n  reten-outbox list --state dead --state parked --group"
     )]
     List(list::Args),
 
@@ -165,6 +173,31 @@ pub enum Command {
     )]
     Purge(purge::Args),
 
+    /// Copy the outbox, while the daemon runs or not
+    ///
+    /// The copy is consistent, checked page by page, for its owner alone (mode 0600), and gets its name once it is whole. As root it is
+    /// root's; `restore` gives it back to the daemon's user.
+    #[command(
+        after_help = "Examples:\n  reten-outbox backup /var/backups/outbox-$(date +%F).db\n  reten-outbox backup --overwrite /mnt/backup/outbox.db"
+    )]
+    Backup(backup::Args),
+
+    /// Put a backup in the place of the outbox, while the daemon is stopped
+    ///
+    /// Checks it first. What it replaces is kept aside, with a date in its name. What was pending when the backup was made may have been sent
+    /// since: it is sent again, and marked, so that a 409 says that it may be ours. A restore that was cut off is ended by the next start.
+    #[command(
+        after_help = "Examples:\n  reten-outbox restore /var/backups/outbox-2026-11-24.db\n  reten-outbox restore --pause outbox-backup.db"
+    )]
+    Restore(restore::Args),
+
+    /// Read out of a damaged or replaced outbox what this one lacks
+    ///
+    /// Reads the file page by page, past what is damaged, and writes nothing to it. Prints what is not delivered or dismissed there, and not in
+    /// this outbox, as NDJSON that the inbox takes. Each has a key: dropped in twice, it is taken once.
+    #[command(after_help = "Example:\n  reten-outbox salvage outbox.db.replaced-20261124T031500Z > rest.ndjson")]
+    Salvage(salvage::Args),
+
     /// Print the effective configuration, and what is wrong with it
     #[command(after_help = "Example:\n  reten-outbox check-config --config new.toml")]
     CheckConfig(check_config::Args),
@@ -193,6 +226,7 @@ impl Command {
             | Self::List(_)
             | Self::Show(_)
             | Self::Export(_)
+            | Self::Salvage(_)
             | Self::CheckConfig(_)
             | Self::Completions(_)
             | Self::Man(_) => true,
@@ -204,7 +238,9 @@ impl Command {
             | Self::Edit(_)
             | Self::Pause(_)
             | Self::Resume
-            | Self::Purge(_) => false,
+            | Self::Purge(_)
+            | Self::Backup(_)
+            | Self::Restore(_) => false,
         }
     }
 }

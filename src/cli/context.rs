@@ -9,7 +9,7 @@ use crate::config::{Config, Home, Loaded};
 use crate::model::Actor;
 use crate::store::{OpenError, Outbox, Role};
 
-use super::{Global, owner};
+use super::{Global, note, owner};
 
 /// A command's surroundings.
 #[derive(Debug)]
@@ -31,7 +31,15 @@ impl Context {
         let loaded = global.load()?;
         let home = loaded.home();
         let Loaded { config, .. } = loaded;
+        Self::of(config, home)
+    }
+
+    /// The same with a configuration that was read already.
+    pub fn of(config: Config, home: Home) -> anyhow::Result<Self> {
         let user = owner::invoking_user();
+        if let Some(wrong) = owner::misplaced(&config.outbox.database) {
+            note(&wrong);
+        }
         owner::become_owner_of(&config.outbox.database)?;
         Ok(Self {
             config,

@@ -228,12 +228,7 @@ fn edit_file(path: &Path) -> anyhow::Result<()> {
 }
 
 /// The entry that this text makes, with what is to be said of it; the error says why intake would not take it.
-fn judged(
-    context: &Context,
-    result_types: Option<&[ResultType]>,
-    _id: SubmissionId,
-    text: &str,
-) -> Result<(Entry, Option<String>), String> {
+fn judged(context: &Context, result_types: Option<&[ResultType]>, id: SubmissionId, text: &str) -> Result<(Entry, Option<String>), String> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let limit = context.config.inbox.max_result_size;
     if text.trim().len() > limit {
@@ -248,7 +243,16 @@ fn judged(
         name: context.user.clone(),
         line: None,
     };
-    let Judged { entry, warning, .. } = entry(text, origin, None, &judge).map_err(|why| format!("the payload is {why}"))?;
+    let Judged { mut entry, warning, .. } = entry(text, origin, None, &judge).map_err(|why| format!("the payload is {why}"))?;
+    // A line of `export` brings its own token, which has nothing more to say here.
+    if let Some(token) = entry.directives.replaces.take()
+        && token.id != id
+    {
+        return Err(format!(
+            "the payload's `$outbox.replaces` names submission {}; this is {id}",
+            token.id
+        ));
+    }
     match &entry.invalid {
         Some(why) => Err(format!("the payload is invalid: {}", visible(why))),
         None => Ok((entry, warning)),

@@ -5,9 +5,9 @@ use std::io::{IsTerminal as _, Write};
 use serde::Serialize;
 
 use crate::clock::Timestamp;
-use crate::model::ConflictPolicy;
 use crate::model::payload::{DIRECTIVES, Object};
-use crate::store::Story;
+use crate::model::{ConflictPolicy, Transition};
+use crate::store::{Marks, Outbox, Story};
 
 use super::context::Context;
 use super::exit::Exit;
@@ -34,12 +34,15 @@ pub async fn run(args: Args, global: &Global, out: &mut dyn Write) -> anyhow::Re
         return Ok(Exit::Done);
     };
     let on_terminal = std::io::stdout().is_terminal();
+    let marks = marks(&context, &outbox).await;
     let mut exit = Exit::Done;
+    let mut superseded = 0_u64;
     let ids = outbox.select(&args.filter.at(context.now)).await?;
     for id in ids.into_iter().take(args.limit.unwrap_or(usize::MAX)) {
         // Retention may have taken it meanwhile.
         let Some(story) = outbox.show(id).await? else { continue };
-        match line(&story)? {
+        superseded += u64::from(marks.is_some() && is_replaceable(&story) && story.superseded_by.is_some());
+        match line(&story, marks.as_ref())? {
             // To a file or a pipe it goes byte for byte.
             Some(line) if on_terminal => writeln!(out, "{}", escape::json(&line))?,
             Some(line) => writeln!(out, "{line}")?,
@@ -51,7 +54,38 @@ pub async fn run(args: Args, global: &Global, out: &mut dyn Write) -> anyhow::Re
             }
         }
     }
+    if superseded > 0 {
+        note(&format!(
+            "{superseded} of them are superseded, a later one of their activity is delivered: dropped in again they become dead letters that say so"
+        ));
+    }
     Ok(exit)
+}
+
+/// What makes tokens. An outbox that no daemon of this version has opened yet gets its secret here, where this user may write it.
+async fn marks(context: &Context, outbox: &Outbox) -> Option<Marks> {
+    if let Ok(Some(marks)) = outbox.marks(context.now).await {
+        return Some(marks);
+    }
+    let made = async {
+        let outbox = context.change().await?;
+        let marks = outbox.marks(context.now).await;
+        outbox.close().await;
+        anyhow::Ok(marks?)
+    };
+    match made.await {
+        Ok(Some(marks)) => return Some(marks),
+        Ok(None) => note("the system has no random numbers to give: the lines do not say which submissions they replace"),
+        Err(error) => note(&format!(
+            "the lines do not say which submissions they replace, since the outbox cannot be written: {error:#}"
+        )),
+    }
+    None
+}
+
+/// Whether a twin of it may take its place.
+fn is_replaceable(story: &Story) -> bool {
+    Transition::Replace.allowed_from().contains(&story.listed.state.name())
 }
 
 /// The directives as a producer writes them.
@@ -65,16 +99,21 @@ struct Directives<'a> {
     not_before: Option<Timestamp>,
     #[serde(skip_serializing_if = "Option::is_none")]
     source: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    replaces: Option<String>,
 }
 
 /// The payload in one line with its directives as the first member; `None` where it is no object.
-fn line(story: &Story) -> serde_json::Result<Option<String>> {
+fn line(story: &Story, marks: Option<&Marks>) -> serde_json::Result<Option<String>> {
     let listed = &story.listed;
     let directives = Directives {
         key: listed.key.as_ref().map(|key| key.0.as_str()),
         on_conflict: listed.on_conflict.map(ConflictPolicy::name),
         not_before: listed.not_before,
         source: listed.source.as_deref(),
+        replaces: marks
+            .filter(|_| is_replaceable(story))
+            .map(|marks| marks.token(listed.id, listed.created_at).to_string()),
     };
     let directives = serde_json::to_string(&directives)?;
     let payload = story.payload.in_one_line();
@@ -98,19 +137,19 @@ mod tests {
     #[test]
     fn the_directives_come_first_and_the_payload_stays_as_it_is() {
         let mut story = story(r#"{"n":1.50, "b":[]}"#);
-        assert_eq!(line(&story).unwrap().as_deref(), Some(r#"{"n":1.50, "b":[]}"#));
+        assert_eq!(line(&story, None).unwrap().as_deref(), Some(r#"{"n":1.50, "b":[]}"#));
         story.listed.key = Some(SubmissionKey("k\"1".into()));
         story.listed.on_conflict = Some(ConflictPolicy::DeadLetter);
         story.listed.not_before = Some(Timestamp::from_millis(0));
         story.listed.source = Some("crm".into());
         assert_eq!(
-            line(&story).unwrap().as_deref(),
+            line(&story, None).unwrap().as_deref(),
             Some(
                 r#"{"$outbox":{"key":"k\"1","on_conflict":"dead_letter","not_before":"1970-01-01T00:00:00.000Z","source":"crm"},"n":1.50, "b":[]}"#
             )
         );
         story.payload = Payload::from_text("{\n }");
-        let exported = line(&story).unwrap().unwrap();
+        let exported = line(&story, None).unwrap().unwrap();
         assert!(
             exported.ends_with("\"source\":\"crm\"}  }") && !exported.contains('\n'),
             "{exported}"
@@ -120,7 +159,7 @@ mod tests {
 
     #[test]
     fn what_is_no_object_has_no_line() {
-        assert_eq!(line(&story("not json")).unwrap(), None);
-        assert_eq!(line(&story("[1]")).unwrap(), None);
+        assert_eq!(line(&story("not json"), None).unwrap(), None);
+        assert_eq!(line(&story("[1]"), None).unwrap(), None);
     }
 }

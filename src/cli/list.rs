@@ -1,5 +1,7 @@
 //! `list`: submissions, newest first.
 
+mod group;
+
 use std::io::Write;
 
 use crate::clock::Timestamp;
@@ -69,7 +71,11 @@ pub struct Args {
     #[command(flatten)]
     filter: FilterArgs,
 
-    /// At most this many, 0 for all [default: 100 in a table, all with --json]
+    /// What became of them: how many by state, reason, answer and source, and since when
+    #[arg(long)]
+    group: bool,
+
+    /// At most this many, 0 for all [default: 100 in a table, else all]
     #[arg(long, value_name = "N")]
     limit: Option<u32>,
 
@@ -89,10 +95,14 @@ pub async fn run(args: Args, global: &Global, out: &mut dyn Write) -> anyhow::Re
     let limit = match args.limit {
         Some(0) => None,
         Some(limit) => Some(limit),
-        None if args.json => None,
+        None if args.json || args.group => None,
         None => Some(TABLE_LIMIT),
     };
     let mut pages = Pages::new(&outbox, &filter, limit);
+    if args.group {
+        group::run(&mut pages, args.json, context.now, out).await?;
+        return Ok(Exit::Done);
+    }
     if args.json {
         while let Some(page) = pages.next().await? {
             for listed in &page {

@@ -14,6 +14,7 @@ pub(crate) mod render;
 mod terminal;
 
 mod act;
+mod backup;
 mod check_config;
 mod completions;
 mod demo;
@@ -24,7 +25,9 @@ pub(crate) mod list;
 mod man;
 mod pause;
 mod purge;
+mod restore;
 mod run;
+mod salvage;
 mod sandbox;
 mod show;
 mod status;
@@ -100,6 +103,9 @@ async fn verb(command: Command, global: &Global, out: &mut dyn Write) -> anyhow:
         Command::Pause(args) => pause::pause(args, global, out).await,
         Command::Resume => pause::resume(global, out).await,
         Command::Purge(args) => purge::run(args, global, out).await,
+        Command::Backup(args) => backup::run(args, global, out).await,
+        Command::Restore(args) => restore::run(args, global, out).await,
+        Command::Salvage(args) => salvage::run(args, global, out).await,
         Command::CheckConfig(args) => check_config::run(&args, global, out),
         Command::Completions(args) => completions::run(&args, out),
         Command::Man(args) => man::run(&args, out),

@@ -32,6 +32,59 @@ pub fn become_owner_of(database: &Path) -> anyhow::Result<()> {
     become_user(uid, gid).with_context(|| format!("cannot become user {uid}, the owner of {}", database.display()))
 }
 
+/// As root, becomes the user that what is made in the outbox's directory has to belong to: the directory's owner, or, where that is root, the
+/// owner of the outbox that lies in it. There is no way back.
+pub fn become_owner_of_directory(database: &Path) -> anyhow::Result<()> {
+    if !nix::unistd::geteuid().is_root() {
+        return Ok(());
+    }
+    let real = fs::canonicalize(database).unwrap_or_else(|_| database.to_owned());
+    let directory = real.parent().unwrap_or(&real);
+    let owner = owner_of(directory).filter(|(uid, _)| !uid.is_root()).or_else(|| owner_of(&real));
+    let Some((uid, gid)) = owner.filter(|(uid, _)| !uid.is_root()) else {
+        return Ok(());
+    };
+    become_user(uid, gid).with_context(|| format!("cannot become user {uid}, the owner of {}", directory.display()))
+}
+
+/// As root, does something as the owner of `database`, and is root again afterwards.
+pub async fn as_owner_of<T>(database: &Path, work: impl Future<Output = T>) -> anyhow::Result<T> {
+    let owner = owner_of(database).filter(|(uid, _)| !uid.is_root());
+    let Some((uid, gid)) = owner.filter(|_| nix::unistd::geteuid().is_root()) else {
+        return Ok(work.await);
+    };
+    let (root, group) = (nix::unistd::geteuid(), nix::unistd::getegid());
+    nix::unistd::setegid(gid)?;
+    nix::unistd::seteuid(uid)?;
+    let done = work.await;
+    nix::unistd::seteuid(root)?;
+    nix::unistd::setegid(group)?;
+    Ok(done)
+}
+
+/// What is wrong with the owner of the outbox although root does not feel it: the daemon, whose directory it lies in, cannot open it.
+pub fn misplaced(database: &Path) -> Option<String> {
+    if !nix::unistd::geteuid().is_root() {
+        return None;
+    }
+    let real = fs::canonicalize(database).ok()?;
+    let directory = fs::metadata(real.parent()?).ok()?;
+    let found = fs::metadata(&real).ok()?;
+    if found.uid() == directory.uid() || directory.uid() == 0 {
+        return None;
+    }
+    let (owner, daemon) = (name_of(found.uid()), name_of(directory.uid()));
+    let shown = real.display();
+    Some(format!(
+        "{shown} belongs to {owner}, and its directory to {daemon}: the daemon cannot open it; `chown {daemon}: {shown}*` mends it"
+    ))
+}
+
+fn name_of(uid: u32) -> String {
+    let user = User::from_uid(Uid::from_raw(uid)).ok().flatten();
+    user.map_or_else(|| uid.to_string(), |user| user.name)
+}
+
 /// The owner of what the path leads to (SQLite's files lie there, not beside a link), or of its nearest ancestor that exists.
 fn owner_of(path: &Path) -> Option<(Uid, Gid)> {
     let found = path.ancestors().find_map(|place| fs::metadata(place).ok())?;

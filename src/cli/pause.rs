@@ -15,12 +15,15 @@ use super::context::Context;
 use super::exit::Exit;
 use super::render::escape::visible;
 use super::render::time::full;
-use super::{Global, note, status};
+use super::{Global, note, status, terminal};
 
 /// The public name of a blown fuse.
 const REJECTING: &str = "rejecting";
-/// How long the daemon has to take notice before the command says that it has not; it does within 200 ms unless the outbox is in trouble.
-const NOTICE_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long the daemon has to take notice before the command says that it has not. It does within 200 ms unless the outbox is in trouble: a
+/// person's backup may well hold it for some seconds.
+const NOTICE_TIMEOUT: Duration = Duration::from_secs(25);
+/// After this long the person is told what is being waited for.
+const NOTICE_TOLD_AFTER: Duration = Duration::from_secs(1);
 /// Between two looks whether it has.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 
@@ -37,21 +40,42 @@ pub async fn pause(args: Args, global: &Global, out: &mut dyn Write) -> anyhow::
     let context = Context::enter(global)?;
     let outbox = context.change().await?;
     let before = remembered::<PauseRecord>(&outbox, PAUSE).await?;
+    let mut ours = record(&context, args.why);
     if before.is_none() {
-        let record = record(&context, args.why);
-        outbox.remember(PAUSE, Some(serde_json::to_string(&record)?), context.now).await?;
+        outbox.remember(PAUSE, Some(serde_json::to_string(&ours)?), context.now).await?;
     }
-    let notice = notice(&outbox, &context).await?;
-    outbox.close().await;
-    if notice == Notice::NotYet {
+    if notice(&outbox, &context).await? == Notice::NotYet {
+        outbox.close().await;
         note("the pause is stored, but the daemon has not taken notice and may still send; `reten-outbox status` shows when it has");
         return Ok(Exit::Unavailable);
     }
-    match before {
-        Some(record) => writeln!(out, "already {}", told(&record, context.now))?,
-        None => writeln!(out, "paused: nothing is sent until `reten-outbox resume`; taking in goes on")?,
+    if let Some(record) = before {
+        writeln!(out, "already {}", told(&record, context.now))?;
+    } else {
+        writeln!(out, "paused: nothing is sent until `reten-outbox resume`; taking in goes on")?;
+        give_reason(&outbox, &mut ours, &context).await?;
     }
+    outbox.close().await;
     Ok(Exit::Done)
+}
+
+/// Asks for a reason where none was given, behind the pause, which may be urgent; those who find it will want one. Not where somebody has
+/// taken the pause away while it was typed.
+async fn give_reason(outbox: &Outbox, record: &mut PauseRecord, context: &Context) -> anyhow::Result<()> {
+    if record.why.is_some() {
+        return Ok(());
+    }
+    record.why = terminal::ask("Why, for those who find it closed (Enter for no reason)?")?;
+    let Some(now) = remembered::<PauseRecord>(outbox, PAUSE).await? else {
+        return Ok(());
+    };
+    let is_ours = (&now.by, now.at) == (&record.by, record.at);
+    if record.why.is_some() && is_ours {
+        outbox.remember(PAUSE, Some(serde_json::to_string(record)?), context.now).await?;
+        // So that what is in force and what is stored are the same words again.
+        notice(outbox, context).await?;
+    }
+    Ok(())
 }
 
 /// Takes a pause away, has a gate that is closed beneath it asked at once, and opens a blown fuse.
@@ -93,8 +117,9 @@ pub async fn resume(global: &Global, out: &mut dyn Write) -> anyhow::Result<Exit
             Ok(Exit::Done)
         }
         Notice::NotYet => {
+            // Nothing goes wrong where it comes later: it is stored, and the daemon looks again by itself.
             note("it is stored, but the daemon has not taken notice; `reten-outbox status` shows when it has");
-            Ok(Exit::Unavailable)
+            Ok(Exit::Done)
         }
     }
 }
@@ -121,7 +146,8 @@ enum Notice {
 
 /// Waits until the daemon has taken notice of what is stored. Where none runs, this process says in its place what will be in force.
 async fn notice(outbox: &Outbox, context: &Context) -> anyhow::Result<Notice> {
-    let deadline = Instant::now() + NOTICE_TIMEOUT;
+    let began = Instant::now();
+    let mut is_told = false;
     loop {
         let pause = outbox.recall(PAUSE).await?;
         if status::daemon(&context.config).is_none() {
@@ -131,8 +157,13 @@ async fn notice(outbox: &Outbox, context: &Context) -> anyhow::Result<Notice> {
         if outbox.recall(PAUSE_IN_FORCE).await? == pause && outbox.recall(ASK).await?.is_none() {
             return Ok(Notice::Taken);
         }
-        if Instant::now() >= deadline {
+        let waited = began.elapsed();
+        if waited >= NOTICE_TIMEOUT {
             return Ok(Notice::NotYet);
+        }
+        if waited >= NOTICE_TOLD_AFTER && !is_told {
+            note("it is stored; waiting until the daemon has taken notice");
+            is_told = true;
         }
         sleep(LOOK_EVERY).await;
     }
@@ -148,7 +179,10 @@ fn record(context: &Context, why: Option<String>) -> PauseRecord {
 
 /// `paused by ana, 2026-… (4 min ago): why`, escaped.
 pub fn told(record: &PauseRecord, now: Timestamp) -> String {
-    let why = record.why.as_deref().map(|why| format!(": {}", visible(why))).unwrap_or_default();
+    let why = match record.why.as_deref() {
+        Some(why) => format!(": {}", visible(why)),
+        None => ", no reason given".to_owned(),
+    };
     format!(
         "paused by {}, {}{why}",
         visible(&record.by),

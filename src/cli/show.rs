@@ -15,7 +15,7 @@ use super::render::outcome::hint_of;
 use super::render::pretty::pretty;
 use super::render::table::wrap;
 use super::render::time::full;
-use super::render::{json, story};
+use super::render::{choices, json, story};
 use super::status::obstacle;
 
 /// The lines of a story or an answer that are shown; of longer ones the beginning and the end. `--json` has all.
@@ -85,7 +85,7 @@ fn tell(story: &Story, obstacle: Option<&str>, context: &Context, out: &mut dyn 
     for sentence in sentences(story, obstacle, context) {
         write!(out, "{}", wrap(&sentence, "  ", TEXT_WIDTH))?;
     }
-    commands(story, out)
+    commands(story, context.now, out)
 }
 
 /// A step with its time before it, broken under itself.
@@ -140,14 +140,15 @@ fn leaves(listed: &Listed, context: &Context) -> Option<String> {
     }
 }
 
-fn commands(story: &Story, out: &mut dyn Write) -> io::Result<()> {
-    let commands = story::commands(story);
+fn commands(story: &Story, now: Timestamp, out: &mut dyn Write) -> io::Result<()> {
+    let commands = choices::commands(story, now);
     if !commands.is_empty() {
         writeln!(out, "\nWhat you can do")?;
     }
     let width = commands.iter().map(|(command, _)| command.len()).max().unwrap_or(0);
     for (command, does) in commands {
-        writeln!(out, "  {command:<width$}  {does}")?;
+        let below = " ".repeat(2 + width + 2);
+        writeln!(out, "  {command:<width$}  {}", wrap(&does, &below, TEXT_WIDTH).trim())?;
     }
     Ok(())
 }

@@ -1,5 +1,7 @@
 //! `status`: how the queue stands, once, every second, or as a check for monitoring.
 
+mod dead;
+mod hindered;
 mod look;
 mod next;
 mod show;
@@ -8,14 +10,15 @@ use std::io::{IsTerminal as _, Write};
 use std::time::Duration;
 
 use crate::clock;
-use crate::config::Config;
+use crate::config::{Config, ConfigError, Home, Salvaged};
 use crate::store::{self, Running};
 
 use super::Global;
 use super::context::Context;
 use super::exit::Exit;
 use super::filter::parse_age;
-use look::{Status, look};
+use hindered::Hindered;
+use look::{Look, Status, look};
 pub use next::obstacle;
 
 /// Between two looks of `--watch`.
@@ -35,7 +38,7 @@ pub struct Args {
     #[arg(long, conflicts_with = "check")]
     watch: bool,
 
-    /// Exit with 1 and the reasons if a limit is passed, the gate is not open (throttled is fine) or the daemon is stopped
+    /// Exit with 1 and the reasons if a limit is passed, the gate is not open (throttled is fine), intake or storage is hindered, or the daemon is stopped
     #[arg(long)]
     check: bool,
 
@@ -58,6 +61,10 @@ struct Limits {
     #[arg(long, value_name = "AGE", requires = "check", value_parser = parse_age)]
     max_pending_age: Option<Duration>,
 
+    /// The oldest file or row in the inbox has waited there for longer than this (5m, 1h)
+    #[arg(long, value_name = "AGE", requires = "check", value_parser = parse_age)]
+    max_waiting_age: Option<Duration>,
+
     /// There are more dead letters than this
     #[arg(long, value_name = "N", requires = "check")]
     max_dead: Option<u64>,
@@ -69,20 +76,53 @@ struct Limits {
 
 /// Looks.
 pub async fn run(args: Args, global: &Global, out: &mut dyn Write) -> anyhow::Result<Exit> {
-    let context = Context::enter(global)?;
-    let mut status = look(&context, context.now).await?;
+    let (context, wrong) = enter(global)?;
+    let Look { mut status, mut failed } = look(&context, context.now).await;
+    status.configuration_error = wrong.as_ref().map(|(error, place)| format!("{error}\n{place}").replace('\n', "; "));
     if args.check {
-        return check(&args, &mut status, &context, out);
+        let exit = check(&args, &mut status, &context, out)?;
+        return ended(exit, wrong, failed);
     }
     loop {
         print(&args, &status, &context.config, out)?;
         if !args.watch {
-            return Ok(Exit::Done);
+            return ended(Exit::Done, wrong, failed);
         }
         out.flush()?;
         tokio::time::sleep(WATCH_INTERVAL).await;
-        status = look(&context, clock::now()).await?;
+        let before = status.configuration_error.take();
+        Look { status, failed } = look(&context, clock::now()).await;
+        status.configuration_error = before;
     }
+}
+
+/// What could not be read has an exit code of its own, after everything else was shown.
+fn ended(exit: Exit, wrong: Option<(ConfigError, String)>, failed: Option<anyhow::Error>) -> anyhow::Result<Exit> {
+    match (wrong, failed) {
+        (Some((error, _)), _) => Err(error.into()),
+        (None, Some(error)) => Err(error),
+        (None, None) => Ok(exit),
+    }
+}
+
+/// Enters also with a wrong configuration, where what it says of the outbox can be read; then why it is wrong, and what is shown.
+fn enter(global: &Global) -> anyhow::Result<(Context, Option<(ConfigError, String)>)> {
+    let error = match Context::enter(global) {
+        Ok(context) => return Ok((context, None)),
+        Err(error) => error.downcast::<ConfigError>()?,
+    };
+    // Which outbox it names cannot be told, and there is none at the usual place: that would be shown as an empty one.
+    let is_there = |salvaged: &Salvaged| salvaged.is_certain || salvaged.config.outbox.database.exists();
+    let Some(salvaged) = global.salvage().filter(is_there) else {
+        return Err(error.into());
+    };
+    let outbox = salvaged.config.outbox.database.display().to_string();
+    let place = if salvaged.is_certain {
+        format!("the outbox that it names is shown, {outbox}")
+    } else {
+        format!("which outbox it names cannot be told; shown is that of the defaults, {outbox}")
+    };
+    Ok((Context::of(salvaged.config, Home::default())?, Some((error, place))))
 }
 
 fn print(args: &Args, status: &Status, config: &Config, out: &mut dyn Write) -> anyhow::Result<()> {
@@ -120,7 +160,8 @@ fn problems(status: &Status, limits: &Limits) -> Vec<String> {
     if status.daemon != look::RUNNING {
         problems.push(format!("the daemon is {}", status.daemon));
     }
-    if !is_open(&status.gate) {
+    problems.extend(status.hindrances.iter().map(Hindered::line));
+    if status.counts.is_some() && !is_open(&status.gate) {
         let why = status.gate_reason.as_deref().map(|why| format!(": {why}")).unwrap_or_default();
         problems.push(format!("the gate is {}{why}", status.gate));
     }
@@ -132,10 +173,21 @@ fn problems(status: &Status, limits: &Limits) -> Vec<String> {
             limit.as_secs()
         ));
     }
-    for (limit, state, count) in [
-        (limits.max_dead, "dead", status.counts.dead),
-        (limits.max_parked, "parked", status.counts.parked),
+    for (what, age) in [
+        ("file", status.oldest_waiting_file_seconds),
+        ("row", status.oldest_waiting_row_seconds),
     ] {
+        if let (Some(limit), Some(age)) = (limits.max_waiting_age, age)
+            && age > limit.as_secs()
+        {
+            problems.push(format!(
+                "the oldest {what} in the inbox has waited for {age} s, more than {} s",
+                limit.as_secs()
+            ));
+        }
+    }
+    let counts = status.counts.unwrap_or_default();
+    for (limit, state, count) in [(limits.max_dead, "dead", counts.dead), (limits.max_parked, "parked", counts.parked)] {
         if let Some(limit) = limit.filter(|limit| count > *limit) {
             problems.push(format!("{count} {state} submissions, more than {limit}"));
         }
@@ -156,11 +208,13 @@ pub fn daemon(config: &Config) -> Option<Running> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use look::Counts;
 
     #[test]
     fn a_check_names_every_reason_and_puts_up_with_a_throttled_gate() {
         let limits = Limits {
             max_pending_age: Some(Duration::from_mins(1)),
+            max_waiting_age: Some(Duration::from_mins(1)),
             max_dead: Some(0),
             max_parked: Some(3),
         };
@@ -168,18 +222,40 @@ mod tests {
             daemon: look::RUNNING,
             gate: "throttled".into(),
             oldest_pending_seconds: Some(60),
+            oldest_waiting_file_seconds: Some(60),
+            counts: Some(Counts::default()),
             ..Status::default()
         };
         assert_eq!(problems(&status, &limits), Vec::<String>::new());
         status.oldest_pending_seconds = Some(61);
-        status.counts.dead = 1;
-        status.counts.parked = 4;
+        status.oldest_waiting_file_seconds = Some(62);
+        status.oldest_waiting_row_seconds = Some(63);
+        status.counts = Some(Counts {
+            dead: 1,
+            parked: 4,
+            ..Counts::default()
+        });
         status.gate = "probing".into();
         status.daemon = look::STOPPED;
+        status.hindrances.push(Hindered {
+            what: "intake".into(),
+            why: "0 bytes free".into(),
+            hint: Some("make room".into()),
+            since: None,
+        });
         let told = problems(&status, &limits).join("\n");
-        for word in ["stopped", "probing", "61 s", "1 dead", "4 parked"] {
+        for word in [
+            "stopped",
+            "probing",
+            "61 s",
+            "62 s",
+            "63 s",
+            "1 dead",
+            "4 parked",
+            "intake is hindered: 0 bytes free; make room",
+        ] {
             assert!(told.contains(word), "{word}: {told}");
         }
-        assert_eq!(problems(&status, &Limits::default()).len(), 2, "no limit is on unless it is named");
+        assert_eq!(problems(&status, &Limits::default()).len(), 3, "no limit is on unless it is named");
     }
 }

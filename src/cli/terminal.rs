@@ -46,6 +46,20 @@ pub fn confirm(question: &str) -> anyhow::Result<()> {
     Err(CliError::Refused("nothing was changed".to_owned()).into())
 }
 
+/// Asks a person for a line; `None` where there is no terminal, or nothing was said.
+pub fn ask(question: &str) -> io::Result<Option<String>> {
+    let stdin = io::stdin();
+    if !stdin.is_terminal() || !io::stderr().is_terminal() {
+        return Ok(None);
+    }
+    let mut asked = io::stderr();
+    write!(asked, "{question} ")?;
+    asked.flush()?;
+    let mut answer = String::new();
+    stdin.lock().read_line(&mut answer)?;
+    Ok(Some(answer.trim().to_owned()).filter(|answer| !answer.is_empty()))
+}
+
 /// A progress bar on standard error, drawn only on a terminal and only after a second; gone when it is dropped.
 pub struct Progress {
     bar: ProgressBar,

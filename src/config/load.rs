@@ -66,6 +66,15 @@ impl Loaded {
     }
 }
 
+/// What can be read of a configuration that cannot be used: to look by, never to act by.
+#[derive(Debug)]
+pub struct Salvaged {
+    /// What is right of it, over the defaults.
+    pub config: Config,
+    /// Whether it says by itself where the outbox is.
+    pub is_certain: bool,
+}
+
 /// Directories of a plain user's own daemon. They are made where they are missing; any other place that is missing is rather a mistake, or a
 /// disk that is not mounted.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -101,6 +110,13 @@ impl Config {
         load_with(explicit, env, Places::of(env, Path::new(DEFAULT_PATH), is_root, is_named))
     }
 
+    /// Of a configuration that cannot be used, what can be read of it; `None` where that is nothing to look by.
+    pub fn salvage(explicit: Option<&Path>, env: &Environment) -> Option<Salvaged> {
+        let is_named = explicit.is_some() || named_by_variable(env).is_some();
+        let is_root = rustix::process::geteuid().is_root();
+        salvage_with(explicit, env, Places::of(env, Path::new(DEFAULT_PATH), is_root, is_named))
+    }
+
     /// The defaults alone.
     pub fn defaults() -> Result<Self, ConfigError> {
         assemble(Found::default(), None, Vec::new()).map(|loaded| loaded.config)
@@ -113,6 +129,42 @@ fn named_by_variable(env: &Environment) -> Option<&Path> {
 
 /// [`Config::load`], with the places of what nobody names as an argument.
 pub(super) fn load_with(explicit: Option<&Path>, env: &Environment, places: Places) -> Result<Loaded, ConfigError> {
+    let (found, path, files) = find(explicit, env, places);
+    assemble(found, path, files)
+}
+
+/// [`Config::salvage`], with the places as an argument.
+pub(super) fn salvage_with(explicit: Option<&Path>, env: &Environment, places: Places) -> Option<Salvaged> {
+    const OUTBOX: &str = "outbox.database";
+    let (mut found, path, _) = find(explicit, env, places);
+    let recovered = std::mem::take(&mut found.recovered);
+    let mut settings: Vec<Setting> = recovered.into_iter().chain(found.settings).collect();
+    let mut problems = found.problems;
+    // What is dropped may leave two values that do not fit one another: again, a few times.
+    for _ in 0..4 {
+        let is_wrong = |key: &str| problems.iter().any(|problem| problem.key.as_deref() == Some(key));
+        settings.retain(|setting| !is_wrong(&setting.key));
+        let is_certain =
+            settings.iter().any(|setting| setting.key == OUTBOX) || path.is_some() && !is_wrong(OUTBOX) && !is_broken_off(&problems);
+        let rest = Found {
+            settings: settings.clone(),
+            ..Found::default()
+        };
+        match assemble(rest, None, Vec::new()) {
+            Ok(Loaded { config, .. }) => return Some(Salvaged { config, is_certain }),
+            Err(error) => problems.extend(error.problems),
+        }
+    }
+    None
+}
+
+/// Whether something could not be read at all, so that keys may have stood there that nobody knows of.
+fn is_broken_off(problems: &[Problem]) -> bool {
+    problems.iter().any(|problem| problem.key.is_none())
+}
+
+/// Everything that is said anywhere, in the order in which it counts; the main file, where there is one, and every file that was read.
+fn find(explicit: Option<&Path>, env: &Environment, places: Places) -> (Found, Option<PathBuf>, Vec<PathBuf>) {
     let (path, named_by) = match (explicit, named_by_variable(env)) {
         (Some(path), _) => (path, Some("--config")),
         (None, Some(path)) => (path, Some("$RETEN_OUTBOX_CONFIG")),
@@ -120,7 +172,7 @@ pub(super) fn load_with(explicit: Option<&Path>, env: &Environment, places: Plac
     };
     let mut found = Found {
         settings: places.settings,
-        problems: Vec::new(),
+        ..Found::default()
     };
     let mut files = Vec::new();
     let main = read(path, &mut found, &mut files, named_by);
@@ -133,7 +185,7 @@ pub(super) fn load_with(explicit: Option<&Path>, env: &Environment, places: Plac
         Err(problem) => found.problems.push(problem),
     }
     found.append(read_environment(env));
-    assemble(found, (main == Read::There).then(|| path.to_owned()), files)
+    (found, (main == Read::There).then(|| path.to_owned()), files)
 }
 
 /// How a file was found.

@@ -30,7 +30,7 @@ use crate::policy::schedule::RetrySettings;
 use crate::policy::validate::ValidationSettings;
 
 pub use environment::Environment;
-pub use load::{DEFAULT_PATH, DEFAULTS, Home, Loaded};
+pub use load::{DEFAULT_PATH, DEFAULTS, Home, Loaded, Salvaged};
 pub use log::{Level, Log, LogFormat};
 pub use problem::{ConfigError, Origin, Problem};
 pub use secret::{ApiKey, KeyError, KeyPlace};

@@ -27,6 +27,8 @@ pub(super) struct Setting {
 pub(super) struct Found {
     pub settings: Vec<Setting>,
     pub problems: Vec<Problem>,
+    /// Of a text that breaks off, what stands in its whole lines. Only for who wants to look by it.
+    pub recovered: Vec<Setting>,
 }
 
 impl Found {
@@ -34,6 +36,7 @@ impl Found {
     pub fn append(&mut self, later: Self) {
         self.settings.extend(later.settings);
         self.problems.extend(later.problems);
+        self.recovered.extend(later.recovered);
     }
 }
 
@@ -46,14 +49,15 @@ pub(super) fn read_text(text: &str, origin: impl Fn(usize) -> Origin) -> Found {
         reader.complain(error.span().unwrap_or(0..0), None, one_line(error.message()));
     }
     // What a broken line leaves half read would only be complained of twice.
-    let read = if errors.is_empty() {
-        reader.sections(table.get_ref())
+    let (read, half_read) = if errors.is_empty() {
+        (reader.sections(table.get_ref()), Vec::new())
     } else {
-        Vec::new()
+        (Vec::new(), Reader::of_file(text).sections(table.get_ref()))
     };
     reader.complaints.sort_by_key(|complaint| complaint.span.start);
     Found {
         settings: read.into_iter().map(|entry| entry.into_setting(text, &origin)).collect(),
+        recovered: half_read.into_iter().map(|entry| entry.into_setting(text, &origin)).collect(),
         problems: reader
             .complaints
             .into_iter()

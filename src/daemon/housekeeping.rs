@@ -30,6 +30,7 @@ pub(super) async fn run(
     mut config: watch::Receiver<Arc<Config>>,
     mut shutdown: watch::Receiver<bool>,
 ) -> Result<(), StoreError> {
+    let mut fails = false;
     loop {
         let before = keeps(&config.borrow_and_update());
         let at_once = before.iter().any(|(_, keep)| *keep == Keep::For(Duration::ZERO));
@@ -45,13 +46,16 @@ pub(super) async fn run(
             _ = shutdown.wait_for(|stop| *stop) => return Ok(()),
         };
         match round {
+            Ok(()) if std::mem::take(&mut fails) => events::storage_resumed("retention goes on"),
             Ok(()) => {}
             Err(StoreError::Closed) => return Err(StoreError::Closed),
-            Err(error @ (StoreError::Busy(_) | StoreError::Full(_) | StoreError::Broken(_))) => events::storage_error(
-                "retention",
-                &error.to_string(),
-                "what should leave stays for now; the next round tries again",
-            ),
+            // Once, and not every round: who has something to store says the rest.
+            Err(StoreError::Busy(_) | StoreError::Full(_) | StoreError::Broken(_)) if fails => {}
+            Err(error @ (StoreError::Busy(_) | StoreError::Full(_) | StoreError::Broken(_))) => {
+                fails = true;
+                let hint = "what should leave stays for now; every round tries again";
+                events::storage_error("retention", &error.to_string(), hint);
+            }
         }
     }
 }

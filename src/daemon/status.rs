@@ -1,25 +1,34 @@
-//! The line of `systemctl status`: how the queue stands, in words for the person who looks there first.
+//! What the daemon says of itself while it runs: the line of `systemctl status`, for the person who looks there first, and the note for
+//! `status`, which is another process and may find a database that can be neither written nor opened.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep_until, timeout};
 
 use crate::clock::{self, Timestamp};
 use crate::delivery::Meters;
+use crate::delivery::pulse::Vitals;
 use crate::model::StateName;
 use crate::store::{Outbox, StoreError, Tally};
+use crate::telemetry::hindrance::{Cause, Hindrance};
 use crate::telemetry::systemd::Notifier;
 
 use super::rooms::count;
 use super::summary::gate;
 
-/// How often the line is made anew: six rows of a table, as often as a person looks.
-const EVERY: Duration = Duration::from_secs(5);
+/// How often there is a look where nothing is heard of: as often as a person looks.
+const EVERY: Duration = Duration::from_secs(1);
 
-/// How often the gate is looked at, which costs nothing.
-const GATE_LOOK: Duration = Duration::from_secs(1);
+/// Between two looks, however much happens.
+const GAP: Duration = Duration::from_millis(200);
+
+/// How often the line is made anew where nothing was written: its ages grow.
+const AGES_EVERY: Duration = Duration::from_secs(5);
+
+/// The most characters of a reason in the line.
+const WHY_CHARS_MAX: usize = 120;
 
 /// Who tells it.
 #[derive(Debug)]
@@ -29,51 +38,115 @@ pub(super) struct Teller {
     pub(super) notifier: Arc<Notifier>,
 }
 
+/// What was told last.
+#[derive(Debug, Default)]
+struct Told {
+    vitals: Option<Vitals>,
+    line: String,
+    /// Of the outbox when its queue was counted, and when that was.
+    counted: Option<(u64, Instant)>,
+    tally: Option<Tally>,
+}
+
 impl Teller {
     /// Tells until `shutdown` says so, and only what is new. The only error is an outbox that is closed.
     pub(super) async fn run(self, mut shutdown: watch::Receiver<bool>) -> Result<(), StoreError> {
-        let mut told = String::new();
+        let mut told = Told::default();
         loop {
-            let gate = gate(&self.meters);
-            match self.outbox.tally().await {
-                Ok(tally) => {
-                    let line = line(&tally, gate, clock::now());
-                    if line != told {
-                        self.notifier.status(&line);
-                        told = line;
-                    }
-                }
-                Err(StoreError::Closed) => return Err(StoreError::Closed),
-                // Whoever needs the outbox says so in the log; the line is a comfort.
-                Err(StoreError::Busy(_) | StoreError::Full(_) | StoreError::Broken(_)) => {}
+            let looked = Instant::now();
+            self.look_at_lock();
+            self.leave_note(&mut told).await;
+            if self.notifier.is_heard() {
+                self.tell_line(&mut told).await?;
             }
             tokio::select! {
-                () = self.rest(gate) => {}
+                () = self.rest(looked) => {}
                 // An error is a sender that is gone: the end as well.
                 _ = shutdown.wait_for(|stop| *stop) => return Ok(()),
             }
         }
     }
 
-    /// Until the line may be another one. Without a listener: for ever.
-    async fn rest(&self, told: &'static str) {
-        if !self.notifier.is_heard() {
-            return std::future::pending().await;
+    /// Until there is news, but not at once again.
+    async fn rest(&self, looked: Instant) {
+        // Elapsed or not: it is time to look.
+        let _ = timeout(EVERY, self.meters.hindrances().news()).await;
+        sleep_until(looked + GAP).await;
+    }
+
+    /// Who waits for the outbox gives up late, and says so then; what is in the way is known much earlier.
+    fn look_at_lock(&self) {
+        let hindrances = self.meters.hindrances();
+        match self.outbox.locked_for() {
+            Some(span) => {
+                let why = format!("the outbox is locked by another process, for {} s by now", span.as_secs());
+                let hint = "end that process, or wait until it is done; nothing is lost";
+                hindrances.met(Cause::Lock, "", &why, hint);
+            }
+            None => hindrances.over(Cause::Lock),
         }
-        let next = Instant::now() + EVERY;
-        while Instant::now() < next && gate(&self.meters) == told {
-            sleep(GATE_LOOK).await;
+    }
+
+    /// In place and unsynced, so that it costs next to nothing; where there is no room for it, `status` goes by what the database says.
+    async fn leave_note(&self, told: &mut Told) {
+        let vitals = Vitals::of(&self.meters, clock::now());
+        if told.vitals.as_ref().is_some_and(|last| last.says_the_same(&vitals)) {
+            return;
         }
+        let Some(text) = vitals.text() else { return };
+        if self.outbox.note(text).await {
+            told.vitals = Some(vitals);
+        }
+    }
+
+    async fn tell_line(&self, told: &mut Told) -> Result<(), StoreError> {
+        let commits = self.outbox.commits();
+        let is_fresh = |(seen, at): (u64, Instant)| seen == commits && at.elapsed() < AGES_EVERY;
+        if !told.counted.is_some_and(is_fresh) {
+            told.counted = Some((commits, Instant::now()));
+            told.tally = match self.outbox.tally().await {
+                Ok(tally) => Some(tally),
+                Err(StoreError::Closed) => return Err(StoreError::Closed),
+                // Whoever needs the outbox says so in the log, and the line says what hinders.
+                Err(StoreError::Busy(_) | StoreError::Full(_) | StoreError::Broken(_)) => None,
+            };
+        }
+        let line = line(
+            told.tally.as_ref(),
+            gate(&self.meters),
+            &self.meters.hindrances().all(),
+            clock::now(),
+        );
+        if line != told.line {
+            self.notifier.status(&line);
+            told.line = line;
+        }
+        Ok(())
     }
 }
 
-fn line(tally: &Tally, gate: &str, now: Timestamp) -> String {
+fn line(tally: Option<&Tally>, gate: &str, hindrances: &[Hindrance], now: Timestamp) -> String {
+    let mut line = match tally {
+        Some(tally) => counts(tally, now),
+        None => "the outbox cannot be read".to_owned(),
+    };
+    line.push_str(" · gate ");
+    line.push_str(gate);
+    let hindered = hindrances.iter().map(|one| {
+        let why: String = one.why.chars().take(WHY_CHARS_MAX).collect();
+        format!(" · {} hindered: {why}", one.cause.what())
+    });
+    line.extend(hindered);
+    line
+}
+
+fn counts(tally: &Tally, now: Timestamp) -> String {
     let oldest = tally
         .oldest_pending
         .map_or_else(String::new, |since| format!(" (oldest {})", age(now.since(since))));
     let pending = count(tally, StateName::Pending) + count(tally, StateName::Sending);
     let (dead, parked) = (count(tally, StateName::Dead), count(tally, StateName::Parked));
-    format!("pending {pending}{oldest} · dead {dead} · parked {parked} · gate {gate}")
+    format!("pending {pending}{oldest} · dead {dead} · parked {parked}")
 }
 
 /// To the unit that a person would say it in.
@@ -107,12 +180,22 @@ mod tests {
             ..Tally::default()
         };
         assert_eq!(
-            line(&tally, "open", now),
+            line(Some(&tally), "open", &[], now),
             "pending 12 (oldest 4 min) · dead 3 · parked 1 · gate open"
         );
         assert_eq!(
-            line(&Tally::default(), "paused", now),
+            line(Some(&Tally::default()), "paused", &[], now),
             "pending 0 · dead 0 · parked 0 · gate paused"
+        );
+        let full = Hindrance {
+            cause: Cause::Disk,
+            why: "0 bytes free".to_owned(),
+            hint: "make room".to_owned(),
+            since: 0,
+        };
+        assert_eq!(
+            line(None, "open", &[full], now),
+            "the outbox cannot be read · gate open · intake hindered: 0 bytes free"
         );
     }
 

@@ -48,14 +48,18 @@ impl Watcher {
         let mut told = Seen::default();
         // The first one at once: what is there when the daemon comes up.
         let mut next = Instant::now();
+        let mut fails = false;
         loop {
             if next <= Instant::now() {
                 next = Instant::now() + self.interval();
                 match self.look(&mut told).await {
+                    Ok(()) if std::mem::take(&mut fails) => events::storage_resumed("the summary can be made again"),
                     Ok(()) => {}
                     Err(StoreError::Closed) => return Err(StoreError::Closed),
+                    Err(StoreError::Busy(_) | StoreError::Full(_) | StoreError::Broken(_)) if fails => {}
                     Err(error @ (StoreError::Busy(_) | StoreError::Full(_) | StoreError::Broken(_))) => {
-                        events::storage_error("summary", &error.to_string(), "the next one comes in its time");
+                        fails = true;
+                        events::storage_error("summary", &error.to_string(), "it is tried again at every log.summary_interval");
                     }
                 }
             }

@@ -90,7 +90,9 @@ impl Watchdog {
         }
         for watched in &mut self.watched {
             watched.seen = watched.turns.load(Ordering::Relaxed);
-            watched.said = false;
+            if std::mem::take(&mut watched.said) {
+                events::recovered(&format!("{} gets on again", watched.name));
+            }
         }
         self.fed = now;
         self.notifier.watchdog();

@@ -120,7 +120,9 @@ impl Keeper {
         let (why, hint) = match catalogue {
             Catalogue::Types(types) if types.is_empty() => ("the list is empty".to_owned(), None),
             Catalogue::Types(types) => {
-                self.warned = false;
+                if std::mem::take(&mut self.warned) {
+                    events::recovered("the result types can be fetched again");
+                }
                 self.pause = FAILED_PAUSE;
                 let is_done = self.take(types.into(), clock::now()).await;
                 return if is_done { refresh } else { FAILED_PAUSE.min(refresh) };

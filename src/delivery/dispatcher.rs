@@ -33,7 +33,7 @@ use super::attempt::{Equipment, Landed};
 use super::gatekeeper::Gatekeeper;
 use super::pacer::Pacer;
 use super::settle::Outbound;
-use super::{Context, StartError, probe};
+use super::{Context, StartError, probe, pulse};
 
 use clock_watch::{ClockWatch, Due};
 
@@ -108,6 +108,8 @@ impl Dispatcher {
         let config = context.config.borrow_and_update().clone();
         let key = context.key.borrow_and_update().clone();
         let client = Arc::new(Client::new(&config.api, &key)?);
+        context.meters.set_api(&config.api);
+        pulse::recall(&context.outbox, &context.meters).await;
         let keeper = Gatekeeper::recall(context.outbox.clone(), Arc::clone(&context.meters), &config, clock::now()).await?;
         Ok(Self {
             keeper,

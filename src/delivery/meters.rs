@@ -2,6 +2,7 @@
 //! bounded memory.
 
 use std::collections::VecDeque;
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -9,6 +10,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::clock::Timestamp;
+use crate::config::Api;
 use crate::telemetry::events::{How, Who};
 use crate::telemetry::hindrance::Hindrances;
 
@@ -37,6 +39,9 @@ struct Counts {
     seconds: VecDeque<(i64, u64)>,
     last_error: Option<LastError>,
     gate: Option<GateView>,
+    /// A mark of the settings of `[api]` that are in force, and of those with which the API itself has answered.
+    api: Option<u64>,
+    works_with: Option<u64>,
 }
 
 /// The gate as it stands, for those who watch.
@@ -112,6 +117,8 @@ impl Meters {
         while counts.seconds.len() > usize::try_from(WINDOW_SECONDS + 1).unwrap_or(usize::MAX) {
             counts.seconds.pop_front();
         }
+        drop(counts);
+        self.hindrances.tell();
     }
 
     /// An attempt failed.
@@ -119,6 +126,8 @@ impl Meters {
         let mut counts = self.counts();
         counts.failed += 1;
         counts.last_error = Some(error);
+        drop(counts);
+        self.hindrances.tell();
     }
 
     /// So many requests are in flight.
@@ -134,11 +143,37 @@ impl Meters {
     /// The gate changed.
     pub fn set_gate(&self, state: &'static str, why: String) {
         self.counts().gate = Some(GateView { state, why });
+        self.hindrances.tell();
     }
 
     /// The gate as it stands; `None` before delivery has begun.
     pub fn gate(&self) -> Option<GateView> {
         self.counts().gate.clone()
+    }
+
+    /// These settings are in force.
+    pub fn set_api(&self, api: &Api) {
+        let mut hasher = DefaultHasher::new();
+        // Of a type of ours, and compared with nothing but itself: another version's mark may differ, and then nothing is known yet.
+        format!("{api:?}").hash(&mut hasher);
+        self.counts().api = Some(hasher.finish());
+    }
+
+    /// The API itself has answered.
+    pub fn api_answered(&self) {
+        let mut counts = self.counts();
+        counts.works_with = counts.api;
+    }
+
+    /// The API has answered with the settings of this mark, says an earlier daemon.
+    pub fn acquainted_with(&self, mark: u64) {
+        self.counts().works_with.get_or_insert(mark);
+    }
+
+    /// Whether it has with those in force: then a fault on the way says nothing against them.
+    pub fn is_acquainted(&self) -> bool {
+        let counts = self.counts();
+        counts.api.is_some() && counts.works_with == counts.api
     }
 
     /// What hinders intake and deliveries.
@@ -174,6 +209,7 @@ impl Meters {
             delivered_per_minute,
             in_flight: self.in_flight(),
             last_error: counts.last_error.clone(),
+            works_with: counts.works_with,
         }
     }
 
@@ -235,6 +271,26 @@ mod tests {
         let since = meters.take();
         assert_eq!((since.delivered, since.failed), (1, 1));
         assert_eq!(meters.take(), Since::default());
+    }
+
+    #[test]
+    fn an_api_that_has_answered_is_known_until_its_settings_are_others() {
+        let mut api = crate::config::Config::defaults().unwrap().api;
+        let meters = Meters::default();
+        assert!(!meters.is_acquainted());
+        meters.set_api(&api);
+        meters.api_answered();
+        assert!(meters.is_acquainted());
+        let mark = meters.pulse(Timestamp::from_millis(0)).works_with.unwrap();
+        api.timeout += Duration::from_secs(1);
+        meters.set_api(&api);
+        assert!(!meters.is_acquainted());
+        api.timeout -= Duration::from_secs(1);
+        let next = Meters::default();
+        next.acquainted_with(mark);
+        assert!(!next.is_acquainted());
+        next.set_api(&api);
+        assert!(next.is_acquainted(), "it outlives a restart");
     }
 
     #[test]

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::clock::{self, Timestamp};
 use crate::store::Outbox;
+use crate::telemetry::hindrance::Hindrance;
 
 use super::meters::{LastError, Meters};
 
@@ -15,6 +16,65 @@ pub const PULSE: &str = "pulse";
 
 /// How often it is remembered, where it changed: a commit each, so not more often than a person looks.
 const EVERY: Duration = Duration::from_secs(5);
+
+/// The most characters of a message that the daemon says of itself: it comes from the API.
+const MESSAGE_CHARS_MAX: usize = 1000;
+
+/// Beyond this a note of the daemon leaves out what it can spare.
+const NOTE_BYTES_MAX: usize = 15 << 10;
+
+/// What the daemon says of itself to those who look, at most seconds old, also while nothing can be stored: see [`Outbox::note`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Vitals {
+    /// Its process: what another one left behind is no news of this one.
+    pub pid: u32,
+    /// How it goes.
+    pub pulse: Pulse,
+    /// What hinders.
+    pub hindrances: Vec<Hindrance>,
+    /// Since when rows wait that were seen and may not be taken, in milliseconds since 1970.
+    pub rows_wait_since: Option<i64>,
+}
+
+impl Vitals {
+    /// As they are at this time.
+    pub fn of(meters: &Meters, now: Timestamp) -> Self {
+        let hindrances = meters.hindrances();
+        Self {
+            pid: std::process::id(),
+            pulse: meters.pulse(now),
+            hindrances: hindrances.all(),
+            rows_wait_since: hindrances.rows_wait_since(),
+        }
+    }
+
+    /// Whether both say the same, at whatever time.
+    pub fn says_the_same(&self, other: &Self) -> bool {
+        let at = self.pulse.at;
+        let pulse = Pulse { at, ..other.pulse.clone() };
+        *self == Self { pulse, ..other.clone() }
+    }
+
+    /// As a note, of bounded length.
+    pub fn text(&self) -> Option<String> {
+        let mut vitals = self.clone();
+        if let Some(error) = &mut vitals.pulse.last_error {
+            error.message = error.message.take().map(|text| text.chars().take(MESSAGE_CHARS_MAX).collect());
+        }
+        let whole = serde_json::to_string(&vitals).ok()?;
+        if whole.len() <= NOTE_BYTES_MAX {
+            return Some(whole);
+        }
+        // Mostly of characters that JSON writes with six: what was said last can be spared.
+        vitals.pulse.last_error = None;
+        serde_json::to_string(&vitals).ok()
+    }
+
+    /// Out of a note; what another version wrote may say nothing to this one.
+    pub fn parse(note: &str) -> Option<Self> {
+        serde_json::from_str(note).ok()
+    }
+}
 
 /// How it goes at one time.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -28,6 +88,21 @@ pub struct Pulse {
     /// The last attempt that failed since the daemon started.
     #[serde(default)]
     pub last_error: Option<LastError>,
+    /// A mark of the settings with which the API itself has answered: a start during an outage need not doubt what worked for days.
+    #[serde(default)]
+    pub works_with: Option<u64>,
+}
+
+/// What an earlier daemon knew of the API.
+pub(super) async fn recall(outbox: &Outbox, meters: &Meters) {
+    // No loss where it cannot be read: then nothing is known.
+    let Ok(Some(text)) = outbox.recall(PULSE).await else { return };
+    if let Ok(Pulse {
+        works_with: Some(mark), ..
+    }) = serde_json::from_str(&text)
+    {
+        meters.acquainted_with(mark);
+    }
 }
 
 /// Remembers the pulse until it is stopped.

@@ -129,11 +129,18 @@ impl Outbound {
         let answer = record.answer.as_ref();
         let documented = answer.and_then(|answer| ApiError::parse(&answer.body));
         let fault = record.fault.as_ref();
+        // What a proxy or a captive portal says is not documented, nor a success.
+        if documented.is_some() || matches!(record.outcome, AttemptOutcome::Delivered) {
+            meters.api_answered();
+        }
         // Why a parked one waits says more than its 409 does: it may be our own.
         let hint = if let Transition::Park(reason) = self.settlement.transition {
             hint::of_submission(&State::Parked(reason), Some(record), claimed.id)
         } else {
-            hint::of_attempt(record, Some(claimed.id))
+            match fault {
+                Some(fault) if meters.is_acquainted() => Some(hint::of_passing_fault(fault.kind).to_owned()),
+                Some(_) | None => hint::of_attempt(record, Some(claimed.id)),
+            }
         };
         let how = How {
             attempt: Some(record.number),

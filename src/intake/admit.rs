@@ -11,7 +11,7 @@ use super::Context;
 use super::waiting::Waiting;
 
 /// What a dead letter of intake is mended with.
-const INVALID_HINT: &str = "correct it with `reten-outbox edit`, or drop a mended one under the same key";
+const INVALID_HINT: &str = "correct it with `reten-outbox edit`; or `reten-outbox export` it, mend the line and drop that in";
 
 /// What became of some entries. What was taken before a crash counts nowhere: it was counted then.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

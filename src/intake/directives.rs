@@ -72,7 +72,7 @@ struct Reading {
 }
 
 /// The members that `$outbox` may have.
-const KNOWN: [&str; 4] = ["key", "on_conflict", "not_before", "source"];
+const KNOWN: [&str; 5] = ["key", "on_conflict", "not_before", "source", "replaces"];
 
 impl Reading {
     fn fault(&mut self, path: &str, what: &str) {
@@ -90,10 +90,13 @@ impl Reading {
                 self.fault(&format!("{DIRECTIVES}.{}", shortened(&member.name)), &what);
                 continue;
             };
+            let is_repeated = self.spoken.contains(&name);
             self.spoken.push(name);
             let path = format!("{DIRECTIVES}.{name}");
             let raw = &asked.text()[member.value.clone()];
             match asked.string(name) {
+                // Which of two is meant would be a guess, and one at others' cost.
+                Some(_) if name == "replaces" && is_repeated => self.directives.replaces = None,
                 Some(value) => self.set(name, &path, value),
                 None => self.fault(
                     &path,
@@ -133,6 +136,7 @@ impl Reading {
                     let known: Vec<&str> = ConflictPolicy::ALL.iter().map(|policy| policy.name()).collect();
                     format!("`{}` is no conflict policy; known: {}", shortened(&value), known.join(", "))
                 }),
+            "replaces" => value.parse().map(|token| self.directives.replaces = Some(token)),
             _ => moment(&value).map(|at| self.directives.not_before = Some(at)),
         };
         if let Err(what) = outcome {
@@ -177,8 +181,9 @@ mod tests {
 
     #[test]
     fn what_is_right_is_read_to_the_letter() {
-        let (asked, faults) =
-            read(r#"{"$outbox":{"key":"k\u00e9","on_conflict":"dead_letter","not_before":"2026-11-23T10:00:00+00:00","source":"crm"}}"#);
+        let (asked, faults) = read(
+            r#"{"$outbox":{"key":"k\u00e9","on_conflict":"dead_letter","not_before":"2026-11-23T10:00:00+00:00","source":"crm","replaces":"1-YW55IGNhcm5hbCBwbGVhc3VyZSwgb3IgYW55IG90aGU"}}"#,
+        );
         assert_eq!(faults, Vec::<String>::new());
         assert_eq!(
             asked,
@@ -187,6 +192,7 @@ mod tests {
                 on_conflict: Some(ConflictPolicy::DeadLetter),
                 not_before: Timestamp::parse_iso8601("2026-11-23T10:00:00Z"),
                 source: Some("crm".into()),
+                replaces: "1-YW55IGNhcm5hbCBwbGVhc3VyZSwgb3IgYW55IG90aGU".parse().ok(),
             }
         );
         assert_eq!(read(r#"{"$outbox":{}}"#), (Directives::default(), Vec::new()));
@@ -214,11 +220,26 @@ mod tests {
             (r#"{"not_before":"2026-11-23"}"#, "is no time with its zone"),
             (r#"{"not_before":1795428000}"#, "is to be a string, not 1795428000"),
             (r#"{"source":""}"#, "$outbox.source: is empty"),
+            (
+                r#"{"replaces":"4711"}"#,
+                "$outbox.replaces: is no token that `reten-outbox export` writes",
+            ),
+            (r#"{"replaces":4711}"#, "$outbox.replaces: is to be a string"),
         ];
         for (member, expected) in cases {
             let (_, faults) = read(&format!(r#"{{"$outbox":{member}}}"#));
             assert_eq!(faults.len(), 1, "{member}: {faults:?}");
             assert!(faults[0].contains(expected), "{member}: {faults:?}");
+        }
+    }
+
+    #[test]
+    fn of_two_tokens_none_is_taken() {
+        let token = "1-YW55IGNhcm5hbCBwbGVhc3VyZSwgb3IgYW55IG90aGU";
+        for count in [2, 3] {
+            let twice = vec![format!(r#""replaces":"{token}""#); count].join(",");
+            let (asked, faults) = read(&format!(r#"{{"$outbox":{{{twice}}}}}"#));
+            assert_eq!((asked.replaces, faults.len()), (None, 1), "{faults:?}");
         }
     }
 

@@ -106,8 +106,8 @@ impl Folder {
         &self.pulse
     }
 
-    /// Opens a directory in this one, creating it with `mode` where it is missing. One that others may change is refused, and so is whatever
-    /// else has that name: [`trust::cure`] tells it from other errors.
+    /// Opens a directory in this one, creating it with `mode` where it is missing. One that others may change or we may not is refused,
+    /// and so is whatever else has that name: [`trust::cure`] tells it from other errors.
     pub fn sub(&self, name: &str, mode: u32, owner: Owner) -> io::Result<Self> {
         let is_new = match rustix::fs::mkdirat(&self.fd, name, Mode::from_raw_mode(mode)) {
             // Its entry must not vanish in a power cut with what was moved into it.
@@ -120,13 +120,21 @@ impl Folder {
         match rustix::fs::openat(&self.fd, name, flags, Mode::empty()) {
             Ok(fd) => {
                 trust::check(&rustix::fs::fstat(&fd)?, owner, &path, is_new)?;
-                Ok(Self::new(fd, path, self.pulse.clone()))
+                let sub = Self::new(fd, path, self.pulse.clone());
+                match sub.check_access() {
+                    Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Err(trust::forbidden(&sub.path)),
+                    checked => checked.map(|()| sub),
+                }
             }
             Err(error) => {
                 // It may be no directory, or somebody's who lets nobody in.
                 let found = rustix::fs::statat(&self.fd, name, AtFlags::SYMLINK_NOFOLLOW)?;
                 trust::check(&found, owner, &path, is_new)?;
-                Err(error.into())
+                Err(if error == Errno::ACCESS {
+                    trust::forbidden(&path)
+                } else {
+                    error.into()
+                })
             }
         }
     }

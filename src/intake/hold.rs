@@ -1,6 +1,7 @@
 //! The inbox directory is held by one daemon: two would take each file twice. The lock is on the opened directory, so that no other path leads
 //! round it, and on a file in the [`workshop`](super::workshop), for file systems that lock only files (NFS) and to name the process.
 
+use std::fs::File;
 use std::io;
 
 use crate::lock::{self, Lock, Refusal};
@@ -20,15 +21,17 @@ impl Hold {
     /// Takes it; [`io::ErrorKind::WouldBlock`] where another daemon has it.
     pub fn take(inbox: &Folder) -> io::Result<Self> {
         let identity = inbox.identity()?;
-        let file = inbox.workshop()?.lock_file(FILE)?;
         let mut locks = Vec::new();
-        for outcome in [lock::take(inbox.to_lock()?), lock::take_and_sign(file)] {
-            match outcome {
-                Ok(lock) => locks.push(lock),
-                Err(Refusal::Held(held)) => return Err(in_use(inbox, &held)),
-                // A file system without such locks; the other one may do.
-                Err(Refusal::Failed(_)) => {}
-            }
+        match lock::take_and_sign(inbox.workshop()?.lock_file(FILE)?) {
+            Ok(lock) => locks.push(lock),
+            Err(Refusal::Held(held)) => return Err(in_use(&held)),
+            // A file system without such locks; the other one may do.
+            Err(Refusal::Failed(_)) => {}
+        }
+        match lock::take(inbox.to_lock()?) {
+            Ok(lock) => locks.push(lock),
+            Err(Refusal::Held(held)) => return Err(held_by_a_stranger(inbox, &held)),
+            Err(Refusal::Failed(_)) => {}
         }
         Ok(Self { identity, locks })
     }
@@ -44,14 +47,22 @@ impl Hold {
     }
 }
 
-fn in_use(inbox: &Folder, held: &std::fs::File) -> io::Error {
-    // Of the directory only the kernel knows who has it; the file was signed.
-    let signed = inbox.workshop().and_then(|workshop| workshop.lock_file(FILE));
-    let holder = lock::holder(held).or_else(|| lock::holder(&signed.ok()?));
+fn in_use(held: &File) -> io::Error {
     let message = format!(
         "another daemon{} takes from this inbox already, and this one is not needed beside it; to let this one do it, stop that one first, or \
          give each an inbox of its own",
-        lock::shown(holder)
+        lock::shown(lock::holder(held))
+    );
+    io::Error::new(io::ErrorKind::WouldBlock, message)
+}
+
+/// A daemon of ours would have our file locked as well.
+fn held_by_a_stranger(inbox: &Folder, held: &File) -> io::Error {
+    let message = format!(
+        "the directory is locked{}: by the daemon of another user, which would take each file a second time; or by somebody who may list the \
+         directory and has no business with it. `fuser -v {}` names them: stop it, and let nobody but the daemon list it (`chmod go-r`)",
+        lock::by_whom(lock::holder(held)),
+        inbox.path().display()
     );
     io::Error::new(io::ErrorKind::WouldBlock, message)
 }
@@ -76,6 +87,14 @@ mod tests {
             "{refused}"
         );
         drop(hold);
+        let stranger = lock::take(first.to_lock().unwrap()).unwrap();
+        let refused = Hold::take(&first).unwrap_err();
+        assert_eq!(refused.kind(), io::ErrorKind::WouldBlock);
+        assert!(
+            refused.to_string().contains("another user") && refused.to_string().contains("fuser"),
+            "{refused}"
+        );
+        drop(stranger);
         Hold::take(&first).unwrap();
     }
 }

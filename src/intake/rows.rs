@@ -62,6 +62,7 @@ pub async fn run(context: &Context, waiting: &Waiting) {
                 room.ladder = None;
             }
             Ok(Looked::NoRoom) => {
+                waiting.rows_wait();
                 context.sleep(PRESSURE_PAUSE).await;
             }
             Err(error) => {
@@ -247,7 +248,7 @@ impl Room {
             RowsError::Refused(_) | RowsError::Broken(_) => true,
         };
         if is_worth_a_word {
-            waiting.rows_fail(error);
+            waiting.rows_fail(error, &self.path);
         }
         // Whatever it is, a fresh connection is no worse; a transaction that was open is rolled back by it.
         self.close().await;

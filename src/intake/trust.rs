@@ -57,6 +57,16 @@ pub fn check(found: &Stat, owner: Owner, path: &Path, is_new: bool) -> io::Resul
     }))
 }
 
+/// Nobody else may change it, and neither may we: root made it for itself, or it lost its rights.
+pub fn forbidden(path: &Path) -> io::Error {
+    let (shown, us) = (path.display(), rustix::process::geteuid().as_raw());
+    io::Error::other(Untrusted {
+        place: shown.to_string(),
+        fault: format!("the daemon, which runs as uid {us}, may not write it"),
+        cure: format!("give it to the daemon: `chown {us} {shown} && chmod u+rwx {shown}`"),
+    })
+}
+
 /// What mends it, where an error says that a directory is not to be trusted.
 pub fn cure(error: &io::Error) -> Option<&str> {
     let untrusted = error.get_ref()?.downcast_ref::<Untrusted>()?;

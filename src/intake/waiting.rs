@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use crate::config::Config;
 use crate::model::StateName;
-use crate::store::{StoreError, free_bytes};
+use crate::store::{StoreError, Way, free_bytes, holder};
 use crate::telemetry::hindrance::{Cause, Hindrances};
 
 use super::rows::RowsError;
@@ -120,12 +120,23 @@ impl Waiting {
 
     /// The row inbox could be read.
     pub fn rows_work(&self) {
+        self.hindrances.set_rows_wait(false);
         self.hindrances.over(Cause::Rows);
     }
 
+    /// Rows are there that may not be taken yet.
+    pub fn rows_wait(&self) {
+        self.hindrances.set_rows_wait(true);
+    }
+
     /// It could not; it is tried again.
-    pub fn rows_fail(&self, error: &RowsError) {
-        self.hindrances.met(Cause::Rows, "take rows", &error.to_string(), error.hint());
+    pub fn rows_fail(&self, error: &RowsError, database: &Path) {
+        let holder = match error {
+            RowsError::Busy(_) => holder(database, Way::Any, None),
+            RowsError::Refused(_) | RowsError::Broken(_) => None,
+        };
+        let why = holder.map_or_else(|| error.to_string(), |holder| format!("{error}; {holder} holds it"));
+        self.hindrances.met(Cause::Rows, "take rows", &why, error.hint());
     }
 
     async fn of_disk(&self, config: &Config) -> Option<Reason> {

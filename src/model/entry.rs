@@ -7,6 +7,7 @@ use crate::clock::Timestamp;
 use super::activity::{Digest, SubmissionKey};
 use super::payload::{Facts, Payload};
 use super::submission::{ConflictPolicy, SubmissionId};
+use super::token::ReplaceToken;
 
 /// Where a result came from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,6 +46,8 @@ pub struct Directives {
     pub not_before: Option<Timestamp>,
     /// Which producer.
     pub source: Option<String>,
+    /// Whose place it takes.
+    pub replaces: Option<ReplaceToken>,
 }
 
 /// One result on its way into the outbox.

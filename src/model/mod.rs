@@ -6,6 +6,7 @@ pub mod attempt;
 pub mod entry;
 pub mod payload;
 pub mod submission;
+pub mod token;
 pub mod transition;
 
 pub use activity::{ActivityKey, Digest, Lane, SubmissionKey};
@@ -14,4 +15,5 @@ pub use attempt::{Attempt, AttemptNumber, AttemptOutcome};
 pub use entry::{Admission, Admitted, Directives, Entry, FileReceipt, Origin, Receipt, RowReceipt};
 pub use payload::{Facts, NotAnObject, Object, Payload};
 pub use submission::{ConflictPolicy, DeadReason, ParkReason, State, StateName, SubmissionId};
+pub use token::ReplaceToken;
 pub use transition::{Actor, Transition};

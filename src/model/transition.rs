@@ -46,7 +46,7 @@ pub enum Transition {
     Accept,
     /// A person closes it.
     Dismiss,
-    /// A mended one of the same key takes its place.
+    /// A mended twin takes its place: one of the same key, or with its token. (A parked one yields to its token alone.)
     Replace,
     /// A person corrects the payload; it is requeued, and the mark of a lost response is cleared.
     Edit,
@@ -89,7 +89,7 @@ impl Transition {
             | Self::Recover => &[StateName::Sending],
             Self::Requeue | Self::Dismiss | Self::Edit => &[StateName::Pending, StateName::Dead, StateName::Parked],
             Self::ForceOverride | Self::Accept => &[StateName::Parked],
-            Self::Replace => &[StateName::Dead, StateName::Dismissed],
+            Self::Replace => &[StateName::Dead, StateName::Parked, StateName::Dismissed],
         }
     }
 }

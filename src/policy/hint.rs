@@ -93,7 +93,9 @@ pub fn of_answer(answer: &Answer, id: Option<SubmissionId>) -> String {
             "this is not an answer of the API's own: check api.base_url, api.submit_path and api.proxy".to_owned()
         }
         400 | 402 | 405 | 406 | 410..=412 | 414..=424 | 426..=428 | 430..=499 => bad_request(message, id),
-        500..=599 => "a fault of the server: nothing to do, it is tried again with growing waits".to_owned(),
+        500..=599 => {
+            "a fault of the server: nothing to do, it is tried again with growing waits, and nothing is lost for retry.max_age".to_owned()
+        }
         0..=199 | 600.. => "no status that the API has: check what answers at api.base_url and api.proxy; it is tried again".to_owned(),
     }
 }
@@ -121,6 +123,21 @@ pub const fn of_fault(kind: FaultKind) -> &'static str {
         FaultKind::Reset => "the connection ended before the answer: the API or a proxy closed it; the request may have arrived",
         FaultKind::Cut => "the answer broke off: the API or a proxy closed the connection; the request may have arrived",
         FaultKind::Interrupted => "the daemon ended while the request was on its way; it is sent again, as it may not have arrived",
+    }
+}
+
+/// What mends a fault on the way to an API that has answered with this very configuration before: nothing of ours, as a rule.
+pub const fn of_passing_fault(kind: FaultKind) -> &'static str {
+    match kind {
+        FaultKind::Dns | FaultKind::Connect | FaultKind::Timeout | FaultKind::Reset | FaultKind::Cut => {
+            "the API has answered with this configuration before, so it, or the way to it, is away: nothing to do, it is tried again, and nothing \
+             is lost for retry.max_age"
+        }
+        FaultKind::Tls => {
+            "the API was trusted with this configuration before: if it stays so, its certificate is another one now, or this machine's clock is \
+             wrong; it is tried again, and nothing is lost for retry.max_age"
+        }
+        FaultKind::Interrupted => of_fault(kind),
     }
 }
 

@@ -10,6 +10,7 @@ mod error;
 mod sending;
 mod sqlite;
 mod views;
+pub mod wreck;
 
 #[cfg(test)]
 mod tests;
@@ -23,8 +24,9 @@ use crate::model::{Admission, Admitted, FileReceipt, Payload, Receipt, Submissio
 pub use acts::{ACT_IDS_MAX, Act, ActRequest, Acted, Still, Sweep};
 pub use error::{OpenError, StoreError};
 pub use sending::{ClaimOrder, ClaimRequest, Claimed, Leap, Place, Relations, Settled, Settlement, Stretch};
-pub use sqlite::{Running, daemon_is_running, free_bytes};
-pub use views::{Event, Filter, Listed, Miscount, Story, Tally};
+pub use sqlite::{Backup, BackupFile, Holder, Marks, Restored, Running, Way, daemon_is_running, free_bytes, holder, read_note, restore};
+pub use views::{Content, DeadLetter, Event, Filter, Listed, Miscount, Story, Tally};
+pub use wreck::{Found, Wreck};
 
 /// Who opens the outbox, and so what it may do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -144,6 +146,16 @@ impl Outbox {
         self.database.show(id).await
     }
 
+    /// What it holds, by its contents, with numbers above `after`, at most `limit`: to compare it with another one.
+    pub async fn contents(&self, after: SubmissionId, limit: u32) -> Result<Vec<Content>, StoreError> {
+        self.database.contents(after, limit).await
+    }
+
+    /// The newest dead letters, newest first, at most `limit`: what they have in common.
+    pub async fn newest_dead(&self, limit: u32) -> Result<Vec<DeadLetter>, StoreError> {
+        self.database.newest_dead(limit).await
+    }
+
     /// The queue in numbers.
     pub async fn tally(&self) -> Result<Tally, StoreError> {
         self.database.tally().await
@@ -175,6 +187,11 @@ impl Outbox {
         self.database.remember(name, value, now).await
     }
 
+    /// What makes the tokens of [`crate::model::Directives::replaces`]. `None` where this outbox never made one and is opened only to look.
+    pub async fn marks(&self, now: Timestamp) -> Result<Option<Marks>, StoreError> {
+        self.database.marks(now).await
+    }
+
     /// Stores the gate's state under `name` and, in the same transaction, requeues what this episode dead-lettered as `unauthorized`
     /// (superseded ones excepted), or only forgets the episode (`requeue` false). Returns how many were requeued.
     pub async fn open_gate(&self, name: &str, value: String, requeue: bool, now: Timestamp) -> Result<u64, StoreError> {
@@ -196,6 +213,22 @@ impl Outbox {
     /// more to give back.
     pub async fn tidy(&self) -> Result<bool, StoreError> {
         self.database.tidy().await
+    }
+
+    /// How many commits there were, of ours and noticed ones of others: where it is the same, nothing has changed.
+    pub fn commits(&self) -> u64 {
+        self.database.commits()
+    }
+
+    /// For how long the writer has met nothing but another process's lock, beyond what it waits for anyway.
+    pub fn locked_for(&self) -> Option<Duration> {
+        self.database.locked_for()
+    }
+
+    /// Leaves a note for those who look, which they find by [`read_note`] also when the database can be neither written nor opened. Only the
+    /// daemon can; whether it could. Not durable.
+    pub async fn note(&self, text: String) -> bool {
+        self.database.note(text).await
     }
 
     /// Ends the writer after what is queued, checkpoints and closes every connection.

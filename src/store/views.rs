@@ -1,7 +1,7 @@
 //! Questions and answers of those who only look.
 
 use crate::clock::Timestamp;
-use crate::model::{Attempt, ConflictPolicy, Facts, Origin, Payload, State, StateName, SubmissionId, SubmissionKey};
+use crate::model::{Attempt, ConflictPolicy, Digest, Facts, Origin, Payload, State, StateName, SubmissionId, SubmissionKey};
 
 /// Which submissions. Every condition that is named must hold.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -85,6 +85,42 @@ pub struct Story {
     pub history: Vec<Event>,
     /// The later delivered one of its activity.
     pub superseded_by: Option<SubmissionId>,
+    /// Whether the last delivered result of its activity was ours and older.
+    pub registered_by_us: bool,
+}
+
+/// A submission by what it is made of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Content {
+    /// Its number.
+    pub id: SubmissionId,
+    /// Taken in.
+    pub created_at: Timestamp,
+    /// The producer's key.
+    pub key: Option<SubmissionKey>,
+    /// The digest of its object, in any order, where a key is.
+    pub object: Option<Digest>,
+    /// The digest of the payload, letter for letter.
+    pub text: Digest,
+}
+
+/// Why a dead letter is one, and whose it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeadLetter {
+    /// Its number.
+    pub id: SubmissionId,
+    /// By its public name.
+    pub reason: String,
+    /// The status of its last answer.
+    pub http_status: Option<u16>,
+    /// The producer.
+    pub source: Option<String>,
+    /// Why it is invalid, in one line, where it is.
+    pub invalid: Option<String>,
+    /// The first bytes of its last answer.
+    pub body: Option<Vec<u8>>,
+    /// The name of its last fault.
+    pub fault: Option<String>,
 }
 
 /// The queue in numbers.

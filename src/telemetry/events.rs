@@ -111,7 +111,7 @@ pub fn redirected(who: Who<'_>, how: How<'_>, location: Option<&str>) {
     );
 }
 
-/// Given back uncharged, because the gate is closed on it.
+/// Given back and not counted as a try, because the gate is closed on it.
 pub fn released(who: Who<'_>, how: How<'_>) {
     event!(
         target: TARGET, Level::WARN, event = "released",
@@ -199,6 +199,11 @@ pub fn storage_error(operation: &str, error: &str, hint: &str) {
 /// The outbox can be used again; what waited for it goes on.
 pub fn storage_resumed(what: &str) {
     event!(target: TARGET, Level::INFO, event = "storage_resumed", message = what);
+}
+
+/// Something that was told to fail works again.
+pub fn recovered(what: &str) {
+    event!(target: TARGET, Level::INFO, event = "recovered", message = what);
 }
 
 /// Dead letters were put back by a rule of the contract.

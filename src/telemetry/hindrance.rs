@@ -3,10 +3,12 @@
 //!
 //! In memory alone, on purpose: what hinders is most often that nothing can be stored. A crash forgets it, and the next start meets it again.
 
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use tokio::sync::Notify;
 
 use crate::clock::{self, Timestamp};
 
@@ -78,6 +80,9 @@ pub struct Hindrance {
 #[derive(Debug, Default)]
 pub struct Hindrances {
     present: Mutex<Vec<Present>>,
+    /// Since when rows wait that were seen and may not be taken, in milliseconds since 1970; 0 where there are none. A row does not say its age.
+    rows_wait_since: AtomicI64,
+    news: Notify,
 }
 
 #[derive(Debug)]
@@ -130,6 +135,7 @@ impl Hindrances {
         present.remove(place);
         let intake_waits = present.iter().any(|one| one.hindrance.cause.is_of_both_inboxes());
         drop(present);
+        self.tell();
         match cause {
             // Another of its kind took its place: nothing is taken yet.
             Cause::Backlog | Cause::Disk | Cause::Outbox if intake_waits => {}
@@ -140,6 +146,34 @@ impl Hindrances {
             Cause::Storage => events::storage_resumed("the outbox can be used again"),
             Cause::Lock => {}
         }
+    }
+
+    /// Rows wait that were seen and may not be taken, or none do.
+    pub fn set_rows_wait(&self, wait: bool) {
+        let (from, to) = if wait {
+            (0, clock::now().millis())
+        } else {
+            (self.rows_wait_since.load(Ordering::Relaxed), 0)
+        };
+        // Who waits already waits since then: nothing to do.
+        let _known = self
+            .rows_wait_since
+            .compare_exchange(from, to, Ordering::Relaxed, Ordering::Relaxed);
+    }
+
+    /// Since when they wait.
+    pub fn rows_wait_since(&self) -> Option<i64> {
+        Some(self.rows_wait_since.load(Ordering::Relaxed)).filter(|since| *since != 0)
+    }
+
+    /// Something happened that those who watch should hear of.
+    pub fn tell(&self) {
+        self.news.notify_one();
+    }
+
+    /// Waits for it. One at a time may wait.
+    pub async fn news(&self) {
+        self.news.notified().await;
     }
 
     /// Whether it is there.
@@ -176,6 +210,7 @@ impl Hindrances {
         }
         drop(present);
         if is_news {
+            self.tell();
             match cause {
                 Cause::Backlog | Cause::Disk | Cause::Outbox => events::intake_waiting(why, hint),
                 Cause::Files | Cause::Rejected | Cause::Rows | Cause::Storage => events::storage_error(operation, why, hint),

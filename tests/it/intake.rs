@@ -271,6 +271,16 @@ fn of_an_ndjson_only_the_bad_lines_are_rejected() {
         .map(|line| line["line"].as_i64().unwrap())
         .collect();
     assert_eq!(lines, [2, 4], "{reason}");
+    // Whoever mends it has this page alone: which line is which, what the file holds, and who removes the two.
+    let here: Vec<i64> = reason["lines"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter_map(|line| line["line_here"].as_i64())
+        .collect();
+    assert_eq!(here, [1, 2], "{reason}");
+    assert!(reason["holds"].to_string().contains("the bad lines alone"), "{reason}");
+    assert!(reason["next"].to_string().contains("nothing removes them by itself"), "{reason}");
 }
 
 #[test]

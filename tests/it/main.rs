@@ -12,6 +12,7 @@
 
 mod age;
 mod ambiguous;
+mod backup;
 mod bulk;
 mod by_hand;
 mod commands;
@@ -21,6 +22,7 @@ mod demo;
 mod gate;
 mod harness;
 mod held;
+mod hindered;
 mod intake;
 mod logs;
 mod many;
@@ -31,4 +33,8 @@ mod output;
 mod places;
 mod result_types;
 mod retention;
+mod salvage;
 mod secrets;
+mod side_by_side;
+mod twins;
+mod watching;

@@ -209,3 +209,42 @@ fn a_configuration_that_may_not_be_read_is_not_an_absent_one() {
     );
     assert_eq!(fs::read_dir(&home).unwrap().count(), 0, "nothing was made at home");
 }
+
+#[test]
+fn a_group_counts_what_differs_by_numbers_alone_as_one() {
+    let mut world = World::new();
+    world.start();
+    let mut results: Vec<Value> = (0..7)
+        .map(|n| {
+            let mut one = result(&format!("act-{n}"), &json!({}));
+            one["status"] = json!(format!("DONE-{n}"));
+            one["$outbox"] = json!({"source": "crm"});
+            one
+        })
+        .collect();
+    results.extend([scripted("act-a", "400"), scripted("act-b", "400"), scripted("act-c", "409")]);
+    world.drop_results("bad.ndjson", &results);
+    world.wait_for("dead", 9);
+    let grouped = |arguments: &[&str]| -> Vec<Value> {
+        let text = world.ok(&[&["list", "--group", "--json"][..], arguments].concat());
+        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    };
+    let groups = grouped(&["--state", "dead"]);
+    assert_eq!(
+        groups.iter().map(|group| group["count"].as_u64().unwrap()).collect::<Vec<_>>(),
+        [7, 2],
+        "{groups:?}"
+    );
+    assert_eq!(
+        (&groups[0]["source"], &groups[0]["reason"], &groups[1]["http_status"]),
+        (&json!("crm"), &json!("invalid"), &json!(400))
+    );
+    assert!(groups[0]["error"]["message"].as_str().unwrap().contains("DONE-#"), "{groups:?}");
+    for field in ["first_seen", "last_seen", "newest_id", "state"] {
+        assert!(!groups[0][field].is_null(), "{field}: {groups:?}");
+    }
+    assert_eq!(grouped(&[]).len(), 3);
+    let told = world.ok(&["list", "--group", "--state", "dead", "--state", "parked"]);
+    assert!(told.contains("7  dead: invalid, from crm"), "{told}");
+    assert!(told.lines().all(|line| line.chars().count() <= 80), "{told}");
+}

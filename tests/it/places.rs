@@ -221,6 +221,31 @@ fn an_unreadable_file_is_named_with_what_helps_now() {
     assert_eq!(world.events("file_left").len(), 1);
 }
 
+#[test]
+fn a_rejected_directory_that_root_made_for_itself_is_named_with_its_cure() {
+    if !is_root("a directory that the daemon may not write") {
+        return;
+    }
+    let mut world = World::new();
+    let rejected = world.path("inbox/rejected");
+    world.run_as(NOBODY);
+    for mode in [0o755, 0o700] {
+        fs::create_dir(&rejected).unwrap();
+        may_write(&rejected, mode);
+        world.drop_file("bad.json", "bad");
+        chown(world.path("inbox/bad.json"), Some(NOBODY), None).unwrap();
+        world.start();
+        let trouble = world.event_where("storage_error", |line| line["operation"] == "use rejected/");
+        assert!(trouble["hint"].to_string().contains(&format!("chown {NOBODY}")), "{trouble}");
+        let left = world.event("file_left");
+        assert!(left["hint"].to_string().contains(&format!("chown {NOBODY}")), "{left}");
+        chown(&rejected, Some(NOBODY), None).unwrap();
+        world.taken();
+        world.stop();
+        fs::remove_dir_all(&rejected).unwrap();
+    }
+}
+
 /// The daemon in a view of the file systems of its own, so that what is mounted for it ends with it.
 fn start_apart(world: &mut World, before: &str) {
     let mut command = Command::new("unshare");

@@ -1,5 +1,6 @@
 //! How results look: tables, times, JSON. Pure: what goes in decides what comes out; nothing here asks the terminal or the clock.
 
+pub mod choices;
 pub mod diff;
 pub mod escape;
 pub mod json;

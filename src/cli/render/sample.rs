@@ -19,6 +19,7 @@ pub fn story(payload: &str) -> Story {
             old_payload: None,
         }],
         superseded_by: None,
+        registered_by_us: false,
     }
 }
 

@@ -6,7 +6,7 @@ use crate::store::{Event, Listed, Story};
 
 use super::escape::visible;
 use super::outcome::next_attempt_at;
-use super::time::{ago, due};
+use super::time::{ago, due, due_in_full};
 use super::words;
 
 /// The first step of every story.
@@ -94,7 +94,7 @@ pub fn next(story: &Story, obstacle: Option<&str>, now: Timestamp) -> String {
         State::Delivered => delivered(story),
         State::Dead(reason) => format!("Nothing, until a person acts: {}{}", dead(*reason), may_be_ours(story)),
         State::Parked(reason) => format!("Nothing, until a person decides: {}", parked(*reason, story)),
-        State::Dismissed => "Nothing: it was closed without being delivered.".to_owned(),
+        State::Dismissed => dismissed(story),
     }
 }
 
@@ -104,9 +104,12 @@ fn pending(story: &Story, obstacle: Option<&str>, now: Timestamp) -> String {
         return format!("It waits behind submission {earlier} of the same activity, which goes first: `reten-outbox show {earlier}`.");
     }
     let when = match (next_attempt_at(listed), obstacle) {
-        (Some(at), Some(obstacle)) if at > now => format!("It is due {} ({at}), but {obstacle}.", due(at, now)),
+        (Some(at), _) if at > now && listed.not_before == Some(at) => {
+            format!("Its `not_before` holds it; it is due {}.", due_in_full(at, now))
+        }
+        (Some(at), Some(obstacle)) if at > now => format!("It is due {}, but {obstacle}.", due_in_full(at, now)),
         (_, Some(obstacle)) => format!("It is due, but {obstacle}."),
-        (Some(at), None) if at > now => format!("It is sent {} ({at}).", due(at, now)),
+        (Some(at), None) if at > now => format!("It is sent {}.", due_in_full(at, now)),
         (_, None) => "It is due: it is sent as soon as a slot is free.".to_owned(),
     };
     when + &may_be_ours(story)
@@ -125,6 +128,15 @@ fn may_be_ours(story: &Story) -> String {
     words::why_likely_ours(story).map_or_else(String::new, |why| {
         format!(" Should the API say then that the activity has a result already, it is likely this very one: {why}.")
     })
+}
+
+/// By whom it was replaced, where it was: then that one is to be looked at.
+fn dismissed(story: &Story) -> String {
+    let replaced = story.history.last().filter(|last| last.what == Transition::Replace.name());
+    match replaced.and_then(|last| last.detail.as_deref()) {
+        Some(how) => format!("Nothing: {}.", visible(how)),
+        None => "Nothing: it was closed without being delivered.".to_owned(),
+    }
 }
 
 fn delivered(story: &Story) -> String {
@@ -163,32 +175,6 @@ fn parked(reason: ParkReason, story: &Story) -> String {
     }
 }
 
-/// The commands that apply to it now, each with what it does.
-pub fn commands(story: &Story) -> Vec<(String, &'static str)> {
-    let id = story.listed.id;
-    let state = story.listed.state.name();
-    let again = match story.listed.state {
-        State::Pending { .. } => "send it as soon as possible",
-        State::Dead(DeadReason::Invalid) => "send it as it is",
-        State::Sending | State::Delivered | State::Dead(_) | State::Parked(_) | State::Dismissed => "send it again as it is",
-    };
-    let acts = [
-        (Transition::Edit, "edit", "correct the payload and send it"),
-        (Transition::Requeue, "requeue", again),
-        (Transition::ForceOverride, "override", "replace the registered result by ours"),
-        (Transition::Accept, "accept", "the registered result is ours: delivered"),
-        (Transition::Dismiss, "dismiss", "close it without delivering"),
-    ];
-    let force = |act: &Transition| match act {
-        Transition::Edit | Transition::Requeue | Transition::ForceOverride if story.superseded_by.is_some() => " --force",
-        _ => "",
-    };
-    acts.iter()
-        .filter(|(act, ..)| act.allowed_from().contains(&state))
-        .map(|(act, verb, does)| (format!("reten-outbox {verb} {id}{}", force(act)), *does))
-        .collect()
-}
-
 /// A short word for when: what is pending waits, everything else changed.
 pub fn when(listed: &Listed, now: Timestamp) -> String {
     match (listed.state.name(), listed.waits_behind, next_attempt_at(listed)) {
@@ -208,41 +194,27 @@ mod tests {
 
     const NOW: Timestamp = Timestamp::from_millis(1_795_428_100_000);
 
-    fn verbs(state: State) -> Vec<String> {
+    #[test]
+    fn what_not_before_holds_says_until_when() {
         let mut story = sample::story("{}");
-        story.listed.state = state;
-        let commands = commands(&story);
-        commands
-            .iter()
-            .filter_map(|(command, _)| command.split(' ').nth(1))
-            .map(str::to_owned)
-            .collect()
+        let due = Timestamp::parse_iso8601("2099-01-01T00:00:00Z").unwrap();
+        (story.listed.not_before, story.listed.state) = (Some(due), State::Pending { due });
+        let told = next(&story, Some("the gate is paused"), NOW);
+        assert!(
+            told.contains("`not_before` holds it; it is due on 2099-01-01T00:00:00.000Z"),
+            "{told}"
+        );
+        assert_eq!(when(&story.listed, NOW), "on 2099-01-01");
     }
 
     #[test]
-    fn only_the_commands_that_apply_are_named() {
-        assert_eq!(verbs(State::Dead(DeadReason::Rejected)), ["edit", "requeue", "dismiss"]);
-        assert_eq!(
-            verbs(State::Parked(ParkReason::Conflict)),
-            ["edit", "requeue", "override", "accept", "dismiss"]
-        );
-        assert_eq!(verbs(State::Pending { due: NOW }), ["edit", "requeue", "dismiss"]);
-        assert!(verbs(State::Sending).is_empty() && verbs(State::Delivered).is_empty() && verbs(State::Dismissed).is_empty());
-    }
-
-    #[test]
-    fn what_is_superseded_needs_force_where_it_would_be_sent() {
+    fn what_was_replaced_names_its_twin() {
         let mut story = sample::story("{}");
-        story.superseded_by = Some(SubmissionId(13));
-        let commands: Vec<String> = commands(&story).into_iter().map(|(command, _)| command).collect();
-        assert_eq!(
-            commands,
-            [
-                "reten-outbox edit 12 --force",
-                "reten-outbox requeue 12 --force",
-                "reten-outbox dismiss 12"
-            ]
-        );
+        story.listed.state = State::Dismissed;
+        assert!(next(&story, None, NOW).contains("closed without being delivered"));
+        story.history[0].what = "replaced".into();
+        story.history[0].detail = Some("submission 13 took its place".into());
+        assert_eq!(next(&story, None, NOW), "Nothing: submission 13 took its place.");
     }
 
     #[test]
@@ -257,6 +229,7 @@ mod tests {
         let due = NOW.plus(Duration::from_hours(2));
         (story.listed.not_before, story.listed.state) = (Some(due), State::Pending { due });
         assert!(next(&story, None, NOW).contains("in 2 h"), "{}", next(&story, None, NOW));
+        story.listed.not_before = None;
         let told = next(&story, Some("the gate is paused"), NOW);
         assert!(told.contains("in 2 h") && told.contains("but the gate is paused"), "{told}");
         story.listed.waits_behind = Some(SubmissionId(7));

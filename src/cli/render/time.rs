@@ -32,11 +32,17 @@ pub fn ago(at: Timestamp, now: Timestamp) -> String {
     }
 }
 
-/// `due now`, or `in 12 s`. Rounded up: what is due in half a second is not due yet.
+/// What is further away than this is a date: nobody counts in thousands of days.
+const FAR: Duration = Duration::from_hours(10 * 24);
+
+/// `due now`, `in 12 s`, or `on 2099-01-01`. Rounded up: what is due in half a second is not due yet.
 pub fn due(at: Timestamp, now: Timestamp) -> String {
     let wait = at.since(now);
     if wait.is_zero() {
         return "due now".to_owned();
+    }
+    if wait >= FAR {
+        return format!("on {}", at.to_string().chars().take(DATE_CHARS).collect::<String>());
     }
     format!(
         "in {}",
@@ -44,8 +50,22 @@ pub fn due(at: Timestamp, now: Timestamp) -> String {
     )
 }
 
-/// A time in full with how long ago it was.
+/// The date of a time as it is written.
+const DATE_CHARS: usize = "2099-01-01".len();
+
+/// `in 12 s (2026-…)`; of what is far away the time alone, `on 2099-…`.
+pub fn due_in_full(at: Timestamp, now: Timestamp) -> String {
+    if at.since(now) >= FAR {
+        return format!("on {at}");
+    }
+    format!("{} ({at})", due(at, now))
+}
+
+/// A time in full with how long ago it was, or how soon it is where it is soon.
 pub fn full(at: Timestamp, now: Timestamp) -> String {
+    if at.since(now) >= FAR {
+        return at.to_string();
+    }
     if at > now {
         return format!("{at} ({})", due(at, now));
     }
@@ -93,6 +113,10 @@ mod tests {
         assert_eq!(due(at(-5), now), "due now");
         assert_eq!(due(at(500), now), "in 1 s");
         assert_eq!(due(at(90_000), now), "in 1 min");
+        let far = Timestamp::parse_iso8601("2099-01-01T00:00:00Z").unwrap();
+        assert_eq!(due(far, now), "on 2099-01-01");
+        assert_eq!((due_in_full(far, now), full(far, now)), (format!("on {far}"), far.to_string()));
+        assert_eq!(due_in_full(at(5_000), now), format!("in 5 s ({})", at(5_000)));
         assert_eq!(elapsed(412), "412 ms");
         assert_eq!(elapsed(30_060), "30.0 s");
     }

@@ -58,10 +58,13 @@ const fn followed(outcome: AttemptOutcome) -> &'static str {
         AttemptOutcome::Override => "to be sent again with hard_override",
         AttemptOutcome::Dead => "a dead letter",
         AttemptOutcome::Parked => "parked for a person to decide",
-        AttemptOutcome::Released => "given back, uncharged",
+        AttemptOutcome::Released => "given back, and not counted as a try",
         AttemptOutcome::Interrupted => "to be sent again",
     }
 }
+
+/// The name of a restore in history.
+const RESTORED: &str = "restored";
 
 /// Any other change, with who made it.
 pub fn event(event: &Event) -> String {
@@ -69,6 +72,7 @@ pub fn event(event: &Event) -> String {
         "override" => "requeued, to replace the registered result,".into(),
         "accepted" => "the registered result was taken for ours".into(),
         "recovered" => "taken up again".into(),
+        "replaces" => "took the place of another".into(),
         EDITED => "edited and requeued".into(),
         other => visible(other),
     };
@@ -85,6 +89,11 @@ pub fn why_likely_ours(story: &Story) -> Option<String> {
     let since = story.history.iter().rev().find(|event| event.what == EDITED).map(|event| event.at);
     let counts = |attempt: &&Attempt| attempt.lost_response && since.is_none_or(|since| attempt.started_at >= since);
     let lost: Vec<&Attempt> = story.attempts.iter().filter(counts).collect();
+    let restored = story.history.iter().rev().find(|event| event.what == RESTORED);
+    if let Some(restored) = restored.filter(|restored| since.is_none_or(|since| restored.at >= since)) {
+        let detail = restored.detail.as_deref().unwrap_or("from a backup, and may have been sent since");
+        return Some(format!("it was restored {}", visible(detail)));
+    }
     let (first, others) = lost.split_first()?;
     let others = match others.len() {
         0 => String::new(),

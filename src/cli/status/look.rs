@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
 use anyhow::Context as _;
@@ -9,13 +10,18 @@ use serde::Serialize;
 
 use crate::cli::context::Context;
 use crate::cli::pause::{remembered, told};
+use crate::cli::render::outcome::{error_of, status_of};
 use crate::clock::Timestamp;
+use crate::config::Config;
 use crate::delivery::meters::LastError;
-use crate::delivery::pulse::{PULSE, Pulse};
-use crate::intake;
-use crate::model::StateName;
+use crate::delivery::pulse::{PULSE, Pulse, Vitals};
+use crate::intake::{self, Inventory};
+use crate::model::{StateName, SubmissionId};
 use crate::policy::gate::{GATE, GateRecord, PAUSE, PAUSE_IN_FORCE, PauseRecord};
-use crate::store::{Outbox, Tally};
+use crate::store::{self, Outbox, Tally};
+
+use super::dead::{self, Dead};
+use super::hindered::{self, Hindered};
 
 /// A daemon holds the lock.
 pub const RUNNING: &str = "running";
@@ -33,10 +39,15 @@ const REASON_SUFFIX: &str = ".error.json";
 pub struct Status {
     pub daemon: &'static str,
     pub daemon_pid: Option<u32>,
-    pub counts: Counts,
+    /// What keeps the queue from getting on.
+    pub hindrances: Vec<Hindered>,
+    /// `None` where the outbox cannot be read.
+    pub counts: Option<Counts>,
     pub oldest_pending_seconds: Option<u64>,
     pub next_due_at: Option<Timestamp>,
     pub oldest_dead_seconds: Option<u64>,
+    /// What the newest dead letters have in common.
+    pub dead_by: Option<Dead>,
     pub gate: String,
     pub gate_reason: Option<String>,
     pub gate_hint: Option<String>,
@@ -49,6 +60,13 @@ pub struct Status {
     pub rejected_rows: Option<u64>,
     pub waiting_files: Option<u64>,
     pub waiting_rows: Option<u64>,
+    /// Since the oldest file was last changed.
+    pub oldest_waiting_file_seconds: Option<u64>,
+    /// Since rows have waited, as far as that is known: a row does not say its age.
+    pub oldest_waiting_row_seconds: Option<u64>,
+    /// What is wrong with the configuration; only there where it is wrong.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub configuration_error: Option<String>,
     /// Why a check fails; only there under `--check`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub problems: Option<Vec<String>>,
@@ -81,36 +99,93 @@ impl Counts {
     }
 }
 
-/// Looks. Before the first start everything is zero.
-pub async fn look(context: &Context, now: Timestamp) -> anyhow::Result<Status> {
-    let daemon = super::daemon(&context.config);
-    let inbox = intake::inventory(&context.config.inbox, &context.config.outbox.database).await;
+impl Status {
+    /// What may be sent or is on its way; none where that cannot be told.
+    pub fn unsent(&self) -> u64 {
+        self.counts.map_or(0, |counts| counts.pending + counts.sending)
+    }
+}
+
+/// What was seen, and why not everything could be.
+#[derive(Debug)]
+pub struct Look {
+    pub status: Status,
+    pub failed: Option<anyhow::Error>,
+}
+
+/// Looks. Before the first start everything is zero. What cannot be read keeps nothing else from being shown.
+pub async fn look(context: &Context, now: Timestamp) -> Look {
+    let config = &context.config;
+    let daemon = super::daemon(config);
+    let vitals = store::read_note(&config.outbox.database).and_then(|note| Vitals::parse(&note));
+    let inbox = intake::inventory(&config.inbox, &config.outbox.database).await;
     let mut status = Status {
         daemon: if daemon.is_some() { RUNNING } else { STOPPED },
         daemon_pid: daemon.and_then(|daemon| daemon.pid),
-        gate: "open".to_owned(),
-        rejected_files: rejected_files(&context.config.inbox.dir)?,
+        gate: "unknown".to_owned(),
         rejected_rows: inbox.rejected_rows,
         waiting_files: inbox.waiting_files,
         waiting_rows: inbox.waiting_rows,
         at: now,
         ..Status::default()
     };
-    if let Some(outbox) = context.look().await? {
-        queue(&mut status, &outbox.tally().await?, now);
-        gate(&mut status, &outbox, now).await?;
-        pulse(&mut status, &outbox).await?;
-        outbox.close().await;
+    let read = in_outbox(&mut status, context, vitals.as_ref(), now).await;
+    let counted = rejected_files(&config.inbox.dir).map(|count| status.rejected_files = count);
+    // What another process left behind is no news of this one.
+    let vitals = vitals.filter(|vitals| daemon.is_some() && daemon.and_then(|daemon| daemon.pid) == Some(vitals.pid));
+    waiting(&mut status, &inbox, vitals.as_ref(), config, now);
+    status.hindrances = hindered::all(&status, vitals.as_ref(), config, read.as_ref().err()).await;
+    Look {
+        status,
+        failed: read.err().or(counted.err()),
     }
-    Ok(status)
+}
+
+async fn in_outbox(status: &mut Status, context: &Context, vitals: Option<&Vitals>, now: Timestamp) -> anyhow::Result<()> {
+    let Some(outbox) = context.look().await? else {
+        status.gate = String::from("open");
+        status.counts = Some(Counts::default());
+        return Ok(());
+    };
+    let read = async {
+        let tally = outbox.tally().await?;
+        queue(status, &tally, now);
+        status.gate = String::from("open");
+        gate(status, &outbox, now).await?;
+        pulse(status, &outbox, vitals).await?;
+        let newest = outbox.newest_dead(dead::LOOK_MAX).await?;
+        status.dead_by = dead::what_they_have_in_common(&newest);
+        if let Some(newest) = newest.first() {
+            error_of_dead(status, &outbox, newest.id).await?;
+        }
+        Ok(())
+    };
+    let read = read.await;
+    outbox.close().await;
+    read
 }
 
 fn queue(status: &mut Status, tally: &Tally, now: Timestamp) {
     let seconds = |since: Option<Timestamp>| since.map(|since| now.since(since).as_secs());
-    status.counts = Counts::of(&tally.counts);
+    status.counts = Some(Counts::of(&tally.counts));
     status.oldest_pending_seconds = seconds(tally.oldest_pending);
     status.next_due_at = tally.oldest_due;
     status.oldest_dead_seconds = seconds(tally.oldest_dead);
+}
+
+/// How long what lies in the inbox has waited. Of rows the daemon says it; without one, the file's last change is the least.
+fn waiting(status: &mut Status, inbox: &Inventory, vitals: Option<&Vitals>, config: &Config, now: Timestamp) {
+    let seconds = |since: Timestamp| now.since(since).as_secs();
+    status.oldest_waiting_file_seconds = inbox.oldest_file.map(seconds);
+    if inbox.waiting_rows.is_some_and(|rows| rows > 0) {
+        let told = vitals.and_then(|vitals| vitals.rows_wait_since).map(Timestamp::from_millis);
+        let changed = || {
+            Some(Timestamp::from_millis(
+                fs::metadata(&config.inbox.database).ok()?.mtime().saturating_mul(1000),
+            ))
+        };
+        status.oldest_waiting_row_seconds = told.or_else(changed).map(seconds);
+    }
 }
 
 /// A pause lies over the other states.
@@ -151,16 +226,36 @@ async fn what_is_in_force(status: &mut Status, outbox: &Outbox) -> anyhow::Resul
     Ok(())
 }
 
-async fn pulse(status: &mut Status, outbox: &Outbox) -> anyhow::Result<()> {
-    let Some(pulse) = remembered::<Pulse>(outbox, PULSE).await? else {
+/// How it goes: as the daemon says at present, else as it was remembered last.
+async fn pulse(status: &mut Status, outbox: &Outbox, vitals: Option<&Vitals>) -> anyhow::Result<()> {
+    let remembered = remembered::<Pulse>(outbox, PULSE).await?;
+    let said = vitals.map(|vitals| vitals.pulse.clone());
+    let Some(pulse) = remembered.into_iter().chain(said).max_by_key(|pulse| pulse.at) else {
         return Ok(());
     };
     status.last_error = pulse.last_error;
-    // It is remembered whenever it changes: while a daemon runs, an old one still holds.
     if status.daemon == RUNNING {
         status.delivered_per_minute = Some(pulse.delivered_per_minute);
         status.in_flight = Some(pulse.in_flight);
     }
+    Ok(())
+}
+
+/// The newest dead letter is as good an error, and it is in the outbox at once; one that was never sent is known to nobody else.
+async fn error_of_dead(status: &mut Status, outbox: &Outbox, id: SubmissionId) -> anyhow::Result<()> {
+    let Some(story) = outbox.show(id).await? else { return Ok(()) };
+    let (at, error) = (story.listed.updated_at, error_of(&story.listed));
+    if status.last_error.as_ref().is_some_and(|known| known.at >= at.millis()) {
+        return Ok(());
+    }
+    let answered = story.listed.last.as_ref().and_then(status_of);
+    status.last_error = error.map(|error| LastError {
+        at: at.millis(),
+        submission: id.0,
+        status: error.status_code.or(answered),
+        error: error.error,
+        message: error.message,
+    });
     Ok(())
 }
 

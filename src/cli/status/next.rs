@@ -1,10 +1,14 @@
 //! What happens next with the whole queue, and what a person can do about it.
 
+use std::time::Duration;
+
 use crate::cli::context::Context;
 use crate::cli::render::escape::visible;
 use crate::cli::render::time::due;
+use crate::clock::Timestamp;
 use crate::config::Config;
 use crate::store::Outbox;
+use crate::telemetry::hindrance::Cause;
 
 use super::look::{RUNNING, Status, gate};
 
@@ -36,7 +40,10 @@ fn closed(status: &Status) -> Option<String> {
 
 /// What happens next, in a sentence or two.
 pub fn sentence(status: &Status) -> String {
-    let waiting = status.counts.pending + status.counts.sending;
+    if status.counts.is_none() {
+        return "How the queue stands cannot be told while the outbox cannot be read. Nothing is lost by that.".to_owned();
+    }
+    let waiting = status.unsent();
     let wait = if waiting == 1 {
         "1 result waits".to_owned()
     } else {
@@ -55,11 +62,20 @@ pub fn sentence(status: &Status) -> String {
         }
         ("probing", _) => {
             format!(
-                "One at a time is tried until the API answers again, and then the rest follows; {wait}, and none is charged for the outage."
+                "One at a time is tried until the API answers again, and then the rest follows by itself; {wait}. Nothing is lost: each result is \
+                 tried for retry.max_age before it is given up, and the time that it only waits here does not count."
             )
         }
         ("rejecting", _) => {
             format!("One a minute is tried until the API takes one, or a person says `resume`; {wait}. What was refused is among the dead.")
+        }
+        _ if storage_waits(status) => format!("Nothing is sent until the outbox can be written again; {wait}, and nothing is lost."),
+        (_, 0) if !status.hindrances.is_empty() => {
+            "Nothing in the outbox waits to be sent. What lies in the inbox stays there until that is mended, and nothing is lost."
+                .to_owned()
+        }
+        (_, 0) if status.waiting_files.unwrap_or(0) + status.waiting_rows.unwrap_or(0) > 0 => {
+            "Nothing in the outbox waits to be sent. What lies in the inbox is taken within moments.".to_owned()
         }
         (_, 0) => "Nothing waits. What comes in is sent at once.".to_owned(),
         (gate, _) => {
@@ -69,16 +85,43 @@ pub fn sentence(status: &Status) -> String {
                 ""
             };
             match status.next_due_at.filter(|at| *at > status.at) {
-                Some(at) => format!("The next is sent {}{pace}.", due(at, status.at)),
+                Some(at) => format!("The next is sent {}{pace}.", when(at, status.at)),
                 None => format!("What is due is being sent{pace}."),
             }
         }
     }
 }
 
+/// `in 12 min`; beyond two days the date, which says more.
+pub fn when(at: Timestamp, now: Timestamp) -> String {
+    const SOON: Duration = Duration::from_hours(48);
+    if at.since(now) < SOON {
+        return due(at, now);
+    }
+    let full = at.to_string();
+    format!("on {}", full.split('T').next().unwrap_or(&full))
+}
+
+/// Whether nothing can be stored, so that nothing is sent either.
+fn storage_waits(status: &Status) -> bool {
+    let both = [Cause::Storage.what(), Cause::Lock.what()];
+    status.hindrances.iter().any(|one| both.contains(&one.what.as_str()))
+}
+
+/// Whether the gate is throttled by nothing but the slow start after an outage, which goes on only with something to send.
+pub fn is_only_starting_slowly(status: &Status) -> bool {
+    let counts = status.counts.unwrap_or_default();
+    let is_due_soon = status.next_due_at.is_some_and(|at| at.since(status.at) < Duration::from_mins(1));
+    let is_after_outage = status
+        .gate_reason
+        .as_deref()
+        .is_some_and(|why| why.starts_with("the API answers again"));
+    status.gate == "throttled" && is_after_outage && counts.sending == 0 && (counts.pending == 0 || !is_due_soon)
+}
+
 /// The commands that apply to the queue as it stands, each with what it does.
 pub fn commands(status: &Status) -> Vec<(&'static str, &'static str)> {
-    let counts = status.counts;
+    let counts = status.counts.unwrap_or_default();
     let mut commands = Vec::new();
     if status.daemon != RUNNING {
         commands.push(("systemctl start reten-outbox", "starts the daemon (by hand: reten-outbox run)"));
@@ -114,17 +157,16 @@ pub fn rejected(config: &Config) -> String {
 mod tests {
     use super::*;
     use crate::cli::status::look::{Counts, STOPPED};
-    use crate::clock::Timestamp;
 
     fn status(gate: &str, pending: u64, dead: u64) -> Status {
         Status {
             daemon: RUNNING,
             gate: gate.to_owned(),
-            counts: Counts {
+            counts: Some(Counts {
                 pending,
                 dead,
                 ..Counts::default()
-            },
+            }),
             at: Timestamp::from_millis(1_000_000),
             ..Status::default()
         }
@@ -149,11 +191,43 @@ mod tests {
             assert_eq!(closed.is_none(), ["open", "throttled"].contains(&gate));
         }
         assert!(sentence(&status("open", 0, 0)).contains("Nothing waits"));
+        for (what, pending, word) in [
+            ("intake", 0, "stays there"),
+            ("storage", 3, "Nothing is sent"),
+            ("intake", 3, "being sent"),
+        ] {
+            let mut hindered = status("open", pending, 0);
+            hindered.hindrances.push(crate::cli::status::hindered::Hindered {
+                what: what.to_owned(),
+                why: String::new(),
+                hint: None,
+                since: None,
+            });
+            assert!(sentence(&hindered).contains(word), "{}", sentence(&hindered));
+        }
         let stopped = Status {
             daemon: STOPPED,
             ..status("open", 1, 0)
         };
         assert!(sentence(&stopped).contains("stopped: 1 result waits"));
+    }
+
+    #[test]
+    fn a_slow_start_with_nothing_to_send_is_no_throttled_gate() {
+        let of = |gate: &str, why: &str, pending, due: Option<i64>| Status {
+            gate_reason: Some(why.to_owned()),
+            next_due_at: due.map(|seconds| Timestamp::from_millis(1_000_000 + seconds * 1000)),
+            ..status(gate, pending, 0)
+        };
+        let answers = "the API answers again: a success";
+        assert!(is_only_starting_slowly(&of("throttled", answers, 0, None)));
+        assert!(
+            is_only_starting_slowly(&of("throttled", answers, 1, Some(86_400))),
+            "held for a day"
+        );
+        assert!(!is_only_starting_slowly(&of("throttled", answers, 1, Some(-5))));
+        assert!(!is_only_starting_slowly(&of("throttled", "429", 0, None)));
+        assert!(!is_only_starting_slowly(&of("open", answers, 0, None)));
     }
 
     #[test]

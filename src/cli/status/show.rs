@@ -6,12 +6,12 @@ use std::time::Duration;
 use crate::cli::render::escape::{self, visible};
 use crate::cli::render::outcome::ErrorView;
 use crate::cli::render::table::wrap;
-use crate::cli::render::time::{ago, due, full, span};
+use crate::cli::render::time::{ago, full, span};
 use crate::clock::Timestamp;
 use crate::config::Config;
 use crate::delivery::meters::LastError;
 
-use super::look::Status;
+use super::look::{Counts, Status};
 use super::next;
 
 /// Names stand in a column of this width, so that values start at one place.
@@ -25,59 +25,33 @@ pub fn json(status: &Status) -> serde_json::Result<String> {
     Ok(escape::json(&serde_json::to_string(status)?).into_owned())
 }
 
+/// A line: a name and a value; without a value there is none, without a name it goes on from the one above.
+type Row = (&'static str, Option<String>);
+
 /// Name and value, a line each; what does not apply is left out.
 pub fn text(status: &Status, config: &Config) -> String {
-    let seconds = |seconds: Option<u64>| seconds.map(|seconds| span(Duration::from_secs(seconds)));
-    let counts = status.counts;
-    let counted = |count: u64, more: Option<String>| match more {
-        Some(more) if count > 0 => format!("{count}, {more}"),
-        _ => count.to_string(),
-    };
-    let mut pending: Vec<String> = seconds(status.oldest_pending_seconds)
-        .map(|age| format!("the oldest for {age}"))
-        .into_iter()
-        .collect();
-    pending.extend(status.next_due_at.map(|at| format!("the next {}", due(at, status.at))));
-    let gate = match status.gate_since {
-        Some(since) => format!("{} since {}", status.gate, full(since, status.at)),
-        None => status.gate.clone(),
-    };
+    let wrong = status.configuration_error.as_ref().map(|error| format!("wrong: {error}"));
     let daemon = match status.daemon_pid {
         Some(pid) => format!("{}, process {pid}", status.daemon),
         None => status.daemon.to_owned(),
     };
-    let rows = [
-        ("daemon", Some(daemon)),
-        ("gate", Some(gate)),
-        ("", status.gate_reason.clone()),
-        ("", status.gate_hint.clone()),
-        (
-            "pending",
-            Some(counted(counts.pending, Some(pending.join(", ")).filter(|more| !more.is_empty()))),
-        ),
-        ("sending", Some(counts.sending.to_string())),
-        ("delivered", Some(counts.delivered.to_string())),
-        (
-            "dead",
-            Some(counted(
-                counts.dead,
-                seconds(status.oldest_dead_seconds).map(|age| format!("the oldest for {age}")),
-            )),
-        ),
-        ("parked", Some(counts.parked.to_string())),
-        ("dismissed", Some(counts.dismissed.to_string())),
-        (
-            "rate",
-            status.delivered_per_minute.map(|rate| format!("{rate} delivered in a minute")),
-        ),
+    let mut rows = vec![("configuration", wrong), ("daemon", Some(daemon))];
+    rows.extend(gate(status));
+    for hindered in &status.hindrances {
+        let since = hindered.since.map(|since| format!(", since {}", full(since, status.at)));
+        let what = format!("{}: {}{}", hindered.what, hindered.why, since.unwrap_or_default());
+        rows.extend([("hindered", Some(what)), ("", hindered.hint.clone())]);
+    }
+    if let Some(counts) = status.counts {
+        rows.extend(queue(status, counts));
+    }
+    let rejected_rows = status.rejected_rows.filter(|rows| *rows > 0);
+    rows.extend([
         ("last error", status.last_error.as_ref().map(|error| last_error(error, status.at))),
         ("waiting", waiting(status)),
         ("rejected files", Some(counted(status.rejected_files, Some(next::rejected(config))))),
-        (
-            "rejected rows",
-            status.rejected_rows.filter(|rows| *rows > 0).map(|rows| rows.to_string()),
-        ),
-    ];
+        ("rejected rows", rejected_rows.map(|rows| rows.to_string())),
+    ]);
     let mut out = String::new();
     for (name, value) in rows {
         let Some(value) = value else { continue };
@@ -86,6 +60,52 @@ pub fn text(status: &Status, config: &Config) -> String {
         let _ = writeln!(out, "{name:<NAMES$}  {}", value.trim());
     }
     out + &what_next(status)
+}
+
+fn gate(status: &Status) -> [Row; 3] {
+    if next::is_only_starting_slowly(status) {
+        let why = "the API answers again after an outage: what comes in next goes out a few at a time at first".to_owned();
+        return [("gate", Some("open".to_owned())), ("", Some(why)), ("", None)];
+    }
+    let gate = match status.gate_since {
+        Some(since) => format!("{} since {}", status.gate, full(since, status.at)),
+        None => status.gate.clone(),
+    };
+    [
+        ("gate", Some(gate)),
+        ("", status.gate_reason.clone()),
+        ("", status.gate_hint.clone()),
+    ]
+}
+
+fn queue(status: &Status, counts: Counts) -> [Row; 9] {
+    let oldest = |seconds: Option<u64>| seconds.map(|seconds| format!("the oldest for {}", span(Duration::from_secs(seconds))));
+    let next = status.next_due_at.map(|at| format!("the next {}", next::when(at, status.at)));
+    let pending: Vec<String> = oldest(status.oldest_pending_seconds).into_iter().chain(next).collect();
+    let pending = Some(pending.join(", ")).filter(|more| !more.is_empty());
+    let [by_reason, by_source] = match &status.dead_by {
+        Some(dead) if counts.dead > 0 => dead.lines(counts.dead).map(Some),
+        Some(_) | None => [None, None],
+    };
+    let rate = status.delivered_per_minute.map(|rate| format!("{rate} delivered in a minute"));
+    [
+        ("pending", Some(counted(counts.pending, pending))),
+        ("sending", Some(counts.sending.to_string())),
+        ("delivered", Some(counts.delivered.to_string())),
+        ("dead", Some(counted(counts.dead, oldest(status.oldest_dead_seconds)))),
+        ("  by reason", by_reason),
+        ("  by source", by_source),
+        ("parked", Some(counts.parked.to_string())),
+        ("dismissed", Some(counts.dismissed.to_string())),
+        ("rate", rate),
+    ]
+}
+
+fn counted(count: u64, more: Option<String>) -> String {
+    match more {
+        Some(more) if count > 0 => format!("{count}, {more}"),
+        Some(_) | None => count.to_string(),
+    }
 }
 
 /// What happens next, and the commands that apply.
@@ -111,7 +131,11 @@ fn waiting(status: &Status) -> Option<String> {
         .map(|files| format!("{files} files"));
     let rows = status.waiting_rows.filter(|rows| *rows > 0).map(|rows| format!("{rows} rows"));
     let parts: Vec<String> = files.into_iter().chain(rows).collect();
-    (!parts.is_empty()).then(|| format!("{} in the inbox", parts.join(" and ")))
+    let oldest = status.oldest_waiting_file_seconds.max(status.oldest_waiting_row_seconds);
+    let oldest = oldest
+        .map(|age| format!(", the oldest for {}", span(Duration::from_secs(age))))
+        .unwrap_or_default();
+    (!parts.is_empty()).then(|| format!("{} in the inbox{oldest}", parts.join(" and ")))
 }
 
 /// `503 Service Unavailable: …, of submission 12, 4 min ago`.
@@ -132,18 +156,20 @@ fn last_error(error: &LastError, now: Timestamp) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cli::status::look::{Counts, RUNNING};
+    use crate::cli::status::dead::Dead;
+    use crate::cli::status::hindered::Hindered;
+    use crate::cli::status::look::RUNNING;
 
     #[test]
     fn the_text_says_what_counts_and_escapes_what_came_from_outside() {
         let now = Timestamp::from_millis(1_795_428_000_000);
         let status = Status {
             daemon: RUNNING,
-            counts: Counts {
+            counts: Some(Counts {
                 pending: 3,
                 dead: 1,
                 ..Counts::default()
-            },
+            }),
             oldest_pending_seconds: Some(245),
             next_due_at: Some(now),
             gate: "unauthorized".into(),
@@ -155,6 +181,44 @@ mod tests {
         assert!(text.contains("pending         3, the oldest for 4 min, the next due now"), "{text}");
         assert!(text.contains("401 \\u{1b}[31m") && !text.contains('\u{1b}'), "{text}");
         assert!(text.contains("parked          0"), "{text}");
+        assert!(!text.contains("hindered") && !text.contains("configuration"), "{text}");
         assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
+    }
+
+    #[test]
+    fn what_hinders_and_what_the_dead_have_in_common_is_told() {
+        let now = Timestamp::from_millis(1_795_428_000_000);
+        let status = Status {
+            daemon: RUNNING,
+            counts: Some(Counts {
+                pending: 1,
+                dead: 7,
+                ..Counts::default()
+            }),
+            next_due_at: Some(Timestamp::from_millis(4_070_908_800_000)),
+            gate: "open".into(),
+            hindrances: vec![Hindered {
+                what: "intake".into(),
+                why: "/var has 0 bytes free\n".into(),
+                hint: Some("make room".into()),
+                since: Some(now),
+            }],
+            dead_by: Some(Dead {
+                of_newest: 7,
+                ..Dead::default()
+            }),
+            configuration_error: Some("line 3".into()),
+            at: now,
+            ..Status::default()
+        };
+        let text = text(&status, &Config::defaults().unwrap());
+        assert!(text.contains("pending         1, the next on 2099-01-01"), "{text}");
+        assert!(text.contains("configuration   wrong: line 3"), "{text}");
+        assert!(
+            text.contains("hindered        intake: /var has 0 bytes free\\n, since 2026-"),
+            "{text}"
+        );
+        assert!(text.contains("\n                make room\n"), "{text}");
+        assert!(text.contains("  by reason"), "{text}");
     }
 }

@@ -56,6 +56,7 @@ impl Dispatcher {
         if reloaded {
             self.keeper.reloaded(&config, now);
         }
+        self.context.meters.set_api(&config.api);
         self.equipment.config = config;
         self.look = true;
     }

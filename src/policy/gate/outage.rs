@@ -60,7 +60,11 @@ impl Probing {
                 state: "probing".to_owned(),
                 since: now.millis(),
                 why: format!("{FAULTS_TO_PROBE} faults in a row, the last: {last}"),
-                hint: Some("one submission at a time finds out when the API is back, then everything follows by itself".to_owned()),
+                hint: Some(
+                    "nothing to do: one submission at a time finds out when the API is back, then everything follows by itself; nothing is lost, \
+                     each result is tried for retry.max_age"
+                        .to_owned(),
+                ),
                 status: None,
             },
         }

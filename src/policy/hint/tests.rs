@@ -225,3 +225,20 @@ fn what_was_put_back_is_not_told_the_remedies_of_where_it_was() {
     let retried = attempt(AttemptOutcome::Retry, Some(documented(503, "Service Unavailable", "")), None);
     assert!(of_submission(&pending, Some(&retried), SubmissionId(12)).is_some());
 }
+
+#[test]
+fn a_fault_does_not_point_at_a_configuration_that_has_worked() {
+    let kinds = [
+        FaultKind::Dns,
+        FaultKind::Connect,
+        FaultKind::Tls,
+        FaultKind::Timeout,
+        FaultKind::Reset,
+        FaultKind::Cut,
+    ];
+    for kind in kinds {
+        let told = of_passing_fault(kind);
+        assert!(told.contains("nothing is lost for retry.max_age"), "{told}");
+        assert!(!told.contains("api.") && !told.contains("check "), "{told}");
+    }
+}

@@ -5,6 +5,8 @@ use std::collections::{HashMap, HashSet};
 use crate::model::{Admitted, Digest, Entry, SubmissionId};
 
 use super::lanes;
+use super::originals::{Originals, Place};
+use super::replace::{By, Replaced};
 use super::row::{HEAD, WAITING};
 
 /// What has to be known of the outbox to decide about an admission.
@@ -18,6 +20,8 @@ pub(super) struct Known {
     pub(super) lanes: HashMap<i64, lanes::Known>,
     /// The next number.
     pub(super) next_id: i64,
+    /// What the tokens of entries lead to.
+    pub(super) originals: Originals,
 }
 
 /// Who holds a key.
@@ -50,66 +54,117 @@ pub(super) struct Plan<'e> {
     pub(super) rows: Vec<NewRow<'e>>,
     /// Activities that are new: hash and number.
     pub(super) founded: Vec<(i64, i64)>,
-    /// Which yields its key to which.
-    pub(super) replaced: Vec<(SubmissionId, SubmissionId)>,
+    /// Which yields its place to which, in order.
+    pub(super) replaced: Vec<Replaced>,
 }
 
 /// The state of a row that will never be sent as it is.
 pub(super) const DEAD: &str = "dead";
 
-/// Decides about each entry in order: one of them may hold the key that the next one brings.
+/// Decides about each entry in order: one of them may hold the key that the next one brings, or stand in the place that the next one takes.
 pub(super) fn plan(entries: &[Entry], mut known: Known) -> Plan<'_> {
     let mut plan = Plan::default();
     for (place, entry) in entries.iter().enumerate() {
-        if known.taken.contains(&place) {
-            plan.answers.push(Admitted::AlreadyTaken);
-            continue;
-        }
-        let digest = entry
-            .directives
-            .key
-            .as_ref()
-            .map(|_| entry.digest.unwrap_or_else(|| entry.payload.digest()));
-        let key = entry.directives.key.as_ref().map(|key| key.0.as_str());
-        let holder = key.and_then(|key| known.holders.get(key).copied());
-        let id = SubmissionId(known.next_id);
-        let (invalid, holds_key) = match holder {
-            None => (entry.invalid.clone(), key.is_some()),
-            Some(first) if first.yields => {
-                plan.replaced.push((first.id, id));
-                plan.rows
-                    .iter_mut()
-                    .filter(|row| row.id == first.id)
-                    .for_each(|row| row.holds_key = false);
-                (entry.invalid.clone(), true)
-            }
-            Some(first) if first.digest == digest => {
-                plan.answers.push(Admitted::Duplicate { of: first.id });
-                continue;
-            }
-            Some(first) => (
-                Some(belongs_to_another(key.unwrap_or_default(), first.id, entry.invalid.as_deref())),
-                false,
-            ),
+        let decided = if known.taken.contains(&place) {
+            Decided::Dropped(Admitted::AlreadyTaken)
+        } else {
+            decide(place, entry, &known)
         };
-        known.next_id += 1;
-        if let (Some(key), true) = (key, holds_key) {
-            let yields = invalid.is_some();
-            known.holders.insert(key.to_owned(), Holder { id, digest, yields });
+        match decided {
+            Decided::Dropped(answer) => plan.answers.push(answer),
+            Decided::Comes(coming) => plan.take(entry, coming, &mut known),
         }
-        plan.answers
+    }
+    plan
+}
+
+/// What becomes of an entry.
+enum Decided {
+    Dropped(Admitted),
+    Comes(Coming),
+}
+
+/// How one comes in.
+#[derive(Default)]
+struct Coming {
+    invalid: Option<String>,
+    holds_key: bool,
+    digest: Option<Digest>,
+    replaced: Vec<(SubmissionId, By)>,
+}
+
+fn decide(place: usize, entry: &Entry, known: &Known) -> Decided {
+    let (replaced, refused) = match known.originals.place_of(place, entry) {
+        Place::Of(originals) => (originals, None),
+        Place::Taken(of) => return Decided::Dropped(Admitted::Duplicate { of }),
+        Place::Refused(why) => (Vec::new(), Some(why)),
+    };
+    let invalid = both(entry.invalid.clone(), refused);
+    let by_token = replaced.iter().map(|id| (*id, By::Token)).collect();
+    let Some(key) = entry.directives.key.as_ref().map(|key| key.0.as_str()) else {
+        return Decided::Comes(Coming {
+            invalid,
+            replaced: by_token,
+            ..Coming::default()
+        });
+    };
+    let digest = Some(entry.digest.unwrap_or_else(|| entry.payload.digest()));
+    let mut coming = Coming {
+        invalid,
+        holds_key: true,
+        digest,
+        replaced: by_token,
+    };
+    match known.holders.get(key) {
+        None => {}
+        Some(first) if replaced.contains(&first.id) => {}
+        Some(first) if first.yields => coming.replaced.push((first.id, By::Key)),
+        Some(first) if first.digest == digest => return Decided::Dropped(Admitted::Duplicate { of: first.id }),
+        Some(first) => {
+            coming.holds_key = false;
+            coming.invalid = both(coming.invalid, Some(belongs_to_another(key, first.id)));
+        }
+    }
+    Decided::Comes(coming)
+}
+
+impl<'e> Plan<'e> {
+    /// Takes one in, and remembers it for the entries behind it.
+    fn take(&mut self, entry: &'e Entry, coming: Coming, known: &mut Known) {
+        let Coming {
+            invalid,
+            holds_key,
+            digest,
+            replaced,
+        } = coming;
+        let id = SubmissionId(known.next_id);
+        known.next_id += 1;
+        let old: Vec<SubmissionId> = replaced.iter().map(|(old, _)| *old).collect();
+        if !old.is_empty() {
+            known.holders.retain(|_, holder| !old.contains(&holder.id));
+            let gave_up = self.rows.iter_mut().filter(|row| old.contains(&row.id));
+            gave_up.for_each(|row| row.holds_key = false);
+            known.originals.take(&old, id, entry, invalid.is_some());
+        }
+        self.replaced
+            .extend(replaced.into_iter().map(|(old, by)| Replaced { old, new: id, by }));
+        if let (Some(key), true) = (entry.directives.key.as_ref(), holds_key) {
+            let yields = invalid.is_some();
+            known.holders.insert(key.0.clone(), Holder { id, digest, yields });
+        }
+        self.answers
             .push(invalid.clone().map_or(Admitted::Accepted(id), |why| Admitted::Invalid { id, why }));
         let lane = entry.facts.activity().map(|activity| {
             let hash = activity.lane().0;
             known.lanes.entry(hash).or_insert_with(|| {
-                plan.founded.push((hash, id.0));
+                self.founded.push((hash, id.0));
                 lanes::Known {
                     number: id.0,
                     is_busy: false,
                 }
             })
         });
-        plan.rows.push(NewRow {
+        self.rows.push(NewRow {
             id,
             entry,
             lane: lane.as_ref().map(|lane| lane.number),
@@ -119,7 +174,6 @@ pub(super) fn plan(entries: &[Entry], mut known: Known) -> Plan<'_> {
             digest,
         });
     }
-    plan
 }
 
 /// An invalid one takes no place in its activity.
@@ -135,9 +189,16 @@ fn first_state(lane: Option<&mut lanes::Known>, invalid: bool) -> &'static str {
     }
 }
 
-fn belongs_to_another(key: &str, first: SubmissionId, own: Option<&str>) -> String {
-    let why = format!("its key {key:?} belongs to submission {first}, which is another result");
-    own.map_or(why.clone(), |own| format!("{own}; {why}"))
+fn belongs_to_another(key: &str, first: SubmissionId) -> String {
+    format!("its key {key:?} belongs to submission {first}, which is another result")
+}
+
+/// Both faults in one line.
+fn both(one: Option<String>, other: Option<String>) -> Option<String> {
+    match (one, other) {
+        (Some(one), Some(other)) => Some(format!("{one}; {other}")),
+        (one, other) => one.or(other),
+    }
 }
 
 #[cfg(test)]

@@ -6,11 +6,11 @@ use sqlx::Row as _;
 use sqlx::sqlite::SqliteConnection;
 
 use crate::clock::Timestamp;
-use crate::model::{Actor, Admission, Admitted, ConflictPolicy, DeadReason, Digest, Entry, StateName, SubmissionId, Transition};
+use crate::model::{Admission, Admitted, ConflictPolicy, DeadReason, Digest, Entry, StateName, SubmissionId};
 
 use super::admission::{self, DEAD, Holder, Known, NewRow};
 use super::transaction::Transaction;
-use super::{batch, history, lanes, receipts, row};
+use super::{batch, lanes, receipts, replace, row};
 
 /// Admits; one answer an entry, in order.
 pub(super) async fn admit(transaction: &mut Transaction<'_>, admission: &Admission, now: Timestamp) -> Result<Vec<Admitted>, sqlx::Error> {
@@ -21,11 +21,11 @@ pub(super) async fn admit(transaction: &mut Transaction<'_>, admission: &Admissi
     let known = look(transaction.conn, admission).await?;
     let plan = admission::plan(entries, known);
     // Keys are given up before the new rows take them, and the rows replaced may themselves be new: states last.
-    yield_keys(transaction.conn, &plan.replaced).await?;
+    replace::yield_keys(transaction.conn, &plan.replaced).await?;
     lanes::found(transaction.conn, &plan.founded).await?;
     insert_submissions(transaction.conn, &plan.rows, now).await?;
     insert_deliveries(transaction, &plan.rows, now).await?;
-    dismiss_replaced(transaction, &plan.replaced, now).await?;
+    replace::dismiss(transaction, &plan.replaced, now).await?;
     receipts::keep(transaction.conn, &admission.receipts).await?;
     Ok(plan.answers)
 }
@@ -47,6 +47,7 @@ async fn look(conn: &mut SqliteConnection, admission: &Admission) -> Result<Know
         holders: holders(conn, &keys).await?,
         lanes: lanes::known(conn, &lanes).await?,
         next_id: next_id(conn).await?,
+        originals: replace::look(conn, &admission.entries).await?,
     })
 }
 
@@ -63,6 +64,9 @@ pub(super) const HOLDER: &str = "SELECT s.id, s.digest, d.state \
      FROM submission AS s INDEXED BY submission_key CROSS JOIN delivery AS d ON d.id = s.id \
      WHERE s.submission_key = ?1 AND s.holds_key = 1";
 
+/// What a second one of the same key replaces. A parked one waits for a person's word, and is replaced by its token alone.
+const KEYS_ARE_YIELDED_BY: [StateName; 2] = [StateName::Dead, StateName::Dismissed];
+
 /// A statement a key: keys come from outside and may hold what JSON cannot carry into SQL. Without keys it costs nothing.
 async fn holders(conn: &mut SqliteConnection, keys: &[&str]) -> Result<HashMap<String, Holder>, sqlx::Error> {
     let mut holders = HashMap::new();
@@ -75,22 +79,11 @@ async fn holders(conn: &mut SqliteConnection, keys: &[&str]) -> Result<HashMap<S
         let holder = Holder {
             id: SubmissionId(row.try_get("id")?),
             digest: digest.and_then(|bytes| bytes.try_into().ok()).map(Digest),
-            yields: Transition::Replace.allowed_from().iter().any(|from| from.name() == state),
+            yields: KEYS_ARE_YIELDED_BY.iter().any(|from| from.name() == state),
         };
         holders.insert((*key).to_owned(), holder);
     }
     Ok(holders)
-}
-
-pub(super) const YIELD_KEY: &str = "UPDATE submission SET holds_key = 0 WHERE id IN (SELECT value FROM json_each(?1)) AND holds_key = 1";
-
-async fn yield_keys(conn: &mut SqliteConnection, replaced: &[(SubmissionId, SubmissionId)]) -> Result<(), sqlx::Error> {
-    if replaced.is_empty() {
-        return Ok(());
-    }
-    let ids: Vec<i64> = replaced.iter().map(|(old, _)| old.0).collect();
-    sqlx::query(YIELD_KEY).bind(batch::json(&ids)?).execute(conn).await?;
-    Ok(())
 }
 
 pub(super) const INSERT_SUBMISSION: &str = "INSERT INTO submission (id, created_at, activity_id, provider_activity_id, commerce_external_id, \
@@ -154,38 +147,5 @@ async fn insert_deliveries(transaction: &mut Transaction<'_>, rows: &[NewRow<'_>
         .bind(now.millis())
         .execute(&mut *transaction.conn)
         .await?;
-    Ok(())
-}
-
-pub(super) const DISMISS_REPLACED: &str = "UPDATE delivery SET state = 'dismissed', reason = NULL, updated_at = ?2 \
-     WHERE id IN (SELECT value FROM json_each(?1)) AND state = 'dead'";
-
-/// Those that yielded their key. One that a person had dismissed already stays as it is; history says of both what took their place.
-async fn dismiss_replaced(
-    transaction: &mut Transaction<'_>,
-    replaced: &[(SubmissionId, SubmissionId)],
-    now: Timestamp,
-) -> Result<(), sqlx::Error> {
-    if replaced.is_empty() {
-        return Ok(());
-    }
-    let ids: Vec<i64> = replaced.iter().map(|(old, _)| old.0).collect();
-    let moved = sqlx::query(DISMISS_REPLACED)
-        .bind(batch::json(&ids)?)
-        .bind(now.millis())
-        .execute(&mut *transaction.conn)
-        .await?
-        .rows_affected();
-    transaction.moved(Some(StateName::Dead), Some(StateName::Dismissed), moved);
-    for (old, new) in replaced {
-        let entry = history::Line {
-            submission: *old,
-            actor: &Actor::Daemon("key"),
-            what: Transition::Replace.name(),
-            detail: Some(format!("submission {new} brought the same key")),
-            at: now,
-        };
-        history::write(transaction.conn, &entry).await?;
-    }
     Ok(())
 }

@@ -51,6 +51,8 @@ pub(super) async fn edit(
         on_conflict,
         not_before,
         source,
+        // An edit takes the place of its own submission, and of no other.
+        replaces: _,
     } = &entry.directives;
     let brings_directives = entry.directives != Directives::default();
     sqlx::query(REPLACE)

@@ -2,8 +2,8 @@
 
 use std::cmp::Ordering;
 
-use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
-use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, Row as _};
+use sqlx::sqlite::SqliteConnection;
+use sqlx::{AssertSqlSafe, Row as _};
 
 use super::schema::{self, Identity};
 
@@ -41,15 +41,6 @@ pub(super) fn judge(identity: Identity) -> Verdict {
         },
         Identity { .. } => Verdict::Foreign,
     }
-}
-
-/// The identity in the file itself, whatever stands in a WAL beside it. `immutable` takes no lock and leaves nothing behind, and SQLite's own eyes
-/// do not drop the locks that this process may hold on the file.
-pub(super) async fn look(options: &SqliteConnectOptions) -> Result<Identity, sqlx::Error> {
-    let mut conn = options.clone().immutable(true).read_only(true).connect().await?;
-    let identity = schema::identity(&mut conn).await;
-    conn.close().await?;
-    identity
 }
 
 /// Up to this size a database is checked page by page: about a second of a cold disk.

@@ -74,14 +74,14 @@ fn in_use(database: &Path, file: &File) -> OpenError {
     ))
 }
 
-fn path_of(database: &Path) -> PathBuf {
+pub(super) fn path_of(database: &Path) -> PathBuf {
     let mut name = OsString::from(real(database));
     name.push(".lock");
     PathBuf::from(name)
 }
 
 /// Where the database really lies, also before it is there.
-fn real(database: &Path) -> PathBuf {
+pub(super) fn real(database: &Path) -> PathBuf {
     let mut path = database.to_owned();
     for _ in 0..LINKS_MAX {
         if let Ok(found) = fs::canonicalize(&path) {

@@ -10,20 +10,27 @@ mod act;
 mod admission;
 mod admit;
 mod attempts;
+mod backup;
 mod batch;
 mod claim;
+mod contents;
+mod dead;
 mod edit;
 mod errand;
 mod gate;
 mod history;
+mod holders;
 mod hot;
 mod inspect;
 mod lanes;
 mod list;
 mod lock;
+mod marks;
 mod memory;
+mod note;
 mod open;
 mod operation;
+mod originals;
 mod place;
 #[cfg(test)]
 mod plans;
@@ -32,19 +39,23 @@ mod receipts;
 mod recount;
 mod recover;
 mod relations;
+mod replace;
+mod restore;
 mod row;
 mod schema;
 mod settle;
 mod show;
 mod sources;
+mod swap;
 mod sweep;
 mod tally;
 mod transaction;
 mod trouble;
+mod usage;
 mod writer;
 
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -57,16 +68,22 @@ use tokio::sync::{mpsc, oneshot};
 use crate::clock::Timestamp;
 use crate::model::{Admission, Admitted, FileReceipt, Payload, Receipt, SubmissionId};
 use crate::store::{
-    ActRequest, Acted, ClaimOrder, ClaimRequest, Claimed, Filter, Leap, Listed, Miscount, OpenError, Place, Relations, Role, Settled,
-    Settlement, StoreError, Story, Stretch, Sweep, Tally,
+    ActRequest, Acted, ClaimOrder, ClaimRequest, Claimed, Content, Filter, Leap, Listed, Miscount, OpenError, Place, Relations, Role,
+    Settled, Settlement, StoreError, Story, Stretch, Sweep, Tally,
 };
 
 use errand::Errand;
+use note::Notepad;
 use operation::{Asked, Operation};
-use writer::{Order, Seen, Writer};
+use writer::{Locked, Order, Seen, Writer};
 
+pub use backup::Backup;
+pub use holders::{Holder, Way, holder};
 pub use lock::{Running, daemon_is_running};
+pub use marks::Marks;
+pub use note::read_note;
 pub use place::free_bytes;
+pub use restore::{BackupFile, Restored, restore};
 
 /// A look for other processes' commits that came with one of ours serves for so long. Under load each commit brings one, and nobody has to wait
 /// for the writer between two of them.
@@ -83,11 +100,19 @@ struct Shared {
     /// None for who only looks.
     orders: Option<mpsc::Sender<Order>>,
     readers: SqlitePool,
+    /// Of who only looks: the share in the outbox, which a writer holds with its connection.
+    _looking: Option<usage::Usage>,
     recovered: u64,
     /// The writing connection's `data_version` when it was last asked.
     version: AtomicI64,
+    /// How often it was another one.
+    foreign_commits: AtomicU64,
     /// The same, as it came with the last commit.
     seen: Arc<Seen>,
+    /// Since when the writer has met nothing but another process's lock.
+    locked: Arc<Locked>,
+    /// Of the daemon, where there was room for it.
+    notepad: Option<Arc<Notepad>>,
     /// Who gets the odd place of the next claim that has one.
     odd_one_to_requeued: AtomicBool,
     /// How the clock was last set forward.
@@ -98,17 +123,23 @@ impl Database {
     pub(super) async fn open(path: &Path, role: Role, now: Timestamp) -> Result<Self, OpenError> {
         let opened = open::open(path, role).await?;
         let seen = Arc::new(Seen::default());
-        let orders = opened.writing.map(|(conn, lock)| {
+        let locked = Arc::new(Locked::new(path));
+        let notepad = (role == Role::Daemon).then(|| Notepad::prepare(path).ok()).flatten();
+        let orders = opened.writing.map(|(conn, held)| {
             let (orders, waiting) = mpsc::channel(writer::QUEUE);
-            tokio::spawn(Writer::new(conn, waiting, lock, Arc::clone(&seen)).run());
+            tokio::spawn(Writer::new(conn, waiting, Some(held), Arc::clone(&seen), Arc::clone(&locked)).run());
             orders
         });
         let mut shared = Shared {
             orders,
             readers: opened.readers,
+            _looking: opened.looking,
             recovered: 0,
             version: AtomicI64::new(0),
+            foreign_commits: AtomicU64::new(0),
             seen,
+            locked,
+            notepad: notepad.map(Arc::new),
             odd_one_to_requeued: AtomicBool::new(false),
             leap: Mutex::default(),
         };
@@ -221,6 +252,10 @@ impl Database {
         told(show::show(&mut *self.reader().await?, id).await)
     }
 
+    pub(super) async fn contents(&self, after: SubmissionId, limit: u32) -> Result<Vec<Content>, StoreError> {
+        told(contents::contents(&mut *self.reader().await?, after, limit).await)
+    }
+
     pub(super) async fn tally(&self) -> Result<Tally, StoreError> {
         told(tally::tally(&mut *self.reader().await?).await)
     }
@@ -251,6 +286,11 @@ impl Database {
         told(memory::recall(&mut *self.reader().await?, name).await)
     }
 
+    /// Makes the secret of marks where there is none and this role may; `None` where there is still none.
+    pub(super) async fn marks(&self, now: Timestamp) -> Result<Option<Marks>, StoreError> {
+        self.shared.marks(now).await
+    }
+
     pub(super) async fn close(&self) {
         self.shared.readers.close().await;
         if let Some(orders) = &self.shared.orders {
@@ -272,7 +312,11 @@ impl Shared {
         match role {
             Role::Reader => return Ok(()),
             Role::Tool => {}
-            Role::Daemon => self.recovered = self.ask(now, Operation::Recover).await?,
+            Role::Daemon => {
+                self.recovered = self.ask(now, Operation::Recover).await?;
+                // So that who only looks can export. On a full disk it is made another time: a daemon starts without it.
+                drop(self.marks(now).await);
+            }
         }
         self.changed().await.map(drop)
     }
@@ -323,12 +367,35 @@ impl Shared {
         orders.send(order).await.map_err(|_| StoreError::Closed)
     }
 
+    async fn marks(&self, now: Timestamp) -> Result<Option<Marks>, StoreError> {
+        let known = self.secret().await?;
+        if known.is_some() || self.orders.is_none() {
+            return Ok(known);
+        }
+        let Some(secret) = Marks::new_secret() else { return Ok(None) };
+        let note = memory::Note {
+            name: marks::SECRET.to_owned(),
+            value: Some(secret),
+            now,
+        };
+        self.ask(note, Operation::Remember).await?;
+        self.secret().await
+    }
+
+    async fn secret(&self) -> Result<Option<Marks>, StoreError> {
+        let mut reader = told(self.readers.acquire().await)?;
+        let secret = told(memory::recall(&mut reader, marks::SECRET).await)?;
+        Ok(secret.as_deref().and_then(Marks::of))
+    }
+
     async fn changed(&self) -> Result<bool, StoreError> {
         let version = match self.seen.within(FRESH) {
             Some(version) => version,
             None => self.send(Errand::Version).await?,
         };
-        Ok(self.version.swap(version, Ordering::Relaxed) != version)
+        let is_new = self.version.swap(version, Ordering::Relaxed) != version;
+        self.foreign_commits.fetch_add(u64::from(is_new), Ordering::Relaxed);
+        Ok(is_new)
     }
 }
 

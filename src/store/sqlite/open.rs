@@ -1,10 +1,16 @@
 //! Opening, in this order: place, lock, identity, integrity, a trial of the write lock; only then is anything written. Whatever is refused is
 //! refused by name, with what to do, and without a byte of it changed.
+//!
+//! Others may be at work on the file meanwhile. So it is read as SQLite reads it, under its locks and through its WAL, and what looks damaged or
+//! strange is looked at again before it is called so.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
+use std::time::Duration;
 
+use rustix::fs::StatVfsMountFlags;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqlitePool, SqlitePoolOptions};
 use sqlx::{ConnectOptions as _, Connection as _, Row as _};
+use tokio::time::sleep;
 
 use crate::store::{OpenError, Role, StoreError};
 
@@ -12,7 +18,8 @@ use super::inspect::{self, Verdict};
 use super::lock::{self, Lock};
 use super::place::{self, Place};
 use super::trouble::Trouble;
-use super::{hot, pragma, schema, transaction};
+use super::usage::{self, Usage};
+use super::{hot, pragma, schema, swap, transaction};
 
 /// The oldest SQLite that may write the outbox: earlier ones can lose commits when two processes write and checkpoint at the same time.
 const SQLITE_MIN: (u32, u32, u32) = (3, 51, 3);
@@ -22,36 +29,59 @@ const READERS: u32 = 2;
 /// Rows that may stand between SQLite's thread and ours: with fewer than a claim has, the two wait for one another at every other row.
 const ROW_BUFFER: usize = 1024;
 
+/// How often a file is looked at, each time with a connection of its own, before it is called damaged or a stranger's, and the pause between.
+const LOOKS: u32 = 3;
+const LOOK_PAUSE: Duration = Duration::from_millis(100);
+
 /// What opening yields.
 pub(super) struct Opened {
     pub(super) readers: SqlitePool,
-    /// The connection that writes, and the daemon's lock; none for who only looks.
-    pub(super) writing: Option<(SqliteConnection, Option<Lock>)>,
+    /// The connection that writes, and what must outlive it; none for who only looks.
+    pub(super) writing: Option<(SqliteConnection, Held)>,
+    /// The share of who only looks.
+    pub(super) looking: Option<Usage>,
+}
+
+/// What is let go after the connection that writes is closed.
+#[derive(Debug)]
+pub(super) struct Held {
+    /// The daemon's.
+    _lock: Option<Lock>,
+    _usage: Usage,
+}
+
+/// How the database is opened, by everyone.
+pub(super) fn options(path: &Path) -> SqliteConnectOptions {
+    SqliteConnectOptions::new()
+        .filename(path)
+        .busy_timeout(pragma::BUSY_WAIT)
+        .row_buffer_size(ROW_BUFFER)
+        .disable_statement_logging()
 }
 
 /// Opens the database for this role.
 pub(super) async fn open(path: &Path, role: Role) -> Result<Opened, OpenError> {
     let path = place::absolute(path)?;
-    let options = SqliteConnectOptions::new()
-        .filename(&path)
-        .busy_timeout(pragma::BUSY_WAIT)
-        .row_buffer_size(ROW_BUFFER)
-        .disable_statement_logging();
-    let found = place::look(&path)?;
+    let options = options(&path);
     match role {
         Role::Reader => {
-            let Place::File { bytes } = found else { return Err(missing(&path)) };
+            let looking = usage::share_to_look(&path).await?;
+            swap::refuse_unfinished(&path)?;
+            let Place::File { bytes } = place::look(&path)? else {
+                return Err(missing(&path));
+            };
             examine(&path, &options, Role::Reader, bytes).await?;
             let readers = readers(&path, &options).await?;
-            Ok(Opened { readers, writing: None })
+            Ok(Opened {
+                readers,
+                writing: None,
+                looking,
+            })
         }
         Role::Daemon | Role::Tool => {
             place::prepare_directory(&path)?;
-            let lock = match role {
-                Role::Daemon => Some(lock::take(&path).await?),
-                Role::Tool | Role::Reader => None,
-            };
-            match found {
+            let held = hold(&path, role).await?;
+            match place::look(&path)? {
                 Place::Empty => place::create(&path)?,
                 Place::File { bytes } => examine(&path, &options, role, bytes).await?,
             }
@@ -59,10 +89,28 @@ pub(super) async fn open(path: &Path, role: Role) -> Result<Opened, OpenError> {
             let readers = readers(&path, &options).await?;
             Ok(Opened {
                 readers,
-                writing: Some((conn, lock)),
+                writing: Some((conn, held)),
+                looking: None,
             })
         }
     }
+}
+
+/// Takes what a writer holds. A restore that was cut off is finished by the daemon, which has its lock.
+async fn hold(path: &Path, role: Role) -> Result<Held, OpenError> {
+    let lock = match role {
+        Role::Daemon => Some(lock::take(path).await?),
+        Role::Tool | Role::Reader => None,
+    };
+    let usage = usage::share(path).await?;
+    match lock {
+        Some(_) => drop(swap::finish(path)?),
+        None => swap::refuse_unfinished(path)?,
+    }
+    Ok(Held {
+        _lock: lock,
+        _usage: usage,
+    })
 }
 
 /// Identity and integrity of a file that is there. An empty file is a new outbox.
@@ -70,45 +118,56 @@ async fn examine(path: &Path, options: &SqliteConnectOptions, role: Role, bytes:
     if bytes == 0 {
         return if role == Role::Reader { Err(missing(path)) } else { Ok(()) };
     }
-    let has_wal = place::has_wal(path);
-    match inspect::look(options).await {
-        Ok(identity) => refuse_strangers(path, inspect::judge(identity), role, has_wal)?,
-        // With a WAL beside it, the file alone may well be behind: a crash in the middle of a checkpoint.
-        Err(error) if has_wal && Trouble::of(&error) == Trouble::Damaged => {}
-        Err(error) => return Err(refusal(path, &error)),
+    let mut looks = 1;
+    loop {
+        match look(path, options, role, bytes).await {
+            Ok(()) => return Ok(()),
+            Err(OpenError::Unusable(_)) if looks < LOOKS => looks += 1,
+            Err(error) => return Err(error),
+        }
+        sleep(LOOK_PAUSE).await;
     }
-    if !has_wal && role != Role::Daemon {
-        return Ok(());
-    }
-    // Without writing, since closing a connection that may write copies the WAL into the file, and this one may yet be refused.
-    let mut conn = options
-        .clone()
-        .read_only(has_wal)
-        .connect()
-        .await
-        .map_err(|error| refusal(path, &error))?;
-    let whole = look_inside(&mut conn, role, bytes).await;
-    drop(conn.close().await);
-    let (verdict, wrong) = whole.map_err(|error| refusal(path, &error))?;
-    refuse_strangers(path, verdict, role, false)?;
-    wrong.map_or(Ok(()), |wrong| Err(damaged(path, &wrong)))
 }
 
-/// The identity as SQLite reads it through the WAL, and for the daemon whether all is whole.
-async fn look_inside(conn: &mut SqliteConnection, role: Role, bytes: u64) -> Result<(Verdict, Option<String>), sqlx::Error> {
-    let verdict = inspect::judge(schema::identity(conn).await?);
-    let wrong = match role {
-        Role::Daemon => inspect::check(conn, bytes).await?,
-        Role::Tool | Role::Reader => None,
+/// One look. With a WAL beside the file, without writing: closing a connection that may write copies the WAL into the file, and this one may yet be
+/// refused. Without one there is nothing to copy, and such a connection takes away what it made beside the file.
+async fn look(path: &Path, options: &SqliteConnectOptions, role: Role, bytes: u64) -> Result<(), OpenError> {
+    let looked = match options.clone().read_only(place::has_wal(path)).connect().await {
+        Ok(mut conn) => {
+            let looked = look_inside(&mut conn, role, bytes).await;
+            drop(conn.close().await);
+            looked
+        }
+        Err(error) => Err(error),
     };
+    match looked {
+        Ok((verdict, wrong)) => {
+            refuse_strangers(path, verdict, role)?;
+            wrong.map_or(Ok(()), |wrong| Err(damaged(path, &wrong)))
+        }
+        // Who may not write beside it: the readers know what to do, or say what it is.
+        Err(error) if role == Role::Reader && Trouble::of(&error) == Trouble::CannotOpen && is_read_only(path) => Ok(()),
+        Err(error) => Err(refusal(path, &error)),
+    }
+}
+
+/// The identity, and for the daemon whether all is whole, as of one commit.
+async fn look_inside(conn: &mut SqliteConnection, role: Role, bytes: u64) -> Result<(Verdict, Option<String>), sqlx::Error> {
+    sqlx::query(schema::BEGIN_READ).execute(&mut *conn).await?;
+    let verdict = inspect::judge(schema::identity_within(conn).await?);
+    let wrong = match (role, verdict) {
+        (Role::Daemon, Verdict::Ours | Verdict::Older(_)) => inspect::check(conn, bytes).await?,
+        (Role::Daemon | Role::Tool | Role::Reader, _) => None,
+    };
+    sqlx::query(schema::END_READ).execute(conn).await?;
     Ok((verdict, wrong))
 }
 
-/// Refuses what is not ours to open. `has_more`: a WAL may yet say what an empty file does not.
-fn refuse_strangers(path: &Path, verdict: Verdict, role: Role, has_more: bool) -> Result<(), OpenError> {
+/// Refuses what is not ours to open.
+pub(super) fn refuse_strangers(path: &Path, verdict: Verdict, role: Role) -> Result<(), OpenError> {
     let shown = path.display();
     match verdict {
-        Verdict::Empty if role == Role::Reader && !has_more => Err(missing(path)),
+        Verdict::Empty if role == Role::Reader => Err(missing(path)),
         Verdict::Older(version) if role == Role::Reader => Err(OpenError::Unusable(format!(
             "{shown}: written by an older reten-outbox (its version {version}, this program knows {}); start the daemon once, which brings it up \
              to date",
@@ -161,8 +220,8 @@ async fn refuse_old_sqlite(conn: &mut SqliteConnection) -> Result<(), sqlx::Erro
     Ok(())
 }
 
-/// The pool that reads. A read-only connection still has to create `-wal` and `-shm` where nobody has the database open; who may not write in
-/// the directory reads the file alone, which is then complete (`immutable`).
+/// The pool that reads. A read-only connection still has to create `-wal` and `-shm` where nobody has the database open. On a file system that is
+/// mounted read-only (a snapshot) it cannot, and needs not: nothing changes the file there, which is then complete (`immutable`).
 async fn readers(path: &Path, options: &SqliteConnectOptions) -> Result<SqlitePool, OpenError> {
     let pool = || {
         SqlitePoolOptions::new()
@@ -179,7 +238,7 @@ async fn readers(path: &Path, options: &SqliteConnectOptions) -> Result<SqlitePo
         },
         Err(error) => error,
     };
-    if place::has_wal(path) || !matches!(Trouble::of(&first), Trouble::CannotOpen | Trouble::ReadOnly) {
+    if place::has_wal(path) || !is_read_only(path) || !matches!(Trouble::of(&first), Trouble::CannotOpen | Trouble::ReadOnly) {
         return Err(refusal(path, &first));
     }
     pool()
@@ -188,13 +247,19 @@ async fn readers(path: &Path, options: &SqliteConnectOptions) -> Result<SqlitePo
         .map_err(|error| refusal(path, &error))
 }
 
+/// Whether it lies on a file system that nobody writes through this mount.
+fn is_read_only(path: &Path) -> bool {
+    let directory = path.parent().unwrap_or(path);
+    rustix::fs::statvfs(directory).is_ok_and(|found| found.f_flag.contains(StatVfsMountFlags::RDONLY))
+}
+
 /// Whether anything can be read: a connection alone does not open the file.
 async fn readable(pool: &SqlitePool) -> Result<(), sqlx::Error> {
     let mut conn = pool.acquire().await?;
     schema::identity(&mut conn).await.map(drop)
 }
 
-fn missing(path: &Path) -> OpenError {
+pub(super) fn missing(path: &Path) -> OpenError {
     OpenError::Missing(format!(
         "{}: there is no outbox yet; `reten-outbox run` or `reten-outbox enqueue` creates it",
         path.display()
@@ -203,16 +268,16 @@ fn missing(path: &Path) -> OpenError {
 
 fn damaged(path: &Path, what: &str) -> OpenError {
     OpenError::Unusable(format!(
-        "{}: damaged ({what}); restore the newest backup, or move it away together with its -wal and start with an empty outbox. It was not \
-         touched",
+        "{}: damaged ({what}); restore the newest backup (`reten-outbox restore FILE` keeps this one aside, and `reten-outbox salvage` reads out of \
+         it what the backup lacks), or move it away together with its -wal and start with an empty outbox. It was not touched",
         path.display()
     ))
 }
 
 /// An error of SQLite's, with what to do.
-fn refusal(path: &Path, error: &sqlx::Error) -> OpenError {
-    let shown: PathBuf = path.to_owned();
-    let shown = shown.display();
+pub(super) fn refusal(path: &Path, error: &sqlx::Error) -> OpenError {
+    let shown = path.display();
+    let cure = |otherwise: &str| place::strangers(path).unwrap_or_else(|| otherwise.to_owned());
     match Trouble::of(error) {
         Trouble::Busy => OpenError::Busy(format!(
             "{shown}: locked by another process for longer than {} s ({error}); try again, or end what holds it",
@@ -220,10 +285,12 @@ fn refusal(path: &Path, error: &sqlx::Error) -> OpenError {
         )),
         Trouble::Damaged => damaged(path, &error.to_string()),
         Trouble::ReadOnly => OpenError::Unusable(format!(
-            "{shown}: cannot be written ({error}); the file, its -wal and -shm and their directory must belong to the daemon's user"
+            "{shown}: cannot be written ({error}); {}",
+            cure("the file, its -wal and -shm and their directory must belong to the daemon's user")
         )),
         Trouble::CannotOpen => OpenError::Unusable(format!(
-            "{shown}: cannot be opened ({error}); the file and its directory must be readable and writable for this user"
+            "{shown}: cannot be opened ({error}); {}",
+            cure("the file and its directory must be readable and writable for this user")
         )),
         Trouble::Full => OpenError::Unusable(format!("{shown}: the disk is full ({error}); make room and start again")),
         Trouble::Other => OpenError::Unusable(format!("{shown}: {error}")),

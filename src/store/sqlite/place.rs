@@ -5,10 +5,12 @@
 
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use crate::store::OpenError;
+
+use super::lock;
 
 /// What is free for us on the disk of this directory, in bytes; `None` where it cannot be asked.
 pub fn free_bytes(directory: &Path) -> Option<u64> {
@@ -31,9 +33,11 @@ pub(super) enum Place {
     File { bytes: u64 },
 }
 
-/// The path in the form that SQLite is given: absolute (so that it is never mistaken for a `file:` address or an option) and UTF-8.
+/// The path in the form that SQLite is given: absolute (so that it is never mistaken for a `file:` address or an option), UTF-8, and without
+/// symbolic links: SQLite keeps `-wal` and `-shm` where the file really lies, and so does all that we look for beside it.
 pub(super) fn absolute(path: &Path) -> Result<PathBuf, OpenError> {
     let absolute = std::path::absolute(path).map_err(|error| OpenError::Unusable(format!("{}: {error}", path.display())))?;
+    let absolute = lock::real(&absolute);
     if absolute.to_str().is_none() {
         let shown = path.display();
         return Err(OpenError::Unusable(format!(
@@ -58,9 +62,47 @@ pub(super) fn look(path: &Path) -> Result<Place, OpenError> {
 
 /// Whether the WAL beside the database holds anything: then the database alone is not the whole truth.
 pub(super) fn has_wal(path: &Path) -> bool {
+    std::fs::metadata(beside(path, "-wal")).is_ok_and(|found| found.len() > 0)
+}
+
+/// What SQLite keeps beside a database, by the ends of their names.
+pub(super) const COMPANIONS: [&str; 3] = ["-wal", "-shm", "-journal"];
+
+/// The file of this name with something appended: `outbox.db-wal`.
+pub(super) fn beside(path: &Path, end: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
-    name.push("-wal");
-    std::fs::metadata(PathBuf::from(name)).is_ok_and(|found| found.len() > 0)
+    name.push(end);
+    PathBuf::from(name)
+}
+
+/// Whose files stand in the way of who runs this, and the command that mends it; `None` where all are this user's, or this is root.
+pub(super) fn strangers(path: &Path) -> Option<String> {
+    let me = rustix::process::geteuid().as_raw();
+    if me == 0 {
+        return None;
+    }
+    let files = std::iter::once(path.to_owned()).chain(COMPANIONS.map(|end| beside(path, end)));
+    let theirs: Vec<(PathBuf, u32)> = files
+        .filter_map(|file| {
+            let owner = std::fs::metadata(&file).ok()?.uid();
+            (owner != me).then_some((file, owner))
+        })
+        .collect();
+    let (first, owner) = theirs.first()?;
+    let names: Vec<String> = theirs.iter().map(|(file, _)| file.display().to_string()).collect();
+    Some(format!(
+        "{} belongs to {}, and this runs as {me}: `chown {me}: {}` (as root) mends it",
+        first.display(),
+        user_name(*owner),
+        names.join(" "),
+        me = user_name(me),
+    ))
+}
+
+/// The name of a user, or the number where it has none.
+fn user_name(uid: u32) -> String {
+    let user = nix::unistd::User::from_uid(nix::unistd::Uid::from_raw(uid)).ok().flatten();
+    user.map_or_else(|| uid.to_string(), |user| user.name)
 }
 
 /// Makes sure of the directory. Its last part is created, for its owner alone; a whole missing tree is rather a wrong path or a disk that is

@@ -31,8 +31,22 @@ pub(super) struct Identity {
 
 pub(super) const OBJECTS: &str = "SELECT count(*) FROM sqlite_schema";
 
-/// Reads it. Also the first read of the file: a file that is no database, or a truncated one, fails here.
+pub(super) const BEGIN_READ: &str = "BEGIN DEFERRED";
+pub(super) const END_READ: &str = "ROLLBACK";
+
+/// Reads it, in one transaction of its own: between two reads another process may create the outbox, and half of its name would be a
+/// stranger's. Also the first read of the file: a file that is no database, or a truncated one, fails here.
 pub(super) async fn identity(conn: &mut SqliteConnection) -> Result<Identity, sqlx::Error> {
+    sqlx::query(BEGIN_READ).execute(&mut *conn).await?;
+    let identity = identity_within(conn).await;
+    let ended = sqlx::query(END_READ).execute(conn).await;
+    let identity = identity?;
+    ended?;
+    Ok(identity)
+}
+
+/// The same, where a transaction is open.
+pub(super) async fn identity_within(conn: &mut SqliteConnection) -> Result<Identity, sqlx::Error> {
     Ok(Identity {
         application_id: sqlx::query("PRAGMA application_id").fetch_one(&mut *conn).await?.try_get(0)?,
         version: sqlx::query("PRAGMA user_version").fetch_one(&mut *conn).await?.try_get(0)?,
@@ -59,7 +73,7 @@ pub(super) async fn migrate(conn: &mut SqliteConnection) -> Result<(), sqlx::Err
 async fn steps(conn: &mut SqliteConnection) -> Result<(), sqlx::Error> {
     for migration in MIGRATIONS.iter() {
         let transaction = Transaction::begin(&mut *conn).await?;
-        if identity(transaction.conn).await?.version >= migration.version {
+        if identity_within(transaction.conn).await?.version >= migration.version {
             transaction.commit().await?;
             continue;
         }

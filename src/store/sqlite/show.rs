@@ -40,12 +40,14 @@ pub(super) async fn show(conn: &mut SqliteConnection, id: SubmissionId) -> Resul
     for row in &rows {
         all.extend(attempts::read(row)?);
     }
+    let relations = relations::relations(&mut transaction, id).await?;
     let story = Story {
         listed: list::read(&row)?,
         payload: row::payload(&row)?,
         attempts: all,
         history: history::of(&mut transaction, id).await?,
-        superseded_by: relations::relations(&mut transaction, id).await?.superseded_by,
+        superseded_by: relations.superseded_by,
+        registered_by_us: relations.registered_by_us,
     };
     transaction.commit().await?;
     Ok(Some(story))

@@ -31,7 +31,8 @@ impl Trouble {
         match code {
             Some(SHM_SIZE) => Self::Full,
             Some(code) => match code & PRIMARY {
-                5 | 6 => Self::Busy,
+                // 15, "locking protocol": so many came and went that SQLite gave up on its place in the line.
+                5 | 6 | 15 => Self::Busy,
                 13 => Self::Full,
                 8 => Self::ReadOnly,
                 11 | 26 => Self::Damaged,

@@ -5,7 +5,9 @@
 //! one, so that one bad operation does not fail its neighbours.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use sqlx::Connection as _;
@@ -16,9 +18,11 @@ use tokio::time::Instant;
 use crate::store::StoreError;
 
 use super::errand::{self, Errand};
+use super::holders::{self, Way};
 use super::hot;
-use super::lock::Lock;
+use super::open::Held;
 use super::operation::{self, Operation};
+use super::pragma;
 use super::transaction::{self, Committed, Transaction};
 use super::trouble::{self, Trouble};
 
@@ -41,12 +45,59 @@ pub(super) enum Order {
     Close(oneshot::Sender<()>),
 }
 
-/// The writer's belongings. The lock is here since it must outlive the connection: another daemon may come once the file is closed.
+/// The writer's belongings. The locks are here since they must outlive the connection: another daemon may come once the file is closed.
 pub(super) struct Writer {
     conn: SqliteConnection,
     orders: mpsc::Receiver<Order>,
-    lock: Option<Lock>,
+    held: Option<Held>,
     seen: Arc<Seen>,
+    locked: Arc<Locked>,
+}
+
+/// Since when the writer has met nothing but another process's lock: who waits for it hears of it much later.
+#[derive(Debug)]
+pub(super) struct Locked {
+    /// Of the database.
+    path: PathBuf,
+    since: Mutex<Option<Instant>>,
+}
+
+impl Locked {
+    pub(super) fn new(path: &Path) -> Self {
+        Self {
+            path: path.to_owned(),
+            since: Mutex::default(),
+        }
+    }
+
+    /// It was met, after SQLite itself has waited for it.
+    fn met(&self) {
+        self.since().get_or_insert_with(|| {
+            let now = Instant::now();
+            now.checked_sub(pragma::BUSY_WAIT).unwrap_or(now)
+        });
+    }
+
+    fn over(&self) {
+        *self.since() = None;
+    }
+
+    /// For how long.
+    pub(super) fn so_long(&self) -> Option<Duration> {
+        self.since().map(|since| since.elapsed())
+    }
+
+    /// The error, with who is in the way.
+    fn told(&self, error: &sqlx::Error) -> StoreError {
+        match (trouble::told(error), holders::holder(&self.path, Way::Writing, None)) {
+            (StoreError::Busy(what), Some(holder)) => StoreError::Busy(format!("{what}; {holder} holds it")),
+            (told, _) => told,
+        }
+    }
+
+    fn since(&self) -> MutexGuard<'_, Option<Instant>> {
+        self.since.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// What came with the commits: the last `data_version` and when (whoever asks right afterwards needs not go to the writer), and counts that are
@@ -54,12 +105,20 @@ pub(super) struct Writer {
 #[derive(Debug, Default)]
 pub(super) struct Seen {
     version: Mutex<Option<(i64, Instant)>>,
+    /// How many there were.
+    commits: AtomicU64,
     /// Told when a count would have fallen below nothing.
     pub(super) short: Notify,
 }
 
 impl Seen {
+    /// How many commits there were.
+    pub(super) fn commits(&self) -> u64 {
+        self.commits.load(Ordering::Relaxed)
+    }
+
     fn note(&self, committed: Committed) {
+        self.commits.fetch_add(1, Ordering::Relaxed);
         let version = committed.version.map(|version| (version, Instant::now()));
         *self.version.lock().unwrap_or_else(PoisonError::into_inner) = version;
         if committed.is_short {
@@ -75,8 +134,20 @@ impl Seen {
 }
 
 impl Writer {
-    pub(super) fn new(conn: SqliteConnection, orders: mpsc::Receiver<Order>, lock: Option<Lock>, seen: Arc<Seen>) -> Self {
-        Self { conn, orders, lock, seen }
+    pub(super) fn new(
+        conn: SqliteConnection,
+        orders: mpsc::Receiver<Order>,
+        held: Option<Held>,
+        seen: Arc<Seen>,
+        locked: Arc<Locked>,
+    ) -> Self {
+        Self {
+            conn,
+            orders,
+            held,
+            seen,
+            locked,
+        }
     }
 
     /// Works until everyone who could ask has gone, or one of them closes.
@@ -101,7 +172,7 @@ impl Writer {
         }
         drop(errand::truncate(&mut self.conn).await);
         drop(self.conn.close().await);
-        drop(self.lock);
+        drop(self.held);
         for done in closing {
             // Whoever closed may have gone.
             let _ = done.send(());
@@ -125,16 +196,22 @@ impl Writer {
 
     /// Applies and commits, waiting where waiting helps.
     async fn attempt(&mut self, group: &mut [Operation]) -> Result<(), StoreError> {
+        let outcome = self.wait_out(group).await;
+        self.locked.over();
+        outcome
+    }
+
+    async fn wait_out(&mut self, group: &mut [Operation]) -> Result<(), StoreError> {
         let mut rounds = 0;
         loop {
             let Err(error) = self.commit(group).await else { return Ok(()) };
             rounds += 1;
             match Trouble::of(&error) {
-                Trouble::Busy if rounds < BUSY_ROUNDS => {}
+                Trouble::Busy if rounds < BUSY_ROUNDS => self.locked.met(),
                 // The WAL may hold what only waits to be copied: a checkpoint gives that room back.
                 Trouble::Full if rounds == 1 => drop(errand::truncate(&mut self.conn).await),
                 Trouble::Busy | Trouble::Full | Trouble::ReadOnly | Trouble::Damaged | Trouble::CannotOpen | Trouble::Other => {
-                    return Err(trouble::told(&error));
+                    return Err(self.locked.told(&error));
                 }
             }
         }

@@ -77,8 +77,9 @@ async fn tried(bench: &Bench, transition: &Transition, of: &Claimed) -> bool {
         Transition::Dismiss => bench.act(of.id, Act::Dismiss).await == Acted::Done,
         Transition::Edit => bench.act(of.id, Act::Edit(Box::new(entry("a")))).await == Acted::Done,
         Transition::Replace => {
+            let token = replacing::token(bench, of.id).await;
             let admission = Admission {
-                entries: vec![keyed("a", "k", "2")],
+                entries: vec![replacing::twin("a", "2", &token)],
                 receipts: Vec::new(),
             };
             matches!(bench.outbox.admit(admission, NOW).await.unwrap()[0], Admitted::Accepted(_))

@@ -11,6 +11,7 @@ mod model;
 mod opening;
 mod order;
 mod recovery;
+mod replacing;
 mod retention;
 mod settling;
 mod thin;

@@ -226,3 +226,29 @@ async fn a_gate_that_opens_without_requeueing_forgets_its_episode() {
     assert_eq!(bench.outbox.open_gate("gate", "open".into(), true, NOW).await.unwrap(), 0);
     assert_eq!(bench.state(id).await, State::Dead(DeadReason::Unauthorized));
 }
+
+#[tokio::test]
+async fn an_episode_of_any_length_comes_back_at_once_and_in_its_order() {
+    let bench = Bench::fresh().await;
+    let refused = Transition::Die {
+        reason: DeadReason::Unauthorized,
+        requeue_on_opening: true,
+    };
+    let entries: Vec<Entry> = (0..1201).map(|number| entry(&format!("act {}", number % 600))).collect();
+    let admission = Admission {
+        entries,
+        receipts: Vec::new(),
+    };
+    bench.outbox.admit(admission, NOW).await.unwrap();
+    let mut dead = 0;
+    while dead < 1201 {
+        let claimed = bench.claim_at(1000, NOW).await;
+        dead += claimed.len();
+        let settlements = claimed.iter().map(|one| (settlement(one, refused.clone()), NOW)).collect();
+        bench.outbox.settle_all(settlements).await.unwrap();
+    }
+    assert_eq!(bench.outbox.open_gate("gate", "open".into(), true, NOW).await.unwrap(), 1201);
+    bench.check().await;
+    let first = bench.claim_at(2000, NOW).await;
+    assert_eq!(first.iter().map(|one| one.id.0).collect::<Vec<_>>(), (1..=600).collect::<Vec<_>>());
+}

@@ -34,6 +34,14 @@ fn from(next_id: i64) -> Known {
     }
 }
 
+fn replaced(old: i64, new: i64) -> Replaced {
+    Replaced {
+        old: SubmissionId(old),
+        new: SubmissionId(new),
+        by: By::Key,
+    }
+}
+
 fn accepted(id: i64) -> Admitted {
     Admitted::Accepted(SubmissionId(id))
 }
@@ -79,7 +87,7 @@ fn a_dead_one_yields_its_key_whatever_comes() {
         let entries = [invalid(entry("a", Some("k"), "1")), entry("a", Some("k"), text)];
         let plan = plan(&entries, from(1));
         assert_eq!(plan.answers[1], accepted(2));
-        assert_eq!(plan.replaced, [(SubmissionId(1), SubmissionId(2))]);
+        assert_eq!(plan.replaced, [replaced(1, 2)]);
         let holds: Vec<bool> = plan.rows.iter().map(|row| row.holds_key).collect();
         assert_eq!(holds, [false, true]);
     }
@@ -93,10 +101,7 @@ fn a_mended_one_that_is_wrong_again_still_takes_the_place_of_the_first() {
         entry("a", Some("k"), "3"),
     ];
     let plan = plan(&entries, from(1));
-    assert_eq!(
-        plan.replaced,
-        [(SubmissionId(1), SubmissionId(2)), (SubmissionId(2), SubmissionId(3))]
-    );
+    assert_eq!(plan.replaced, [replaced(1, 2), replaced(2, 3)]);
 }
 
 #[test]

@@ -20,7 +20,7 @@ async fn writer(sql: &'static str) -> (TempDir, mpsc::Sender<Order>, SqliteConne
     schema::migrate(&mut conn).await.unwrap();
     sqlx::raw_sql(sql).execute(&mut conn).await.unwrap();
     let (orders, waiting) = mpsc::channel(QUEUE);
-    tokio::spawn(Writer::new(conn, waiting, None, Arc::default()).run());
+    tokio::spawn(Writer::new(conn, waiting, None, Arc::default(), Arc::new(Locked::new(directory.path()))).run());
     (directory, orders, options.connect().await.unwrap())
 }
 

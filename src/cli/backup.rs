@@ -1,0 +1,173 @@
+//! `backup`: a consistent copy of the outbox, made while the daemon runs.
+
+use std::fs::{self, File};
+use std::io::{self, Read as _, Seek as _, Write};
+use std::path::{Path, PathBuf};
+
+use anyhow::Context as _;
+use sha2::{Digest as _, Sha256};
+use tempfile::NamedTempFile;
+
+use crate::clock;
+use crate::store::Backup;
+
+use super::exit::{CliError, Exit};
+use super::render::escape::visible;
+use super::{Global, owner, restore};
+
+/// The options of `backup`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Where it goes: a file that is not there yet
+    #[arg(value_name = "FILE")]
+    file: PathBuf,
+
+    /// Replace FILE, once the new backup is whole
+    #[arg(long, alias = "force")]
+    overwrite: bool,
+}
+
+/// Makes one. As root the outbox is read as its owner, and FILE is root's: neither can reach into the other's directory.
+///
+/// Crash at any point: FILE is as it was, and a draft whose name begins with a dot and ends in `.tmp` may lie beside it.
+pub async fn run(args: Args, global: &Global, out: &mut dyn Write) -> anyhow::Result<Exit> {
+    let database = global.load()?.config.outbox.database;
+    let target = Target::prepare(args.file, args.overwrite, &database)?;
+    let source = owner::as_owner_of(&database, Backup::open(&database)).await??;
+    let counts = source.copy_into(target.draft.path(), clock::now()).await?;
+    let (path, bytes, sum) = target.keep()?;
+    let total: u64 = counts.values().sum();
+    writeln!(
+        out,
+        "backup of {} in {}: {total} submissions ({}), {bytes} bytes, read and whole\nsha256 {sum}",
+        visible(&database.display().to_string()),
+        visible(&path.display().to_string()),
+        restore::told(&counts),
+    )?;
+    Ok(Exit::Done)
+}
+
+/// The file that is to be made.
+struct Target {
+    path: PathBuf,
+    overwrite: bool,
+    /// Beside it, for its owner alone from the first byte on.
+    draft: NamedTempFile,
+}
+
+impl Target {
+    fn prepare(path: PathBuf, overwrite: bool, database: &Path) -> anyhow::Result<Self> {
+        let shown = path.display().to_string();
+        let name = path
+            .file_name()
+            .filter(|_| !path.is_dir())
+            .ok_or_else(|| CliError::Usage(format!("{shown} is a directory; name a file in it, as in {shown}/outbox-backup.db")))?;
+        refuse_parts_of_the_outbox(&path, database)?;
+        if !overwrite && fs::symlink_metadata(&path).is_ok() {
+            return Err(CliError::Refused(format!(
+                "{shown} is there already, and was not touched; choose another name, or add --overwrite"
+            ))
+            .into());
+        }
+        if let Some(left) = leftover(&path) {
+            return Err(CliError::Refused(format!(
+                "{} lies there from another database of this name, and SQLite would read it as a part of the backup; move it away first",
+                left.display()
+            ))
+            .into());
+        }
+        let directory = directory_of(&path);
+        let mut prefix = std::ffi::OsString::from(".");
+        prefix.push(name);
+        prefix.push(".");
+        let draft = tempfile::Builder::new()
+            .prefix(&prefix)
+            .suffix(".tmp")
+            .tempfile_in(directory)
+            .with_context(|| format!("{}: this user cannot write there; choose another directory", directory.display()))?;
+        Ok(Self { path, overwrite, draft })
+    }
+
+    /// Gives it its name, durably; its path, its length and its sum.
+    fn keep(mut self) -> anyhow::Result<(PathBuf, u64, String)> {
+        let shown = self.path.display().to_string();
+        let file = self.draft.as_file_mut();
+        file.sync_all().with_context(|| format!("{shown}: cannot be written"))?;
+        let (bytes, sum) = sum_of(file).with_context(|| format!("{shown}: cannot be read again"))?;
+        let kept = if self.overwrite {
+            self.draft.persist(&self.path)
+        } else {
+            self.draft.persist_noclobber(&self.path)
+        };
+        kept.map_err(|error| error.error)
+            .with_context(|| format!("{shown}: cannot be made, and nothing of it was kept"))?;
+        File::open(directory_of(&self.path))?.sync_all()?;
+        Ok((self.path, bytes, sum))
+    }
+}
+
+/// A backup under a name that belongs to the outbox would destroy it.
+fn refuse_parts_of_the_outbox(path: &Path, database: &Path) -> Result<(), CliError> {
+    let real = |path: &Path| -> PathBuf {
+        let directory = fs::canonicalize(directory_of(path)).unwrap_or_else(|_| directory_of(path).to_owned());
+        fs::canonicalize(path).unwrap_or_else(|_| directory.join(path.file_name().unwrap_or_default()))
+    };
+    let (path, database) = (real(path), real(database));
+    let rest = path
+        .as_os_str()
+        .as_encoded_bytes()
+        .strip_prefix(database.as_os_str().as_encoded_bytes());
+    match rest {
+        Some(b"" | b"-wal" | b"-shm" | b"-journal" | b".lock" | b"-use.lock" | b".restoring") => Err(CliError::Usage(format!(
+            "{} is a part of the outbox itself; name another file",
+            path.display()
+        ))),
+        Some(_) | None => Ok(()),
+    }
+}
+
+/// What lies beside a database and would be taken for a part of it.
+fn leftover(path: &Path) -> Option<PathBuf> {
+    ["-wal", "-journal", "-shm"]
+        .iter()
+        .map(|end| beside(path, end))
+        .find(|left| fs::symlink_metadata(left).is_ok())
+}
+
+/// The file of this name with something appended.
+pub fn beside(path: &Path, end: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(end);
+    PathBuf::from(name)
+}
+
+fn directory_of(path: &Path) -> &Path {
+    match path.parent() {
+        Some(directory) if !directory.as_os_str().is_empty() => directory,
+        Some(_) | None => Path::new("."),
+    }
+}
+
+/// Length and SHA-256 of a file, from its beginning; it is at its beginning again afterwards.
+pub fn sum_of(file: &mut File) -> io::Result<(u64, String)> {
+    file.rewind()?;
+    let mut hash = Sha256::new();
+    let mut buffer = vec![0; 64 << 10];
+    let mut bytes = 0;
+    loop {
+        let read = file.read(&mut buffer)?;
+        if read == 0 {
+            break;
+        }
+        hash.update(&buffer[..read]);
+        bytes += read as u64;
+    }
+    file.rewind()?;
+    let sum = hash.finalize().iter().fold(String::new(), |mut text, byte| {
+        use std::fmt::Write as _;
+        // Writing to a String cannot fail.
+        let _ = write!(text, "{byte:02x}");
+        text
+    });
+    Ok((bytes, sum))
+}
