@@ -36,5 +36,6 @@ mod retention;
 mod salvage;
 mod secrets;
 mod side_by_side;
+mod stopping;
 mod twins;
 mod watching;

@@ -290,6 +290,10 @@ impl Database {
         self.shared.marks(now).await
     }
 
+    pub(super) fn hurry(&self) {
+        self.shared.seen.is_hurried.store(true, Ordering::Relaxed);
+    }
+
     pub(super) async fn close(&self) {
         self.shared.readers.close().await;
         if let Some(orders) = &self.shared.orders {
