@@ -4,7 +4,7 @@
 //! read-only connections and sees the last commit.
 //!
 //! Reading order: `migrations/outbox` (the tables and why), [`open`], [`writer`] and [`operation`], then the operations in a submission's order:
-//! [`admit`], [`claim`], [`settle`], [`lanes`] (whose turn it is), [`recover`], [`act`], [`gate`], [`sweep`]; [`list`] and [`show`] for people.
+//! [`admit`], [`replace`] (a twin in the place of another), [`claim`], [`settle`], [`lanes`] (whose turn it is), [`recover`], [`act`], [`gate`], [`sweep`]; [`list`] and [`show`] for people.
 
 mod act;
 mod admission;
