@@ -4,7 +4,8 @@
 //! read-only connections and sees the last commit.
 //!
 //! Reading order: `migrations/outbox` (the tables and why), [`open`], [`writer`] and [`operation`], then the operations in a submission's order:
-//! [`admit`], [`replace`] (a twin in the place of another), [`claim`], [`settle`], [`lanes`] (whose turn it is), [`recover`], [`act`], [`gate`], [`sweep`]; [`list`] and [`show`] for people.
+//! [`admit`] and [`replace`] (a twin in the place of another), [`claim`], [`settle`], [`lanes`] (whose turn it is), [`recover`], [`act`], [`gate`],
+//! [`sweep`]; [`list`] and [`show`] for people.
 
 mod act;
 mod admission;
