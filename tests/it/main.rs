@@ -30,6 +30,7 @@ mod order;
 mod outage;
 mod outcomes;
 mod output;
+mod owners;
 mod places;
 mod result_types;
 mod retention;
