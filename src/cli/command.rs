@@ -144,14 +144,15 @@ pub enum Command {
     /// says what is not valid, leaves its submission alone. As root the command runs as the outbox's owner.
     #[command(
         after_help = "Examples:\n  reten-outbox edit 12\n  reten-outbox edit 12 --payload corrected.json\n  \
-        reten-outbox edit --state dead --http-status 404 --dry-run \\\n    --with 'jq -c \".commerce_external_id |= ltrimstr(\\\"X-\\\")\"'\n  \
+        reten-outbox edit --state dead --http-status 404 --dry-run \\\n    --with 'jq -c \"del(.external_status)\"'\n  \
         reten-outbox show 12 --json | jq '.payload | .status = \"EFFECTIVE\"' |\n    reten-outbox edit 12 --payload -"
     )]
     Edit(edit::Args),
 
     /// Write submissions as NDJSON that the inbox takes
     ///
-    /// With their key and other directives, oldest first: mended and dropped in again, they replace the dead ones of the same key.
+    /// With their key and other directives, oldest first: mended and dropped in again, each takes the place of its original, whether it is dead,
+    /// parked or dismissed. The lines hold tokens for that, so keep the file where only you read it.
     #[command(after_help = "Example:\n  reten-outbox export --state dead > dead.ndjson")]
     Export(export::Args),
 

@@ -5,7 +5,7 @@ use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use tokio::sync::{Notify, watch};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::api::Client;
 use crate::clock::Timestamp;
@@ -21,13 +21,17 @@ use super::housekeeping;
 use super::status;
 use super::summary;
 use super::tasks::{TaskEnded, Tasks};
-use super::watchdog::Watched;
+use super::watchdog::{LOOKS, Watched};
 
-/// How long the rooms may take to store what came in last, beyond `delivery.shutdown_timeout`; longer than SQLite's busy timeout.
-const STORE_GRACE: Duration = Duration::from_secs(10);
+/// What the rooms may take beyond `delivery.shutdown_timeout`, which delivery keeps by itself: so much that none is ended a moment too early.
+const ROOMS_GRACE: Duration = Duration::from_secs(1);
 
-/// How long the outbox may take to write what is queued and to close. What was not written then is recovered at the next start.
-const CLOSE_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long the outbox may take to close, where the rooms have left less of `delivery.shutdown_timeout`. What was not written then is recovered at
+/// the next start.
+const CLOSE_MIN: Duration = Duration::from_secs(2);
+
+/// How long the last look at the queue may take; it is for the log alone.
+const TALLY_MAX: Duration = Duration::from_secs(1);
 
 /// What the rooms are built from.
 #[derive(Debug)]
@@ -82,6 +86,7 @@ impl Rooms {
         let arrivals = Arc::new(Notify::new());
         let meters = Arc::new(delivery::Meters::default());
         let turns = Turns::default();
+        let turn_max = turn_max(&plan.notifier);
         let mut tasks = Tasks::default();
         tasks.spawn(
             "delivery",
@@ -96,6 +101,7 @@ impl Rooms {
                 result_types,
                 unknown_code: Arc::clone(&unknown_code),
                 progress: Arc::clone(&turns.delivery),
+                turn_max,
             }),
         );
         let taking = intake::Context {
@@ -107,6 +113,7 @@ impl Rooms {
             shutdown: shutdown_seen.clone(),
             progress: Arc::clone(&turns.files),
             rows_progress: Arc::clone(&turns.rows),
+            turn_max,
             hindrances: Arc::clone(meters.hindrances()),
         };
         tasks.spawn("intake", async {
@@ -182,24 +189,28 @@ impl Rooms {
     }
 
     /// Ends everything in order: intake takes nothing in any more, requests in flight finish within `delivery.shutdown_timeout` and their
-    /// outcomes are stored, then the outbox is closed. Returns how the queue stands; `None` where the outbox could not say.
+    /// outcomes are stored, then the outbox is closed. All of it takes that long at most, whoever holds a lock, and nearly no time where nothing is
+    /// in flight. Returns how the queue stands; `None` where the outbox could not say.
     pub async fn stop(mut self) -> Option<Tally> {
-        let patience = self.config.borrow().delivery.shutdown_timeout + STORE_GRACE;
+        let allowed = self.config.borrow().delivery.shutdown_timeout;
+        let end = Instant::now() + allowed;
         self.shutdown.send_replace(true);
-        for room in self.tasks.finish(patience).await {
+        self.outbox.hurry();
+        for room in self.tasks.finish(allowed + ROOMS_GRACE).await {
             events::warning(
                 &format!("{room} did not end in time and was ended where it stood"),
                 "nothing is lost: what was in flight is resumed at the next start",
             );
         }
         let closing = async {
-            let tally = self.outbox.tally().await;
+            let tally = timeout(TALLY_MAX, self.outbox.tally()).await;
             self.outbox.close().await;
             tally
         };
-        match timeout(CLOSE_TIMEOUT, closing).await {
-            Ok(Ok(tally)) => Some(tally),
-            Ok(Err(error)) => {
+        match timeout_at(end.max(Instant::now() + CLOSE_MIN), closing).await {
+            Ok(Ok(Ok(tally))) => Some(tally),
+            Ok(Err(_)) => None,
+            Ok(Ok(Err(error))) => {
                 events::storage_error(
                     "close",
                     &error.to_string(),
@@ -217,6 +228,13 @@ impl Rooms {
             }
         }
     }
+}
+
+/// How often the loops turn when there is nothing to do: as often as whoever watches looks at them, since one that has not turned is dead to it.
+fn turn_max(notifier: &Notifier) -> Duration {
+    notifier
+        .watchdog_interval()
+        .map_or(intake::TURN_MAX, |expected| (expected / LOOKS).min(intake::TURN_MAX))
 }
 
 /// One state's count.

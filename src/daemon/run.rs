@@ -16,7 +16,7 @@ use super::key::KeyFile;
 use super::reload::Source;
 use super::rooms::{Plan, Rooms, count};
 use super::signals::{Asked, Signals};
-use super::watchdog::Watchdog;
+use super::watchdog::{self, Watchdog};
 
 /// How often the key's files are looked at: one `stat` each. A new key is in force that soon.
 const KEY_LOOK: Duration = Duration::from_secs(2);
@@ -52,8 +52,10 @@ pub async fn run(start: Start) -> anyhow::Result<()> {
     };
     let mut daemon = opened.inspect_err(|error| notifier.status(&format!("cannot start: {error:#}")))?;
     let failure = daemon.watch(&mut signals).await;
+    let notifier = Arc::clone(&daemon.notifier);
     tokio::select! {
         () = daemon.stop() => {}
+        () = watchdog::while_stopping(&notifier) => {}
         signal = signals.stop() => events::warning(
             &format!("{signal} while stopping: ended at once"),
             "nothing is lost: what was in flight is resumed at the next start",

@@ -19,6 +19,8 @@ pub struct Signals {
     terminate: Signal,
     interrupt: Signal,
     hangup: Signal,
+    /// A reload was asked for while nobody could serve it.
+    owes_reload: bool,
 }
 
 impl Signals {
@@ -28,25 +30,34 @@ impl Signals {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
             hangup: signal(SignalKind::hangup())?,
+            owes_reload: false,
         })
     }
 
-    /// The next one.
+    /// The next one; first of all a reload that nobody has served yet.
     pub async fn next(&mut self) -> Asked {
+        if std::mem::take(&mut self.owes_reload) {
+            return Asked::Reload;
+        }
+        self.heard().await
+    }
+
+    /// The next one that asks for the end. A reload is kept for [`Signals::next`]: what was changed while a large outbox opened must not wait for
+    /// another signal, which nobody would send.
+    pub async fn stop(&mut self) -> &'static str {
+        loop {
+            match self.heard().await {
+                Asked::Stop(name) => return name,
+                Asked::Reload => self.owes_reload = true,
+            }
+        }
+    }
+
+    async fn heard(&mut self) -> Asked {
         tokio::select! {
             _ = self.terminate.recv() => Asked::Stop("SIGTERM"),
             _ = self.interrupt.recv() => Asked::Stop("SIGINT"),
             _ = self.hangup.recv() => Asked::Reload,
-        }
-    }
-
-    /// The next one that asks for the end; others go unheard.
-    pub async fn stop(&mut self) -> &'static str {
-        loop {
-            match self.next().await {
-                Asked::Stop(name) => return name,
-                Asked::Reload => {}
-            }
         }
     }
 }

@@ -12,10 +12,22 @@ use crate::telemetry::systemd::Notifier;
 
 /// How many looks there are between two signs that are expected ([`Notifier::watchdog_interval`], itself half of what is tolerated): a loop
 /// that turned just after a look is seen soon after.
-const LOOKS: u32 = 4;
+pub(super) const LOOKS: u32 = 4;
 
 /// Where nobody expects a sign, a loop that stands still for so long is worth an entry of the log.
 const EXPECTED_BY_NOBODY: Duration = Duration::from_secs(90);
+
+/// Gives signs as long as the daemon ends, which has a limit of its own. Never returns.
+pub(super) async fn while_stopping(notifier: &Notifier) {
+    let Some(expected) = notifier.watchdog_interval() else {
+        return std::future::pending().await;
+    };
+    let mut signs = interval(expected);
+    loop {
+        signs.tick().await;
+        notifier.watchdog();
+    }
+}
 
 /// A loop that counts its turns, and turns every few seconds even when it has nothing to do.
 #[derive(Debug)]

@@ -47,8 +47,9 @@ const POLL_BEFORE_SENDING: Duration = Duration::from_millis(2);
 const GATHER: Duration = Duration::from_millis(2);
 /// The shortest wait for a due time: it may have passed while we looked, and would be looked for without a pause.
 const WAIT_MIN: Duration = Duration::from_millis(1);
-/// How long outcomes may still wait for the outbox once no request is in flight at shutdown. Then they stay `sending`.
-const STORE_GRACE: Duration = Duration::from_secs(10);
+/// The part of `delivery.shutdown_timeout` that is left for outcomes to be stored when requests use up the rest, and the most of it.
+const STORE_SHARE: u32 = 10;
+const STORE_SHARE_MAX: Duration = Duration::from_secs(1);
 
 /// What a step did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -196,7 +197,7 @@ impl Dispatcher {
 
     /// Waits until a step may have something to do: `until`, an arrival, a landing, a settlement, an answer, the next poll, the end.
     pub async fn wait(&mut self, arrived: Pin<&mut Notified<'_>>, until: Option<Timestamp>) {
-        let longest = POLL.saturating_sub(self.polled.elapsed());
+        let longest = POLL.saturating_sub(self.polled.elapsed()).min(self.context.turn_max);
         let mut pause = until.map_or(longest, |until| until.since(clock::now()).min(longest));
         if !self.gathered.is_empty() {
             pause = pause.min(GATHER);
@@ -212,9 +213,11 @@ impl Dispatcher {
         }
     }
 
-    /// The end: lets what is in flight finish within `delivery.shutdown_timeout`, then stores what is in.
+    /// The end: lets what is in flight finish, and stores what is in, all within `delivery.shutdown_timeout`, whoever holds the outbox.
     pub async fn finish(&mut self) {
-        let deadline = Instant::now() + self.equipment.config.delivery.shutdown_timeout;
+        let allowed = self.equipment.config.delivery.shutdown_timeout;
+        let end = Instant::now() + allowed;
+        let deadline = end - (allowed / STORE_SHARE).min(STORE_SHARE_MAX);
         self.give_all_back();
         while !self.flights.is_empty() || !self.ahead.is_empty() {
             self.store_all();
@@ -234,11 +237,10 @@ impl Dispatcher {
         self.store_all();
         self.context.meters.set_in_flight(0);
         self.keeper.save(clock::now()).await;
-        let deadline = Instant::now() + STORE_GRACE;
         while !self.settling.is_empty() {
             tokio::select! {
                 Some(stored) = self.settling.join_next_with_id() => self.settled(stored),
-                () = sleep_until(deadline) => {
+                () = sleep_until(end) => {
                     let left = format!("{} outcomes could not be stored before the end; they will be sent again", self.unsettled());
                     events::internal_error("settle", &left);
                     break;

@@ -11,14 +11,17 @@
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
+use std::time::Duration;
 
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
+use tokio::time::timeout;
 
 use crate::api::ClientError;
 use crate::config::{ApiKey, Config};
 use crate::policy::validate::ResultType;
 use crate::store::{Outbox, StoreError};
+use crate::telemetry::liveness::lively;
 
 mod attempt;
 pub mod catalogue;
@@ -37,6 +40,9 @@ mod tests;
 
 pub use dispatcher::{Dispatcher, Step};
 pub use meters::Meters;
+
+/// How long the end waits for the last pulse, which is a convenience.
+const LAST_PULSE_MAX: Duration = Duration::from_secs(1);
 
 /// What delivery lives on. Cheap to clone; all parts are shared with those who hold the other ends.
 #[derive(Debug, Clone)]
@@ -61,6 +67,8 @@ pub struct Context {
     pub unknown_code: Arc<Notify>,
     /// Counts the dispatcher's steps: a watchdog sees it alive.
     pub progress: Arc<AtomicU64>,
+    /// It turns at least this often, however little there is to do: as often as whoever watches expects a sign.
+    pub turn_max: Duration,
 }
 
 /// Why delivery cannot begin.
@@ -90,7 +98,7 @@ pub async fn run(context: Context) -> Result<(), StartError> {
             arrived.as_mut().enable();
             dispatcher.look_again();
         }
-        match dispatcher.step().await {
+        match lively(&context.progress, context.turn_max, dispatcher.step()).await {
             Step::Sent(_) => {}
             Step::Idle { until } => dispatcher.wait(arrived.as_mut(), until).await,
             Step::Closed => break,
@@ -98,6 +106,8 @@ pub async fn run(context: Context) -> Result<(), StartError> {
     }
     dispatcher.finish().await;
     beside.shutdown().await;
-    pulse::remember(&context.outbox, &context.meters, crate::clock::now()).await;
+    let last = pulse::remember(&context.outbox, &context.meters, crate::clock::now());
+    // Whoever looks meanwhile sees the one before it.
+    drop(timeout(LAST_PULSE_MAX, last).await);
     Ok(())
 }

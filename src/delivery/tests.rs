@@ -131,6 +131,7 @@ impl Rig {
             result_types: types_told,
             unknown_code: Arc::new(Notify::new()),
             progress: Arc::new(AtomicU64::new(0)),
+            turn_max: Duration::from_secs(5),
         };
         Self {
             directory,

@@ -21,7 +21,7 @@ use super::scan::{self, Task};
 use super::settle::{Files, KNOWN_MAX};
 use super::waiting::Waiting;
 use super::watch::{Hint, Watch};
-use super::{Context, PRESSURE_PAUSE, TURN_MAX, workshop};
+use super::{Context, PRESSURE_PAUSE, workshop};
 
 /// The most files that are taken between two looks at the hints and at the clock.
 const READY_MAX: usize = 4096;
@@ -53,7 +53,7 @@ pub async fn run(context: &Context, waiting: &Waiting, hold: Option<Hold>) {
             waiting.may_take(context).await
         };
         if may_take && !ready.is_empty() {
-            room.desk.take(context, waiting, ready).await;
+            context.lively(Box::pin(room.desk.take(context, waiting, ready))).await;
         } else {
             room.rest(context, may_take).await;
         }
@@ -236,7 +236,7 @@ impl Room {
     async fn rest(&mut self, context: &Context, may_take: bool) {
         let now = Instant::now();
         // A turn is due now and then even if nothing is: whoever watches us counts them.
-        let mut until = self.next_scan.min(now + TURN_MAX);
+        let mut until = self.next_scan.min(now + context.turn_max);
         if !may_take {
             until = until.min(now + PRESSURE_PAUSE);
         } else if let Some(due) = self.desk.known.next_due() {

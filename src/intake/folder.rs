@@ -119,7 +119,12 @@ impl Folder {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         match rustix::fs::openat(&self.fd, name, flags, Mode::empty()) {
             Ok(fd) => {
-                trust::check(&rustix::fs::fstat(&fd)?, owner, &path, is_new)?;
+                let checked = trust::check(&rustix::fs::fstat(&fd)?, owner, &path, is_new);
+                if checked.is_err() && is_new {
+                    // Of no use to anybody, and each try would leave one more.
+                    rustix::fs::unlinkat(&self.fd, name, AtFlags::REMOVEDIR)?;
+                }
+                checked?;
                 let sub = Self::new(fd, path, self.pulse.clone());
                 match sub.check_access() {
                     Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Err(trust::forbidden(&sub.path)),

@@ -57,6 +57,7 @@ use crate::config::Config;
 use crate::policy::validate::{ResultType, ValidationMode};
 use crate::store::Outbox;
 use crate::telemetry::hindrance::Hindrances;
+use crate::telemetry::liveness::lively;
 
 pub use hold::Hold;
 pub use inventory::{Inventory, inventory};
@@ -89,6 +90,8 @@ pub struct Context {
     pub progress: Arc<AtomicU64>,
     /// The same for the rows' loop.
     pub rows_progress: Arc<AtomicU64>,
+    /// Each turns at least this often, however little there is to do; [`TURN_MAX`] or less.
+    pub turn_max: Duration,
     /// Where what hinders is told.
     pub hindrances: Arc<Hindrances>,
 }
@@ -115,16 +118,34 @@ impl Context {
         self.progress.fetch_add(1, Ordering::Relaxed);
     }
 
+    /// Does this, and turns meanwhile.
+    async fn lively<T>(&self, work: impl Future<Output = T>) -> T {
+        lively(&self.progress, self.turn_max, work).await
+    }
+
     async fn first_list(&self) {
         let validation = self.config.borrow().validation.clone();
         let mut list = self.result_types.clone();
         if validation.mode == ValidationMode::Off || !validation.result_types || list.borrow().is_some() {
             return;
         }
-        tokio::select! {
-            _told_or_never = list.changed() => {}
-            () = tokio::time::sleep(FIRST_LIST_WAIT) => {}
-            () = self.ending() => {}
+        let first = async {
+            tokio::select! {
+                _told_or_never = list.changed() => {}
+                () = tokio::time::sleep(FIRST_LIST_WAIT) => {}
+                () = self.ending() => {}
+            }
+        };
+        tokio::pin!(first);
+        loop {
+            tokio::select! {
+                () = &mut first => return,
+                // Whoever watches counts from the very start.
+                () = tokio::time::sleep(self.turn_max) => {
+                    self.turn();
+                    self.rows_progress.fetch_add(1, Ordering::Relaxed);
+                }
+            }
         }
     }
 

@@ -10,7 +10,7 @@ use tokio::time::{Instant, sleep};
 
 use crate::telemetry::hindrance::Cause;
 
-use super::{Context, TURN_MAX};
+use super::Context;
 
 /// So long without a sign of life, a block read say, and it is said.
 const HUNG_AFTER: Duration = Duration::from_secs(10);
@@ -38,7 +38,7 @@ impl Context {
                     return done.map_err(io::Error::other);
                 }
                 () = &mut end => return Err(io::ErrorKind::Interrupted.into()),
-                () = sleep(TURN_MAX) => wait.turn(),
+                () = sleep(self.turn_max) => wait.turn(),
             }
         }
     }

@@ -27,7 +27,7 @@ use super::folder::Folder;
 use super::taking::{CHUNK_BYTES, CHUNK_RESULTS};
 use super::waiting::Waiting;
 use super::watch::Watch;
-use super::{Context, PRESSURE_PAUSE, TURN_MAX, blocking};
+use super::{Context, PRESSURE_PAUSE, blocking};
 
 use batch::Row;
 use database::Database;
@@ -52,7 +52,7 @@ pub async fn run(context: &Context, waiting: &Waiting) {
             room.rest(context).await;
             continue;
         }
-        match room.turn(context, waiting).await {
+        match context.lively(room.turn(context, waiting)).await {
             Ok(Looked::Nothing) => {
                 room.works(waiting);
                 room.rest(context).await;
@@ -267,7 +267,7 @@ impl Room {
     /// Waits for an event, the next look of the ladder, the next poll, or the shutdown.
     async fn rest(&mut self, context: &Context) {
         let now = Instant::now();
-        let mut until = now + TURN_MAX.min(context.config.borrow().inbox.rescan);
+        let mut until = now + context.turn_max.min(context.config.borrow().inbox.rescan);
         if let Some((at, _)) = self.ladder {
             until = until.min(at);
         }

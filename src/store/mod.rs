@@ -231,6 +231,11 @@ impl Outbox {
         self.database.note(text).await
     }
 
+    /// From here on nothing waits for another process's lock for longer than a moment: the process is to end.
+    pub fn hurry(&self) {
+        self.database.hurry();
+    }
+
     /// Ends the writer after what is queued, checkpoints and closes every connection.
     pub async fn close(&self) {
         self.database.close().await;

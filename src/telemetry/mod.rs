@@ -16,6 +16,7 @@ mod init;
 pub mod journald;
 mod layer;
 mod lines;
+pub mod liveness;
 pub mod systemd;
 
 pub use init::{Telemetry, init};

@@ -1,13 +1,13 @@
 //! `backup` and `restore`: a copy beside the running daemon, and back in its place, whoever does it and whatever lies there.
 
 use std::fs;
-use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
 use serde_json::{Value, json};
 
-use crate::harness::{World, both, column, eventually, program, result, stderr, stdout};
+use crate::harness::{World, both, column, eventually, result, stderr, stdout};
 
 /// Words of a text, as they stand whichever way it was broken into lines.
 fn flat(text: &str) -> String {
@@ -324,92 +324,25 @@ fn a_restore_that_is_killed_leaves_the_old_outbox_or_the_new_one() {
     }
 }
 
-/// As root only: who else could change an owner?
-fn is_root() -> bool {
-    rustix::process::geteuid().is_root()
-}
-
-/// A user that has nothing, and is on every system.
-const NOBODY: u32 = 65534;
-
-fn give(path: &Path, owner: u32) {
-    std::os::unix::fs::chown(path, Some(owner), Some(owner)).unwrap();
-}
-
-/// A world whose outbox is another user's, as an installed one's is.
-fn others() -> World {
-    let world = World::new();
-    fs::set_permissions(world.dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
-    for name in ["inbox", "rows", "outbox"] {
-        give(&world.path(name), NOBODY);
-    }
-    fs::set_permissions(world.path("outbox"), fs::Permissions::from_mode(0o700)).unwrap();
-    world
-}
-
 #[test]
-fn root_makes_a_backup_for_itself_and_gives_it_back_to_the_outboxs_owner() {
-    if !is_root() {
-        return;
-    }
-    let world = others();
-    let one = world.path("one.json");
-    fs::write(&one, result("act-1", &json!({})).to_string()).unwrap();
-    world.ok(&["enqueue", one.to_str().unwrap()]);
-    fs::create_dir(world.path("roots")).unwrap();
-    fs::set_permissions(world.path("roots"), fs::Permissions::from_mode(0o700)).unwrap();
-    let file = path(&world, "roots/backup.db");
-    world.ok(&["backup", &file]);
-    assert_eq!(fs::metadata(&file).unwrap().uid(), 0);
-    let owners = |world: &World| -> Vec<(String, u32)> {
-        let names = beside(world, "outbox.db");
-        names
-            .into_iter()
-            .map(|name| {
-                let owner = fs::metadata(world.path("outbox").join(&name)).unwrap().uid();
-                (name, owner)
-            })
-            .filter(|(_, owner)| *owner != NOBODY)
-            .collect()
-    };
-    assert!(owners(&world).is_empty(), "{:?}", owners(&world));
-    world.ok(&["restore", &file]);
-    assert!(owners(&world).is_empty(), "{:?}", owners(&world));
-    assert_eq!(world.status()["counts"]["pending"], 1);
-}
-
-#[test]
-fn an_outbox_that_is_roots_is_named_with_its_cure_by_everybody() {
-    if !is_root() {
-        return;
-    }
-    let world = others();
-    let one = world.path("one.json");
-    fs::write(&one, result("act-1", &json!({})).to_string()).unwrap();
-    world.ok(&["enqueue", one.to_str().unwrap()]);
-    give(&world.path("outbox/outbox.db"), 0);
-    let status = world.run(&["status"]);
-    assert!(
-        status.status.success() && stderr(&status).contains("belongs to root"),
-        "{}",
-        both(&status)
+fn the_backup_of_an_older_version_is_brought_up_to_date() {
+    const FIRST: &str = include_str!("../../migrations/outbox/0001_outbox.sql");
+    let mut world = World::new();
+    world.start().stop();
+    let old = world.path("old.db");
+    fs::write(&old, "").unwrap();
+    let payload = result("act-1", &json!({})).to_string();
+    crate::harness::sql(
+        &old,
+        &format!(
+            "PRAGMA auto_vacuum = INCREMENTAL; {FIRST}; PRAGMA application_id = 1383354210; PRAGMA user_version = 1; \
+             INSERT INTO submission (id, created_at, provider_activity_id, origin, payload) VALUES (1, 1, 'act-1', '{{\"row\":1}}', '{payload}'); \
+             INSERT INTO delivery (id, state, next_at, updated_at) VALUES (1, 'head', 1, 1); \
+             UPDATE tally SET n = 1 WHERE state = 'pending'"
+        ),
     );
-    assert!(stderr(&status).contains("chown"), "{}", both(&status));
-    // Other users may not reach the program that is tested. Copied by another process: a file that this one has open for writing while a
-    // neighbouring test starts a command cannot be run.
-    let copy = world.path("reten-outbox");
-    let copied = Command::new("cp").arg(program().get_program()).arg(&copy).status().unwrap();
-    assert!(copied.success());
-    let daemon = std::os::unix::process::CommandExt::uid(&mut Command::new(&copy), NOBODY)
-        .arg("--config")
-        .arg(world.config())
-        .arg("run")
-        .output()
-        .unwrap();
-    assert_eq!(daemon.status.code(), Some(78), "{}", both(&daemon));
-    assert!(
-        stderr(&daemon).contains("belongs to root") && stderr(&daemon).contains("chown"),
-        "{}",
-        both(&daemon)
-    );
+    let told = world.ok(&["restore", &path(&world, "old.db")]);
+    assert!(told.contains("1 of them are marked"), "{told}");
+    world.start();
+    world.wait_for("delivered", 1);
 }

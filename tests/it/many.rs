@@ -132,3 +132,71 @@ fn a_thousand_corrections_are_all_made() {
     world.settled();
     assert_eq!(world.status()["counts"]["delivered"], 1000);
 }
+
+#[test]
+fn what_not_before_holds_is_counted_and_left_to_it() {
+    let mut world = World::new();
+    world.start();
+    world.ok(&["pause"]);
+    let mut results: Vec<Value> = (0..5).map(|n| result(&format!("act-{n}"), &json!({}))).collect();
+    for one in &mut results[..3] {
+        one["$outbox"] = json!({"not_before": "2099-01-01T00:00:00Z"});
+    }
+    world.drop_results("five.ndjson", &results);
+    world.wait_for("pending", 5);
+    let told = world.ok(&["requeue", "--state", "pending", "--yes"]);
+    assert!(told.contains("2 submissions requeued, 3 skipped (3 held by not_before"), "{told}");
+    assert!(
+        world.ok(&["list"]).contains("on 2099-01-01"),
+        "a date, and not so many thousand days"
+    );
+    world.ok(&["resume"]);
+    world.wait_for("delivered", 2);
+    world.ok(&["requeue", "--state", "pending", "--yes", "--force"]);
+    world.wait_for("delivered", 5);
+}
+
+#[test]
+fn as_root_the_command_of_an_edit_runs_as_the_outboxs_owner() {
+    if !rustix::process::geteuid().is_root() {
+        println!("skipped: only root becomes another user");
+        return;
+    }
+    let mut world = World::new();
+    world.start();
+    dead(&world, 1);
+    world.stop();
+    let owned = Command::new("chown")
+        .args(["-R", "65534:65534"])
+        .arg(world.path("outbox"))
+        .status()
+        .unwrap();
+    assert!(owned.success());
+    fs::set_permissions(world.dir.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    let output = world.run(&["edit", "--state", "dead", "--dry-run", "--with", "sed s/sim:400x99/$(id -u)/"]);
+    assert!(both(&output).contains("+   \"external_status\": \"65534\""), "{}", both(&output));
+}
+
+#[test]
+fn pause_asks_for_a_reason_and_shows_it_or_that_there_is_none() {
+    let mut world = World::new();
+    world.start();
+    world.ok(&["pause"]);
+    assert!(world.ok(&["status"]).contains("no reason"), "{}", world.ok(&["status"]));
+    world.ok(&["resume"]);
+    if Command::new("script").arg("--version").output().is_err() {
+        println!("skipped: no script(1) to make a terminal");
+        return;
+    }
+    let command = format!("{} --config {} pause", env!("CARGO_BIN_EXE_reten-outbox"), world.config().display());
+    let mut child = Command::new("script")
+        .args(["-qec", &command, "/dev/null"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    child.stdin.take().unwrap().write_all(b"the CRM sends rubbish\n").unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert!(output.status.success(), "{}", both(&output));
+    assert!(world.ok(&["pause"]).contains(": the CRM sends rubbish"));
+}

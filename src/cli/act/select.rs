@@ -37,7 +37,7 @@ pub struct Args {
     #[arg(long)]
     pub yes: bool,
 
-    /// Also those of whose activity a later one has been delivered
+    /// Also those of whose activity a later one has been delivered, and those that a `not_before` holds
     #[arg(long)]
     pub force: bool,
 }

@@ -31,7 +31,10 @@ pub fn commands(story: &Story, now: Timestamp) -> Vec<(String, String)> {
     if let State::Parked(reason) = story.listed.state {
         let (likely, why) = likely(reason, story);
         // What sends it as it is would most likely meet the same answer.
-        acts.sort_by_key(|(act, ..)| (*act != likely, matches!(act, Transition::Edit | Transition::Requeue)));
+        acts.sort_by_key(|(act, ..)| {
+            let sends_as_it_is = matches!(act, Transition::Edit | Transition::Requeue);
+            (*act != likely, sends_as_it_is, *act == Transition::Accept)
+        });
         acts[0].2 = format!("likely: {why}");
     }
     let force = |act: &Transition| match act {
@@ -96,7 +99,7 @@ mod tests {
         assert_eq!(verbs(State::Dead(DeadReason::Rejected)), ["edit", "requeue", "dismiss"]);
         assert_eq!(
             verbs(State::Parked(ParkReason::Conflict)),
-            ["override", "accept", "dismiss", "edit", "requeue"]
+            ["override", "dismiss", "accept", "edit", "requeue"]
         );
         assert_eq!(verbs(State::Pending { due: NOW }), ["edit", "requeue", "dismiss"]);
         assert!(verbs(State::Sending).is_empty() && verbs(State::Delivered).is_empty() && verbs(State::Dismissed).is_empty());

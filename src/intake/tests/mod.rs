@@ -61,6 +61,7 @@ impl House {
             shutdown,
             progress: Arc::new(AtomicU64::new(0)),
             rows_progress: Arc::default(),
+            turn_max: super::TURN_MAX,
             hindrances: Arc::default(),
         }
     }

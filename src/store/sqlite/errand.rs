@@ -48,7 +48,7 @@ async fn data_version(conn: &mut SqliteConnection) -> Result<i64, sqlx::Error> {
 pub(super) async fn truncate(conn: &mut SqliteConnection) -> Result<(), sqlx::Error> {
     sqlx::query(IMPATIENT).execute(&mut *conn).await?;
     let done = sqlx::query(TRUNCATE).fetch_all(&mut *conn).await.map(drop);
-    sqlx::query(pragma::BUSY_TIMEOUT.set).execute(conn).await?;
+    sqlx::query(pragma::BUSY_ROUND.set).execute(conn).await?;
     done
 }
 

@@ -4,7 +4,8 @@
 //! read-only connections and sees the last commit.
 //!
 //! Reading order: `migrations/outbox` (the tables and why), [`open`], [`writer`] and [`operation`], then the operations in a submission's order:
-//! [`admit`], [`claim`], [`settle`], [`lanes`] (whose turn it is), [`recover`], [`act`], [`gate`], [`sweep`]; [`list`] and [`show`] for people.
+//! [`admit`] and [`replace`] (a twin in the place of another), [`claim`], [`settle`], [`lanes`] (whose turn it is), [`recover`], [`act`], [`gate`],
+//! [`sweep`]; [`list`] and [`show`] for people.
 
 mod act;
 mod admission;
@@ -289,6 +290,10 @@ impl Database {
     /// Makes the secret of marks where there is none and this role may; `None` where there is still none.
     pub(super) async fn marks(&self, now: Timestamp) -> Result<Option<Marks>, StoreError> {
         self.shared.marks(now).await
+    }
+
+    pub(super) fn hurry(&self) {
+        self.shared.seen.is_hurried.store(true, Ordering::Relaxed);
     }
 
     pub(super) async fn close(&self) {

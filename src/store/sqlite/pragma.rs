@@ -25,6 +25,16 @@ pub(super) const BUSY_TIMEOUT: Pragma = Pragma {
     expected: "5000",
 };
 
+/// How long the one writer waits at a time. The same as [`BUSY_ROUND`].
+pub(super) const BUSY_ROUND_WAIT: Duration = Duration::from_millis(250);
+
+/// How long the one writer waits at a time, many times in a row: between two of them it sees that the process is to end.
+pub(super) const BUSY_ROUND: Pragma = Pragma {
+    set: "PRAGMA busy_timeout = 250",
+    read: "PRAGMA busy_timeout",
+    expected: "250",
+};
+
 const WAL: Pragma = Pragma {
     set: "PRAGMA journal_mode = WAL",
     read: "PRAGMA journal_mode",
@@ -134,6 +144,11 @@ pub(super) async fn for_writing(conn: &mut SqliteConnection, free: Option<u64>) 
     apply(conn, WRITING).await?;
     let is_roomy = free.is_some_and(|free| free >= ROOMY);
     apply(conn, if is_roomy { &[SELDOM] } else { &[OFTEN] }).await
+}
+
+/// From here on the connection waits for a lock in short rounds.
+pub(super) async fn for_rounds(conn: &mut SqliteConnection) -> Result<(), sqlx::Error> {
+    apply(conn, &[BUSY_ROUND]).await
 }
 
 /// Sets up a connection that reads.

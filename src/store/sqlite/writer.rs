@@ -6,7 +6,7 @@
 
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -32,8 +32,9 @@ pub(super) const QUEUE: usize = 1024;
 const GROUP_ROWS: usize = 4096;
 /// The most payload bytes of one group: twice that is memory in use and growth of the WAL. One operation may bring more.
 const GROUP_BYTES: usize = 8 << 20;
-/// How many busy timeouts in a row are waited out before whoever asked is told; what they asked can be asked again.
-const BUSY_ROUNDS: u32 = 3;
+/// How long another process's lock is waited out, in rounds of [`pragma::BUSY_ROUND`], before whoever asked is told; what they asked can be asked
+/// again. A process that is to end waits for one round only: a person's forgotten transaction must not hold up a stop.
+const BUSY_MAX: Duration = Duration::from_secs(15);
 
 /// What comes to the writer.
 pub(super) enum Order {
@@ -74,7 +75,7 @@ impl Locked {
     fn met(&self) {
         self.since().get_or_insert_with(|| {
             let now = Instant::now();
-            now.checked_sub(pragma::BUSY_WAIT).unwrap_or(now)
+            now.checked_sub(pragma::BUSY_ROUND_WAIT).unwrap_or(now)
         });
     }
 
@@ -82,9 +83,10 @@ impl Locked {
         *self.since() = None;
     }
 
-    /// For how long.
+    /// For how long, where that is longer than a command's own work takes.
     pub(super) fn so_long(&self) -> Option<Duration> {
-        self.since().map(|since| since.elapsed())
+        let span = self.since().map(|since| since.elapsed());
+        span.filter(|span| *span >= pragma::BUSY_WAIT)
     }
 
     /// The error, with who is in the way.
@@ -101,7 +103,7 @@ impl Locked {
 }
 
 /// What came with the commits: the last `data_version` and when (whoever asks right afterwards needs not go to the writer), and counts that are
-/// wrong.
+/// wrong. And what the writer is told beside the questions.
 #[derive(Debug, Default)]
 pub(super) struct Seen {
     version: Mutex<Option<(i64, Instant)>>,
@@ -109,6 +111,8 @@ pub(super) struct Seen {
     commits: AtomicU64,
     /// Told when a count would have fallen below nothing.
     pub(super) short: Notify,
+    /// Whether the process is to end, and waits for no lock any more.
+    pub(super) is_hurried: AtomicBool,
 }
 
 impl Seen {
@@ -152,6 +156,8 @@ impl Writer {
 
     /// Works until everyone who could ask has gone, or one of them closes.
     pub(super) async fn run(mut self) {
+        // Where it fails the rounds are longer, and a stop behind a lock with them.
+        drop(pragma::for_rounds(&mut self.conn).await);
         let mut arrived = Vec::new();
         let mut waiting = VecDeque::new();
         let mut closing = Vec::new();
@@ -202,12 +208,13 @@ impl Writer {
     }
 
     async fn wait_out(&mut self, group: &mut [Operation]) -> Result<(), StoreError> {
+        let began = Instant::now();
         let mut rounds = 0;
         loop {
             let Err(error) = self.commit(group).await else { return Ok(()) };
             rounds += 1;
             match Trouble::of(&error) {
-                Trouble::Busy if rounds < BUSY_ROUNDS => self.locked.met(),
+                Trouble::Busy if began.elapsed() < BUSY_MAX && !self.seen.is_hurried.load(Ordering::Relaxed) => self.locked.met(),
                 // The WAL may hold what only waits to be copied: a checkpoint gives that room back.
                 Trouble::Full if rounds == 1 => drop(errand::truncate(&mut self.conn).await),
                 Trouble::Busy | Trouble::Full | Trouble::ReadOnly | Trouble::Damaged | Trouble::CannotOpen | Trouble::Other => {
