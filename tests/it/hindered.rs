@@ -151,7 +151,8 @@ fn a_disk_without_a_free_byte_is_seen_its_hints_are_true_and_its_end_is_said_onc
     world.sandbox.settings(&json!({"step_for_all": "hold"}));
     world.start();
     world.drop_results("first.ndjson", &results("act", 40));
-    world.wait_for("sending", 16);
+    // Sixteen are on the wire, and the others claimed ahead of them.
+    world.wait_for("sending", 40);
     disk.fill();
     world.drop_results("second.ndjson", &results("later", 200));
     world.sandbox.settings(&json!({"step_for_all": null}));
