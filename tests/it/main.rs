@@ -34,6 +34,7 @@ mod owners;
 mod places;
 mod result_types;
 mod retention;
+mod row_inbox;
 mod salvage;
 mod secrets;
 mod side_by_side;
