@@ -39,5 +39,6 @@ mod salvage;
 mod secrets;
 mod side_by_side;
 mod stopping;
+mod take;
 mod twins;
 mod watching;
