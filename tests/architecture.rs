@@ -34,6 +34,7 @@ const WORDS: &[(&str, &str)] = &[
     ("reqwest::", "api"),
     ("clap::", "cli"),
     ("inotify::", "intake::watch"),
+    ("landlock::", "intake::rows::confine"),
     ("tracing_subscriber::", "telemetry"),
     ("backoff::", "policy::schedule"),
     ("toml::", "config"),

@@ -128,6 +128,8 @@ mod tests {
             (ConfigError { problems: Vec::new() }.into(), Exit::Mend),
             (KeyError::Missing { key_file: text() }.into(), Exit::Mend),
             (ClientError::Proxy(text()).into(), Exit::Mend),
+            (PrepareError::Wrong(text()).into(), Exit::Mend),
+            (PrepareError::InUse(text()).into(), Exit::Unavailable),
             (anyhow::anyhow!("anything else"), Exit::Failed),
         ];
         for (error, expected) in cases {

@@ -39,6 +39,7 @@ use std::process::ExitCode;
 use clap::Parser as _;
 use render::escape;
 
+use crate::intake::rows;
 use crate::telemetry::journald::{self, ERROR_MARK};
 
 pub use command::{Cli, Command, Global};
@@ -47,6 +48,10 @@ use output::{Lasting, Shown};
 
 /// The whole program: reads the arguments, does what they say, and returns the exit code.
 pub fn main() -> ExitCode {
+    if std::env::args_os().nth(1).is_some_and(|word| word == rows::CLERK) {
+        // A child of this program, which has a configuration and a runtime of its own kind, and nobody to tell anything but its parent.
+        return rows::serve().map_or(Exit::Failed, |()| Exit::Done).into();
+    }
     let cli = Cli::parse();
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,

@@ -1,6 +1,8 @@
 //! The inbox directory at work: what is known of its files, and how each of them leaves it, or stays.
 
+use std::collections::HashSet;
 use std::ffi::{OsStr, OsString};
+use std::fmt::Write as _;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,7 +14,8 @@ use crate::model::FileReceipt;
 use crate::telemetry::events;
 
 use super::Context;
-use super::finish::{Fate, Finished, finish_all};
+use super::eyes::Eyes;
+use super::finish::{Fate, Finished, let_go_all, set_aside_all};
 use super::folder::{Folder, Look, shown};
 use super::ledger::Ledger;
 use super::left::Left;
@@ -23,6 +26,8 @@ use super::taking::Taking;
 
 /// How long to wait after a fault of our own.
 const STUMBLED_PAUSE: Duration = Duration::from_secs(1);
+/// So many open files are named at one time.
+const TOLD_MAX: usize = 1000;
 
 /// The inbox directory at work.
 #[derive(Debug)]
@@ -35,50 +40,125 @@ pub struct Desk {
     pub known: Files,
     /// The files that stay although they were ready, and of which it was said.
     pub left: Left,
+    /// What is seen of it.
+    pub eyes: Eyes,
+    /// The files of which it was said that they are open.
+    pub told_open: HashSet<OsString>,
 }
 
 impl Desk {
-    /// Lets files go whose results are all in.
+    /// Lets files go whose results are all in, unless somebody has them open.
     pub async fn finish(&mut self, context: &Context, takings: Vec<Taking>) {
+        self.eyes.catch_up(&mut self.known);
+        let (open, takings): (Vec<Taking>, Vec<Taking>) = takings.into_iter().partition(|taking| self.known.is_open(&taking.name));
+        for taking in open {
+            self.keep(&taking.name, taking.look, taking.bad_lines, true);
+        }
         if takings.is_empty() {
             return;
         }
-        let folder = Arc::clone(&self.folder);
         let now = clock::now();
-        let finished = context.in_inbox(move || finish_all(&folder, takings, now)).await;
-        let (finished, synced) = match finished {
+        let folder = Arc::clone(&self.folder);
+        // A file that is given back its name does not arrive.
+        for taking in &takings {
+            self.known.arriving(&taking.name);
+        }
+        let setting_aside = context.in_inbox(move || set_aside_all(&folder, takings, now));
+        let leaving = match self.eyes.during(&mut self.known, setting_aside).await {
+            Ok(leaving) => leaving,
+            Err(error) => return stumbled(context, &error).await,
+        };
+        // Who opened one by its name did that before it lay aside.
+        self.eyes.catch_up(&mut self.known);
+        let leaving = leaving.into_iter().map(|one| {
+            let is_open = self.known.is_open(one.name());
+            (one, is_open)
+        });
+        let (leaving, folder) = (leaving.collect(), Arc::clone(&self.folder));
+        let letting_go = context.in_inbox(move || let_go_all(&folder, leaving));
+        let (finished, synced) = match self.eyes.during(&mut self.known, letting_go).await {
             Ok(finished) => finished,
             Err(error) => return stumbled(context, &error).await,
         };
-        let mut gone = Vec::new();
-        for Finished {
-            name,
-            inode,
-            rejected,
-            fate,
-        } in finished
-        {
-            if let Some((moved, reason)) = rejected {
-                tell_rejected(&name, &moved, &reason);
-            }
-            match fate {
-                Fate::Gone => {
-                    self.known.forget(&name);
-                    self.left.forget(&name);
-                    gone.extend(self.ledger.get(&name, inode).cloned());
-                }
-                Fate::Grown(look) => self.known.unsettle(&name, look, false, Instant::now()),
-                Fate::Rewritten(look) => {
-                    self.known.unsettle(&name, look, false, Instant::now());
-                    gone.extend(self.ledger.get(&name, inode).cloned());
-                }
-                Fate::Failed(error) => self.leave(context, &name, &error),
-            }
-        }
+        let gone = finished.into_iter().filter_map(|one| self.finished(context, one)).collect();
         match synced {
             Ok(()) => self.forget(context, gone, false).await,
             // The receipts stay until a scan finds that the files are durably gone.
             Err(error) => events::storage_error("remove taken files", &error.to_string(), "look at the disk of the inbox"),
+        }
+    }
+
+    /// Says and notes what became of one; returns the receipt that may be forgotten.
+    fn finished(&mut self, context: &Context, finished: Finished) -> Option<FileReceipt> {
+        let Finished { name, inode, .. } = finished;
+        let now = Instant::now();
+        if !finished.was_renamed {
+            self.known.not_arrived(&name, now);
+        }
+        if let Some((moved, reason)) = finished.rejected {
+            tell_rejected(&name, &moved, &reason);
+        }
+        let may_be_forgotten = match finished.fate {
+            Fate::Gone => {
+                self.known.forget(&name);
+                self.left.forget(&name);
+                true
+            }
+            Fate::Replaced => true,
+            Fate::Returned(back) => {
+                self.known.forget(&name);
+                events::warning(
+                    &format!(
+                        "{} was written to while it was removed; what came is {} now",
+                        shown(&name),
+                        shown(&back)
+                    ),
+                    "a program that goes on writing to a file in the inbox is to keep it open, or to write under another name and rename it",
+                );
+                true
+            }
+            Fate::Grown(look) => {
+                self.known.unsettle(&name, look, false, now);
+                false
+            }
+            Fate::Opened(look) => {
+                if finished.was_renamed {
+                    self.keep(&name, look, 0, true);
+                }
+                false
+            }
+            Fate::Rewritten(look) => {
+                self.known.unsettle(&name, look, false, now);
+                true
+            }
+            Fate::Failed(error) => {
+                self.leave(context, &name, &error);
+                false
+            }
+        };
+        may_be_forgotten.then(|| self.ledger.get(&name, inode).cloned()).flatten()
+    }
+
+    /// A file stays because somebody may still be writing to it: said once, where somebody is known to have it open. `is_taken`: what is in it.
+    pub fn keep(&mut self, name: &OsStr, look: Look, bad_lines: u64, is_taken: bool) {
+        self.known.keep(name, look, Instant::now());
+        let is_open = self.known.is_open(name) || self.eyes.openers.has(look.inode);
+        if is_open && self.told_open.len() < TOLD_MAX && self.told_open.insert(name.to_owned()) {
+            let mut what = if is_taken {
+                "a program has it open: what is in it is taken, but it is not removed".to_owned()
+            } else {
+                "a program has it open: it is not taken".to_owned()
+            };
+            if bad_lines > 0 {
+                let _ = write!(
+                    what,
+                    "; {bad_lines} of its lines cannot be taken and will go to {}/",
+                    reject::REJECTED
+                );
+            }
+            let hint = "nothing need be done: it goes on when the file is closed. `fuser -v FILE` says who has it open; if nobody has, move it out \
+                        of the inbox and in again";
+            events::file_open(&shown(name), &what, hint);
         }
     }
 

@@ -1,26 +1,23 @@
 //! The files' loop: sees what is dropped (a hint of the watch, or a scan), waits until it is settled, has it taken. It never ends for an error:
 //! what fails is said once and tried again.
 
-use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
-use futures_util::FutureExt as _;
 use tokio::time::Instant;
 
 use crate::telemetry::events;
 
 use super::admit::pause;
 use super::desk::Desk;
+use super::eyes::Eyes;
 use super::hold::Hold;
 use super::ledger::Ledger;
 use super::left::Left;
-use super::parse::Format;
 use super::pieces::Pulse;
 use super::scan::{self, Task};
 use super::settle::{Files, KNOWN_MAX};
 use super::waiting::Waiting;
-use super::watch::{Hint, Watch};
 use super::{Context, PRESSURE_PAUSE, workshop};
 
 /// The most files that are taken between two looks at the hints and at the clock.
@@ -34,16 +31,15 @@ pub async fn run(context: &Context, waiting: &Waiting, hold: Option<Hold>) {
     let mut room = Room {
         desk,
         hold,
-        watch: None,
         next_scan: Instant::now(),
         is_recovered: false,
     };
     while !context.is_ending() {
         context.turn();
-        if Instant::now() >= room.next_scan {
+        if Instant::now() >= room.next_scan || room.desk.eyes.have_lost_sight() {
             room.scan(context, waiting).await;
         }
-        room.hints_so_far();
+        room.desk.eyes.catch_up(&mut room.desk.known);
         room.look(context).await;
         let ready = room.desk.known.ready(Instant::now(), READY_MAX);
         let may_take = if ready.is_empty() {
@@ -91,6 +87,8 @@ async fn begin(context: &Context, waiting: &Waiting, mut hold: Option<Hold>) -> 
                     ledger,
                     known: Files::new(settle),
                     left: Left::default(),
+                    eyes: Eyes::default(),
+                    told_open: std::collections::HashSet::new(),
                 };
                 return Some((desk, hold));
             }
@@ -134,7 +132,6 @@ fn tell_elsewhere(ledger: &Ledger, dir: &Path) {
 struct Room {
     desk: Desk,
     hold: Option<Hold>,
-    watch: Option<Watch>,
     next_scan: Instant,
     /// Whether what a crash left half done in `rejected/` is finished.
     is_recovered: bool,
@@ -152,7 +149,7 @@ impl Room {
             receipts: self.desk.ledger.all(),
             search: self.desk.left.search(KNOWN_MAX, Instant::now()),
             recover: !self.is_recovered,
-            watch: self.watch.is_none(),
+            watch: self.desk.eyes.are_closed(),
         };
         let mut hold = self.hold.take();
         let scanning = context.in_inbox(move || (scan::scan(task, &mut hold), hold));
@@ -164,7 +161,7 @@ impl Room {
                 waiting.files_work();
                 if scan.id != self.desk.ledger.here() {
                     // A disk was mounted over it, or came off: the watch is still on the one beneath.
-                    self.watch = None;
+                    self.desk.eyes.close();
                     self.next_scan = now;
                     self.is_recovered = false;
                     self.desk.ledger.turn_to(scan.id);
@@ -172,7 +169,7 @@ impl Room {
                     self.desk.folder = Arc::new(scan.folder);
                     return;
                 }
-                self.watch = self.watch.take().or(scan.watch);
+                self.desk.eyes.open(scan.watch);
                 self.desk.folder = Arc::new(scan.folder);
                 self.is_recovered |= scan.rejected.is_ok();
                 if waiting.rejected(&scan.rejected) {
@@ -180,12 +177,13 @@ impl Room {
                     self.next_scan = now;
                 }
                 self.desk.known.found(&scan.listing.files, !scan.listing.more, now);
+                self.desk.told_open.retain(|name| self.desk.known.knows(name));
                 self.desk.left.found(&mut scan.listing, now);
                 self.desk.forget(context, scan.gone, false).await;
             }
             Err(_) if context.is_ending() => {}
             Err(error) => {
-                self.watch = None;
+                self.desk.eyes.close();
                 waiting.files_fail("read the inbox", &error);
             }
         }
@@ -210,28 +208,6 @@ impl Room {
         }
     }
 
-    fn hints_so_far(&mut self) {
-        if let Some(hints) = self.watch.as_mut().and_then(|watch| watch.hints().now_or_never()) {
-            self.heed(hints);
-        }
-    }
-
-    fn heed(&mut self, hints: io::Result<Vec<Hint>>) {
-        let now = Instant::now();
-        for hint in hints.unwrap_or_else(|_| vec![Hint::Lost]) {
-            match hint {
-                Hint::Name(name, sight) if Format::of(&name).is_some() => self.desk.known.saw(&name, sight, now),
-                Hint::Name(..) => {}
-                Hint::Lost => {
-                    self.desk.known.lost_sight();
-                    self.watch = None;
-                    self.next_scan = now;
-                    return;
-                }
-            }
-        }
-    }
-
     /// Waits for a hint, for the next file that is due, for the next scan, for a shutdown.
     async fn rest(&mut self, context: &Context, may_take: bool) {
         let now = Instant::now();
@@ -243,20 +219,10 @@ impl Room {
             until = until.min(due);
         }
         let ending = context.ending();
-        let watch = self.watch.as_mut();
-        let hints = async {
-            match watch {
-                Some(watch) => watch.hints().await,
-                None => std::future::pending().await,
-            }
-        };
-        let hints = tokio::select! {
-            hints = hints => Some(hints),
-            () = tokio::time::sleep_until(until) => None,
-            () = ending => None,
-        };
-        if let Some(hints) = hints {
-            self.heed(hints);
+        tokio::select! {
+            () = self.desk.eyes.wait(&mut self.desk.known) => {}
+            () = tokio::time::sleep_until(until) => {}
+            () = ending => {}
         }
     }
 }

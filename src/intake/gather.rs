@@ -1,7 +1,7 @@
 //! Opens what is ready and reads as many whole files as fit into one admission, so that a thousand small files cost a few commits and not a
 //! thousand. Blocking, and without the store.
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::ffi::{OsStr, OsString};
 use std::io;
 
@@ -14,7 +14,7 @@ use super::settle::Ready;
 use super::taking::{CHUNK_BYTES, CHUNK_RESULTS, Chunk, End, Opened, Standards, Taking};
 
 /// The most files of one admission: each is held open until its name is gone, and a process may have 1,024 open by default.
-const FILES_MAX: usize = 256;
+pub const FILES_MAX: usize = 256;
 /// So many files are made durable one by one; above that the whole file system is, at once, unless that takes long.
 const SYNC_EACH_MAX: usize = 8;
 
@@ -27,6 +27,8 @@ pub enum Found {
     Bad(Box<Taking>, Bad),
     /// It breaks off and may still be being written.
     Unfinished(OsString, Look),
+    /// It cannot be taken as it is, but somebody has it open.
+    Open(OsString, Look),
     /// It may not be read, or the file system fails.
     Left(OsString, io::Error),
     /// There is no such file any more.
@@ -38,7 +40,7 @@ impl Found {
     pub fn name(&self) -> &OsStr {
         match self {
             Self::Results(taking, _) | Self::Bad(taking, _) => &taking.name,
-            Self::Unfinished(name, _) | Self::Left(name, _) | Self::Gone(name) => name,
+            Self::Unfinished(name, _) | Self::Open(name, _) | Self::Left(name, _) | Self::Gone(name) => name,
         }
     }
 }
@@ -52,6 +54,8 @@ pub struct Gathered {
     pub stale: Vec<FileReceipt>,
     /// What was not opened yet.
     pub rest: VecDeque<(Ready, Option<FileReceipt>)>,
+    /// The names that were opened.
+    pub opened: HashSet<OsString>,
 }
 
 /// Reads files until an admission is full, each with the receipt that was found under its name.
@@ -63,7 +67,7 @@ pub fn gather(folder: &Folder, mut ready: VecDeque<(Ready, Option<FileReceipt>)>
         && bytes < CHUNK_BYTES
         && let Some((ready, receipt)) = ready.pop_front()
     {
-        let found = one(folder, &ready, receipt, standards, &mut gathered.stale).unwrap_or_else(|error| Found::Left(ready.name, error));
+        let found = one(folder, &ready, receipt, standards, &mut gathered).unwrap_or_else(|error| Found::Left(ready.name, error));
         let mut is_full = false;
         if let Found::Results(_, chunk) = &found {
             results += chunk.entries.len();
@@ -79,25 +83,22 @@ pub fn gather(folder: &Folder, mut ready: VecDeque<(Ready, Option<FileReceipt>)>
     gathered
 }
 
-fn one(
-    folder: &Folder,
-    ready: &Ready,
-    receipt: Option<FileReceipt>,
-    standards: &Standards,
-    stale: &mut Vec<FileReceipt>,
-) -> io::Result<Found> {
+fn one(folder: &Folder, ready: &Ready, receipt: Option<FileReceipt>, standards: &Standards, gathered: &mut Gathered) -> io::Result<Found> {
     let bytes_max = standards.config.inbox.max_result_size;
     let mut taking = match Taking::open(folder, ready.name.clone(), receipt.as_ref(), bytes_max)? {
         Opened::Gone => return Ok(Found::Gone(ready.name.clone())),
         Opened::Taking(taking) => taking,
         Opened::Stale(taking) => {
-            stale.extend(receipt);
+            gathered.stale.extend(receipt);
             taking
         }
     };
-    taking.is_last_look = ready.is_last_look;
+    gathered.opened.insert(ready.name.clone());
+    taking.stays = ready.stays();
+    taking.is_last_look = ready.is_last_look && !taking.stays;
     match taking.chunk(standards) {
         Ok(chunk) => Ok(Found::Results(taking, chunk)),
+        Err(ReadError::Bad(_)) if taking.stays => Ok(Found::Open(taking.name, taking.look)),
         Err(ReadError::Bad(bad)) if bad.unfinished && !ready.is_last_look => Ok(Found::Unfinished(taking.name, taking.look)),
         Err(ReadError::Bad(bad)) => Ok(Found::Bad(taking, bad)),
         Err(ReadError::Io(error)) => Err(error),
@@ -110,7 +111,7 @@ pub fn sync(folder: &Folder, files: &mut [Found]) -> io::Result<()> {
         .iter_mut()
         .filter_map(|found| match found {
             Found::Results(taking, chunk) if !chunk.entries.is_empty() => Some(taking.as_mut()),
-            Found::Results(..) | Found::Bad(..) | Found::Unfinished(..) | Found::Left(..) | Found::Gone(_) => None,
+            Found::Results(..) | Found::Bad(..) | Found::Unfinished(..) | Found::Open(..) | Found::Left(..) | Found::Gone(_) => None,
         })
         .collect();
     if takings.len() > SYNC_EACH_MAX && folder.sync_all_files()? {

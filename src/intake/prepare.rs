@@ -29,16 +29,28 @@ pub enum PrepareError {
 }
 
 /// Checks `inbox.dir` (a directory in which files can be created, renamed and removed) and `inbox.database` (created where it is missing), and
-/// holds the directory: no other daemon may take from it. A row inbox that is only locked just now is fine.
+/// holds the directory: no other daemon may take from it. What a producer may have made of the row inbox stops no start, for it stops no
+/// delivery: the rows' loop tells it.
 pub async fn prepare(inbox: &Inbox, outbox: &Path) -> Result<Option<Hold>, PrepareError> {
     let hold = directory(&inbox.dir).await?;
     match rows::try_open(&inbox.database, outbox).await {
-        Ok(()) | Err(rows::RowsError::Busy(_)) => Ok(hold),
-        Err(error) => Err(PrepareError::Wrong(format!(
-            "inbox.database = \"{}\": {error}; {}",
-            inbox.database.display(),
-            cure(&inbox.database)
-        ))),
+        Ok(false) => {
+            events::warning(
+                "this kernel has no Landlock (or it is switched off, or a seccomp filter forbids it): the process that reads inbox.database is not confined to its directory",
+                "what is known to be harmful in that file is refused all the same; Linux 5.13 or newer with `landlock` in /sys/kernel/security/lsm confines it",
+            );
+            Ok(hold)
+        }
+        Err(rows::RowsError::Misplaced(why)) => Err(PrepareError::Wrong(format!("inbox.database: {why}"))),
+        Err(rows::RowsError::InUse(why)) => Err(PrepareError::InUse(format!("inbox.database: {why}"))),
+        Ok(true)
+        | Err(
+            rows::RowsError::Busy(_)
+            | rows::RowsError::SuperJournal(_)
+            | rows::RowsError::Refused(_)
+            | rows::RowsError::Broken(_)
+            | rows::RowsError::Gone(_),
+        ) => Ok(hold),
     }
 }
 
@@ -92,15 +104,6 @@ fn told(error: &io::Error) -> String {
     }
 }
 
-fn cure(database: &Path) -> String {
-    let dir = rows::directory(database);
-    if dir.is_dir() {
-        format!("the daemon's user must be able to write it and its directory {}", dir.display())
-    } else {
-        format!("there is no directory {}; create it for the daemon's user", dir.display())
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::fs;
@@ -114,7 +117,10 @@ mod tests {
         prepare(&house.config.inbox, &house.config.outbox.database).await.unwrap();
         assert_eq!(
             (house.names("inbox"), house.names("rows")),
-            (vec![".reten-outbox".to_owned()], vec!["inbox.db".to_owned()])
+            (
+                vec![".reten-outbox".to_owned()],
+                vec!["inbox.db".to_owned(), "inbox.db.lock".to_owned()]
+            )
         );
         prepare(&house.config.inbox, &house.config.outbox.database).await.unwrap();
         assert_eq!(house.names("inbox/.reten-outbox"), ["lock"]);

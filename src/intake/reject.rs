@@ -189,7 +189,8 @@ pub fn collect(source: &File, to: impl io::Write, limits: (usize, u64), pulse: &
     Ok((listed, total))
 }
 
-fn copy(source: &File, to: &mut impl io::Write, span: std::ops::Range<u64>, pulse: &Pulse) -> io::Result<()> {
+/// Copies a part of a file.
+pub fn copy(source: &File, to: &mut impl io::Write, span: std::ops::Range<u64>, pulse: &Pulse) -> io::Result<()> {
     let mut block = vec![0; 64 * 1024];
     let mut at = span.start;
     while at < span.end {
@@ -352,7 +353,7 @@ fn with_ending(name: &OsStr) -> OsString {
 }
 
 /// `name.json`, `name.2.json`, `name.3.json` …, short enough for its report's name.
-fn numbered(name: &OsStr, number: u64) -> OsString {
+pub fn numbered(name: &OsStr, number: u64) -> OsString {
     let bytes = name.as_bytes();
     let dot = bytes.iter().rposition(|byte| *byte == b'.').unwrap_or(bytes.len());
     let (stem, ending) = bytes.split_at(dot);

@@ -18,10 +18,12 @@ const ASIDE: &str = "taken";
 /// So many names are tried: what is in the way lies there because an outbox was put back that does not know of it.
 const NAMES_MAX: u32 = 100;
 
-/// What became of a file that was to be removed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Removal {
-    /// It is gone. Durably only after the directory is synced.
+/// What became of a file that was to be set aside.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SetAside {
+    /// It lies aside under this name, as it was looked at. Nobody opens it by its old name any more.
+    Aside(OsString),
+    /// It is gone already.
     Gone,
     /// Its name belongs to another file now, which stays.
     Replaced,
@@ -29,36 +31,42 @@ pub enum Removal {
     Written,
 }
 
-/// Removes the file of this look.
-pub fn remove(inbox: &Folder, name: &OsStr, look: &Look) -> io::Result<Removal> {
+/// Sets the file of this look aside.
+pub fn set_aside(inbox: &Folder, name: &OsStr, look: &Look) -> io::Result<SetAside> {
     match inbox.look(name)? {
-        None => return Ok(Removal::Gone),
-        Some(now) if now.inode != look.inode => return Ok(Removal::Replaced),
-        Some(now) if !now.is_same_content(look) => return Ok(Removal::Written),
+        None => return Ok(SetAside::Gone),
+        Some(now) if now.inode != look.inode => return Ok(SetAside::Replaced),
+        Some(now) if !now.is_same_content(look) => return Ok(SetAside::Written),
         Some(_) => {}
     }
     let workshop = inbox.workshop()?;
     let aside = put_aside(inbox, name, workshop, look.inode)?;
     // Crash here: the file lies aside. `bring_back` gives it its name again, and its receipt makes the next take a no-op.
     match workshop.look(&aside)? {
-        Some(now) if now.inode == look.inode && now.is_same_content(look) => {
-            workshop.remove(&aside)?;
-            // Power cut here: the file may come back, for neither directory is synced yet. Its receipt is still there.
-            Ok(Removal::Gone)
+        Some(now) if now.inode == look.inode && now.is_same_content(look) => Ok(SetAside::Aside(aside)),
+        Some(now) if now.inode == look.inode => {
+            give_back(inbox, &aside, name)?;
+            Ok(SetAside::Written)
         }
-        Some(now) => {
-            if !workshop.rename(&aside, inbox, name)? && now.inode != look.inode {
+        Some(_) => {
+            if !give_back(inbox, &aside, name)? {
                 // A third file has the name: its producer replaced the second one himself, as if we had not been between them.
                 workshop.remove(&aside)?;
             }
-            Ok(if now.inode == look.inode {
-                Removal::Written
-            } else {
-                Removal::Replaced
-            })
+            Ok(SetAside::Replaced)
         }
-        None => Ok(Removal::Gone),
+        None => Ok(SetAside::Gone),
     }
+}
+
+/// Gives it its name again; false where that is in use by now. Then it lies aside until it is not, and [`bring_back`] does it.
+pub fn give_back(inbox: &Folder, aside: &OsStr, name: &OsStr) -> io::Result<bool> {
+    inbox.workshop()?.rename(aside, inbox, name)
+}
+
+/// Removes it. Power cut after this: it may come back, for neither directory is synced yet. Its receipt is still there.
+pub fn let_go(inbox: &Folder, aside: &OsStr) -> io::Result<()> {
+    inbox.workshop()?.remove(aside)
 }
 
 fn put_aside(inbox: &Folder, name: &OsStr, workshop: &Folder, inode: u64) -> io::Result<OsString> {
@@ -155,15 +163,24 @@ mod tests {
         let look = inbox.look(name).unwrap().unwrap();
         fs::write(dir.path().join("new"), "[]").unwrap();
         fs::rename(dir.path().join("new"), dir.path().join(name)).unwrap();
-        assert_eq!(remove(&inbox, name, &look).unwrap(), Removal::Replaced);
+        assert_eq!(set_aside(&inbox, name, &look).unwrap(), SetAside::Replaced);
         let look = inbox.look(name).unwrap().unwrap();
         fs::write(dir.path().join(name), "[{}]").unwrap();
-        assert_eq!(remove(&inbox, name, &look).unwrap(), Removal::Written);
+        assert_eq!(set_aside(&inbox, name, &look).unwrap(), SetAside::Written);
         assert_eq!(names(&dir), ["a.json"]);
         let look = inbox.look(name).unwrap().unwrap();
-        assert_eq!(remove(&inbox, name, &look).unwrap(), Removal::Gone);
-        assert_eq!(names(&dir), [""; 0]);
-        assert_eq!(remove(&inbox, name, &look).unwrap(), Removal::Gone);
+        let SetAside::Aside(aside) = set_aside(&inbox, name, &look).unwrap() else {
+            panic!("it is as it was")
+        };
+        // Somebody had it open.
+        assert!(give_back(&inbox, &aside, name).unwrap());
+        assert_eq!(set_aside(&inbox, name, &look).unwrap(), SetAside::Aside(aside.clone()));
+        fs::write(dir.path().join(name), "new").unwrap();
+        assert!(!give_back(&inbox, &aside, name).unwrap());
+        let_go(&inbox, &aside).unwrap();
+        assert_eq!(names(&dir), ["a.json"]);
+        fs::remove_file(dir.path().join(name)).unwrap();
+        assert_eq!(set_aside(&inbox, name, &look).unwrap(), SetAside::Gone);
     }
 
     fn receipt(name: &OsStr, look: &Look) -> FileReceipt {
@@ -214,7 +231,10 @@ mod tests {
         // What an outbox left that was replaced by an older one.
         fs::write(inbox.workshop().unwrap().path().join(&squatted), "").unwrap();
         assert!(bring_back(&inbox, &[receipt(name, &look)]).unwrap().contains(&look.inode));
-        assert_eq!(remove(&inbox, name, &look).unwrap(), Removal::Gone);
+        let SetAside::Aside(aside) = set_aside(&inbox, name, &look).unwrap() else {
+            panic!("nothing keeps it there")
+        };
+        let_go(&inbox, &aside).unwrap();
         assert_eq!(names(&dir), [squatted.to_str().unwrap()]);
         sync(&inbox).unwrap();
     }

@@ -1,7 +1,15 @@
-//! When a file may be taken (interface.md, "Files"). Pure: it is told what was seen and when, and says what may be taken and when to look again.
+//! When a file may be taken, and whether somebody may still be writing to it. Pure: it is told what was seen and when, and says what may be
+//! taken and when to look again.
 //!
 //! A file seen being opened is taken when it is closed, one that was renamed into place at once; one only found (a scan, a link, after lost
-//! events) when two looks `inbox.settle` apart saw the same. What seemed unfinished is looked at once more, that long later.
+//! events) when two looks `inbox.settle` apart saw the same. What seemed unfinished is looked at once more, that long later. One that stays
+//! open is taken after a while as far as it is whole, and *kept*: it is not removed before it is closed, however long that takes.
+//!
+//! Opens are counted. Those of the daemon itself are known beforehand and left out of the count. Two equal events in a row are merged by the kernel,
+//! so that a count can be wrong where two programs have one file open at once: too high a one leaves a file in the inbox whose results are in,
+//! and is said in the log.
+
+mod seen;
 
 use std::collections::{HashMap, HashSet};
 use std::ffi::{OsStr, OsString};
@@ -11,13 +19,28 @@ use tokio::time::Instant;
 
 use super::folder::Look;
 use super::listing::in_order;
+use seen::Seen;
 
 /// The most files that are known at one time; what is beyond waits in the directory and is found when these are gone.
 pub const KNOWN_MAX: usize = 50_000;
 
-/// A file that was seen being opened and not closed is taken nevertheless when it stood still this long: two equal events in a row are
-/// merged by the kernel, so an open may have been counted whose close never will be.
+/// What stands still this long although it is open is taken as far as it is whole: whoever writes a line a day holds nobody's results up.
 const OPEN_PATIENCE: Duration = Duration::from_mins(1);
+/// After lost events a file may be open without our knowing. So long it has to stand still before it is removed, where it can be taken before.
+const DOUBT: Duration = Duration::from_secs(10);
+
+/// Whether somebody may still be writing to a file that may be taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Openness {
+    /// It was seen being closed, or renamed into place.
+    Closed,
+    /// It was only found, and stood still.
+    Unseen,
+    /// Events were lost while it may have been opened.
+    Doubtful,
+    /// It was seen being opened, and not closed.
+    Open,
+}
 
 /// What the watch says about a name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,24 +67,22 @@ pub struct Ready {
     pub look: Look,
     /// It stood still since it seemed unfinished: now it is judged as it is.
     pub is_last_look: bool,
+    /// Whether somebody may still be writing to it.
+    pub openness: Openness,
+    /// Its results are in already, and it looks as it did then.
+    pub is_kept: bool,
+    /// When something was last seen of it.
+    pub touched: Instant,
 }
 
-#[derive(Debug)]
-struct Seen {
-    /// How many have it open, as far as we saw.
-    opens: u32,
-    /// Closed after writing, or renamed into place, since it was last opened.
-    is_whole: bool,
-    /// When it is to be looked at for the first time.
-    since: Instant,
-    /// The last look, and when it was first the same.
-    look: Option<(Look, Instant)>,
-    /// It seemed unfinished then.
-    unfinished: Option<Look>,
-    /// It may be taken.
-    is_settled: bool,
-    /// Though not before this (a file that may not be read).
-    not_before: Option<Instant>,
+impl Ready {
+    /// Whether it is not to be removed, rejected, or judged by its last line, for now.
+    pub fn stays(&self) -> bool {
+        match self.openness {
+            Openness::Closed | Openness::Unseen => false,
+            Openness::Doubtful | Openness::Open => true,
+        }
+    }
 }
 
 /// The files of the inbox that are known and not taken yet.
@@ -69,6 +90,10 @@ struct Seen {
 pub struct Files {
     settle: Duration,
     known: HashMap<OsString, Seen>,
+    /// Files that a scan finds just now may have been opened while events were lost.
+    in_doubt: bool,
+    /// Names to which we rename files just now: what the watch will say of that is no news.
+    own_arrivals: HashMap<OsString, u32>,
 }
 
 impl Files {
@@ -77,6 +102,8 @@ impl Files {
         Self {
             settle,
             known: HashMap::new(),
+            in_doubt: false,
+            own_arrivals: HashMap::new(),
         }
     }
 
@@ -87,6 +114,9 @@ impl Files {
 
     /// What the watch saw. Names beyond the limit are left to a later scan.
     pub fn saw(&mut self, name: &OsStr, sight: Sight, now: Instant) {
+        if sight == Sight::Arrived && self.is_own_arrival(name) {
+            return;
+        }
         if !self.known.contains_key(name) {
             if self.known.len() >= KNOWN_MAX || matches!(sight, Sight::Closed { written: false }) {
                 return;
@@ -96,31 +126,92 @@ impl Files {
         let Some(seen) = self.known.get_mut(name) else { return };
         match sight {
             Sight::Created => {}
-            Sight::Opened => {
-                seen.opens += 1;
-                seen.is_whole = false;
-                seen.is_settled = false;
-            }
-            Sight::Closed { written } => {
-                let was_open = seen.opens > 0;
-                seen.opens = seen.opens.saturating_sub(1);
-                if written && was_open && seen.opens == 0 {
-                    seen.is_whole = true;
-                    seen.look_again(now);
-                }
-            }
+            Sight::Opened if seen.own_opens > 0 => seen.own_opens -= 1,
+            Sight::Opened => seen.opened(now),
+            Sight::Closed { written: false } if seen.own_closes > 0 => seen.own_closes -= 1,
+            Sight::Closed { written } => seen.closed(written, now),
             Sight::Arrived => {
-                *seen = Seen::new(now);
-                seen.is_whole = true;
+                *seen = Seen {
+                    is_whole: true,
+                    // Of the file that had this name until now; that it is closed may still be said under it.
+                    own_opens: seen.own_opens,
+                    own_closes: seen.own_closes,
+                    ..Seen::new(now)
+                };
             }
         }
     }
 
-    /// Events were lost: nothing is known of who has what open.
-    pub fn lost_sight(&mut self) {
+    fn is_own_arrival(&mut self, name: &OsStr) -> bool {
+        let Some(expected) = self.own_arrivals.get_mut(name) else {
+            return false;
+        };
+        *expected -= 1;
+        if *expected == 0 {
+            self.own_arrivals.remove(name);
+        }
+        true
+    }
+
+    /// We are about to open it.
+    pub fn opening(&mut self, name: &OsStr) {
+        if let Some(seen) = self.known.get_mut(name) {
+            seen.own_opens += 1;
+            seen.own_closes += 1;
+        }
+    }
+
+    /// We did not open it after all: what was taken for ours was somebody else's.
+    pub fn not_opened(&mut self, name: &OsStr, now: Instant) {
+        let Some(seen) = self.known.get_mut(name) else { return };
+        if seen.own_opens > 0 {
+            seen.own_opens -= 1;
+        } else {
+            seen.opened(now);
+        }
+        if seen.own_closes > 0 {
+            seen.own_closes -= 1;
+        } else {
+            seen.closed(false, now);
+        }
+    }
+
+    /// We give it this name again ourselves.
+    pub fn arriving(&mut self, name: &OsStr) {
+        *self.own_arrivals.entry(name.to_owned()).or_default() += 1;
+    }
+
+    /// We did not give it that name after all: what was taken for ours was somebody else's.
+    pub fn not_arrived(&mut self, name: &OsStr, now: Instant) {
+        if !self.is_own_arrival(name) {
+            self.saw(name, Sight::Arrived, now);
+        }
+    }
+
+    /// Whether it is known.
+    pub fn knows(&self, name: &OsStr) -> bool {
+        self.known.contains_key(name)
+    }
+
+    /// Whether it was seen being opened and not closed.
+    pub fn is_open(&self, name: &OsStr) -> bool {
+        self.known.get(name).is_some_and(|seen| seen.opens > 0)
+    }
+
+    /// The inodes of the files of which it was not seen that they are closed.
+    pub fn unsure(&self) -> HashSet<u64> {
+        let unsure = self.known.values().filter(|seen| !seen.is_whole || seen.opens > 0);
+        unsure.filter_map(|seen| seen.look.map(|(look, _)| look.inode)).collect()
+    }
+
+    /// Events were lost: what was open counts as open still, and any other may have been opened.
+    pub fn lost_sight(&mut self, now: Instant) {
+        self.in_doubt = true;
+        self.own_arrivals.clear();
         for seen in self.known.values_mut() {
-            seen.opens = 0;
             seen.is_whole = false;
+            seen.doubt = Some(now + DOUBT);
+            seen.touched = now;
         }
     }
 
@@ -132,10 +223,13 @@ impl Files {
         }
         for (name, look) in files {
             if self.known.len() < KNOWN_MAX || self.known.contains_key(name) {
-                self.known.entry(name.clone()).or_insert_with(|| Seen::new(now));
+                let doubt = self.in_doubt.then(|| now + DOUBT);
+                let seen = || Seen { doubt, ..Seen::new(now) };
+                self.known.entry(name.clone()).or_insert_with(seen);
                 self.looked(name, Some(*look), now);
             }
         }
+        self.in_doubt &= !all;
     }
 
     /// A look at one name.
@@ -149,6 +243,10 @@ impl Files {
         if !seen.look.is_some_and(|(last, _)| last.is_same_content(&look)) {
             seen.look = Some((look, now));
             seen.unfinished = seen.unfinished.filter(|unfinished| unfinished.is_same_content(&look));
+            seen.kept = seen.kept.filter(|kept| kept.is_same_content(&look));
+            if seen.doubt.is_some_and(|until| until > now) {
+                seen.doubt = Some(now + DOUBT);
+            }
         }
         seen.is_settled = seen.settles_at(settle).is_some_and(|at| at <= now);
     }
@@ -170,6 +268,30 @@ impl Files {
         seen.is_settled = false;
         seen.look = Some((look, now));
         seen.unfinished = unfinished.then_some(look);
+    }
+
+    /// Its results are in, and it stays, because it may still be open: until it is closed, and at least until it is asked again who has it open.
+    pub fn keep(&mut self, name: &OsStr, look: Look, now: Instant) {
+        let seen = self.known.entry(name.to_owned()).or_insert_with(|| Seen::new(now));
+        if !seen.look.is_some_and(|(last, _)| last.is_same_content(&look)) {
+            seen.look = Some((look, now));
+        }
+        // One that is seen being closed right now is not kept any longer.
+        if seen.opens > 0 || !seen.is_whole {
+            seen.is_whole = false;
+            seen.is_settled = false;
+            seen.kept = Some(look);
+            seen.unfinished = None;
+            let doubt = seen.doubt.filter(|until| *until > now && seen.opens == 0);
+            seen.not_before = Some(doubt.unwrap_or(now + OPEN_PATIENCE));
+        }
+    }
+
+    /// It is to be asked again then who has it open.
+    pub fn ask_again(&mut self, name: &OsStr, at: Instant) {
+        if let Some(seen) = self.known.get_mut(name) {
+            seen.not_before = Some(at);
+        }
     }
 
     /// It stays for now, whatever it looks like. Only of one that somebody has open more is to be known than a scan tells.
@@ -211,58 +333,18 @@ impl Files {
         ready.truncate(limit);
         ready
             .into_iter()
-            .map(|(name, look)| Ready {
-                is_last_look: self.known.get(&name).is_some_and(|seen| seen.unfinished.is_some()),
-                name,
-                look,
+            .filter_map(|(name, look)| {
+                let seen = self.known.get(&name)?;
+                Some(Ready {
+                    name,
+                    look,
+                    is_last_look: seen.unfinished.is_some(),
+                    openness: seen.openness(now),
+                    is_kept: seen.kept.is_some(),
+                    touched: seen.touched,
+                })
             })
             .collect()
-    }
-}
-
-impl Seen {
-    fn new(now: Instant) -> Self {
-        Self {
-            opens: 0,
-            is_whole: false,
-            since: now,
-            look: None,
-            unfinished: None,
-            is_settled: false,
-            not_before: None,
-        }
-    }
-
-    fn rests(&self, now: Instant) -> bool {
-        self.not_before.is_some_and(|not_before| not_before > now)
-    }
-
-    fn look_again(&mut self, now: Instant) {
-        self.look = None;
-        self.is_settled = false;
-        self.since = now;
-    }
-
-    /// When it is to be looked at; `None`: when something more is seen of it, or a scan finds it.
-    fn when(&self, settle: Duration) -> Option<Instant> {
-        let at = match self.look {
-            None if self.opens > 0 => return None,
-            None => self.since,
-            Some(_) => self.settles_at(settle)?,
-        };
-        Some(self.not_before.map_or(at, |not_before| at.max(not_before)))
-    }
-
-    /// When it may be taken, if it still looks the same then.
-    fn settles_at(&self, settle: Duration) -> Option<Instant> {
-        let (_, since) = self.look?;
-        Some(if self.opens > 0 {
-            since + OPEN_PATIENCE.max(settle)
-        } else if self.is_whole && self.unfinished.is_none() {
-            since
-        } else {
-            since + settle
-        })
     }
 }
 

@@ -2,6 +2,7 @@
 //! leaves behind. What is done with a file afterwards is in [`desk`](super::desk).
 
 use std::collections::VecDeque;
+use std::ffi::OsString;
 use std::sync::Arc;
 
 use tokio::time::Instant;
@@ -12,9 +13,12 @@ use crate::telemetry::events;
 use super::Context;
 use super::admit::{Counts, admit};
 use super::desk::{Desk, stumbled};
-use super::gather::{Found, Gathered, gather, sync};
+use super::eyes::look_for_openers;
+use super::gather::{FILES_MAX, Found, Gathered, gather, sync};
+use super::openers::Openers;
+use super::parse::Format;
 use super::pieces::ReadError;
-use super::settle::Ready;
+use super::settle::{Openness, Ready};
 use super::taking::{Chunk, End, Taking};
 use super::waiting::Waiting;
 
@@ -40,6 +44,7 @@ impl Batch {
 impl Desk {
     /// Takes these files, oldest first, as far as there is room for them. Ends early at a shutdown; what is not finished then has its receipt.
     pub async fn take(&mut self, context: &Context, waiting: &Waiting, ready: Vec<Ready>) {
+        let ready = self.without_kept(context, ready).await;
         let with_receipt = |ready: Ready| {
             let receipt = self.ledger.get(&ready.name, ready.look.inode).cloned();
             (ready, receipt)
@@ -47,23 +52,74 @@ impl Desk {
         let mut queue: VecDeque<_> = ready.into_iter().map(with_receipt).collect();
         while !queue.is_empty() && !context.is_ending() && waiting.may_take(context).await {
             context.turn();
+            self.eyes.catch_up(&mut self.known);
+            // Others were taken before them, and somebody may have opened them meanwhile.
+            queue.retain(|(ready, _)| ready.stays() || !self.known.is_open(&ready.name));
+            let names: Vec<OsString> = queue.iter().take(FILES_MAX).map(|(ready, _)| ready.name.clone()).collect();
+            for name in &names {
+                self.known.opening(name);
+            }
             let folder = Arc::clone(&self.folder);
             let standards = context.standards();
-            match context.in_inbox(move || gather(&folder, queue, &standards)).await {
-                Ok(mut gathered) => {
-                    queue = std::mem::take(&mut gathered.rest);
-                    self.handle(context, waiting, gathered).await;
+            let gathering = context.in_inbox(move || gather(&folder, queue, &standards));
+            let gathered = self.eyes.during(&mut self.known, gathering).await;
+            // Our own opening is read out of the queue, so that a producer's that comes next is not merged with it.
+            self.eyes.catch_up(&mut self.known);
+            let mut gathered = match gathered {
+                Ok(gathered) => gathered,
+                Err(error) => {
+                    // Which of them were opened is not known.
+                    self.known.lost_sight(Instant::now());
+                    return stumbled(context, &error).await;
                 }
-                Err(error) => return stumbled(context, &error).await,
+            };
+            for name in names.iter().filter(|name| !gathered.opened.contains(*name)) {
+                self.known.not_opened(name, Instant::now());
+            }
+            queue = std::mem::take(&mut gathered.rest);
+            self.handle(context, waiting, gathered).await;
+        }
+    }
+
+    /// Asks who has those open of which it was not seen that they are closed. What is open and can give nothing more is kept.
+    async fn without_kept(&mut self, context: &Context, mut ready: Vec<Ready>) -> Vec<Ready> {
+        let is_unknown = |openers: &Openers, one: &Ready| one.openness != Openness::Closed && !openers.knows(one.look.inode, one.touched);
+        let now = Instant::now();
+        if ready.iter().any(|one| is_unknown(&self.eyes.openers, one)) && self.eyes.openers.next().is_none_or(|next| next <= now) {
+            let look = look_for_openers(&self.known, self.folder.path(), context);
+            if let Ok(openers) = look.await {
+                self.eyes.openers = openers;
             }
         }
+        ready.retain_mut(|one| {
+            if one.openness == Openness::Closed {
+                return true;
+            }
+            if is_unknown(&self.eyes.openers, one) {
+                self.known.ask_again(&one.name, self.eyes.openers.next().unwrap_or(now));
+                return false;
+            }
+            let is_written = self.eyes.openers.has(one.look.inode);
+            if is_written {
+                one.openness = Openness::Open;
+            }
+            // An array may look whole and yet go on; of lines those that are whole can be taken.
+            let may_go_on = is_written && Format::of(&one.name) == Some(Format::Json);
+            let stays = one.stays() && (one.is_kept || may_go_on);
+            if stays {
+                self.keep(&one.name, one.look, 0, !may_go_on);
+            }
+            !stays
+        });
+        ready
     }
 
     async fn handle(&mut self, context: &Context, waiting: &Waiting, gathered: Gathered) {
         self.forget(context, gathered.stale, true).await;
         let folder = Arc::clone(&self.folder);
         let mut files = gathered.files;
-        let mut files = match context.in_inbox(move || (sync(&folder, &mut files), files)).await {
+        let syncing = context.in_inbox(move || (sync(&folder, &mut files), files));
+        let mut files = match self.eyes.during(&mut self.known, syncing).await {
             Ok((Ok(()), files)) => files,
             // Nothing of them is admitted yet: the next take begins anew.
             Ok((Err(error), files)) => return files.iter().for_each(|found| self.leave(context, found.name(), &error)),
@@ -78,11 +134,13 @@ impl Desk {
             match found {
                 Found::Results(taking, chunk) => match chunk.end {
                     End::More => large = Some((taking, counts)),
+                    End::Whole | End::Unfinished(_) if taking.stays => self.keep(&taking.name, taking.look, taking.bad_lines, true),
                     End::Whole => whole.push(*taking),
                     End::Unfinished(_) => self.known.unsettle(&taking.name, taking.look, true, Instant::now()),
                 },
                 Found::Bad(taking, bad) => self.reject(context, *taking, bad).await,
                 Found::Unfinished(name, look) => self.known.unsettle(&name, look, true, Instant::now()),
+                Found::Open(name, look) => self.keep(&name, look, 0, false),
                 Found::Left(name, error) => self.leave(context, &name, &error),
                 Found::Gone(name) => self.known.forget(&name),
             }
@@ -115,7 +173,8 @@ impl Desk {
         }
         admission.receipts = receipts.iter().cloned().map(Receipt::File).collect();
         // Crash here: nothing is taken yet, the next start finds the files as they are.
-        let mut outcomes = admit(context, waiting, admission).await?;
+        let admitting = admit(context, waiting, admission);
+        let mut outcomes = self.eyes.during(&mut self.known, admitting).await?;
         // Crash here: everything is in, the files are still there. Their receipts make the next take a no-op.
         self.ledger.admitted(receipts);
         let mut batch = Batch::default();
@@ -143,7 +202,7 @@ impl Desk {
     async fn go_on(&mut self, context: &Context, waiting: &Waiting, mut taking: Taking, mut counts: Counts) {
         let name = taking.shown.clone();
         // Held open while it waits: begun anew, it would be read from its beginning each time.
-        while waiting.until_room(context).await {
+        while self.eyes.during(&mut self.known, waiting.until_room(context)).await {
             let standards = context.standards();
             let read = context.in_inbox(move || {
                 let chunk = taking.chunk(&standards).and_then(|chunk| {
@@ -153,7 +212,7 @@ impl Desk {
                 (taking, chunk)
             });
             let chunk;
-            (taking, chunk) = match read.await {
+            (taking, chunk) = match self.eyes.during(&mut self.known, read).await {
                 Ok(read) => read,
                 Err(error) => return stumbled(context, &error).await,
             };
@@ -161,6 +220,9 @@ impl Desk {
                 Ok(chunk) => chunk,
                 Err(ReadError::Bad(bad)) => {
                     counts.tell(&name);
+                    if taking.stays {
+                        return self.keep(&taking.name, taking.look, 0, false);
+                    }
                     return self.reject(context, taking, bad).await;
                 }
                 Err(ReadError::Io(error)) => {
@@ -177,7 +239,8 @@ impl Desk {
                     receipts: vec![Receipt::File(receipt.clone())],
                 };
                 // Crash before or behind it: the receipt says where to go on.
-                let Some(outcomes) = admit(context, waiting, admission).await else {
+                let admitting = admit(context, waiting, admission);
+                let Some(outcomes) = self.eyes.during(&mut self.known, admitting).await else {
                     break;
                 };
                 self.ledger.admitted([receipt]);
@@ -185,6 +248,10 @@ impl Desk {
             }
             match end {
                 End::More => {}
+                End::Whole | End::Unfinished(_) if taking.stays => {
+                    self.keep(&taking.name, taking.look, taking.bad_lines, true);
+                    break;
+                }
                 End::Whole => {
                     counts.tell(&name);
                     return self.finish(context, vec![taking]).await;

@@ -50,6 +50,10 @@ impl Standards {
 
 /// A file that is being taken. It is held open: as long as it is, its inode is not given to another file.
 #[derive(Debug)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is another thing that was seen of the file, and no two of them exclude one another"
+)]
 pub struct Taking {
     /// Its name in the inbox.
     pub name: OsString,
@@ -69,6 +73,8 @@ pub struct Taking {
     pub is_resumed: bool,
     /// It stood still since it seemed unfinished: a last line that does not parse is a bad one.
     pub is_last_look: bool,
+    /// Somebody may still be writing to it: it is neither removed nor rejected.
+    pub stays: bool,
     pieces: Pieces,
     /// How far it is given out.
     mark: Bookmark,
@@ -150,6 +156,7 @@ impl Taking {
             bad_lines: 0,
             is_resumed: false,
             is_last_look: false,
+            stays: false,
             mark: pieces.bookmark(),
             pieces,
             synced: None,

@@ -133,7 +133,12 @@ impl Waiting {
     pub fn rows_fail(&self, error: &RowsError, database: &Path) {
         let holder = match error {
             RowsError::Busy(_) => holder(database, Way::Any, None),
-            RowsError::Refused(_) | RowsError::Broken(_) => None,
+            RowsError::SuperJournal(_)
+            | RowsError::Misplaced(_)
+            | RowsError::InUse(_)
+            | RowsError::Refused(_)
+            | RowsError::Broken(_)
+            | RowsError::Gone(_) => None,
         };
         let why = holder.map_or_else(|| error.to_string(), |holder| format!("{error}; {holder} holds it"));
         self.hindrances.met(Cause::Rows, "take rows", &why, error.hint());

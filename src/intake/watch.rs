@@ -6,29 +6,33 @@ use std::io;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 
-use futures_util::{FutureExt as _, StreamExt as _};
-use inotify::{EventMask, EventOwned, EventStream, Inotify, WatchMask};
+use inotify::{Event, EventMask, Inotify, WatchMask};
+use tokio::io::unix::AsyncFd;
 
 use super::settle::Sight;
 
-/// The bytes that are read of the kernel's queue at once: about 500 events with names of common length. What is left is read next.
+/// The bytes that are read of the kernel's queue at once: about 500 events with names of common length.
 const BUFFER_BYTES: usize = 32 * 1024;
-/// The most hints that are given out at once, so that a flood of them cannot hold up the taking.
-const HINTS_MAX: usize = 4096;
+/// The most reads of one catching up: several times what the kernel queues by default (16,384 events), so that whoever goes on making events
+/// cannot hold it up. What had happened before is read by then.
+const READS_MAX: usize = 256;
 
 /// What happened in the inbox.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Hint {
     /// To a name.
     Name(OsString, Sight),
-    /// Events were lost, or the watch itself: everything is to be looked at.
+    /// More happened than the kernel queues: everything is to be looked at.
+    Overflow,
+    /// The directory is no longer where it was: the same.
     Lost,
 }
 
 /// A watch on one directory.
 #[derive(Debug)]
 pub struct Watch {
-    events: EventStream<Vec<u8>>,
+    inotify: AsyncFd<Inotify>,
+    buffer: Vec<u8>,
 }
 
 impl Watch {
@@ -45,25 +49,34 @@ impl Watch {
         Self::on(dir, seen | WatchMask::MOVE_SELF | WatchMask::DELETE_SELF)
     }
 
+    #[expect(
+        deprecated,
+        reason = "what took its place is `unsafe`, for types that may close or replace their descriptor; `Inotify` does neither"
+    )]
     fn on(dir: &Path, mask: WatchMask) -> io::Result<Self> {
         let inotify = Inotify::init()?;
         inotify.watches().add(dir, mask | WatchMask::ONLYDIR)?;
         Ok(Self {
-            events: inotify.into_event_stream(vec![0; BUFFER_BYTES])?,
+            inotify: AsyncFd::new(inotify)?,
+            buffer: vec![0; BUFFER_BYTES],
         })
     }
 
-    /// Waits for events of files, and returns all that have come, at most [`HINTS_MAX`]. Cancel safe: what is not returned stays queued.
+    /// Waits for events of files, and returns what has come by then. Cancel safe: what is not returned stays queued.
     pub async fn hints(&mut self) -> io::Result<Vec<Hint>> {
+        self.wait(|event| hint(&event)).await
+    }
+
+    /// All that happened to files until now, without waiting: nothing that happened before this is asked is missed.
+    pub fn hints_so_far(&mut self) -> io::Result<Vec<Hint>> {
+        // Read of the descriptor itself: the runtime may not know yet that there is something.
         let mut hints = Vec::new();
-        let mut event = Some(self.next().await?);
-        while let Some(seen) = event {
-            hints.extend(hint(seen));
-            event = if hints.len() < HINTS_MAX {
-                self.next().now_or_never().transpose()?
-            } else {
-                None
-            };
+        for _ in 0..READS_MAX {
+            match self.inotify.get_mut().read_events(&mut self.buffer) {
+                Ok(events) => hints.extend(events.filter_map(|event| hint(&event))),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(error) => return Err(error),
+            }
         }
         Ok(hints)
     }
@@ -71,18 +84,29 @@ impl Watch {
     /// Waits for events of the database of this name and the files SQLite keeps beside it. False when the watch is lost. Cancel safe.
     pub async fn touched(&mut self, database: &OsStr) -> io::Result<bool> {
         loop {
-            let event = self.next().await?;
-            if is_lost(event.mask) {
-                return Ok(false);
-            }
-            if event.name.is_some_and(|name| is_of(&name, database)) {
-                return Ok(true);
+            let seen = self
+                .wait(|event| match event.name {
+                    _ if is_lost(event.mask) => Some(false),
+                    Some(name) if is_of(name, database) => Some(true),
+                    Some(_) | None => None,
+                })
+                .await?;
+            if !seen.is_empty() {
+                return Ok(!seen.contains(&false));
             }
         }
     }
 
-    async fn next(&mut self) -> io::Result<EventOwned> {
-        self.events.next().await.unwrap_or_else(|| Err(io::ErrorKind::UnexpectedEof.into()))
+    /// Waits for one reading of the queue, and returns what is wanted of it; it may be nothing.
+    async fn wait<T>(&mut self, mut wanted: impl FnMut(Event<&OsStr>) -> Option<T>) -> io::Result<Vec<T>> {
+        loop {
+            let mut ready = self.inotify.readable_mut().await?;
+            match ready.get_inner_mut().read_events(&mut self.buffer) {
+                Ok(events) => return Ok(events.filter_map(&mut wanted).collect()),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => ready.clear_ready(),
+                Err(error) => return Err(error),
+            }
+        }
     }
 }
 
@@ -90,7 +114,10 @@ fn is_lost(mask: EventMask) -> bool {
     mask.intersects(EventMask::Q_OVERFLOW | EventMask::IGNORED | EventMask::UNMOUNT | EventMask::MOVE_SELF | EventMask::DELETE_SELF)
 }
 
-fn hint(event: EventOwned) -> Option<Hint> {
+fn hint(event: &Event<&OsStr>) -> Option<Hint> {
+    if event.mask.contains(EventMask::Q_OVERFLOW) {
+        return Some(Hint::Overflow);
+    }
     if is_lost(event.mask) {
         return Some(Hint::Lost);
     }
@@ -106,7 +133,7 @@ fn hint(event: EventOwned) -> Option<Hint> {
             written: event.mask.contains(EventMask::CLOSE_WRITE),
         }
     };
-    Some(Hint::Name(name, sight))
+    Some(Hint::Name(name.to_owned(), sight))
 }
 
 /// The database itself, its journal or its WAL.
@@ -125,6 +152,21 @@ mod tests {
 
     async fn seen(watch: &mut Watch) -> Vec<Hint> {
         tokio::time::timeout(Duration::from_secs(10), watch.hints()).await.unwrap().unwrap()
+    }
+
+    #[tokio::test]
+    async fn what_happened_before_it_was_asked_is_known_whether_the_runtime_turned_or_not() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut watch = Watch::files(dir.path()).unwrap();
+        assert!(watch.hints_so_far().unwrap().is_empty());
+        // More than one reading holds.
+        for n in 0..2000 {
+            fs::write(dir.path().join(format!("{n:0100}.json")), "{}").unwrap();
+        }
+        assert_eq!(watch.hints_so_far().unwrap().len(), 6000);
+        assert!(watch.hints_so_far().unwrap().is_empty());
+        fs::write(dir.path().join("one more"), "{}").unwrap();
+        assert_eq!(seen(&mut watch).await.len(), 3);
     }
 
     #[tokio::test]

@@ -148,6 +148,20 @@ pub fn file_left(file: &str, error: &str, hint: &str) {
     event!(target: TARGET, Level::ERROR, event = "file_left", file = file, error = error, hint = hint);
 }
 
+/// A file stays because somebody may still be writing to it; said once a file.
+pub fn file_open(file: &str, what: &str, hint: &str) {
+    event!(target: TARGET, Level::WARN, event = "file_open", file = file, message = what, hint = hint);
+}
+
+/// More happened in the inbox at once than the kernel remembers.
+pub fn events_lost() {
+    event!(
+        target: TARGET, Level::WARN, event = "events_lost",
+        message = "so much happened in the inbox at once that the kernel dropped what it saw of it",
+        hint = "nothing is lost: the files are found by looking, and stay some seconds longer, for some may still be open",
+    );
+}
+
 /// Dropped: the same key with the same object is kept already.
 pub fn duplicate(key: &str, of: SubmissionId, origin: &str) {
     event!(target: TARGET, Level::WARN, event = "duplicate", submission = of.0, key = key, origin = origin);

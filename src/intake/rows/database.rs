@@ -1,27 +1,28 @@
-//! The row inbox as a file: created where it is missing, and trusted in nothing. Anybody who drops rows may have written it.
+//! The row inbox as the clerk has it open: created where it is missing, and trusted in nothing. Anybody who drops rows may have written it.
 
-use std::fs::{self, OpenOptions, Permissions};
-use std::io;
-use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use sqlx::migrate::Migrator;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
 use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, raw_sql};
+use tokio::time::Instant;
 
 use super::error::RowsError;
+use super::outside::{self, FileId};
+use super::schema;
 
 /// `migrations/inbox`, embedded. They are run here and not by sqlx, whose table of migrations would lie among the producers' tables.
 static MIGRATIONS: Migrator = sqlx::migrate!("migrations/inbox");
 /// `PRAGMA application_id`: tells our file from any other SQLite database. The letters `RtIn`.
 const APPLICATION_ID: i64 = 0x5274_496e;
-/// For owner and group: producers are members of the group.
-const MODE: u32 = 0o660;
 /// How long SQLite waits for a producer's lock; they hold it for milliseconds, and we come again.
 const BUSY_TIMEOUT: Duration = Duration::from_millis(250);
 /// So many rows are read ahead by SQLite's thread; each may be as large as `inbox.max_result_size`.
 const READ_AHEAD: usize = 4;
+/// How many instructions of SQLite's machine pass between two looks at the clock.
+const INSTRUCTIONS: i32 = 20_000;
 
 /// An open row inbox.
 #[derive(Debug)]
@@ -30,38 +31,62 @@ pub struct Database {
     pub conn: SqliteConnection,
     /// Its own random id.
     pub id: [u8; 16],
+    path: PathBuf,
+    outbox: PathBuf,
     file: FileId,
     schema_version: i64,
+    deadline: Deadline,
 }
 
-/// Which file a path names.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct FileId {
-    device: u64,
-    inode: u64,
+/// When SQLite's machine gives up what it computes.
+#[derive(Debug, Clone)]
+struct Deadline(Arc<Mutex<Instant>>);
+
+impl Deadline {
+    fn new(patience: Duration) -> Self {
+        Self(Arc::new(Mutex::new(Instant::now() + patience)))
+    }
+
+    fn set(&self, patience: Duration) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now() + patience;
+    }
+
+    fn is_ahead(&self) -> bool {
+        Instant::now() < *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl Database {
     /// Opens it, creating it where it is missing. `outbox` is the file it must not be.
-    pub async fn open(path: &Path, outbox: &Path) -> Result<Self, RowsError> {
-        let path = std::path::absolute(path)?;
-        if look(&path, outbox)?.is_none() {
-            create(&path)?;
+    pub async fn open(path: &Path, outbox: &Path, patience: Duration) -> Result<Self, RowsError> {
+        if outside::look(path, outbox)?.is_none() {
+            outside::create(path)?;
         }
-        let file = look(&path, outbox)?.ok_or_else(|| RowsError::Broken(format!("{}: it vanished", path.display())))?;
+        let vanished = || RowsError::Broken(format!("{}: it vanished", path.display()));
+        let file = outside::look(path, outbox)?.ok_or_else(vanished)?;
+        outside::beside(path)?;
+        outside::header(path)?;
         let options = SqliteConnectOptions::new()
-            .filename(&path)
+            .filename(path)
             .create_if_missing(false)
             .busy_timeout(BUSY_TIMEOUT)
             .row_buffer_size(READ_AHEAD)
             .disable_statement_logging();
         let mut conn = options.connect().await?;
-        match prepare(&mut conn, &path).await {
+        let deadline = Deadline::new(patience);
+        let asked = deadline.clone();
+        conn.lock_handle()
+            .await?
+            .set_progress_handler(INSTRUCTIONS, move || asked.is_ahead());
+        match prepare(&mut conn, path).await {
             Ok((id, schema_version)) => Ok(Self {
                 conn,
                 id,
+                path: path.to_owned(),
+                outbox: outbox.to_owned(),
                 file,
                 schema_version,
+                deadline,
             }),
             Err(error) => {
                 drop(conn.close().await);
@@ -70,9 +95,13 @@ impl Database {
         }
     }
 
-    /// Whether the path still names the file that is open.
-    pub fn is_at(&self, path: &Path, outbox: &Path) -> Result<bool, RowsError> {
-        Ok(look(path, outbox)? == Some(self.file))
+    /// Looks at everything outside again before SQLite does; whether the path still names the file that is open.
+    pub fn is_there(&self) -> Result<bool, RowsError> {
+        let is_there = outside::look(&self.path, &self.outbox)? == Some(self.file);
+        if is_there {
+            outside::beside(&self.path)?;
+        }
+        Ok(is_there)
     }
 
     /// A number that changes when somebody else commits.
@@ -80,14 +109,50 @@ impl Database {
         pragma(&mut self.conn, "PRAGMA data_version").await
     }
 
-    /// Looks at the schema again where it changed: a trigger could have come.
-    pub async fn check_schema(&mut self, path: &Path) -> Result<(), RowsError> {
+    /// Begins a transaction in which `patience` is the limit of all computing, with `BEGIN` or `BEGIN IMMEDIATE`, and looks at what is there
+    /// again, now that nobody can change it.
+    pub async fn begin(&mut self, begin: &'static str, patience: Duration) -> Result<(), RowsError> {
+        self.deadline.set(patience);
+        sqlx::query(begin).execute(&mut self.conn).await?;
+        let checked = self.check().await;
+        if checked.is_err() {
+            self.roll_back().await;
+        }
+        checked
+    }
+
+    async fn check(&mut self) -> Result<(), RowsError> {
+        // Reads the file, and so takes the lock.
         let version = pragma(&mut self.conn, "PRAGMA schema_version").await?;
+        schema::is_no_wal(&mut self.conn, &self.path).await?;
         if version != self.schema_version {
-            inspect(&mut self.conn, path).await?;
+            // A trigger could have come.
+            schema::inspect(&mut self.conn, &self.path).await?;
             self.schema_version = version;
         }
         Ok(())
+    }
+
+    /// Ends the transaction.
+    pub async fn commit(&mut self) -> Result<(), RowsError> {
+        sqlx::query("COMMIT").execute(&mut self.conn).await?;
+        Ok(())
+    }
+
+    /// Ends the transaction as if it had not been. Where that fails, closing the connection does it.
+    pub async fn roll_back(&mut self) {
+        let _ended: Result<_, sqlx::Error> = sqlx::query("ROLLBACK").execute(&mut self.conn).await;
+    }
+
+    /// For what a person waits for: longer than the daemon would wait for a lock, whom others must not wait for.
+    pub async fn be_patient(&mut self) -> Result<(), RowsError> {
+        sqlx::query("PRAGMA busy_timeout = 5000").execute(&mut self.conn).await?;
+        Ok(())
+    }
+
+    /// Makes commits durable: with a rollback journal the commit is the deletion of the journal, which is durable only with the directory.
+    pub fn sync(&self) -> Result<(), RowsError> {
+        Ok(std::fs::File::open(directory(&self.path))?.sync_all()?)
     }
 
     /// Closes it.
@@ -96,57 +161,19 @@ impl Database {
     }
 }
 
-/// Looks at the path without opening anything: opening a FIFO would hang, closing a second descriptor of a database drops its locks.
-fn look(path: &Path, outbox: &Path) -> Result<Option<FileId>, RowsError> {
-    let shown = path.display();
-    let found = match fs::symlink_metadata(path) {
-        Ok(found) => found,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(RowsError::Broken(format!("{shown}: {error}"))),
-    };
-    if !found.is_file() {
-        return Err(RowsError::Refused(format!(
-            "{shown}: not a regular file; inbox.database must name a file of its own"
-        )));
-    }
-    let file = FileId {
-        device: found.dev(),
-        inode: found.ino(),
-    };
-    let is_outbox = fs::metadata(outbox).is_ok_and(|outbox| (outbox.dev(), outbox.ino()) == (file.device, file.inode));
-    if is_outbox {
-        return Err(RowsError::Refused(format!(
-            "{shown}: this is the outbox; inbox.database must name a file of its own"
-        )));
-    }
-    if found.nlink() > 1 {
-        // Under another name other processes keep other journals beside it, and a crash of theirs corrupts it.
-        return Err(RowsError::Refused(format!(
-            "{shown}: the file has more than one name; remove the other links"
-        )));
-    }
-    Ok(Some(file))
-}
-
-/// Creates an empty file, which SQLite takes for an empty database. Its journal gets the same rights from SQLite.
-fn create(path: &Path) -> Result<(), RowsError> {
-    match OpenOptions::new().write(true).create_new(true).mode(MODE).open(path) {
-        // Whatever the umask says: without the group nobody but us could drop rows.
-        Ok(_) => Ok(fs::set_permissions(path, Permissions::from_mode(MODE))?),
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
-        Err(error) => Err(RowsError::Broken(format!("{}: cannot be created: {error}", path.display()))),
-    }
-}
-
 /// Sets up the connection, brings the tables to the newest version, and looks at what is there.
 async fn prepare(conn: &mut SqliteConnection, path: &Path) -> Result<([u8; 16], i64), RowsError> {
     set_up(conn, path).await?;
+    schema::is_no_wal(conn, path).await?;
     migrate(conn, path).await?;
+    // In one transaction, so that nobody changes it between.
+    sqlx::query("BEGIN").execute(&mut *conn).await?;
     let schema_version = pragma(conn, "PRAGMA schema_version").await?;
-    inspect(conn, path).await?;
-    let id: Vec<u8> = sqlx::query_scalar("SELECT value FROM meta WHERE name = 'inbox_id'")
-        .fetch_one(conn)
+    schema::inspect(conn, path).await?;
+    let id: Vec<u8> = sqlx::query_scalar("SELECT CAST(substr(value, 1, 17) AS BLOB) FROM meta WHERE name = 'inbox_id'")
+        .fetch_one(&mut *conn)
         .await?;
+    sqlx::query("COMMIT").execute(conn).await?;
     let id = id
         .try_into()
         .map_err(|_| RowsError::Refused(format!("{}: its inbox_id is not 16 bytes", path.display())))?;
@@ -154,12 +181,18 @@ async fn prepare(conn: &mut SqliteConnection, path: &Path) -> Result<([u8; 16], 
 }
 
 /// Settings of the connection, each with what it must read: SQLite accepts a misspelt one in silence.
-const PRAGMAS: [(&str, &str, i64); 4] = [
+const PRAGMAS: [(&str, &str, i64); 7] = [
     // No function that a changed schema smuggles in.
     ("PRAGMA trusted_schema = OFF", "PRAGMA trusted_schema", 0),
     ("PRAGMA cell_size_check = ON", "PRAGMA cell_size_check", 1),
     ("PRAGMA synchronous = FULL", "PRAGMA synchronous", 2),
     ("PRAGMA busy_timeout = 250", "PRAGMA busy_timeout", 250),
+    // A mapped file that is cut short ends the process.
+    ("PRAGMA mmap_size = 0", "PRAGMA mmap_size", 0),
+    // No temporary files: there is no place for them.
+    ("PRAGMA temp_store = MEMORY", "PRAGMA temp_store", 2),
+    // The four columns of the largest row that is moved, and three copies of it on the way.
+    ("PRAGMA hard_heap_limit = 268435456", "PRAGMA hard_heap_limit", 256 << 20),
 ];
 
 async fn set_up(conn: &mut SqliteConnection, path: &Path) -> Result<(), RowsError> {
@@ -170,15 +203,13 @@ async fn set_up(conn: &mut SqliteConnection, path: &Path) -> Result<(), RowsErro
             return Err(RowsError::Broken(format!("`{set}` had no effect: it reads {found}")));
         }
     }
-    let encoding: String = sqlx::query_scalar("PRAGMA encoding").fetch_one(&mut *conn).await?;
+    let encoding: String = sqlx::query_scalar("PRAGMA encoding").fetch_one(conn).await?;
     if encoding != "UTF-8" {
         let shown = path.display();
         return Err(RowsError::Refused(format!(
             "{shown}: its encoding is {encoding}, not UTF-8; move it away"
         )));
     }
-    // A file somebody turned to WAL goes back. Whoever holds it in WAL now makes this fail; that works too, and the next open tries again.
-    let _stays_in_wal: Result<_, sqlx::Error> = sqlx::query("PRAGMA journal_mode = DELETE").fetch_all(conn).await;
     Ok(())
 }
 
@@ -211,7 +242,24 @@ async fn migrate(conn: &mut SqliteConnection, path: &Path) -> Result<(), RowsErr
 async fn apply(conn: &mut SqliteConnection, sql: &str, version: i64) -> Result<(), RowsError> {
     let numbers = format!("PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {version};");
     raw_sql(AssertSqlSafe(sql)).execute(&mut *conn).await?;
-    raw_sql(AssertSqlSafe(numbers)).execute(conn).await?;
+    raw_sql(AssertSqlSafe(numbers)).execute(&mut *conn).await?;
+    if version == 1 {
+        // SQLite's own random numbers come from a device that the clerk cannot open, and would be those of the clock.
+        let mut id = [0; 16];
+        rustix::rand::getrandom(&mut id, rustix::rand::GetRandomFlags::empty()).map_err(std::io::Error::from)?;
+        sqlx::query("UPDATE meta SET value = ?1 WHERE name = 'inbox_id'")
+            .bind(id.as_slice())
+            .execute(conn)
+            .await?;
+    }
+    Ok(())
+}
+
+/// The tables as they are in a new file, to compare others with.
+pub async fn build(conn: &mut SqliteConnection) -> Result<(), RowsError> {
+    for migration in MIGRATIONS.iter() {
+        raw_sql(AssertSqlSafe(migration.sql.as_str())).execute(&mut *conn).await?;
+    }
     Ok(())
 }
 
@@ -230,31 +278,6 @@ async fn version(conn: &mut SqliteConnection, path: &Path, newest: i64) -> Resul
         _ => Err(RowsError::Refused(format!(
             "{shown}: this is a database of another program; inbox.database must name a file of its own"
         ))),
-    }
-}
-
-/// What would act when we delete, or is not the table it seems to be.
-const STRANGE: &str = "SELECT type || ' ' || name FROM sqlite_schema \
-     WHERE type = 'trigger' \
-        OR (name IN ('inbox', 'rejected', 'meta') AND (type <> 'table' OR sql LIKE 'CREATE VIRTUAL%')) \
-     LIMIT 1";
-const OURS: &str = "SELECT count(*) FROM sqlite_schema WHERE type = 'table' AND name IN ('inbox', 'rejected', 'meta')";
-
-async fn inspect(conn: &mut SqliteConnection, path: &Path) -> Result<(), RowsError> {
-    let shown = path.display();
-    let strange: Option<String> = sqlx::query_scalar(STRANGE).fetch_optional(&mut *conn).await?;
-    if let Some(strange) = strange {
-        return Err(RowsError::Refused(format!(
-            "{shown}: it has a {strange}, which is not ours; drop it"
-        )));
-    }
-    let ours: i64 = sqlx::query_scalar(OURS).fetch_one(conn).await?;
-    if ours == 3 {
-        Ok(())
-    } else {
-        Err(RowsError::Refused(format!(
-            "{shown}: the tables inbox, rejected and meta are not all there; move the file away"
-        )))
     }
 }
 

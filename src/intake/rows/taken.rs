@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::batch::{self, Row};
+use super::row::Row;
 
 /// Longer than a producer needs from one row to the next, so that between two of them nothing is locked.
 const QUIET: Duration = Duration::from_millis(40);
@@ -35,11 +35,22 @@ pub(super) struct Taken {
 impl Taken {
     /// More of them.
     pub(super) fn add(&mut self, rows: Vec<Row>, bytes_max: usize, now: Instant) {
-        self.bytes += batch::bytes(&rows);
+        self.bytes += bytes(&rows);
         self.rows.extend(rows);
         self.bytes_max = bytes_max;
         self.since.get_or_insert(now);
         self.touched = Some(now);
+    }
+
+    /// The first ones are dealt with; the others wait for the next quiet moment.
+    pub(super) fn drop_first(&mut self, count: usize, now: Instant) {
+        let dropped: Vec<Row> = self.rows.drain(..count.min(self.rows.len())).collect();
+        self.bytes -= bytes(&dropped);
+        if self.rows.is_empty() {
+            *self = Self::default();
+        } else {
+            self.touched = Some(now);
+        }
     }
 
     /// The id behind which the next ones are read.
@@ -75,19 +86,20 @@ impl Taken {
     }
 }
 
+fn bytes(rows: &[Row]) -> usize {
+    rows.iter().map(Row::bytes).sum()
+}
+
 #[cfg(test)]
 mod tests {
-    use crate::intake::directives::RowColumns;
-    use crate::model::Digest;
-
     use super::*;
 
     fn row(id: i64) -> Row {
         Row {
             id,
             payload: Ok("{}".into()),
-            columns: RowColumns::default(),
-            digest: Digest([0; 32]),
+            columns: Default::default(),
+            digest: [0; 32],
         }
     }
 
@@ -112,5 +124,9 @@ mod tests {
         assert!(taken.is_due(start + DELAY_MAX) && !taken.is_due(start + QUIET) && !taken.is_full());
         taken.add((5..2_010).map(row).collect(), 100, start);
         assert!(taken.is_full());
+        taken.drop_first(2_000, start);
+        assert_eq!((taken.rows.len(), taken.is_full(), taken.due().is_some()), (7, false, true));
+        taken.drop_first(7, start);
+        assert_eq!((taken.due(), taken.last_id(), taken.bytes), (None, i64::MIN, 0));
     }
 }

@@ -80,16 +80,97 @@ fn a_reader_delays_and_does_not_hinder() {
     assert_eq!(turn(&mut files, 5, start + SETTLE), Some(false));
 }
 
+/// What may be taken of the one file, if anything.
+fn ready(files: &mut Files, size: u64, now: Instant) -> Option<Ready> {
+    turn(files, size, now)?;
+    files.ready(now, 10).into_iter().next()
+}
+
 #[test]
-fn a_merged_close_is_not_waited_for_for_ever() {
+fn one_that_stays_open_is_taken_after_a_while_and_kept_until_it_is_closed() {
+    let start = Instant::now();
+    let mut files = Files::new(SETTLE);
+    files.saw(&name(), Sight::Created, start);
+    files.saw(&name(), Sight::Opened, start);
+    files.found(&[(name(), look(5))], true, start);
+    assert_eq!(ready(&mut files, 5, start + SETTLE), None);
+    let mut now = start + OPEN_PATIENCE;
+    for _ in 0..3 {
+        let one = ready(&mut files, 5, now).unwrap();
+        assert!(one.stays() && one.openness == Openness::Open);
+        files.keep(&name(), look(5), now);
+        // No sooner than after another while, however often it is looked at, and whatever comes into it.
+        assert_eq!(ready(&mut files, 5, now + SETTLE), None);
+        files.found(&[(name(), look(6))], true, now + SETTLE);
+        assert_eq!(ready(&mut files, 6, now + SETTLE * 2), None);
+        now += SETTLE + OPEN_PATIENCE;
+        assert!(!ready(&mut files, 6, now).unwrap().is_kept, "there is more in it");
+        files.keep(&name(), look(6), now);
+        now += OPEN_PATIENCE;
+        assert!(ready(&mut files, 6, now).unwrap().is_kept);
+        files.keep(&name(), look(6), now);
+        files.found(&[(name(), look(5))], true, now);
+        now += OPEN_PATIENCE;
+    }
+    files.saw(&name(), Sight::Closed { written: true }, now);
+    assert_eq!(ready(&mut files, 5, now).unwrap().openness, Openness::Closed);
+}
+
+#[test]
+fn one_that_is_closed_while_it_is_taken_is_not_kept() {
+    let start = Instant::now();
+    let mut files = Files::new(SETTLE);
+    files.saw(&name(), Sight::Opened, start);
+    files.found(&[(name(), look(5))], true, start);
+    assert!(ready(&mut files, 5, start + OPEN_PATIENCE).unwrap().stays());
+    files.saw(&name(), Sight::Closed { written: true }, start + OPEN_PATIENCE);
+    files.keep(&name(), look(5), start + OPEN_PATIENCE);
+    assert!(!ready(&mut files, 5, start + OPEN_PATIENCE).unwrap().stays());
+}
+
+#[test]
+fn a_close_of_a_kept_file_is_heeded_even_where_its_opening_was_not_seen() {
     let start = Instant::now();
     let mut files = Files::new(SETTLE);
     files.found(&[(name(), look(5))], true, start);
+    assert_eq!(ready(&mut files, 5, start + SETTLE).unwrap().openness, Openness::Unseen);
+    // Something else told that it is open.
+    files.keep(&name(), look(5), start + SETTLE);
+    assert_eq!(ready(&mut files, 5, start + SETTLE * 5), None);
+    files.saw(&name(), Sight::Closed { written: true }, start + SETTLE * 5);
+    assert_eq!(ready(&mut files, 5, start + SETTLE * 5), None);
+    let one = ready(&mut files, 5, start + SETTLE * 6).unwrap();
+    assert!(one.openness == Openness::Unseen && one.touched == start + SETTLE * 5);
+}
+
+#[test]
+fn our_own_opening_and_closing_is_no_news() {
+    let start = Instant::now();
+    let mut files = Files::new(SETTLE);
+    files.saw(&name(), Sight::Arrived, start);
+    assert!(ready(&mut files, 5, start).is_some());
+    files.opening(&name());
     files.saw(&name(), Sight::Opened, start);
+    assert!(!files.is_open(&name()) && files.ready(start, 10)[0].openness == Openness::Closed);
+    // Another one is: its producer's.
     files.saw(&name(), Sight::Opened, start);
+    assert!(files.is_open(&name()) && files.ready(start, 10).is_empty());
+    files.saw(&name(), Sight::Closed { written: false }, start);
+    assert!(files.is_open(&name()), "that was ours");
     files.saw(&name(), Sight::Closed { written: true }, start);
-    assert_eq!(turn(&mut files, 5, start + SETTLE), None);
-    assert_eq!(turn(&mut files, 5, start + OPEN_PATIENCE), Some(false));
+    assert!(!files.is_open(&name()));
+    // Announced, and not done.
+    files.opening(&name());
+    files.saw(&name(), Sight::Opened, start);
+    assert!(!files.is_open(&name()));
+    files.not_opened(&name(), start);
+    assert!(files.is_open(&name()));
+    // What we put back ourselves did not arrive.
+    files.arriving(&name());
+    files.saw(&name(), Sight::Arrived, start);
+    assert!(files.is_open(&name()));
+    files.saw(&name(), Sight::Arrived, start);
+    assert!(!files.is_open(&name()));
 }
 
 #[test]
@@ -113,14 +194,36 @@ fn what_seemed_unfinished_is_looked_at_once_more() {
 }
 
 #[test]
-fn after_lost_events_files_have_to_stand_still() {
+fn after_lost_events_nothing_counts_as_closed_for_a_while() {
     let start = Instant::now();
     let mut files = Files::new(SETTLE);
-    files.saw(&name(), Sight::Opened, start);
-    files.lost_sight();
-    files.found(&[(name(), look(5))], true, start);
-    assert_eq!(turn(&mut files, 5, start), None);
-    assert_eq!(turn(&mut files, 5, start + SETTLE), Some(false));
+    files.saw(OsStr::new("open.json"), Sight::Opened, start);
+    files.saw(OsStr::new("whole.json"), Sight::Arrived, start);
+    files.lost_sight(start);
+    let all = ["found.json", "open.json", "whole.json"].map(|name| (OsString::from(name), look(5)));
+    files.found(&all, true, start);
+    let names = |files: &mut Files, now| -> Vec<(OsString, Openness)> {
+        for name in files.due(now) {
+            files.looked(&name, Some(look(5)), now);
+        }
+        let ready = files.ready(now, 10);
+        ready.into_iter().map(|one| (one.name, one.openness)).collect()
+    };
+    assert_eq!(names(&mut files, start), []);
+    let doubtful = [("found.json".into(), Openness::Doubtful), ("whole.json".into(), Openness::Doubtful)];
+    assert_eq!(names(&mut files, start + SETTLE), doubtful);
+    // Their results are taken; they themselves stay until it is sure enough.
+    files.keep(OsStr::new("found.json"), look(5), start + SETTLE);
+    files.keep(OsStr::new("whole.json"), look(5), start + SETTLE);
+    assert_eq!(names(&mut files, start + DOUBT / 2), []);
+    let unseen = [("found.json".into(), Openness::Unseen), ("whole.json".into(), Openness::Unseen)];
+    assert_eq!(names(&mut files, start + DOUBT), unseen);
+    let mut all = unseen.to_vec();
+    all.insert(1, ("open.json".into(), Openness::Open));
+    assert_eq!(names(&mut files, start + OPEN_PATIENCE), all);
+    // What is found later was seen from its beginning.
+    files.found(&[("later.json".into(), look(5))], true, start);
+    assert_eq!(names(&mut files, start + SETTLE), [("later.json".into(), Openness::Unseen)]);
 }
 
 #[test]

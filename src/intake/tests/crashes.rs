@@ -3,11 +3,12 @@
 use super::*;
 use crate::intake::desk::Desk;
 use crate::intake::entry::Judge;
+use crate::intake::eyes::Eyes;
 use crate::intake::folder::Folder;
 use crate::intake::identity::identify;
 use crate::intake::ledger::Ledger;
 use crate::intake::pieces::ReadError;
-use crate::intake::remove::{Removal, remove};
+use crate::intake::remove::{SetAside, set_aside};
 use crate::intake::settle::Files;
 use crate::intake::taking::{Opened, Standards, Taking};
 use crate::model::{Admission, FileReceipt, Receipt};
@@ -244,7 +245,7 @@ async fn a_file_renamed_over_while_it_is_taken_is_not_lost() {
     };
     taking.chunk(&standards(&house)).unwrap();
     house.rename_in("a.json", result("new"));
-    assert_eq!(remove(&folder, "a.json".as_ref(), &taking.look).unwrap(), Removal::Replaced);
+    assert_eq!(set_aside(&folder, "a.json".as_ref(), &taking.look).unwrap(), SetAside::Replaced);
     assert_eq!(fs::read_to_string(house.inbox("a.json")).unwrap(), result("new"));
     // The judge is that of the configuration.
     let _judge: Judge<'_> = standards(&house).judge();
@@ -348,6 +349,8 @@ async fn a_file_that_was_completed_before_it_is_rejected_is_looked_at_again() {
         folder: Arc::new(folder),
         known: Files::new(Duration::ZERO),
         left: crate::intake::left::Left::default(),
+        eyes: Eyes::default(),
+        told_open: std::collections::HashSet::new(),
     };
     desk.reject(&context, *taking, bad).await;
     assert_eq!(house.left(), ["a.json"]);

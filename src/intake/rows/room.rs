@@ -1,0 +1,400 @@
+//! The rows' room: the clerk, what is taken and not deleted yet, and when to look again.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use futures_util::FutureExt as _;
+use tokio::process::Child;
+use tokio::time::Instant;
+
+use crate::clock;
+use crate::config::Config;
+use crate::intake::admit::{Counts, admit, pause};
+use crate::intake::waiting::Waiting;
+use crate::intake::watch::Watch;
+use crate::intake::{Context, blocking};
+use crate::lock::Lock;
+use crate::model::Receipt;
+use crate::telemetry::events;
+
+use super::admission;
+use super::alone;
+use super::clerk::{Clerk, LOOK_MAX, Looked, OPEN_MAX, Opened, WRITE_MAX};
+use super::database::directory;
+use super::error::RowsError;
+use super::glance::{Glance, Glances};
+use super::patience::patiently;
+use super::taken::Taken;
+use super::wire::{Batch, Gone};
+
+/// Where an event may come before the commit that it belongs to can be seen, these looks follow it: half a millisecond, doubled ten times.
+const LADDER_FIRST: Duration = Duration::from_micros(500);
+const LADDER_STEPS: u32 = 10;
+/// A lock is worth a word when it was met so often in a row: producers hold it for milliseconds.
+const BUSY_SAID_AFTER: u32 = 5;
+/// How long a glance from outside may take.
+const GLANCE_MAX: Duration = Duration::from_secs(10);
+/// A file that looks the same from outside is read all the same so often, should a file system tell nothing.
+const UNSEEN_MAX: Duration = Duration::from_mins(1);
+/// After a clerk that ended, hung or span the next one waits, doubled each time up to the maximum: a file that makes it compute must not cost a
+/// processor.
+const GONE_PAUSE: Duration = Duration::from_millis(250);
+const GONE_PAUSE_MAX: Duration = Duration::from_secs(64);
+
+/// What a turn brought.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Turned {
+    /// Nothing is there.
+    Nothing,
+    /// A producer is about to commit: a look now would be its error. The journal's deletion is the next event.
+    Writing,
+    /// Rows, which are in the outbox now; there may be more.
+    Took,
+    /// Intake waits.
+    NoRoom,
+}
+
+#[derive(Default)]
+pub(super) struct Room {
+    path: PathBuf,
+    lock: Option<Lock>,
+    clerk: Option<Clerk>,
+    opened: Option<Opened>,
+    /// A clerk that was killed, and that the kernel did not let go: there must not be more of them with every try.
+    stuck: Option<Child>,
+    watch: Option<Watch>,
+    glances: Glances,
+    /// `data_version` when nothing was left.
+    seen: Option<i64>,
+    /// How it looked from outside before the look that found nothing, and when that was.
+    quiet: Option<(Glance, Instant)>,
+    /// What is in the outbox and not deleted here yet.
+    taken: Taken,
+    /// The next look of the ladder, and its step.
+    pub(super) ladder: Option<(Instant, u32)>,
+    /// Failures in a row, and of these the clerks that ended.
+    failures: u32,
+    gone: u32,
+    /// The row that can neither be taken nor moved, of which it was said.
+    monster: Option<i64>,
+}
+
+impl Room {
+    /// Looks for rows; where there are none, deletes what has been taken, when it is time.
+    pub(super) async fn turn(&mut self, context: &Context, waiting: &Waiting) -> Result<Turned, RowsError> {
+        let config = context.config.borrow().clone();
+        if self.path != config.inbox.database {
+            self.path.clone_from(&config.inbox.database);
+            self.watch = None;
+            self.lock = None;
+            self.forget();
+        }
+        let glance = self.glance(context).await?;
+        if self.ladder.is_some() && glance.is_being_written() {
+            return Ok(Turned::Writing);
+        }
+        if self.taken.is_full() {
+            self.delete(context).await?;
+            if self.taken.is_full() {
+                return Ok(Turned::Took);
+            }
+        }
+        let turned = if self.is_quiet(&glance) {
+            Turned::Nothing
+        } else {
+            self.look(context, waiting, &config).await?
+        };
+        if turned == Turned::Nothing && self.quiet.is_none_or(|(quiet, _)| quiet != glance) {
+            self.quiet = Some((glance, Instant::now()));
+        }
+        let is_due = turned != Turned::Took && self.taken.is_due(Instant::now());
+        if is_due && !self.glance(context).await?.is_being_written() {
+            self.delete(context).await?;
+        }
+        Ok(turned)
+    }
+
+    async fn glance(&mut self, context: &Context) -> Result<Glance, RowsError> {
+        let glance = patiently(context, GLANCE_MAX, self.glances.take(&self.path)).await;
+        // What the directory refuses is told by who opens it.
+        Ok(glance.ok_or_else(|| self.hangs())?.unwrap_or_default())
+    }
+
+    fn hangs(&self) -> RowsError {
+        RowsError::Broken(format!("{} did not answer within {GLANCE_MAX:?}", directory(&self.path).display()))
+    }
+
+    /// Whether nothing can have been written since a look that found nothing: then the clerk is not woken.
+    fn is_quiet(&self, glance: &Glance) -> bool {
+        let is_same = self.quiet.is_some_and(|(quiet, at)| quiet == *glance && at.elapsed() < UNSEEN_MAX);
+        is_same && self.watch.is_some() && self.ladder.is_none() && self.opened.is_some() && !glance.is_being_written()
+    }
+
+    async fn look(&mut self, context: &Context, waiting: &Waiting, config: &Config) -> Result<Turned, RowsError> {
+        // What changes from here on is seen by the next glance.
+        self.quiet = None;
+        if self.watch.is_none() {
+            // Before the look: what comes in between is seen twice and never missed. Without it the slow poll is left.
+            let dir = directory(&self.path);
+            let watch = patiently(context, GLANCE_MAX, blocking(move || Watch::rows(&dir))).await;
+            self.watch = watch.and_then(Result::ok).and_then(Result::ok);
+        }
+        let bytes_max = config.inbox.max_result_size;
+        let (mut clerk, opened) = self.clerk(context, config).await?;
+        let looked = patiently(context, LOOK_MAX, clerk.look(self.seen, self.taken.last_id(), bytes_max)).await;
+        match self.kept(clerk, looked, LOOK_MAX).await? {
+            None => {
+                self.forget();
+                Ok(Turned::Took)
+            }
+            Some(Looked::Unchanged) => Ok(Turned::Nothing),
+            Some(Looked::Rows(batch)) => self.take(context, waiting, opened, batch, bytes_max).await,
+        }
+    }
+
+    /// Brings rows into the outbox.
+    async fn take(
+        &mut self,
+        context: &Context,
+        waiting: &Waiting,
+        opened: Opened,
+        batch: Batch,
+        bytes_max: usize,
+    ) -> Result<Turned, RowsError> {
+        self.tell_monster(batch.monster);
+        let Batch { version, rows, is_all, .. } = batch;
+        if rows.is_empty() {
+            self.seen = Some(version);
+            return Ok(Turned::Nothing);
+        }
+        if !waiting.may_take(context).await {
+            return Ok(Turned::NoRoom);
+        }
+        let admission = admission(context, opened.inbox, &rows);
+        // Crash here: nothing is taken yet.
+        if !admission.entries.is_empty() {
+            let Some(outcomes) = admit(context, waiting, admission).await else {
+                return Ok(Turned::NoRoom);
+            };
+            Counts::of(&outcomes).tell("rows");
+        }
+        // Crash here: they are in and still here. Their receipts make the next take a no-op, and then they are deleted.
+        self.taken.add(rows, bytes_max, Instant::now());
+        if is_all {
+            self.seen = Some(version);
+        }
+        Ok(Turned::Took)
+    }
+
+    /// Deletes what has been taken, as much of it as one short transaction bears.
+    pub(super) async fn delete(&mut self, context: &Context) -> Result<(), RowsError> {
+        let Some(opened) = self.opened.filter(|_| !self.taken.rows.is_empty()) else {
+            return Ok(());
+        };
+        let Some(mut clerk) = self.clerk.take() else { return Ok(()) };
+        let rows = self.taken.rows.iter().map(|row| (row.id, row.digest)).collect();
+        let deleting = clerk.delete(rows, self.taken.bytes_max, clock::now().to_string());
+        let deleted = patiently(context, WRITE_MAX, deleting).await;
+        let Some((done, gone)) = self.kept(clerk, deleted, WRITE_MAX).await? else {
+            self.forget();
+            return Ok(());
+        };
+        for row in &gone {
+            if let Some(reason) = &row.rejected {
+                events::row_rejected(
+                    row.id,
+                    reason,
+                    "it is in the table `rejected` beside the inbox; insert a mended one, and delete it there",
+                );
+            }
+        }
+        let receipts = self.receipts(opened, &gone);
+        self.taken.drop_first(done, Instant::now());
+        if self.taken.rows.is_empty() {
+            // Ids below the last one were not looked at meanwhile; a producer may have given one.
+            self.seen = None;
+        }
+        // Crash here: receipts stay of rows that are gone. They do no harm, for ids are not given out again.
+        if let Err(error) = context.outbox.forget(receipts).await {
+            events::storage_error(
+                "forget rows",
+                &error.to_string(),
+                "they are gone all the same; a few bytes of receipts stay",
+            );
+        }
+        Ok(())
+    }
+
+    fn receipts(&self, opened: Opened, gone: &[Gone]) -> Vec<Receipt> {
+        let is_gone = |id| gone.binary_search_by_key(&id, |gone| gone.id).is_ok();
+        let rows = self.taken.rows.iter().filter(|row| is_gone(row.id));
+        rows.map(|row| Receipt::Row(row.receipt(opened.inbox))).collect()
+    }
+
+    /// The clerk with the row inbox open.
+    async fn clerk(&mut self, context: &Context, config: &Config) -> Result<(Clerk, Opened), RowsError> {
+        if let (Some(opened), true) = (self.opened, self.clerk.is_some())
+            && let Some(clerk) = self.clerk.take()
+        {
+            return Ok((clerk, opened));
+        }
+        self.forget();
+        if self.lock.is_none() {
+            let path = self.path.clone();
+            let taken = patiently(context, GLANCE_MAX, blocking(move || alone::take(&path))).await;
+            self.lock = Some(taken.ok_or_else(|| self.hangs())???);
+        }
+        let mut clerk = match self.clerk.take() {
+            Some(clerk) => clerk,
+            None => self.start()?,
+        };
+        let opening = clerk.open(&self.path, &config.outbox.database);
+        let opening = patiently(context, OPEN_MAX, opening).await;
+        let opened = self.kept(clerk, opening, OPEN_MAX).await?;
+        self.opened = Some(opened);
+        let clerk = self.clerk.take().ok_or_else(|| RowsError::Gone("ended".into()))?;
+        Ok((clerk, opened))
+    }
+
+    fn start(&mut self) -> Result<Clerk, RowsError> {
+        if let Some(stuck) = &mut self.stuck {
+            if matches!(stuck.try_wait(), Ok(None)) {
+                let pid = stuck.id().unwrap_or_default();
+                return Err(RowsError::Gone(format!(
+                    "(pid {pid}) was ended and is still held by the kernel: the disk of inbox.database does not answer"
+                )));
+            }
+            self.stuck = None;
+        }
+        Clerk::start()
+    }
+
+    /// Keeps the clerk, or ends it, as its answer was; `None`: it gave none in time.
+    async fn kept<T>(&mut self, clerk: Clerk, answer: Option<Result<T, RowsError>>, limit: Duration) -> Result<T, RowsError> {
+        let answer = answer.unwrap_or_else(|| Err(RowsError::Gone(format!("did not answer within {limit:?} and was ended"))));
+        match &answer {
+            Ok(_) => self.clerk = Some(clerk),
+            Err(RowsError::Busy(_) | RowsError::SuperJournal(_) | RowsError::Refused(_)) => {
+                self.clerk = Some(clerk);
+                self.forget();
+            }
+            // A directory that was replaced is outside the walls of the old one.
+            Err(RowsError::Misplaced(_) | RowsError::InUse(_) | RowsError::Broken(_) | RowsError::Gone(_)) => {
+                self.forget();
+                self.stuck = clerk.end().await;
+            }
+        }
+        answer
+    }
+
+    /// It is to be opened anew. What is taken and not deleted is found again then, known by its receipts, and deleted.
+    fn forget(&mut self) {
+        self.opened = None;
+        self.seen = None;
+        self.quiet = None;
+        self.taken = Taken::default();
+    }
+
+    /// Ends the clerk.
+    pub(super) async fn close(&mut self) {
+        self.forget();
+        if let Some(clerk) = self.clerk.take() {
+            self.stuck = clerk.end().await;
+        }
+    }
+
+    pub(super) fn works(&mut self, waiting: &Waiting) {
+        self.failures = 0;
+        self.gone = 0;
+        waiting.rows_work();
+    }
+
+    /// Says it, where it is worth a word, and how long to wait.
+    pub(super) fn fails(&mut self, error: &RowsError, waiting: &Waiting) -> Duration {
+        self.failures += 1;
+        let is_worth_a_word = match error {
+            RowsError::Busy(_) | RowsError::SuperJournal(_) => self.failures >= BUSY_SAID_AFTER,
+            RowsError::Misplaced(_) | RowsError::InUse(_) | RowsError::Refused(_) | RowsError::Broken(_) | RowsError::Gone(_) => true,
+        };
+        if is_worth_a_word {
+            waiting.rows_fail(error, &self.path);
+        }
+        self.forget();
+        if matches!(error, RowsError::Gone(_)) {
+            let pause = GONE_PAUSE.saturating_mul(1 << self.gone.min(16));
+            self.gone += 1;
+            return pause.min(GONE_PAUSE_MAX);
+        }
+        pause(self.failures)
+    }
+
+    fn tell_monster(&mut self, monster: Option<(i64, u64)>) {
+        let id = monster.map(|(id, _)| id);
+        if let Some((id, bytes)) = monster
+            && self.monster != Some(id)
+        {
+            events::storage_error(
+                "take rows",
+                &format!(
+                    "row {id} has a column of more than 16 MiB ({bytes} bytes in all), past what its table allows: it is left where it is"
+                ),
+                "delete it from the table `inbox`; the rows behind it are taken",
+            );
+        }
+        self.monster = id;
+    }
+
+    /// Forgets the events of what is looked at next, those of our own deletions among them.
+    pub(super) fn drain(&mut self) {
+        let name = self.path.file_name().unwrap_or_default().to_owned();
+        while let Some(touched) = self.watch.as_mut().and_then(|watch| watch.touched(&name).now_or_never()) {
+            // What it tells is looked at now, also where the file looks as before.
+            self.quiet = None;
+            if !touched.unwrap_or(false) {
+                self.watch = None;
+            }
+        }
+    }
+
+    /// Waits for an event, the next look of the ladder, the next poll, or the shutdown.
+    pub(super) async fn rest(&mut self, context: &Context) {
+        let now = Instant::now();
+        let mut until = now + context.turn_max.min(context.config.borrow().inbox.rescan);
+        if let Some((at, _)) = self.ladder {
+            until = until.min(at);
+        }
+        if let Some(at) = self.taken.look_at(now) {
+            until = until.min(at);
+        }
+        let name = self.path.file_name().unwrap_or_default().to_owned();
+        let watch = self.watch.as_mut();
+        let touched = async {
+            match watch {
+                Some(watch) => watch.touched(&name).await,
+                None => std::future::pending().await,
+            }
+        };
+        let touched = tokio::select! {
+            touched = touched => Some(touched.unwrap_or(false)),
+            () = tokio::time::sleep_until(until) => None,
+            () = context.ending() => None,
+        };
+        match touched {
+            Some(true) => {
+                self.ladder = Some((Instant::now() + LADDER_FIRST, 0));
+                self.taken.postpone(Instant::now());
+            }
+            Some(false) => self.watch = None,
+            None => self.climb(),
+        }
+    }
+
+    fn climb(&mut self) {
+        let now = Instant::now();
+        self.ladder = match self.ladder {
+            Some((at, step)) if at <= now && step < LADDER_STEPS => Some((now + LADDER_FIRST * (1 << step), step + 1)),
+            Some((at, _)) if at <= now => None,
+            waits => waits,
+        };
+    }
+}

@@ -1,0 +1,207 @@
+//! What the daemon and its clerk say to one another: requests and answers, each a frame of JSON behind its length in four bytes.
+//!
+//! The clerk reads a file that anybody who drops rows may have written, so nothing that comes from it is trusted: a frame has a limit, an
+//! answer that was not asked for ends the clerk, and what it says is checked by who asked (see [`super::clerk`]).
+
+use std::io::{self, Read, Write};
+use std::path::PathBuf;
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+
+use super::error::RowsError;
+use super::row::Row;
+
+/// The longest frame: a batch with one row of 16 MiB behind it, where JSON needs six bytes for each of the row's.
+pub const FRAME_BYTES_MAX: usize = 128 << 20;
+
+/// What the clerk is asked.
+#[derive(Debug, Serialize, Deserialize)]
+pub enum Request {
+    /// Open the row inbox, or open it anew. The first request of all; the clerk shuts itself into the directory of the first one.
+    Open {
+        /// Its path, absolute.
+        path: PathBuf,
+        /// The outbox, which it must not be.
+        outbox: PathBuf,
+    },
+    /// Read the oldest rows.
+    Look {
+        /// The version of the file (`data_version`) at which nothing was left: nothing is read where it is still that one.
+        seen: Option<i64>,
+        /// The id behind which is read.
+        after: i64,
+        /// `inbox.max_result_size`.
+        bytes_max: usize,
+    },
+    /// Take out of the inbox what is in the outbox.
+    Delete {
+        /// Ids and digests as they were read, in the order of the ids.
+        rows: Vec<(i64, [u8; 32])>,
+        /// `inbox.max_result_size` of the reading: it decides what is compared.
+        bytes_max: usize,
+        /// The present, for what moves to `rejected`.
+        now: String,
+    },
+    /// Count what waits and what was rejected.
+    Count,
+    /// Insert results, as any producer could.
+    Insert {
+        /// Their payloads.
+        texts: Vec<String>,
+    },
+}
+
+/// What the clerk answers.
+#[derive(Debug, Serialize, Deserialize)]
+pub enum Answer {
+    /// It is open.
+    Opened {
+        /// The row inbox's own random id.
+        inbox: [u8; 16],
+        /// Whether the kernel keeps the clerk in the directory (Landlock).
+        confined: bool,
+    },
+    /// The path names another file by now, or none: it is to be opened anew.
+    Replaced,
+    /// Nothing was written since [`Request::Look::seen`].
+    Unchanged,
+    /// The oldest rows.
+    Rows(Batch),
+    /// What was deleted or moved.
+    Deleted {
+        /// How many of the rows that were named this speaks of, from the first one on.
+        done: usize,
+        /// Those of them that are gone. One that a producer changed meanwhile is another one, and stays.
+        gone: Vec<Gone>,
+    },
+    /// Counts.
+    Counted {
+        /// Rows that will be taken.
+        waiting: u64,
+        /// Rows that could not be taken.
+        rejected: u64,
+    },
+    /// The ids of the rows that were inserted.
+    Inserted(Vec<i64>),
+    /// It could not be done.
+    Failed(RowsError),
+}
+
+/// Some rows.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub struct Batch {
+    /// The version of the file, asked before the reading: what is committed since then changes it again.
+    pub version: i64,
+    /// In the order of their ids.
+    pub rows: Vec<Row>,
+    /// Whether nothing lies behind them.
+    pub is_all: bool,
+    /// A row that nobody can take or move, with its bytes: longer than the table's own CHECK allows.
+    pub monster: Option<(i64, u64)>,
+}
+
+/// A row that has left the inbox.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Gone {
+    /// Its id.
+    pub id: i64,
+    /// Why it lies in `rejected` now; `None` where it is in the outbox.
+    pub rejected: Option<String>,
+}
+
+/// Reads a frame; `None` when the other side is gone.
+pub fn read<T: DeserializeOwned>(from: &mut impl Read) -> io::Result<Option<T>> {
+    let mut length = [0; 4];
+    match from.read_exact(&mut length) {
+        Ok(()) => {}
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(None),
+        Err(error) => return Err(error),
+    }
+    let length = limited(length)?;
+    let mut bytes = Vec::new();
+    from.take(length).read_to_end(&mut bytes)?;
+    parsed(&bytes, length).map(Some)
+}
+
+/// Writes a frame.
+pub fn write(to: &mut impl Write, message: &impl Serialize) -> io::Result<()> {
+    to.write_all(&frame(message)?)
+}
+
+/// The same, where others go on meanwhile. The memory for it grows with what comes, not with what was announced.
+pub async fn receive<T: DeserializeOwned>(from: &mut (impl AsyncRead + Unpin)) -> io::Result<T> {
+    let mut length = [0; 4];
+    from.read_exact(&mut length).await?;
+    let length = limited(length)?;
+    let mut bytes = Vec::new();
+    from.take(length).read_to_end(&mut bytes).await?;
+    parsed(&bytes, length)
+}
+
+/// The same.
+pub async fn send(to: &mut (impl AsyncWrite + Unpin), message: &impl Serialize) -> io::Result<()> {
+    to.write_all(&frame(message)?).await
+}
+
+fn limited(length: [u8; 4]) -> io::Result<u64> {
+    let length = u64::from(u32::from_be_bytes(length));
+    if length > FRAME_BYTES_MAX as u64 {
+        return Err(wrong(format!("a frame of {length} bytes")));
+    }
+    Ok(length)
+}
+
+fn parsed<T: DeserializeOwned>(bytes: &[u8], length: u64) -> io::Result<T> {
+    if bytes.len() as u64 != length {
+        return Err(io::ErrorKind::UnexpectedEof.into());
+    }
+    // Where it is wrong, not what stands there: it may hold a payload.
+    serde_json::from_slice(bytes).map_err(|error| wrong(format!("a frame that cannot be read at byte {}", error.column())))
+}
+
+fn frame(message: &impl Serialize) -> io::Result<Vec<u8>> {
+    let mut frame = vec![0; 4];
+    serde_json::to_writer(&mut frame, message)?;
+    let length = frame.len() - 4;
+    let told = u32::try_from(length).ok().filter(|_| length <= FRAME_BYTES_MAX);
+    let told = told.ok_or_else(|| wrong(format!("{length} bytes are too many for a frame")))?;
+    frame[..4].copy_from_slice(&told.to_be_bytes());
+    Ok(frame)
+}
+
+fn wrong(what: String) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, what)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_written_is_read_and_the_end_is_no_frame() {
+        let mut bytes = Vec::new();
+        write(&mut bytes, &Request::Count).unwrap();
+        write(&mut bytes, &Answer::Inserted(vec![7])).unwrap();
+        let mut from = bytes.as_slice();
+        assert!(matches!(read(&mut from).unwrap(), Some(Request::Count)));
+        assert!(matches!(read(&mut from).unwrap(), Some(Answer::Inserted(ids)) if ids == [7]));
+        assert!(read::<Answer>(&mut from).unwrap().is_none());
+    }
+
+    #[tokio::test]
+    async fn a_frame_that_is_too_long_cut_off_or_no_answer_is_an_error() {
+        for bytes in [
+            &b"\xff\xff\xff\xff{}"[..],
+            b"\x00\x00\x00\x10{}",
+            b"\x00\x00\x00\x02{}",
+            b"\x00\x00\x00\x07\"Count\"",
+            b"\x00\x00\x00\x06\"\xff\xff\xff\xff\"",
+        ] {
+            assert!(receive::<Answer>(&mut &bytes[..]).await.is_err(), "{bytes:?}");
+        }
+        let deep = [&u32::to_be_bytes(1 << 20)[..], "[".repeat(1 << 20).as_bytes()].concat();
+        assert!(receive::<Answer>(&mut deep.as_slice()).await.is_err());
+    }
+}
