@@ -49,6 +49,7 @@ pub async fn run(start: Start) -> anyhow::Result<()> {
             events::stopping(signal);
             return Ok(());
         }
+        () = watchdog::while_opening(&notifier) => return Ok(()),
     };
     let mut daemon = opened.inspect_err(|error| notifier.status(&format!("cannot start: {error:#}")))?;
     let failure = daemon.watch(&mut signals).await;

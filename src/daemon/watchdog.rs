@@ -29,6 +29,24 @@ pub(super) async fn while_stopping(notifier: &Notifier) {
     }
 }
 
+/// How often it is said that the outbox is still being opened: at first to the service manager, which would end what takes too long.
+const OPENING_SAID: Duration = Duration::from_secs(10);
+
+/// Asks for time as long as the outbox is being opened: a large one is checked, and one of an older version brought up to date, which takes the
+/// longer the more there is. Never returns.
+pub(super) async fn while_opening(notifier: &Notifier) {
+    let began = Instant::now();
+    let mut signs = interval(OPENING_SAID);
+    // The first is at once, and nothing to tell.
+    signs.tick().await;
+    loop {
+        signs.tick().await;
+        notifier.extend_timeout(OPENING_SAID * 6);
+        notifier.status("opening the outbox: a large one is checked, one of an older version is brought up to date");
+        events::opening(began.elapsed());
+    }
+}
+
 /// A loop that counts its turns, and turns every few seconds even when it has nothing to do.
 #[derive(Debug)]
 pub(super) struct Watched {

@@ -230,6 +230,11 @@ pub fn lines_lost(count: u64) {
     event!(target: TARGET, Level::WARN, event = "lines_lost", count = count);
 }
 
+/// The outbox is still being opened after so long.
+pub fn opening(since: Duration) {
+    event!(target: TARGET, Level::INFO, event = "opening", elapsed_ms = ms(since), message = "the outbox is still being opened: a large one is checked, and one of an older version is brought up to date; nothing is taken in or sent before that is done, and nothing is lost");
+}
+
 /// A loop has not turned for so long: where the service manager watches, it will end the process and start it anew.
 pub fn stuck(which: &str, since: Duration) {
     event!(target: TARGET, Level::ERROR, event = "stuck", operation = which, elapsed_ms = ms(since), hint = "a disk or a network file system that stands still? nothing is lost: the next start resumes what was in flight");

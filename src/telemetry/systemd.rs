@@ -61,6 +61,11 @@ impl Notifier {
         self.send("WATCHDOG=1");
     }
 
+    /// Starting takes at least so much longer.
+    pub fn extend_timeout(&self, by: Duration) {
+        self.send(&format!("EXTEND_TIMEOUT_USEC={}", by.as_micros()));
+    }
+
     /// The line that `systemctl status` shows.
     pub fn status(&self, line: &str) {
         // A line break in it would begin another message.

@@ -48,7 +48,10 @@ fn counts_and_orders_that_were_changed_by_hand_are_put_right_at_the_next_start()
     world.stop();
     // Whoever is next in the first activity, while another waits for it; and one that nobody sends is said to be on its way.
     world.sql(OUTBOX, "UPDATE delivery SET state = 'dismissed' WHERE id = 1");
-    world.sql(OUTBOX, "INSERT INTO flight (id, attempt, claimed_at, waited_ms) VALUES (2, 99, 0, 0)");
+    world.sql(
+        OUTBOX,
+        "INSERT INTO flight (id, attempt, claimed_at, waited_ms) VALUES (2, 99, 0, 0)",
+    );
     world.sql(OUTBOX, "UPDATE tally SET n = 70 WHERE state = 'dead'");
     world.sql(OUTBOX, "DELETE FROM tally WHERE state = 'parked'");
     world.sandbox.settings(&json!({"down": false}));

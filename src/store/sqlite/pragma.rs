@@ -95,7 +95,7 @@ const CACHE_SIZE: Pragma = Pragma {
 };
 
 /// What a statement of many rows keeps to undo itself by stays in memory, not in a temporary file: a tenth of the cost of settling.
-const TEMP_STORE: Pragma = Pragma {
+pub(super) const TEMP_STORE: Pragma = Pragma {
     set: "PRAGMA temp_store = MEMORY",
     read: "PRAGMA temp_store",
     expected: "2",

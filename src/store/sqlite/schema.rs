@@ -1,12 +1,14 @@
 //! The version of the database, and the way to the newest.
 
+use std::path::Path;
+
 use sqlx::Row as _;
 use sqlx::migrate::Migrator;
 use sqlx::sqlite::SqliteConnection;
 use sqlx::{AssertSqlSafe, raw_sql};
 
-use super::pragma;
 use super::transaction::{self, Transaction};
+use super::{place, pragma};
 
 /// `migrations/outbox`, embedded. Only the files are sqlx's: they are run here, since the version must stand in the file's header, where it
 /// can be read before anything else of a database is trusted, and must change in the transaction that changes the tables.
@@ -58,16 +60,54 @@ pub(super) async fn identity_within(conn: &mut SqliteConnection) -> Result<Ident
 ///
 /// A table that others refer to is rebuilt under another name, which foreign keys would forbid; they are switched off outside of transactions only.
 pub(super) async fn migrate(conn: &mut SqliteConnection) -> Result<(), sqlx::Error> {
-    if identity(conn).await?.version >= newest() {
+    let found = identity(conn).await?;
+    if found.version >= newest() {
         return Ok(());
     }
+    if found.version > 0 {
+        refuse_without_room(conn).await?;
+    }
+    // Indexes are sorted while they are built: in a file, so that memory is bounded however many submissions there are.
+    sqlx::query("PRAGMA temp_store = FILE")
+        .persistent(false)
+        .execute(&mut *conn)
+        .await?;
     sqlx::query("PRAGMA foreign_keys = OFF")
         .persistent(false)
         .execute(&mut *conn)
         .await?;
     let migrated = steps(conn).await;
-    sqlx::query(pragma::FOREIGN_KEYS.set).persistent(false).execute(&mut *conn).await?;
+    for pragma in [pragma::FOREIGN_KEYS, pragma::TEMP_STORE] {
+        sqlx::query(pragma.set).persistent(false).execute(&mut *conn).await?;
+    }
     migrated
+}
+
+/// What bringing an old outbox up to date may write: its narrow rows and their indexes anew, into the WAL first and then into the file, where the old
+/// ones are given up only at the end. About twice what was measured.
+const ROOM_A_ROW: u64 = 512;
+const ROOM_AT_LEAST: u64 = 16 << 20;
+
+const ROWS: &str = "SELECT count(*) FROM delivery";
+const PLACE: &str = "SELECT file FROM pragma_database_list WHERE name = 'main'";
+
+/// Before anything is written: a disk that fills in the middle costs the time until then, and each start anew.
+async fn refuse_without_room(conn: &mut SqliteConnection) -> Result<(), sqlx::Error> {
+    let rows: i64 = sqlx::query(ROWS).fetch_one(&mut *conn).await?.try_get(0)?;
+    let path: String = sqlx::query(PLACE).fetch_one(conn).await?.try_get(0)?;
+    let needed = rows.unsigned_abs() * ROOM_A_ROW + ROOM_AT_LEAST;
+    match Path::new(&path).parent().and_then(place::free_bytes) {
+        Some(free) if free < needed => Err(sqlx::Error::Configuration(
+            format!(
+                "it was written by an older version, and bringing it up to date needs about {} MiB of free room beside it, of which there \
+                 are {}; make room and start again. Nothing was changed",
+                needed >> 20,
+                free >> 20
+            )
+            .into(),
+        )),
+        Some(_) | None => Ok(()),
+    }
 }
 
 async fn steps(conn: &mut SqliteConnection) -> Result<(), sqlx::Error> {
