@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use crate::config::Config;
 use crate::model::StateName;
-use crate::store::{StoreError, Way, free_bytes, holder};
+use crate::store::{StoreError, Way, holder};
 use crate::telemetry::hindrance::{Cause, Hindrances};
 
 use super::rows::RowsError;
@@ -47,7 +47,7 @@ impl Waiting {
     /// Whether something may be taken now; if not, that is said.
     pub async fn may_take(&self, context: &Context) -> bool {
         let config = context.config.borrow().clone();
-        let reason = match self.of_disk(&config).await {
+        let reason = match in_space(&self.space, &config).await {
             None => self.of_backlog(context, &config).await,
             full => full,
         };
@@ -144,24 +144,6 @@ impl Waiting {
         self.hindrances.met(Cause::Rows, "take rows", &why, error.hint());
     }
 
-    async fn of_disk(&self, config: &Config) -> Option<Reason> {
-        if config.inbox.min_free_disk == 0 {
-            return None;
-        }
-        for dir in places(config) {
-            // A directory that cannot be asked, or does not answer, tells for itself when it is used.
-            let full = self
-                .space
-                .free(dir)
-                .await
-                .and_then(|free| too_full(dir, free, config.inbox.min_free_disk));
-            if full.is_some() {
-                return full;
-            }
-        }
-        None
-    }
-
     async fn of_backlog(&self, context: &Context, config: &Config) -> Option<Reason> {
         let max = config.inbox.max_pending?;
         match context.outbox.tally().await {
@@ -191,13 +173,25 @@ fn hint(error: &StoreError) -> &'static str {
 }
 
 /// Too little room where the outbox or the inbox lies.
-pub fn of_disk(config: &Config) -> Option<Reason> {
+pub async fn of_disk(config: &Config) -> Option<Reason> {
+    in_space(&Space::default(), config).await
+}
+
+async fn in_space(space: &Space, config: &Config) -> Option<Reason> {
     if config.inbox.min_free_disk == 0 {
         return None;
     }
-    places(config)
-        .into_iter()
-        .find_map(|dir| too_full(dir, free_bytes(dir)?, config.inbox.min_free_disk))
+    for dir in places(config) {
+        // A directory that cannot be asked, or does not answer, tells for itself when it is used.
+        let full = space
+            .free(dir)
+            .await
+            .and_then(|free| too_full(dir, free, config.inbox.min_free_disk));
+        if full.is_some() {
+            return full;
+        }
+    }
+    None
 }
 
 fn places(config: &Config) -> [&Path; 2] {

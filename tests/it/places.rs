@@ -307,6 +307,18 @@ fn an_inbox_that_hangs_stops_no_delivery_and_no_stop() {
     }
     let told = world.event_where("storage_error", |line| line["error"].to_string().contains("does not answer"));
     assert!(told["hint"].to_string().contains("findmnt"), "{told}");
+    // Who looks is told what the outbox has to say.
+    let status = world.command(&["status", "--json"]);
+    let mut looks = Command::new("nsenter");
+    looks.args(["-t", &world.pid().to_string(), "-m"]).arg(status.get_program());
+    let looks = looks
+        .args(status.get_args())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let told = both(&within_patience(looks, "status"));
+    assert!(told.contains("\"delivered\"") && told.contains("does not answer"), "{told}");
     world.insert(&result("act-5", &json!({})));
     world.wait_for("delivered", 5);
     world.stop();

@@ -65,7 +65,7 @@ pub async fn all(status: &Status, vitals: Option<&Vitals>, config: &Config, fail
             since: None,
         });
     }
-    found.extend(of_disks(&said, config));
+    found.extend(of_disks(&said, config).await);
     let pending = status.counts.map_or(0, |counts| counts.pending);
     let backlog = config.inbox.max_pending.and_then(|max| intake::of_backlog(pending, max));
     found.extend(backlog.filter(|_| !has(&said, Cause::Backlog)).map(of_reason));
@@ -110,11 +110,11 @@ fn of_reason(reason: Reason) -> Hindered {
 }
 
 /// A disk without the room that intake wants, or without any at all.
-fn of_disks(said: &[Hindrance], config: &Config) -> Option<Hindered> {
+async fn of_disks(said: &[Hindrance], config: &Config) -> Option<Hindered> {
     if has(said, Cause::Disk) {
         return None;
     }
-    if let Some(reason) = intake::of_disk(config) {
+    if let Some(reason) = intake::of_disk(config).await {
         return Some(of_reason(reason));
     }
     let directory = config.outbox.database.parent().unwrap_or_else(|| Path::new("."));

@@ -4,6 +4,7 @@ use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use serde::Serialize;
@@ -33,6 +34,8 @@ pub const STOPPED: &str = "stopped";
 /// Where rejected files lie, in `inbox.dir`; beside each the reason, which is no rejected file itself.
 const REJECTED: &str = "rejected";
 const REASON_SUFFIX: &str = ".error.json";
+/// So long that directory may take to answer.
+const PATIENCE: Duration = Duration::from_secs(3);
 
 /// What one look saw; also what `--json` prints.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
@@ -130,7 +133,7 @@ pub async fn look(context: &Context, now: Timestamp) -> Look {
         ..Status::default()
     };
     let read = in_outbox(&mut status, context, vitals.as_ref(), now).await;
-    let counted = rejected_files(&config.inbox.dir).map(|count| status.rejected_files = count);
+    let counted = rejected(&config.inbox.dir).await.map(|count| status.rejected_files = count);
     // What another process left behind is no news of this one.
     let vitals = vitals.filter(|vitals| daemon.is_some() && daemon.and_then(|daemon| daemon.pid) == Some(vitals.pid));
     waiting(&mut status, &inbox, vitals.as_ref(), config, now);
@@ -257,6 +260,14 @@ async fn error_of_dead(status: &mut Status, outbox: &Outbox, id: SubmissionId) -
         message: error.message,
     });
     Ok(())
+}
+
+/// The same, unless the file system of the inbox hangs: the rest is to be told all the same.
+async fn rejected(inbox: &Path) -> anyhow::Result<u64> {
+    let dir = inbox.to_owned();
+    let counted = tokio::task::spawn_blocking(move || rejected_files(&dir));
+    let in_time = tokio::time::timeout(PATIENCE, counted).await;
+    in_time.with_context(|| format!("{} does not answer; its file system may hang", inbox.display()))??
 }
 
 /// How many files lie in `rejected/`; none where it was not made yet.
