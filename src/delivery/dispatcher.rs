@@ -45,6 +45,8 @@ const POLL_BEFORE_SENDING: Duration = Duration::from_millis(2);
 /// How long slots and outcomes may gather while requests are in flight, unless a quarter of the slots has gathered earlier: a commit costs about
 /// the same for one row as for fifty.
 const GATHER: Duration = Duration::from_millis(2);
+/// So many outcomes do not wait for the commit before theirs to end: what the store takes in one query.
+const GATHERED_MAX: usize = 256;
 /// The shortest wait for a due time: it may have passed while we looked, and would be looked for without a pause.
 const WAIT_MIN: Duration = Duration::from_millis(1);
 /// The part of `delivery.shutdown_timeout` that is left for outcomes to be stored when requests use up the rest, and the most of it.

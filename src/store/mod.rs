@@ -110,6 +110,11 @@ impl Outbox {
         self.database.look_for_sources(after).await
     }
 
+    /// The same as [`Outbox::changed`] without waiting, while a commit of ours is on its way, which brings the next answer; `None` while none is.
+    pub fn changed_before_this_commit(&self) -> Option<bool> {
+        self.database.changed_before_this_commit()
+    }
+
     /// Whether another process has written since the last call (`PRAGMA data_version` on the writing connection), as of now or of a commit of
     /// ours two milliseconds ago.
     pub async fn changed(&self) -> Result<bool, StoreError> {

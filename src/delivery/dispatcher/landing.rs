@@ -13,7 +13,7 @@ use crate::telemetry::events;
 
 use super::super::attempt::{self, Landed};
 use super::super::settle::{self, Outbound};
-use super::{Dispatcher, GATHER, POLL, POLL_BEFORE_SENDING, Step};
+use super::{Dispatcher, GATHER, GATHERED_MAX, POLL, POLL_BEFORE_SENDING, Step};
 
 impl Dispatcher {
     /// A reload, a changed key, another process's acts.
@@ -25,12 +25,18 @@ impl Dispatcher {
             return Ok(());
         }
         self.polled = Instant::now();
-        match self.context.outbox.changed().await {
+        // While a commit syncs, nobody waits for it only to ask.
+        let (changed, was_asked) = match self.context.outbox.changed_before_this_commit() {
+            Some(changed) => (Ok(changed), false),
+            None => (self.context.outbox.changed().await, true),
+        };
+        match changed {
             Ok(true) => {
                 self.keeper.others_wrote();
                 self.look = true;
             }
-            Ok(false) => self.keeper.looked(),
+            Ok(false) if was_asked => self.keeper.looked(),
+            Ok(false) => {}
             Err(error) => return Err(self.troubled("changed", &error, now)),
         }
         self.keeper.look_at_acts(now).await;
@@ -110,8 +116,12 @@ impl Dispatcher {
 
     /// Stores what has gathered, when it is enough, or has waited long enough, or when nothing follows it soon.
     pub(super) fn store_gathered(&mut self, now: Timestamp) {
-        let is_many = self.gathered.len() >= self.quarter();
-        if is_many || self.flights.is_empty() || self.stored_at.elapsed() >= GATHER || self.keeper.allowance(now) != Allowance::All {
+        // While one commit syncs, the next group gathers: the slower the disk, the larger the groups.
+        let is_free = self.settling.is_empty();
+        let is_many = is_free && self.gathered.len() >= self.quarter();
+        let is_long = is_free && self.stored_at.elapsed() >= GATHER;
+        let is_full = self.gathered.len() >= GATHERED_MAX;
+        if is_many || is_long || is_full || self.flights.is_empty() || self.keeper.allowance(now) != Allowance::All {
             self.store_all();
         }
     }

@@ -115,7 +115,7 @@ pub(super) fn sql(order: &ClaimOrder) -> &'static str {
 }
 
 impl Turn {
-    /// What they need, as $1 to $9 ([`PARAMETERS`]): the time, the latest due time that is left alone, the number wanted, the half of the fresh
+    /// What they need, as $1 to $9: the time, the latest due time that is left alone, the number wanted, the half of the fresh
     /// ones, the one that is asked for, the last leap of the clock, and of a trial who was refused and whether dead letters are spared.
     pub(super) fn bind<'q>(
         &self,
@@ -148,9 +148,6 @@ impl Turn {
             .bind(spare_dead))
     }
 }
-
-/// How many parameters a claim has.
-pub(super) const PARAMETERS: usize = 9;
 
 /// Claims, in the order asked for. Crash after the commit: `recover` counts these attempts as begun.
 pub(super) async fn claim(transaction: &mut Transaction<'_>, turn: &Turn) -> Result<Vec<Claimed>, sqlx::Error> {

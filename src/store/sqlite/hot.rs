@@ -49,12 +49,13 @@ pub(super) const SETTLEMENTS_MAX: usize = batch::SIZES[batch::SIZES.len() - 1];
 pub(super) async fn run(conn: &mut SqliteConnection, group: &Group<'_>) -> Result<Done, sqlx::Error> {
     let asked = settle::worth_asking(&group.settlements);
     let size = batch::SIZES.into_iter().find(|size| *size >= asked.len() && !asked.is_empty());
-    let mut query = sqlx::query(sql(size.unwrap_or(0), group.turn.map(|turn| &turn.request.order)));
-    query = match group.turn {
-        Some(turn) => turn.bind(query, &[])?,
-        None => (0..claim::PARAMETERS).fold(query, |query, _| query.bind(None::<i64>)),
-    };
-    let rows = settle::bind(query, &asked)?.fetch_all(conn).await?;
+    let size = size.unwrap_or(0);
+    let query = sqlx::query(sql(size, group.turn.map(|turn| &turn.request.order)));
+    let mut query = settle::bind(query, &asked, size)?;
+    if let Some(turn) = group.turn {
+        query = turn.bind(query, &[])?;
+    }
+    let rows = query.fetch_all(conn).await?;
     let mut done = Done {
         settled: Vec::new(),
         claimed: Vec::new(),
@@ -115,9 +116,9 @@ const fn place(order: Option<&ClaimOrder>) -> usize {
 /// The version comes before the commit, so that nothing that fails behind it may pass for its failure; while the write lock is held no other
 /// process changes it, and our own commit does not.
 fn compose(size: usize, order: Option<&ClaimOrder>) -> String {
-    let mut parts = vec![BEGIN];
-    parts.extend((size > 0).then(|| settle::sql(size)));
-    parts.extend(order.map(claim::sql));
-    parts.extend([DATA_VERSION, COMMIT]);
+    let mut parts = vec![BEGIN.to_owned()];
+    parts.extend((size > 0).then(|| settle::sql(size).to_owned()));
+    parts.extend(order.map(|order| batch::behind(claim::sql(order), size * settle::COLUMNS)));
+    parts.extend([DATA_VERSION.to_owned(), COMMIT.to_owned()]);
     parts.join("; ")
 }

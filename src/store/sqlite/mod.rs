@@ -208,6 +208,10 @@ impl Database {
         self.shared.ask(sweep, Operation::Sweep).await
     }
 
+    pub(super) fn changed_before_this_commit(&self) -> Option<bool> {
+        self.shared.changed_before_this_commit()
+    }
+
     pub(super) async fn changed(&self) -> Result<bool, StoreError> {
         self.shared.changed().await
     }
@@ -393,14 +397,24 @@ impl Shared {
         Ok(secret.as_deref().and_then(Marks::of))
     }
 
+    /// As of the last commit, which another will follow; `None` where none is on its way, or none has brought a version.
+    fn changed_before_this_commit(&self) -> Option<bool> {
+        let version = self.seen.within(Duration::MAX).filter(|_| self.seen.is_busy())?;
+        Some(self.is_new(version))
+    }
+
     async fn changed(&self) -> Result<bool, StoreError> {
         let version = match self.seen.within(FRESH) {
             Some(version) => version,
             None => self.send(Errand::Version).await?,
         };
+        Ok(self.is_new(version))
+    }
+
+    fn is_new(&self, version: i64) -> bool {
         let is_new = self.version.swap(version, Ordering::Relaxed) != version;
         self.foreign_commits.fetch_add(u64::from(is_new), Ordering::Relaxed);
-        Ok(is_new)
+        is_new
     }
 }
 

@@ -59,6 +59,7 @@ const STATEMENTS: &[(&str, &str)] = &[
     ("DELIVERED_LAST", lanes::DELIVERED_LAST),
     ("REFUSED_BY_RESULT_TYPES", list::REFUSED_BY_RESULT_TYPES),
     ("CONTENTS", contents::CONTENTS),
+    ("PLACE", schema::PLACE),
     ("REMEMBER", memory::REMEMBER),
     ("REMEMBER_FIRST", memory::REMEMBER_FIRST),
     ("FORGET", memory::FORGET),
@@ -130,6 +131,7 @@ const SMALL: &[(&str, &str)] = &[
     ("SCAN episode", "what was in flight when the gate closed"),
     ("SCAN receipt_file", "files that are being taken"),
     ("SCAN CONSTANT ROW", "no table"),
+    ("SCAN pragma_database_list", "no table"),
     ("SCAN 8-ROW VALUES", "the batch itself"),
 ];
 
@@ -167,7 +169,7 @@ async fn no_statement_walks_a_big_table_or_sorts() {
     statements.extend(sweep::DELETIONS.map(str::to_owned));
     statements.extend([show::one_sql(), show::attempts_sql(), list::matching_sql()]);
     statements.push(batch::insert_sql(admit::INSERT_SUBMISSION, admit::SUBMISSION_COLUMNS, 8));
-    statements.push(settle::FENCED.replace('#', &batch::values(settle::COLUMNS, 8, 0)));
+    statements.push(settle::FENCED.replace('#', &batch::values(settle::COLUMNS, 8)));
     for sql in &statements {
         for line in plan(&mut conn, sql).await {
             assert!(!line.contains("TEMP B-TREE") || batch_only(sql), "{line}\n{sql}");
@@ -380,8 +382,8 @@ fn every_statement_of_the_sources_is_tested_here() {
             }
         }
     }
-    // Two that are completed with rows before they are statements, and one of the schema's.
-    missing.retain(|name| !["INSERT_SUBMISSION", "FENCED", "OBJECTS"].contains(name));
+    // Two that are completed with rows before they are statements, and two of the schema's, of which one counts all that an upgrade rewrites.
+    missing.retain(|name| !["INSERT_SUBMISSION", "FENCED", "OBJECTS", "ROWS"].contains(name));
     assert!(missing.is_empty(), "{missing:?}");
 }
 

@@ -88,8 +88,8 @@ pub(super) async fn migrate(conn: &mut SqliteConnection) -> Result<(), sqlx::Err
 const ROOM_A_ROW: u64 = 512;
 const ROOM_AT_LEAST: u64 = 16 << 20;
 
-const ROWS: &str = "SELECT count(*) FROM delivery";
-const PLACE: &str = "SELECT file FROM pragma_database_list WHERE name = 'main'";
+pub(super) const ROWS: &str = "SELECT count(*) FROM delivery";
+pub(super) const PLACE: &str = "SELECT file FROM pragma_database_list WHERE name = 'main'";
 
 /// Before anything is written: a disk that fills in the middle costs the time until then, and each start anew.
 async fn refuse_without_room(conn: &mut SqliteConnection) -> Result<(), sqlx::Error> {

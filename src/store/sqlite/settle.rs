@@ -11,9 +11,9 @@ use crate::clock::Timestamp;
 use crate::model::{DeadReason, StateName, Transition};
 use crate::store::{Settled, Settlement};
 
+use super::batch;
 use super::row::HEAD;
 use super::transaction::Transaction;
-use super::{batch, claim};
 
 /// What a settlement writes into its row of `delivery`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -99,22 +99,23 @@ pub(super) const SHORT: &str = "SELECT EXISTS (SELECT 1 FROM tally \
 
 pub(super) const DONE: &str = "SELECT id AS settled FROM outcome";
 
-/// The statements for so many settlements, a size of [`batch::pieces`]: one way to SQLite's thread and back. Their parameters stand after those
-/// of a claim, which may follow in the same query.
+/// The statements for so many settlements, a size of [`batch::pieces`]: one way to SQLite's thread and back. Their parameters come first: a
+/// claim may follow in the same query.
 pub(super) fn sql(size: usize) -> &'static str {
     static STATEMENTS: LazyLock<Vec<(usize, String)>> = LazyLock::new(|| batch::SIZES.map(|size| (size, compose(size))).into());
     STATEMENTS.iter().find(|(known, _)| *known == size).map_or("", |(_, sql)| sql)
 }
 
 fn compose(size: usize) -> String {
-    let fenced = FENCED.replace('#', &batch::values(COLUMNS, size, claim::PARAMETERS));
+    let fenced = FENCED.replace('#', &batch::values(COLUMNS, size));
     format!("{CLEAR}; {fenced}; {LAND}; {SETTLE}; {RECORD}; {JOIN_EPISODE}; {STEP_BACK}; {COME_FORWARD}; {SHORT}; {COUNT}; {DONE}")
 }
 
-/// Binds settlements, after a claim's parameters.
+/// Binds settlements; what a smaller number of them leaves free of the size is bound to nothing.
 pub(super) fn bind<'q>(
     mut query: Query<'q, Sqlite, SqliteArguments>,
     settlements: &[&'q (Settlement, Timestamp)],
+    size: usize,
 ) -> Result<Query<'q, Sqlite, SqliteArguments>, sqlx::Error> {
     for (settlement, now) in settlements {
         let effect = effect(settlement, *now);
@@ -143,6 +144,9 @@ pub(super) fn bind<'q>(
             .bind(answer.map(|answer| answer.body_length.cast_signed()))
             .bind(fault.map(|fault| fault.kind.name()))
             .bind(fault.map(|fault| fault.message.as_str()));
+    }
+    for _ in settlements.len() * COLUMNS..size * COLUMNS {
+        query = query.bind(None::<i64>);
     }
     Ok(query)
 }
@@ -180,11 +184,7 @@ pub(super) async fn settle(
 ) -> Result<Vec<Settled>, sqlx::Error> {
     let mut done = HashSet::with_capacity(settlements.len());
     for (piece, size) in batch::pieces(&worth_asking(settlements)) {
-        let mut query = sqlx::query(sql(size));
-        for _ in 0..claim::PARAMETERS {
-            query = query.bind(None::<i64>);
-        }
-        for row in bind(query, piece)?.fetch_all(&mut *transaction.conn).await? {
+        for row in bind(sqlx::query(sql(size)), piece, size)?.fetch_all(&mut *transaction.conn).await? {
             if row.column(0).name() == "settled" {
                 done.insert(row.try_get(0)?);
             } else if row.try_get(0)? {

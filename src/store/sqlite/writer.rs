@@ -113,12 +113,18 @@ pub(super) struct Seen {
     pub(super) short: Notify,
     /// Whether the process is to end, and waits for no lock any more.
     pub(super) is_hurried: AtomicBool,
+    busy: AtomicBool,
 }
 
 impl Seen {
     /// How many commits there were.
     pub(super) fn commits(&self) -> u64 {
         self.commits.load(Ordering::Relaxed)
+    }
+
+    /// Whether the writer is at work: its commit will bring a version.
+    pub(super) fn is_busy(&self) -> bool {
+        self.busy.load(Ordering::Relaxed)
     }
 
     fn note(&self, committed: Committed) {
@@ -173,8 +179,10 @@ impl Writer {
                 }
             }
             while let Some(group) = next_group(&mut waiting) {
+                self.seen.busy.store(true, Ordering::Relaxed);
                 self.serve(group).await;
             }
+            self.seen.busy.store(false, Ordering::Relaxed);
         }
         drop(errand::truncate(&mut self.conn).await);
         drop(self.conn.close().await);
