@@ -11,6 +11,7 @@
 )]
 
 mod age;
+mod ahead;
 mod ambiguous;
 mod backup;
 mod bulk;

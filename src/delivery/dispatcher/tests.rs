@@ -43,7 +43,7 @@ async fn a_step_sends_no_more_than_the_slots_there_are_and_says_what_it_did() {
         "two are claimed ahead of a slot"
     );
     let mut config = (*dispatcher.equipment.config).clone();
-    config.delivery.shutdown_timeout = Duration::ZERO;
+    config.delivery.shutdown_timeout = Duration::from_secs(1);
     dispatcher.equipment.config = Arc::new(config);
     dispatcher.finish().await;
     assert_eq!(

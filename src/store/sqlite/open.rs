@@ -156,7 +156,7 @@ async fn look_inside(conn: &mut SqliteConnection, role: Role, bytes: u64) -> Res
     sqlx::query(schema::BEGIN_READ).execute(&mut *conn).await?;
     let verdict = inspect::judge(schema::identity_within(conn).await?);
     let wrong = match (role, verdict) {
-        (Role::Daemon, Verdict::Ours | Verdict::Older(_)) => inspect::check(conn, bytes).await?,
+        (Role::Daemon, Verdict::Ours | Verdict::Older(_)) => inspect::check(conn, bytes, verdict).await?,
         (Role::Daemon | Role::Tool | Role::Reader, _) => None,
     };
     sqlx::query(schema::END_READ).execute(conn).await?;
