@@ -1,5 +1,7 @@
-//! `man`: the manual pages, of section 8 for the commands, from the very text of `--help`, and of section 5 for the configuration.
+//! `man`: the manual pages, of section 8 for the program (the manual in short) and for each command (the very text of `--help`), and of
+//! section 5 for the configuration.
 
+mod manual;
 mod reference;
 
 use std::fs;
@@ -31,22 +33,25 @@ pub fn run(args: &Args, out: &mut dyn Write) -> anyhow::Result<Exit> {
     let mut tree = Cli::command();
     tree.build();
     match &args.dir {
-        None => out.write_all(&page(tree)?)?,
+        None => out.write_all(manual::page(&tree).as_bytes())?,
         Some(dir) => write_pages(&tree, dir)?,
     }
     Ok(Exit::Done)
 }
 
 fn write_pages(tree: &clap::Command, dir: &Path) -> anyhow::Result<()> {
-    let verbs = tree.get_subcommands().filter(|verb| verb.get_name() != "help");
-    for command in std::iter::once(tree).chain(verbs) {
+    for command in tree.get_subcommands().filter(|verb| verb.get_name() != "help") {
         // Set by `build`: `reten-outbox-requeue`.
         let name = command.get_display_name().unwrap_or_else(|| command.get_name());
-        let path = dir.join(format!("{name}.{SECTION}"));
-        fs::write(&path, page(command.clone())?).with_context(|| format!("{} cannot be written", path.display()))?;
+        write_page(dir, &format!("{name}.{SECTION}"), &page(command.clone())?)?;
     }
-    let path = dir.join(reference::FILE);
-    fs::write(&path, reference::page(DEFAULTS)).with_context(|| format!("{} cannot be written", path.display()))
+    write_page(dir, manual::FILE, manual::page(tree).as_bytes())?;
+    write_page(dir, reference::FILE, reference::page(DEFAULTS).as_bytes())
+}
+
+fn write_page(dir: &Path, name: &str, page: &[u8]) -> anyhow::Result<()> {
+    let path = dir.join(name);
+    fs::write(&path, page).with_context(|| format!("{} cannot be written", path.display()))
 }
 
 fn page(command: clap::Command) -> anyhow::Result<Vec<u8>> {

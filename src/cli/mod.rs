@@ -23,6 +23,7 @@ mod enqueue;
 mod export;
 pub(crate) mod list;
 mod man;
+mod new_key;
 mod pause;
 mod purge;
 mod restore;

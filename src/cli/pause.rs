@@ -13,12 +13,15 @@ use crate::store::Outbox;
 
 use super::context::Context;
 use super::exit::Exit;
+use super::new_key::Placed;
 use super::render::escape::visible;
 use super::render::time::full;
 use super::{Global, note, status, terminal};
 
 /// The public name of a blown fuse.
 const REJECTING: &str = "rejecting";
+/// That of a key that is refused.
+const UNAUTHORIZED: &str = "unauthorized";
 /// How long the daemon has to take notice before the command says that it has not. It does within 200 ms unless the outbox is in trouble: a
 /// person's backup may well hold it for some seconds.
 const NOTICE_TIMEOUT: Duration = Duration::from_secs(25);
@@ -80,6 +83,7 @@ async fn give_reason(outbox: &Outbox, record: &mut PauseRecord, context: &Contex
 
 /// Takes a pause away, has a gate that is closed beneath it asked at once, and opens a blown fuse.
 pub async fn resume(global: &Global, out: &mut dyn Write) -> anyhow::Result<Exit> {
+    let placed = Placed::look(global)?;
     let context = Context::enter(global)?;
     let Some(outbox) = context.change_existing().await? else {
         note(&context.none_yet());
@@ -102,6 +106,8 @@ pub async fn resume(global: &Global, out: &mut dyn Write) -> anyhow::Result<Exit
         Some(gate) => status::is_open(&gate.state),
         None => true,
     };
+    let is_unauthorized = !now_open && gate.as_ref().is_some_and(|gate| gate.state == UNAUTHORIZED);
+    let key = placed.told(&outbox, &context, is_unauthorized).await?;
     outbox.close().await;
     match &paused {
         Some(pause) => writeln!(out, "resumed; it was {}", told(pause, context.now))?,
@@ -109,6 +115,9 @@ pub async fn resume(global: &Global, out: &mut dyn Write) -> anyhow::Result<Exit
     }
     if let Some(gate) = &gate {
         writeln!(out, "{}", of_gate(gate, now_open, notice))?;
+    }
+    if let Some(key) = key {
+        writeln!(out, "{key}")?;
     }
     match notice {
         Notice::Taken => Ok(Exit::Done),

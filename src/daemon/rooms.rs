@@ -9,7 +9,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::api::Client;
 use crate::clock::Timestamp;
-use crate::config::{ApiKey, Config};
+use crate::config::{ApiKey, Config, KeyPlace};
 use crate::model::StateName;
 use crate::store::{Outbox, Role, Tally};
 use crate::telemetry::events;
@@ -17,6 +17,7 @@ use crate::telemetry::systemd::Notifier;
 use crate::{delivery, intake};
 
 use super::bookkeeping;
+use super::held_key::{self, HeldKey};
 use super::housekeeping;
 use super::status;
 use super::summary;
@@ -40,6 +41,8 @@ pub struct Plan {
     pub config: Config,
     /// The same.
     pub key: ApiKey,
+    /// Where it was found.
+    pub key_place: KeyPlace,
     /// Of the one generator of jitter, so that a run can be told again.
     pub seed: u64,
     /// Who is told how the queue stands.
@@ -52,6 +55,7 @@ pub struct Rooms {
     outbox: Outbox,
     config: watch::Sender<Arc<Config>>,
     key: watch::Sender<Arc<ApiKey>>,
+    held_key: watch::Sender<HeldKey>,
     shutdown: watch::Sender<bool>,
     tasks: Tasks,
     turns: Turns,
@@ -78,6 +82,7 @@ impl Rooms {
 
     fn start(outbox: Outbox, hold: Option<intake::Hold>, plan: Plan) -> Self {
         let (config, config_seen) = watch::channel(Arc::new(plan.config));
+        let (held_key, held_key_seen) = watch::channel(HeldKey::of(&plan.key, &plan.key_place, fastrand::u64(..)));
         let (key, key_seen) = watch::channel(Arc::new(plan.key));
         let (shutdown, shutdown_seen) = watch::channel(false);
         // The list of result types: delivery asks for it (it has the key), intake goes by it.
@@ -120,6 +125,7 @@ impl Rooms {
             intake::run(taking, hold).await;
             anyhow::Ok(())
         });
+        tasks.spawn("key", held_key::run(outbox.clone(), held_key_seen, shutdown_seen.clone()));
         tasks.spawn("bookkeeping", bookkeeping::run(outbox.clone(), shutdown_seen.clone()));
         tasks.spawn(
             "housekeeping",
@@ -141,6 +147,7 @@ impl Rooms {
             outbox,
             config,
             key,
+            held_key,
             shutdown,
             tasks,
             turns,
@@ -163,7 +170,8 @@ impl Rooms {
     }
 
     /// Brings a key into force, where it is another one: whether it was.
-    pub(super) fn set_key(&self, key: ApiKey) -> bool {
+    pub(super) fn set_key(&self, key: ApiKey, place: &KeyPlace) -> bool {
+        self.held_key.send_replace(HeldKey::of(&key, place, fastrand::u64(..)));
         self.key.send_if_modified(|known| {
             let changed = **known != key;
             if changed {

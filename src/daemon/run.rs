@@ -12,6 +12,7 @@ use crate::store::Tally;
 use crate::telemetry::systemd::Notifier;
 use crate::telemetry::{self, Telemetry, events};
 
+use super::held_key::renewed_by;
 use super::key::KeyFile;
 use super::reload::Source;
 use super::rooms::{Plan, Rooms, count};
@@ -81,6 +82,7 @@ impl<'a> Daemon<'a> {
         let plan = Plan {
             config: loaded.config,
             key,
+            key_place: key_file.place().clone(),
             seed,
             notifier: Arc::clone(&notifier),
         };
@@ -129,7 +131,7 @@ impl<'a> Daemon<'a> {
             Ok(fresh) => {
                 self.telemetry.apply(&fresh.loaded.config.log);
                 self.key_file = fresh.key_file;
-                let key = if self.rooms.set_key(fresh.key) {
+                let key = if self.rooms.set_key(fresh.key, self.key_file.place()) {
                     "a new API key"
                 } else {
                     "the same API key"
@@ -150,8 +152,10 @@ impl<'a> Daemon<'a> {
         match KeyFile::load(&self.rooms.config().api.key_file, &self.source.environment) {
             Ok((key_file, key)) => {
                 self.key_file = key_file;
-                if self.rooms.set_key(key) {
+                if self.rooms.set_key(key, self.key_file.place()) {
                     events::reloaded(&format!("a new API key from {}", self.key_file.place()));
+                } else if let Some(command) = renewed_by(self.key_file.place()) {
+                    self.tell_unheeded(&command);
                 }
             }
             Err(error) => events::reload_failed(
@@ -159,6 +163,19 @@ impl<'a> Daemon<'a> {
                 "the old key stays in force; every change of the key file is looked at",
             ),
         }
+    }
+
+    /// `api.key_file` changed, and the key came from elsewhere: who changed it believes that it is in force.
+    fn tell_unheeded(&self, command: &str) {
+        let config = self.rooms.config();
+        events::warning(
+            &format!(
+                "{} changed, but the key in force is the one of this start, from {}",
+                config.api.key_file.display(),
+                self.key_file.place()
+            ),
+            &format!("a new key comes into force with `{command}`"),
+        );
     }
 
     /// Ends everything in order, and says what is left.

@@ -56,11 +56,12 @@ impl Stage {
         fs::write(dir.path().join("config.toml"), settings(dir.path(), &sandbox.base_url()))?;
 
         let config = Config::load(Some(&dir.path().join("config.toml")), &Environment::default())?.config;
-        let (_, key) = KeyFile::load(&config.api.key_file, &Environment::default())?;
+        let (key_file, key) = KeyFile::load(&config.api.key_file, &Environment::default())?;
         let database = config.outbox.database.clone();
         let plan = Plan {
             config,
             key,
+            key_place: key_file.place().clone(),
             seed: 1,
             notifier: Arc::new(Notifier::default()),
         };

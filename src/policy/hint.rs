@@ -142,8 +142,8 @@ pub const fn of_passing_fault(kind: FaultKind) -> &'static str {
 }
 
 const fn of_refused_key() -> &'static str {
-    "the API refuses the key: it is revoked, expired, not whole, or of another environment. Check the file that api.key_file names (`reten-outbox \
-     check-config`); a changed key is tried at once, and what was refused is requeued when it works"
+    "the API refuses the key: it is revoked, expired, not whole, or of another environment (api.key_file says where it lies; `reten-outbox \
+     check-config`). Put a good key in place, then `systemctl restart reten-outbox`; what was refused is requeued when it works"
 }
 
 fn conflict(id: Option<SubmissionId>) -> String {

@@ -27,6 +27,7 @@ mod hindered;
 mod intake;
 mod logs;
 mod many;
+mod new_key;
 mod order;
 mod outage;
 mod outcomes;

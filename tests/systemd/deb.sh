@@ -2,6 +2,7 @@
 # Runs in the machine, as root; v1.deb and v2.deb lie beside it. Each step says what must be true; the first that is not ends it all.
 # After the crash of the whole machine it is started again, with BOX_BOOT=2.
 source /box/lib.sh
+source /box/purges.sh
 
 install_it() {
     dpkg -i /box/v1.deb >/box/out/install 2>&1 || { cat /box/out/install; fail "the installation"; }
@@ -105,15 +106,44 @@ max_in_flihgt = 4' >/etc/reten-outbox/conf.d/20-reload.toml
     fi
 }
 
+mounts() {
+    # A disk that is not there, in the place of the inbox.
+    local unit; unit=$(systemd-escape --path --suffix=mount /var/spool/reten-outbox)
+    printf '[Mount]\nWhat=nowhere\nWhere=/var/spool/reten-outbox\nType=nosuchfs\n' >"/etc/systemd/system/$unit"
+    systemctl stop reten-outbox
+    systemctl daemon-reload
+    systemctl start reten-outbox 2>/dev/null && fail "started without its disk"
+    rm "/etc/systemd/system/$unit"
+    systemctl daemon-reload; systemctl reset-failed
+    systemctl start reten-outbox || fail "start when the disk is no mount any more"
+    step "the inbox's disk is not mounted: not started"
+
+    local example=$UNIT.d/other-directories.conf.example n; n=$(next)
+    sed -n 's/^#   //p' "$example" | bash -euo pipefail || fail "the example's commands: $example"
+    result "$n" | as alice "cat >/srv/reten/spool/inbox/.$n.tmp && mv /srv/reten/spool/inbox/.$n.tmp /srv/reten/spool/inbox/$n.json" || fail "alice drops a file elsewhere"
+    all_delivered_once 15
+    systemctl start reten-outbox-check || fail "the check of directories elsewhere"
+    rm /etc/reten-outbox/conf.d/20-directories.toml /etc/systemd/system/reten-outbox{,-check}.service.d/other-directories.conf
+    systemctl daemon-reload; systemctl restart reten-outbox
+    step "inbox and outbox elsewhere, by the example's own commands: delivered"
+}
+
 rotate() {
     api '{"api_key": "rtn_sk_rotated"}'
     drop_file alice 022
     eventually 10 "a closed gate" is_status .gate unauthorized
     systemctl is-active --quiet reten-outbox || fail "a bad key ended the daemon"
     install -m 600 /dev/stdin /etc/reten-outbox/api-key <<<rtn_sk_rotated
-    systemctl restart reten-outbox
+    eventually 15 "a word of the key that is not in force" sh -c "journalctl -u reten-outbox -o cat | grep -q 'api-key changed, but the key in force'"
+    reten-outbox resume >/box/out/resume
+    grep -q 'still holds the key of its start.*systemctl restart reten-outbox`' /box/out/resume || { cat /box/out/resume; fail "resume says nothing of the old key"; }
+    grep -q rtn_sk /box/out/resume && fail "resume shows a key"
+    status .gate_hint | grep -q 'a good key in place, then `systemctl restart reten-outbox`' || fail "status tells another way: $(status .gate_hint)"
+    is_status .gate unauthorized || fail "a new key in place is in force before the restart"
+    readme root 'systemctl restart reten-outbox' "s/$KEY/rtn_sk_rotated/"
     all_delivered_once 15
-    step "key rotated by LoadCredential and a restart: what it cost was put back and delivered"
+    reten-outbox resume | grep -q holds && fail "resume speaks of an old key behind the restart"
+    step "key rotated by LoadCredential and a restart, as the README says: what it cost was put back and delivered"
 
     install -m 644 "$UNIT.d/key-file.conf.example" /etc/systemd/system/reten-outbox.service.d/key-file.conf
     chown root:reten-outbox /etc/reten-outbox/api-key; chmod 640 /etc/reten-outbox/api-key
@@ -233,9 +263,12 @@ backup() {
     api '{"down": true}'
     for _ in 1 2; do drop_file alice 022; done
     eventually 10 "two taken in" is_status '.counts.pending + .counts.sending' 2
-    readme root 'VACUUM INTO'
-    readme root 'mv backup.db outbox.db'
+    readme root 'reten-outbox backup'
+    readme root 'reten-outbox restore' 's/2026-11-24/$(date +%F)/'
     is_status '.counts.pending + .counts.sending' 2 || fail "two are pending in the backup"
+    ls $OUTBOX/outbox.db.replaced-* >/dev/null || fail "the restore kept nothing aside"
+    # A purge would not delete it.
+    rm $OUTBOX/outbox.db.replaced-*
     api '{"down": false}'
     all_delivered_once 20
     step "backed up while running, restored: two pending delivered"
@@ -335,12 +368,15 @@ if [[ $BOX_BOOT = 1 ]]; then
     for user in alice bob mallory; do useradd --create-home "$user"; done
     result copied >/box/copied.json; chmod 644 /box/copied.json
     install_it
+    never_started
+    install_it
     usermod -aG reten-submit alice; usermod -aG reten-submit bob
     harden
     start
     drop
     fields
     reload
+    mounts
     rotate
     hang
     kill_9
@@ -354,4 +390,5 @@ tenants
 no_systemd
 check_timer
 remove
+purges
 at_home

@@ -128,7 +128,10 @@ pub fn commands(status: &Status) -> Vec<(&'static str, &'static str)> {
     }
     match status.gate.as_str() {
         "paused" => commands.push(("reten-outbox resume", "lets results go out again")),
-        "unauthorized" => commands.push(("reten-outbox resume", "has the key asked about at once")),
+        "unauthorized" => {
+            commands.push(("systemctl restart reten-outbox", "brings a new key into force"));
+            commands.push(("reten-outbox resume", "asks at once; tells if an old one is held"));
+        }
         "probing" => commands.push(("reten-outbox resume", "has the API tried at once")),
         "rejecting" => commands.push(("reten-outbox resume", "lets all results go out again")),
         _ => {}

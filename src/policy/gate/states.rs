@@ -161,7 +161,8 @@ impl Closed {
         let (why, hint) = match self.refusal {
             Refusal::Unknown => (
                 "401: the API does not know the key",
-                "check the API key: it may be revoked, expired or mistyped; the gate opens by itself when it works",
+                "the key may be revoked, expired or mistyped: put a good key in place, then `systemctl restart reten-outbox`; the gate opens by itself when it \
+                 works",
             ),
             Refusal::Forbidden => (
                 "403: the key lacks the permission SUBMIT_ACTIVITY_RESULT",
