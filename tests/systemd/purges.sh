@@ -35,6 +35,10 @@ kept() {
     dpkg -i /box/v2.deb >/box/out/again 2>&1 || fail "the installation after a purge with $1"
 }
 
+untouched() {
+    [[ $(cat /srv/victim) = kept && $(stat -c '%U %a' /srv/victim) = 'root 644' && $(cat /srv/precious/file) = kept ]] || fail "the packages' scripts went through a link"
+}
+
 purges() {
     local other=/srv/other dropped; dropped=$(cat $DROPPED)
     dpkg -i /box/v2.deb >/dev/null 2>&1 || fail "the third installation"
@@ -78,9 +82,15 @@ purges() {
     as reten-outbox "ln -s /srv/victim $OUTBOX/left-at-removal; ln -s /srv/precious $OUTBOX/dir; rm -rf $INBOX/rejected; ln -s /srv/precious $INBOX/rejected"
     as alice "ln -s /srv/precious $INBOX/link; ln -s /srv/victim /var/spool/reten-outbox/db/inbox.db-x"
     dpkg --purge reten-outbox >/box/out/links 2>&1 || { cat /box/out/links; fail "purge with links"; }
-    [[ $(cat /srv/victim) = kept && $(stat -c '%U %a' /srv/victim) = 'root 644' && $(cat /srv/precious/file) = kept ]] || fail "the packages' scripts went through a link"
-    cat /box/out/links >>/box/out/purge
-    rm -rf $OUTBOX /var/spool/reten-outbox /etc/reten-outbox $other
+    untouched
+    # The same without the one that stands for rejected files, so that all is deleted.
+    rm $INBOX/rejected
+    dpkg -i /box/v2.deb >/dev/null 2>&1 || fail "the last installation"
+    [[ -L $OUTBOX/dir && -L $INBOX/link ]] || fail "the links are gone before the purge"
+    dpkg --purge reten-outbox >/box/out/links 2>&1 || { cat /box/out/links; fail "purge with links"; }
+    [[ ! -e $OUTBOX && ! -e /var/spool/reten-outbox ]] || { cat /box/out/links; fail "purge left something beside links"; }
+    untouched
+    rm -rf /etc/reten-outbox $other
     echo "$dropped" >$DROPPED
     step "purge with links in the daemon's directories: nothing behind them was touched"
 }
