@@ -4,6 +4,8 @@
 //! Two ways, by what is carried. Numbers and our own words go as one JSON text into `json_each(?1)`: the SQL stays a constant. Texts and
 //! bytes from outside go as multi-row VALUES, since JSON would have to escape them and cannot carry a NUL.
 
+use std::fmt::Write as _;
+
 use serde::Serialize;
 use sqlx::AssertSqlSafe;
 use sqlx::sqlite::{Sqlite, SqliteArguments};
@@ -50,7 +52,8 @@ pub(super) fn behind(sql: &str, others: usize) -> String {
     for part in parts {
         let (number, rest) = part.split_at(1);
         let number = number.parse::<usize>().unwrap_or_default() + others;
-        shifted.push_str(&format!("${number}{rest}"));
+        // Writing to a String cannot fail.
+        let _ = write!(shifted, "${number}{rest}");
     }
     shifted
 }

@@ -69,7 +69,7 @@ pub(super) async fn edit(
         .bind(not_before.map(Timestamp::millis))
         .execute(&mut *conn)
         .await?;
-    let lane = match entry.facts.activity() {
+    let number = match entry.facts.activity() {
         Some(activity) => Some(lanes::number_of(conn, activity.lane()).await?),
         None => None,
     };
@@ -77,10 +77,10 @@ pub(super) async fn edit(
     sqlx::query(RESTART)
         .bind(id.0)
         .bind(line.at.millis())
-        .bind(lane)
+        .bind(number)
         .bind(brings_directives)
         .bind(held_until.map(Timestamp::millis))
         .execute(conn)
         .await?;
-    Ok(lane)
+    Ok(number)
 }
