@@ -16,6 +16,8 @@ use super::{Dispatcher, Step};
 
 /// The fewest that lie ready, where more are due: with few slots a commit for each of them would be most of the work.
 const AHEAD_MIN: u32 = 64;
+/// So many bytes of payloads lie ready at most, before the claim that goes beyond (itself bounded likewise): they are held in memory.
+const AHEAD_BYTES: usize = 16 << 20;
 /// Where `delivery.max_per_second` limits the flow, what leaves within this time lies ready and no more.
 const AHEAD_OF_PACE: Duration = Duration::from_secs(1);
 
@@ -36,6 +38,11 @@ impl Ahead {
     /// Whether there is nothing here, and nothing on its way.
     pub(super) fn is_empty(&self) -> bool {
         self.ready.is_empty() && self.claiming.is_empty()
+    }
+
+    /// Of the payloads that lie ready.
+    fn bytes(&self) -> usize {
+        self.ready.iter().map(|one| one.payload.bytes().len()).sum()
     }
 
     /// The claim's answer, where it is in.
@@ -84,7 +91,7 @@ impl Dispatcher {
         let wanted = most.saturating_sub(u32::try_from(self.ahead.ready.len()).unwrap_or(u32::MAX));
         let unsettled = super::super::settle::UNSETTLED_MAX.saturating_sub(self.unsettled() + self.gathered.len());
         let wanted = wanted.min(u32::try_from(unsettled).unwrap_or(u32::MAX));
-        if wanted == 0 || (wanted < most / 2 && self.flights.len() > 1) {
+        if wanted == 0 || (wanted < most / 2 && self.flights.len() > 1) || self.ahead.bytes() >= AHEAD_BYTES {
             return;
         }
         self.look = false;

@@ -75,6 +75,11 @@ pub(super) const LEAD: &str = "INSERT INTO turn (id, requeued) SELECT id, 0 FROM
 pub(super) const THIS: &str = "INSERT INTO turn (id, requeued) SELECT id, 0 FROM delivery \
      WHERE id = $5 AND state = 'head' AND not_before IS NULL AND id NOT IN (SELECT id FROM flight)";
 
+/// No more than so many bytes of payloads (and the one that goes beyond), which all come to lie in memory. Their lengths are in the rows' headers.
+pub(super) const IN_BYTES: &str = "DELETE FROM turn WHERE place IN (SELECT place FROM ( \
+         SELECT t.place, sum(octet_length(s.payload)) OVER (ORDER BY t.place ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS before \
+           FROM turn AS t CROSS JOIN submission AS s ON s.id = t.id) AS sized WHERE before >= 16777216)";
+
 /// Age is what was waited: from the failure (when the row last changed) to this claim, and no more of it than was meant to be waited. A probe that
 /// comes early counts what has passed, a closed gate and a stopped daemon count nothing beyond the wait that was planned, and a clock that was
 /// set back counts nothing. What of the time lies in a leap forward ($7 of it, behind what changed by $6) is taken off.
@@ -90,7 +95,7 @@ pub(super) const CLAIMED: &str = "SELECT d.id, d.attempts + 1 AS attempts, d.tri
 /// A claim is one way to SQLite's thread and back, by the order asked for. What it binds is [`Turn::bind`]'s.
 static STATEMENTS: LazyLock<[String; 5]> = LazyLock::new(|| {
     let due = format!("{FRESH}; {REQUEUED}; {SHARE_FRESH}; {SHARE_REQUEUED}");
-    [due.as_str(), LEAST_TRIED, LEAD, THIS, gate::TRIAL].map(|look| format!("{LET_GO}; {CLEAR}; {look}; {CLAIM}; {CLAIMED}"))
+    [due.as_str(), LEAST_TRIED, LEAD, THIS, gate::TRIAL].map(|look| format!("{LET_GO}; {CLEAR}; {look}; {IN_BYTES}; {CLAIM}; {CLAIMED}"))
 });
 
 /// A claim, and who gets the odd place where both kinds are due. With one slot free at a time, which is how a busy queue claims, that place is

@@ -373,3 +373,22 @@ async fn a_clock_that_leaps_forward_makes_nothing_older() {
         .collect();
     assert_eq!(waited, [30, 20], "the one from before the leap, and one from after it");
 }
+
+#[tokio::test]
+async fn a_claim_is_bounded_in_bytes_and_never_empty_for_it() {
+    let bench = Bench::fresh().await;
+    let large = |bytes: usize| {
+        let text = format!(r#"{{"text":"{}"}}"#, "x".repeat(bytes));
+        Entry {
+            payload: Payload::from_text(&text),
+            ..entry("")
+        }
+    };
+    for _ in 0..20 {
+        bench.admit(large(1 << 20)).await;
+    }
+    assert_eq!(bench.claim().await.len(), 16, "sixteen of a megabyte and more reach the bound");
+    assert_eq!(bench.claim().await.len(), 4);
+    bench.admit(large(17 << 20)).await;
+    assert_eq!(bench.claim().await.len(), 1, "one that is larger than the bound goes alone");
+}
