@@ -83,3 +83,22 @@ fn attempts_that_were_set_back_by_hand_are_settled_like_others() {
     world.start();
     world.wait_for("delivered", 1);
 }
+
+#[test]
+fn a_row_with_bytes_that_are_no_text_is_sent_like_others_and_keeps_none_of_them() {
+    let mut world = World::new();
+    world.sandbox.settings(&json!({"down": true}));
+    world.start();
+    let results: Vec<Value> = (0..3).map(|n| result(&format!("act-{n}"), &json!({}))).collect();
+    world.drop_results("three.ndjson", &results);
+    world.wait_for("pending", 3);
+    world.stop();
+    world.sql(
+        OUTBOX,
+        "UPDATE submission SET source = CAST(x'ff' AS TEXT), submission_key = CAST(x'fe' AS TEXT) WHERE id = 2",
+    );
+    world.sandbox.settings(&json!({"down": false}));
+    world.start();
+    world.wait_for("delivered", 3);
+    counts_are(&world, &json!({"pending": 0, "sending": 0, "delivered": 3}));
+}

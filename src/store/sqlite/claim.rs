@@ -10,7 +10,7 @@ use sqlx::query::Query;
 use sqlx::sqlite::{Sqlite, SqliteArguments, SqliteRow};
 
 use crate::clock::Timestamp;
-use crate::model::{AttemptNumber, SubmissionId};
+use crate::model::{AttemptNumber, ConflictPolicy, SubmissionId};
 use crate::store::{ClaimOrder, ClaimRequest, Claimed, Leap};
 
 use super::transaction::Transaction;
@@ -171,22 +171,24 @@ pub(super) async fn claim(transaction: &mut Transaction<'_>, turn: &Turn) -> Res
     }
 }
 
-/// A row of [`CLAIMED`].
+/// A row of [`CLAIMED`]. Read when the claim is durable: what cannot be read would be `sending`, with all that was claimed beside it, until the next
+/// start. So nothing that other hands can have put into a row is an error here.
 pub(super) fn read(row: &SqliteRow, now: Timestamp) -> Result<Claimed, sqlx::Error> {
     let facts = row::facts(row)?;
     Ok(Claimed {
         id: SubmissionId(row.try_get("id")?),
-        attempt: AttemptNumber(row.try_get("attempts")?),
-        tries: row.try_get("tries")?,
+        attempt: AttemptNumber(row::count(row, "attempts")?),
+        tries: row::count(row, "tries")?,
         waited: row::duration(row, "waited_ms")?,
         payload: row::payload(row)?,
         hard_override: row.try_get::<i64, _>("hard_override")? != 0,
-        lost_response: row.try_get("lost_response")?,
-        was_unauthorized: row.try_get("was_unauthorized")?,
+        lost_response: row.try_get::<i64, _>("lost_response")? != 0,
+        was_unauthorized: row.try_get::<i64, _>("was_unauthorized")? != 0,
         key: row::key(row)?,
         activity: facts.activity().map(|activity| activity.text().to_owned()),
-        source: row.try_get("source")?,
-        on_conflict: row::on_conflict(row)?,
+        source: row::text(row, "source")?,
+        // A word that no CHECK of ours let in: a person decides.
+        on_conflict: row::on_conflict(row).unwrap_or(Some(ConflictPolicy::Park)),
         claimed_at: now,
     })
 }

@@ -6,7 +6,7 @@ use sqlx::sqlite::SqliteConnection;
 use crate::model::SubmissionId;
 use crate::store::{DeadLetter, StoreError};
 
-use super::{Database, told};
+use super::{Database, row, told};
 
 /// Bytes of an answer that are looked at: a documented error is much shorter.
 const BODY_BYTES: i64 = 2048;
@@ -35,7 +35,7 @@ async fn newest(conn: &mut SqliteConnection, limit: u32) -> Result<Vec<DeadLette
                 id: SubmissionId(row.try_get("id")?),
                 reason: row.try_get("reason")?,
                 http_status: status.and_then(|status| u16::try_from(status).ok()),
-                source: row.try_get("source")?,
+                source: row::text(row, "source")?,
                 invalid: row.try_get("invalid")?,
                 body: row.try_get("body")?,
                 fault: row.try_get("fault")?,

@@ -193,7 +193,7 @@ pub(super) fn read(row: &SqliteRow) -> Result<Listed, sqlx::Error> {
         id: SubmissionId(row.try_get("id")?),
         key: row::key(row)?,
         facts: row::facts(row)?,
-        source: row.try_get("source")?,
+        source: row::text(row, "source")?,
         on_conflict: row::on_conflict(row)?,
         not_before: row::time(row, "not_before")?,
         state: row::state(row)?,

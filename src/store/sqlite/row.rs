@@ -54,16 +54,28 @@ pub(super) fn on_conflict(row: &SqliteRow) -> Result<Option<ConflictPolicy>, sql
 
 /// `submission_key`.
 pub(super) fn key(row: &SqliteRow) -> Result<Option<SubmissionKey>, sqlx::Error> {
-    Ok(row.try_get::<Option<String>, _>("submission_key")?.map(SubmissionKey))
+    Ok(text(row, "submission_key")?.map(SubmissionKey))
 }
 
 /// The three ids.
 pub(super) fn facts(row: &SqliteRow) -> Result<Facts, sqlx::Error> {
     Ok(Facts {
-        activity_id: row.try_get("activity_id")?,
-        provider_activity_id: row.try_get("provider_activity_id")?,
-        commerce_external_id: row.try_get("commerce_external_id")?,
+        activity_id: text(row, "activity_id")?,
+        provider_activity_id: text(row, "provider_activity_id")?,
+        commerce_external_id: text(row, "commerce_external_id")?,
     })
+}
+
+/// A text that may be absent. Bytes that are no UTF-8 (other hands) are replacement characters: one such row must not keep a claim, or a list, of others
+/// from being read.
+pub(super) fn text(row: &SqliteRow, column: &str) -> Result<Option<String>, sqlx::Error> {
+    let bytes: Option<&[u8]> = row.try_get(column)?;
+    Ok(bytes.map(|bytes| String::from_utf8_lossy(bytes).into_owned()))
+}
+
+/// A number of attempts; one that no attempts can have led to (other hands) is the largest there is.
+pub(super) fn count(row: &SqliteRow, column: &str) -> Result<u32, sqlx::Error> {
+    Ok(u32::try_from(row.try_get::<i64, _>(column)?).unwrap_or(u32::MAX))
 }
 
 /// A payload. Bytes that are no UTF-8 (other hands) are shown and sent as replacement characters, and stop nobody else's delivery.

@@ -7,6 +7,8 @@ use sqlx::sqlite::SqliteConnection;
 use crate::model::SubmissionId;
 use crate::store::{Place, Stretch};
 
+use super::row;
+
 /// How many heads one look goes through: some milliseconds.
 pub(super) const STRETCH: u32 = 2_000;
 
@@ -35,14 +37,14 @@ pub(super) async fn look(conn: &mut SqliteConnection, after: Place) -> Result<St
             tries: row.try_get("tries")?,
             id: SubmissionId(row.try_get("id")?),
         };
-        heads.push((place, row.try_get::<&str, _>("source")?));
+        heads.push((place, row::text(row, "source")?.unwrap_or_default()));
     }
     // The two halves come one behind the other as they stand, but nothing in SQL promises it.
     heads.sort_unstable_by_key(|(place, _)| *place);
     let mut sources: Vec<(String, SubmissionId)> = Vec::new();
     for (place, source) in &heads {
         if !sources.iter().any(|(known, _)| known == source) {
-            sources.push(((*source).to_owned(), place.id));
+            sources.push((source.clone(), place.id));
         }
     }
     let is_last = heads.len() < STRETCH as usize;
