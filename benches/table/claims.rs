@@ -1,0 +1,122 @@
+//! The store alone, through the library: whether a claim and a settlement cost the same whatever waits.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use reten_outbox::clock::{self, Timestamp};
+use reten_outbox::model::{Answer, Attempt, AttemptOutcome, Transition};
+use reten_outbox::store::{ClaimOrder, ClaimRequest, Claimed, Outbox, Role, Settlement};
+
+use crate::daemon::Place;
+use crate::figures::{Figures, tell, tell_ratio};
+use crate::fill::{self, Activities};
+use crate::sizes::Sizes;
+
+/// Claimed and settled at once.
+const GROUP: u32 = 256;
+/// Of the yardstick, which is to be large enough for all cycles.
+const SMALL: u64 = 10_000;
+const CYCLES: u64 = 30;
+/// `retry.max_interval` and what a retry waits, so that the stuck one stays so.
+const WAIT_MAX: Duration = Duration::from_mins(10);
+
+/// The three outboxes take turns.
+pub fn claims(sizes: &Sizes) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let places = [
+        (SMALL, Activities::Own),
+        (sizes.large, Activities::Own),
+        (sizes.large, Activities::Stuck),
+    ];
+    let places = places.map(|(results, activities)| {
+        let place = Place::new(sizes, "http://127.0.0.1:1", 1);
+        fill::outbox(sizes, results, activities, &place.outbox());
+        place
+    });
+    let mut took = [const { Figures::new() }; 3];
+    runtime.block_on(async {
+        let mut outboxes = Vec::new();
+        for place in &places {
+            outboxes.push(opened(&place.outbox()).await);
+        }
+        retry_one(&outboxes[2]).await;
+        for _ in 0..CYCLES {
+            for (outbox, took) in outboxes.iter().zip(&mut took) {
+                took.push(cycle(outbox).await.as_secs_f64() * 1e3);
+            }
+        }
+        for outbox in &outboxes {
+            outbox.close().await;
+        }
+    });
+    let [small, large, stuck] = &took;
+    tell(&format!("at {SMALL} pending"), small, " ms");
+    tell(&format!("at {} pending", sizes.large), large, " ms");
+    tell("with 90 % behind one retry", stuck, " ms");
+    tell_ratio("ratio", large, small);
+    tell_ratio("ratio with 90 % behind one retry", stuck, small);
+}
+
+async fn opened(path: &Path) -> Outbox {
+    Outbox::open(path, Role::Daemon, Timestamp::default()).await.unwrap()
+}
+
+async fn claim(outbox: &Outbox, limit: u32) -> Vec<Claimed> {
+    let request = ClaimRequest {
+        limit,
+        order: ClaimOrder::Due,
+        now: clock::now(),
+        wait_max: WAIT_MAX,
+    };
+    outbox.claim(request).await.unwrap()
+}
+
+async fn cycle(outbox: &Outbox) -> Duration {
+    let began = Instant::now();
+    let claimed = claim(outbox, GROUP).await;
+    assert_eq!(claimed.len(), GROUP as usize);
+    let now = clock::now();
+    let settlements = claimed.iter().map(|claimed| (settlement(claimed, Transition::Deliver), now));
+    outbox.settle_all(settlements.collect()).await.unwrap();
+    began.elapsed()
+}
+
+/// Makes the oldest one wait, and with it all of its activity.
+async fn retry_one(outbox: &Outbox) {
+    let claimed = claim(outbox, 1).await;
+    let now = clock::now();
+    let retry = Transition::Retry {
+        due: now.plus(WAIT_MAX),
+        wait: WAIT_MAX,
+    };
+    outbox.settle(settlement(&claimed[0], retry), now).await.unwrap();
+}
+
+fn settlement(claimed: &Claimed, transition: Transition) -> Settlement {
+    let is_delivered = transition == Transition::Deliver;
+    Settlement {
+        id: claimed.id,
+        attempt: claimed.attempt,
+        transition,
+        record: Attempt {
+            number: claimed.attempt,
+            started_at: claimed.claimed_at,
+            elapsed_ms: 1,
+            hard_override: false,
+            outcome: if is_delivered {
+                AttemptOutcome::Delivered
+            } else {
+                AttemptOutcome::Retry
+            },
+            lost_response: false,
+            answer: Some(Answer {
+                status: if is_delivered { 201 } else { 503 },
+                headers: vec![("content-type".into(), "application/json".into())],
+                body: Bytes::from_static(br#"{"id":"0f6f2a0e-6a55-4d0f-9a3e-5d1f0c8b7a21","status":"PROCESSED"}"#),
+                body_length: 67,
+            }),
+            fault: None,
+        },
+    }
+}
