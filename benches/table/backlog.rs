@@ -56,7 +56,8 @@ pub fn memory(sizes: &Sizes) {
     let usage = daemon.usage();
     daemon.stop();
     println!("  drain of {}: {:.0}/s", sizes.backlog, rate(sizes.backlog, took));
-    println!("  peak memory: {:.1} MiB", mebibytes(usage.peak_kib));
+    println!("  peak memory: {:.1} MiB", mebibytes(usage.own.peak_kib));
+    println!("  that of its child process: {:.1} MiB", mebibytes(usage.children.peak_kib));
 }
 
 /// On a disk that needs 5 ms more for every sync.

@@ -9,7 +9,7 @@ use reten_outbox::model::{Answer, Attempt, AttemptOutcome, Transition};
 use reten_outbox::store::{ClaimOrder, ClaimRequest, Claimed, Outbox, Role, Settlement};
 
 use crate::daemon::Place;
-use crate::figures::{Figures, tell, tell_ratio};
+use crate::figures::{Figures, tell, tell_ratio_of_many};
 use crate::fill::{self, Activities};
 use crate::sizes::Sizes;
 
@@ -54,8 +54,8 @@ pub fn claims(sizes: &Sizes) {
     tell(&format!("at {SMALL} pending"), small, " ms");
     tell(&format!("at {} pending", sizes.large), large, " ms");
     tell("with 90 % behind one retry", stuck, " ms");
-    tell_ratio("ratio", large, small);
-    tell_ratio("ratio with 90 % behind one retry", stuck, small);
+    tell_ratio_of_many("ratio", large, small);
+    tell_ratio_of_many("ratio with 90 % behind one retry", stuck, small);
 }
 
 async fn opened(path: &Path) -> Outbox {

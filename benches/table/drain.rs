@@ -25,7 +25,8 @@ pub fn pairs(sizes: &Sizes) {
 
 fn against_bare(sizes: &Sizes, activities: Activities) {
     let mut server = Server::start(&[]);
-    let [mut bare_rate, mut bare_cpu, mut our_rate, mut our_cpu, mut peak] = [const { Figures::new() }; 5];
+    let [mut bare_rate, mut bare_cpu, mut our_rate, mut our_cpu] = [const { Figures::new() }; 4];
+    let [mut peak, mut peak_of_children] = [const { Figures::new() }; 2];
     for _ in 0..sizes.rounds {
         let took = bare::posts(&server.url, sizes.results, IN_FLIGHT, None);
         bare_rate.push(rate(sizes.results, took.elapsed));
@@ -33,7 +34,8 @@ fn against_bare(sizes: &Sizes, activities: Activities) {
         let (took, usage) = drained(sizes, &mut server, activities, &[]);
         our_rate.push(rate(sizes.results, took));
         our_cpu.push(micros_each(sizes.results, usage.cpu));
-        peak.push(mebibytes(usage.peak_kib));
+        peak.push(mebibytes(usage.own.peak_kib));
+        peak_of_children.push(mebibytes(usage.children.peak_kib));
     }
     tell("bare loop", &bare_rate, "/s");
     tell("drain", &our_rate, "/s");
@@ -41,6 +43,7 @@ fn against_bare(sizes: &Sizes, activities: Activities) {
     tell("bare loop's processor time a result", &bare_cpu, " us");
     tell("processor time a delivered result", &our_cpu, " us");
     tell("peak memory", &peak, " MiB");
+    tell("that of its child process", &peak_of_children, " MiB");
 }
 
 /// Fills an outbox, starts the daemon on it, and waits until every outcome is durable. The time runs from the first request that the server

@@ -47,6 +47,12 @@ pub fn tell_ratio(name: &str, ours: &Figures, yardstick: &Figures) {
     println!("  {name}: {:.2} ({low:.2}-{high:.2})", ours.median() / yardstick.median());
 }
 
+/// Prints the ratio of the medians, and that of the slowest twentieths: of a thing that was measured many times.
+pub fn tell_ratio_of_many(name: &str, ours: &Figures, yardstick: &Figures) {
+    let [median, slow] = [0.5, 0.95].map(|share| ours.quantile(share) / yardstick.quantile(share));
+    println!("  {name}: {median:.2} (at p95 {slow:.2})");
+}
+
 /// Prints the median and the spread.
 pub fn tell(name: &str, figures: &Figures, unit: &str) {
     let (low, high) = figures.spread();

@@ -52,17 +52,25 @@ pub fn outbox(sizes: &Sizes, results: u64, activities: Activities, place: &Path)
     if !full.exists() {
         let half: PathBuf = full.with_extension("half");
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        // One that an earlier run did not finish.
+        remove(&half);
         runtime.block_on(fill(&half, results, activities));
         std::fs::rename(&half, &full).unwrap();
+        remove(&half);
     }
-    for leftover in ["-wal", "-shm"] {
-        let mut name = place.as_os_str().to_owned();
-        name.push(leftover);
-        let _ = std::fs::remove_file(name);
-    }
+    remove(place);
     let copied = Command::new("cp").arg("--reflink=auto").arg(&full).arg(place).status().unwrap();
     assert!(copied.success());
     sync();
+}
+
+/// An outbox, where there is one, and what lies beside it.
+fn remove(database: &Path) {
+    for leftover in ["", "-wal", "-shm", "-use.lock"] {
+        let mut name = database.as_os_str().to_owned();
+        name.push(leftover);
+        let _ = std::fs::remove_file(name);
+    }
 }
 
 /// What was written before is not to be waited for in what is measured.

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use crate::daemon::Place;
 use crate::drain::IN_FLIGHT;
-use crate::figures::{Figures, tell, tell_ratio};
+use crate::figures::{Figures, tell, tell_ratio_of_many};
 use crate::fill::{self, Activities};
 use crate::server::Server;
 use crate::sizes::Sizes;
@@ -43,7 +43,7 @@ pub fn looks(sizes: &Sizes) {
     for (command, [small, large]) in COMMANDS.iter().zip(&took) {
         tell(&format!("{} of {SMALL}", command[0]), small, " ms");
         tell(&format!("{} of {} while they drain", command[0], sizes.large), large, " ms");
-        tell_ratio("ratio", large, small);
+        tell_ratio_of_many("ratio", large, small);
     }
 }
 

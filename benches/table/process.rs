@@ -10,12 +10,20 @@ const TICKS_PER_SECOND: u64 = 100;
 /// Of a process and its children, from the start of each.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Usage {
-    /// User and system time, of ended threads too.
+    /// User and system time of all of them, of ended threads too.
     pub cpu: Duration,
-    /// The most memory that was ever resident, in KiB: the sum of each one's own.
+    /// The memory of the process itself.
+    pub own: Memory,
+    /// The sum of its children's; what they share with it (the program's text) is in both.
+    pub children: Memory,
+}
+
+/// Resident, in KiB.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Memory {
+    pub now_kib: u64,
+    /// The most that it ever was.
     pub peak_kib: u64,
-    /// The memory that is resident now, in KiB.
-    pub resident_kib: u64,
 }
 
 /// Of one thread, since it began.
@@ -36,13 +44,14 @@ pub fn monotonic_ns() -> u64 {
 /// What this process and its children have used.
 pub fn usage(pid: u32) -> Usage {
     let mut all = Usage::default();
-    for pid in family(pid) {
-        let Some(stat) = fields_of_stat(pid) else { continue };
-        let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    for member in family(pid) {
+        let Some(stat) = fields_of_stat(member) else { continue };
+        let status = fs::read_to_string(format!("/proc/{member}/status")).unwrap_or_default();
         let ticks: u64 = [11, 12].iter().map(|field| stat[*field].parse::<u64>().unwrap()).sum();
         all.cpu += Duration::from_millis(ticks * 1000 / TICKS_PER_SECOND);
-        all.peak_kib += number(&status, "VmHWM:");
-        all.resident_kib += number(&status, "VmRSS:");
+        let memory = if member == pid { &mut all.own } else { &mut all.children };
+        memory.now_kib += number(&status, "VmRSS:");
+        memory.peak_kib += number(&status, "VmHWM:");
     }
     all
 }

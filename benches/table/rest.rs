@@ -38,10 +38,11 @@ pub fn idle(sizes: &Sizes) {
     let cpu = Duration::from_nanos(grown(&before, &after, |task| task.cpu_ns));
     println!("  context switches: {:.1}/s", crate::figures::rate(switches, span));
     println!("  processor: {:.3} %", 100.0 * cpu.as_secs_f64() / span.as_secs_f64());
-    println!("  memory: {:.1} MiB", mebibytes(usage.resident_kib));
+    println!("  memory: {:.1} MiB", mebibytes(usage.own.now_kib));
+    println!("  that of its child process: {:.1} MiB", mebibytes(usage.children.now_kib));
     for (id, task) in &after {
         let own = task.switches - before.get(id).map_or(0, |task| task.switches);
-        println!("    {own:>6} switches of {}", task.name);
+        println!("    {own:>6} switches of {} ({id})", task.name);
     }
     daemon.stop();
 }
