@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 pub const KEY: &str = "rtn_sk_test_7f3a9c2e5b81d406";
 
 /// How long anything may take before a test gives up on it. Generous: a loaded machine with two cores must not fail a test.
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(90);
 
 /// A directory with a configuration, a sandbox and (when started) a daemon.
 pub struct World {

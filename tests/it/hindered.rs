@@ -224,7 +224,16 @@ fn a_producer_that_keeps_the_row_inbox_locked_is_named() {
     world.start();
     world.insert(&result("before", &json!({})));
     world.wait_for("delivered", 1);
-    let locker = Locker::on(&world.path("rows/inbox.db"), "BEGIN EXCLUSIVE");
+    eventually("a row inbox in which nothing is left to do", || {
+        match world.column("rows/inbox.db", "SELECT CAST(count(*) AS TEXT) FROM inbox") {
+            left if left == ["0"] => Ok(()),
+            left => Err(format!("{left:?}")),
+        }
+    });
+    let inbox = world.path("rows/inbox.db");
+    let locker = Locker::on(&inbox, "BEGIN EXCLUSIVE");
+    // By another process: to close the file here would drop this one's lock. A file that lies still is looked into once a minute.
+    assert!(Command::new("touch").arg(&inbox).status().unwrap().success());
     let seen = hindrance(&world, "intake of rows");
     assert!(
         seen["why"].as_str().unwrap().contains(&format!("process {}", std::process::id())),
