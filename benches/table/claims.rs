@@ -114,7 +114,7 @@ fn settlement(claimed: &Claimed, transition: Transition) -> Settlement {
                 status: if is_delivered { 201 } else { 503 },
                 headers: vec![("content-type".into(), "application/json".into())],
                 body: Bytes::from_static(br#"{"id":"0f6f2a0e-6a55-4d0f-9a3e-5d1f0c8b7a21","status":"PROCESSED"}"#),
-                body_length: 67,
+                body_length: 66,
             }),
             fault: None,
         },

@@ -20,7 +20,7 @@ const TRANSACTION: usize = 1_000;
 /// Of rows that take half a minute each time.
 const ROUNDS_MAX: usize = 3;
 /// How often is looked whether a file is gone.
-const LOOK: Duration = Duration::from_millis(2);
+const LOOK: Duration = Duration::from_millis(5);
 
 /// One NDJSON file of many lines, against the same lines by one prepared statement.
 pub fn lines(sizes: &Sizes) {

@@ -26,12 +26,14 @@ mod figures;
 mod fill;
 mod intake;
 mod looks;
+mod machine;
 mod process;
 mod rest;
 mod serve;
 mod server;
 mod sizes;
 
+use machine::Ticks;
 use sizes::Sizes;
 
 /// A row: its name on the command line, what it shows, and how it is measured.
@@ -97,7 +99,9 @@ fn main() {
     for (name, what, measure) in ROWS {
         if chosen.is_empty() || chosen.iter().any(|chosen| chosen == name) {
             println!("\n{name}: {what}");
+            let before = Ticks::now();
             measure(&sizes);
+            before.tell_others();
         }
     }
 }
