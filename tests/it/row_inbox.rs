@@ -112,12 +112,16 @@ fn a_journal_that_names_another_file_deletes_nothing_and_stops_no_delivery() {
     let database = world.path("rows/inbox.db");
     let journal = world.path("rows/inbox.db-journal");
     for (number, victim) in ["outbox/outbox.db", "outbox/outbox.db.lock", "of-others"].iter().enumerate() {
+        let craft = || {
+            let crafted = world.path("rows/crafted");
+            fs::write(&crafted, journal_with_super_journal(&database, &world.path(victim))).unwrap();
+            fs::rename(crafted, &journal).unwrap();
+        };
+        craft();
         eventually("the journal to be refused by its name", || {
             // One that comes between our look and SQLite's is kept off by the walls alone, and may be gone afterwards.
             if !journal.exists() {
-                let crafted = world.path("rows/crafted");
-                fs::write(&crafted, journal_with_super_journal(&database, &world.path(victim))).unwrap();
-                fs::rename(crafted, &journal).unwrap();
+                craft();
             }
             if refusals(&world, victim) > 0 { Ok(()) } else { Err(world.log()) }
         });
