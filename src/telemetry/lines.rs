@@ -13,6 +13,9 @@ use std::time::Duration;
 /// that pauses for a moment under full load, little enough for the smallest machine. (A limit in lines would bound nothing that this does not.)
 const WAITING_BYTES_MAX: usize = 1 << 20;
 
+/// How long lines gather before they are written: under load a wake-up and a write for each of them would cost more than the line.
+const GATHER: Duration = Duration::from_millis(2);
+
 /// How long to wait when a non-blocking standard error (shared with a program that made it so) takes nothing more.
 const WOULD_BLOCK_WAIT: Duration = Duration::from_millis(20);
 
@@ -68,9 +71,12 @@ impl Lines {
         // The thread's own report is one line a batch; to drop it would be to lose the count with it.
         let own = state.writer == Some(thread::current().id());
         if state.waiting.len() + line.len() <= WAITING_BYTES_MAX || own {
+            let is_first = state.waiting.is_empty();
             state.waiting.extend_from_slice(line.as_bytes());
             state.waiting_lines += 1;
-            self.shared.work.notify_one();
+            if is_first {
+                self.shared.work.notify_one();
+            }
         } else {
             state.lost += 1;
         }
@@ -101,10 +107,10 @@ impl Shared {
         self.lock().writer = Some(thread::current().id());
         loop {
             let state = self.lock();
-            let mut state = self
-                .work
-                .wait_while(state, |state| state.waiting.is_empty())
-                .unwrap_or_else(PoisonError::into_inner);
+            let waited = self.work.wait_while(state, |state| state.waiting.is_empty());
+            drop(waited.unwrap_or_else(PoisonError::into_inner));
+            pause(GATHER);
+            let mut state = self.lock();
             std::mem::swap(&mut batch, &mut state.waiting);
             let lines = std::mem::take(&mut state.waiting_lines);
             state.writing = true;
@@ -142,7 +148,7 @@ fn write_patiently(output: &mut impl Write, mut bytes: &[u8]) -> io::Result<()> 
             Ok(0) => return Err(ErrorKind::WriteZero.into()),
             Ok(written) => bytes = &bytes[written..],
             Err(error) if error.kind() == ErrorKind::Interrupted => {}
-            Err(error) if error.kind() == ErrorKind::WouldBlock => wait(),
+            Err(error) if error.kind() == ErrorKind::WouldBlock => pause(WOULD_BLOCK_WAIT),
             Err(error) => return Err(error),
         }
     }
@@ -150,8 +156,8 @@ fn write_patiently(output: &mut impl Write, mut bytes: &[u8]) -> io::Result<()> 
 }
 
 #[expect(clippy::disallowed_methods, reason = "on the log's own thread, which nobody waits for")]
-fn wait() {
-    thread::sleep(WOULD_BLOCK_WAIT);
+fn pause(duration: Duration) {
+    thread::sleep(duration);
 }
 
 #[cfg(test)]
