@@ -4,11 +4,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use memchr::memmem;
 use tokio::time::Instant;
 
 use crate::api::Client;
 use crate::clock::{self, Timestamp};
 use crate::config::Config;
+use crate::model::payload::HARD_OVERRIDE;
 use crate::model::{Exchange, Fault, FaultKind, Object, Payload};
 use crate::policy::conflict::Past;
 use crate::policy::schedule::{self, Next};
@@ -137,8 +139,8 @@ const fn is_conflict(exchange: &Exchange) -> bool {
 
 /// Whether the producer set it. At delivery nothing is parsed that need not be: a name that stands there neither plainly nor escaped is absent.
 fn has_hard_override(payload: &Payload) -> bool {
-    let text = payload.text();
-    (text.contains("hard_override") || text.contains("\\u00")) && payload.has_hard_override()
+    let has = |name: &str| memmem::find(payload.bytes(), name.as_bytes()).is_some();
+    (has(HARD_OVERRIDE) || has("\\u00")) && payload.has_hard_override()
 }
 
 /// What the others of its activity say. The answer is in and must not be lost, so this waits until the outbox can be asked.
