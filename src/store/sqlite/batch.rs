@@ -10,9 +10,9 @@ use serde::Serialize;
 use sqlx::AssertSqlSafe;
 use sqlx::sqlite::{Sqlite, SqliteArguments};
 
-/// The sizes of a multi-row VALUES. Only these occur, so that a connection keeps four prepared statements a table and not one for every
+/// The sizes of a multi-row VALUES. Only these occur, so that a connection keeps six prepared statements a table and not one for every
 /// number of rows. 256 rows of 22 columns stay far below SQLite's 32,766 parameters.
-pub(super) const SIZES: [usize; 4] = [1, 8, 64, 256];
+pub(super) const SIZES: [usize; 6] = [1, 8, 32, 64, 128, 256];
 
 /// Cuts `items` into pieces, each with the smallest size that holds it: one statement for 62 rows, since each is a way to SQLite's thread and
 /// back, which costs more than the two rows that stay empty.
@@ -78,7 +78,7 @@ mod tests {
         let items: Vec<u32> = (0..300).collect();
         let sizes = |count: usize| pieces(&items[..count]).map(|(piece, size)| (piece.len(), size)).collect::<Vec<_>>();
         assert_eq!(sizes(147), [(147, 256)]);
-        assert_eq!((sizes(62), sizes(9)), (vec![(62, 64)], vec![(9, 64)]));
+        assert_eq!((sizes(62), sizes(9)), (vec![(62, 64)], vec![(9, 32)]));
         assert_eq!((sizes(8), sizes(2), sizes(1)), (vec![(8, 8)], vec![(2, 8)], vec![(1, 1)]));
         assert_eq!(pieces(&items).flat_map(|(piece, _)| piece).copied().collect::<Vec<_>>(), items);
         assert_eq!(pieces::<u32>(&[]).count(), 0);

@@ -5,22 +5,22 @@
 
 use std::sync::LazyLock;
 
-use sqlx::Row as _;
 use sqlx::query::Query;
-use sqlx::sqlite::{Sqlite, SqliteArguments, SqliteRow};
+use sqlx::sqlite::{Sqlite, SqliteArguments};
 
-use crate::clock::Timestamp;
-use crate::model::{AttemptNumber, ConflictPolicy, SubmissionId};
+use crate::model::SubmissionId;
 use crate::store::{ClaimOrder, ClaimRequest, Claimed, Leap};
 
 use super::transaction::Transaction;
-use super::{batch, gate, row};
+use super::{batch, claimed, gate};
+
+// `$1 + 0`: SQLite looks at the value of a plain parameter of a range or a LIMIT when it plans, and would plan anew with every claim.
 
 /// What `not_before` held and holds no longer joins what is due. Bounded like a claim: more follow with the next one.
 pub(super) const LET_GO: &str = "UPDATE delivery SET not_before = NULL WHERE id IN ( \
          SELECT id FROM delivery INDEXED BY delivery_held \
-          WHERE state = 'head' AND not_before IS NOT NULL AND not_before <= $1 ORDER BY not_before LIMIT $3) \
-     AND state = 'head' AND not_before <= $1";
+          WHERE state = 'head' AND not_before IS NOT NULL AND not_before <= $1 + 0 ORDER BY not_before LIMIT $3 + 0) \
+     AND state = 'head' AND not_before <= $1 + 0";
 
 /// What a claim has chosen, in its order: a table of this connection, in memory, emptied by each claim.
 pub(super) const TURN: &str = "CREATE TEMP TABLE turn (place INTEGER PRIMARY KEY, id INTEGER NOT NULL, requeued INTEGER NOT NULL)";
@@ -31,22 +31,22 @@ pub(super) const CLEAR: &str = "DELETE FROM turn";
 /// may wait. What is claimed already is skipped: a few hundred at most, at the beginning.
 pub(super) const FRESH: &str = "INSERT INTO turn (id, requeued) \
      SELECT id, 0 FROM (SELECT id FROM delivery INDEXED BY delivery_due \
-          WHERE state = 'head' AND not_before IS NULL AND requeued = 0 AND next_at <= $1 AND id NOT IN (SELECT id FROM flight) \
-          ORDER BY next_at, id LIMIT $3) \
+          WHERE state = 'head' AND not_before IS NULL AND requeued = 0 AND next_at <= $1 + 0 AND id NOT IN (SELECT id FROM flight) \
+          ORDER BY next_at, id LIMIT $3 + 0) \
      UNION ALL \
      SELECT id, 0 FROM (SELECT id FROM delivery INDEXED BY delivery_due \
-          WHERE state = 'head' AND not_before IS NULL AND requeued = 0 AND next_at > $2 AND id NOT IN (SELECT id FROM flight) \
-          ORDER BY next_at, id LIMIT $3)";
+          WHERE state = 'head' AND not_before IS NULL AND requeued = 0 AND next_at > $2 + 0 AND id NOT IN (SELECT id FROM flight) \
+          ORDER BY next_at, id LIMIT $3 + 0)";
 
 /// The same of those that were put back.
 pub(super) const REQUEUED: &str = "INSERT INTO turn (id, requeued) \
      SELECT id, 1 FROM (SELECT id FROM delivery INDEXED BY delivery_due \
-          WHERE state = 'head' AND not_before IS NULL AND requeued = 1 AND next_at <= $1 AND id NOT IN (SELECT id FROM flight) \
-          ORDER BY next_at, id LIMIT $3) \
+          WHERE state = 'head' AND not_before IS NULL AND requeued = 1 AND next_at <= $1 + 0 AND id NOT IN (SELECT id FROM flight) \
+          ORDER BY next_at, id LIMIT $3 + 0) \
      UNION ALL \
      SELECT id, 1 FROM (SELECT id FROM delivery INDEXED BY delivery_due \
-          WHERE state = 'head' AND not_before IS NULL AND requeued = 1 AND next_at > $2 AND id NOT IN (SELECT id FROM flight) \
-          ORDER BY next_at, id LIMIT $3)";
+          WHERE state = 'head' AND not_before IS NULL AND requeued = 1 AND next_at > $2 + 0 AND id NOT IN (SELECT id FROM flight) \
+          ORDER BY next_at, id LIMIT $3 + 0)";
 
 /// Of the fresh ones their half, or what the others leave of the whole.
 pub(super) const SHARE_FRESH: &str = "DELETE FROM turn WHERE place IN (SELECT place FROM turn WHERE requeued = 0 ORDER BY place \
@@ -60,17 +60,17 @@ pub(super) const SHARE_REQUEUED: &str = "DELETE FROM turn WHERE place IN (SELECT
 /// alone (`Retry-After`) stands in its due time and nowhere else; whoever finds something out must not break it while another can do it.
 pub(super) const LEAST_TRIED: &str = "INSERT INTO turn (id, requeued) SELECT id, 0 FROM (SELECT id, tries, next_at FROM delivery INDEXED BY delivery_probe \
           WHERE state = 'head' AND not_before IS NULL AND id NOT IN (SELECT id FROM flight) ORDER BY tries, id LIMIT 1000) AS stretch \
-     ORDER BY CASE WHEN next_at > $1 AND next_at <= $2 THEN next_at ELSE 0 END, tries, id LIMIT $3";
+     ORDER BY CASE WHEN next_at > $1 AND next_at <= $2 THEN next_at ELSE 0 END, tries, id LIMIT $3 + 0";
 
 /// The second half is only come to where the first finds too few.
 pub(super) const LEAD: &str = "INSERT INTO turn (id, requeued) SELECT id, 0 FROM (SELECT id FROM (SELECT id, tries, next_at FROM delivery INDEXED BY delivery_probe \
           WHERE state = 'head' AND not_before IS NULL AND was_unauthorized = 0 AND id NOT IN (SELECT id FROM flight) ORDER BY tries, id LIMIT 1000) AS stretch \
-          ORDER BY CASE WHEN next_at > $1 AND next_at <= $2 THEN next_at ELSE 0 END, tries, id LIMIT $3) \
+          ORDER BY CASE WHEN next_at > $1 AND next_at <= $2 THEN next_at ELSE 0 END, tries, id LIMIT $3 + 0) \
      UNION ALL \
      SELECT id, 0 FROM (SELECT id FROM (SELECT id, tries, next_at FROM delivery INDEXED BY delivery_probe \
           WHERE state = 'head' AND not_before IS NULL AND was_unauthorized = 1 AND id NOT IN (SELECT id FROM flight) ORDER BY tries, id LIMIT 1000) AS stretch \
-          ORDER BY CASE WHEN next_at > $1 AND next_at <= $2 THEN next_at ELSE 0 END, tries, id LIMIT $3) \
-     LIMIT $3";
+          ORDER BY CASE WHEN next_at > $1 AND next_at <= $2 THEN next_at ELSE 0 END, tries, id LIMIT $3 + 0) \
+     LIMIT $3 + 0";
 
 pub(super) const THIS: &str = "INSERT INTO turn (id, requeued) SELECT id, 0 FROM delivery \
      WHERE id = $5 AND state = 'head' AND not_before IS NULL AND id NOT IN (SELECT id FROM flight)";
@@ -88,14 +88,11 @@ pub(super) const CLAIM: &str = "INSERT INTO flight (id, attempt, claimed_at, wai
             $1 - d.updated_at - CASE WHEN d.updated_at <= $6 THEN $7 ELSE 0 END)) END \
        FROM turn AS t CROSS JOIN delivery AS d ON d.id = t.id ORDER BY t.place";
 
-pub(super) const CLAIMED: &str = "SELECT d.id, d.attempts + 1 AS attempts, d.tries + 1 AS tries, f.waited_ms, d.lost_response, d.hard_override, \
-            d.was_unauthorized, s.payload, s.submission_key, s.activity_id, s.provider_activity_id, s.commerce_external_id, s.source, s.on_conflict \
-       FROM turn AS t CROSS JOIN flight AS f ON f.id = t.id CROSS JOIN delivery AS d ON d.id = t.id CROSS JOIN submission AS s ON s.id = d.id ORDER BY t.place";
-
 /// A claim is one way to SQLite's thread and back, by the order asked for. What it binds is [`Turn::bind`]'s.
 static STATEMENTS: LazyLock<[String; 5]> = LazyLock::new(|| {
     let due = format!("{FRESH}; {REQUEUED}; {SHARE_FRESH}; {SHARE_REQUEUED}");
-    [due.as_str(), LEAST_TRIED, LEAD, THIS, gate::TRIAL].map(|look| format!("{LET_GO}; {CLEAR}; {look}; {IN_BYTES}; {CLAIM}; {CLAIMED}"))
+    [due.as_str(), LEAST_TRIED, LEAD, THIS, gate::TRIAL]
+        .map(|look| format!("{LET_GO}; {CLEAR}; {look}; {IN_BYTES}; {CLAIM}; {}", claimed::CLAIMED))
 });
 
 /// A claim, and who gets the odd place where both kinds are due. With one slot free at a time, which is how a busy queue claims, that place is
@@ -162,33 +159,11 @@ pub(super) async fn claim(transaction: &mut Transaction<'_>, turn: &Turn) -> Res
     };
     loop {
         let query = turn.bind(sqlx::query(sql(&turn.request.order)), refused)?;
-        let rows = query.fetch_all(&mut *transaction.conn).await?;
+        let claimed = claimed::read(&query.fetch_one(&mut *transaction.conn).await?, turn.request.now)?;
         match refused.split_first() {
             // Who goes on trial: each further look allows the one that was refused longest ago.
-            Some((_, later)) if rows.is_empty() => refused = later,
-            Some(_) | None => return rows.iter().map(|row| read(row, turn.request.now)).collect(),
+            Some((_, later)) if claimed.is_empty() => refused = later,
+            Some(_) | None => return Ok(claimed),
         }
     }
-}
-
-/// A row of [`CLAIMED`]. Read when the claim is durable: what cannot be read would be `sending`, with all that was claimed beside it, until the next
-/// start. So nothing that other hands can have put into a row is an error here.
-pub(super) fn read(row: &SqliteRow, now: Timestamp) -> Result<Claimed, sqlx::Error> {
-    let facts = row::facts(row)?;
-    Ok(Claimed {
-        id: SubmissionId(row.try_get("id")?),
-        attempt: AttemptNumber(row::count(row, "attempts")?),
-        tries: row::count(row, "tries")?,
-        waited: row::duration(row, "waited_ms")?,
-        payload: row::payload(row)?,
-        hard_override: row.try_get::<i64, _>("hard_override")? != 0,
-        lost_response: row.try_get::<i64, _>("lost_response")? != 0,
-        was_unauthorized: row.try_get::<i64, _>("was_unauthorized")? != 0,
-        key: row::key(row)?,
-        activity: facts.activity().map(|activity| activity.text().to_owned()),
-        source: row::text(row, "source")?,
-        // A word that no CHECK of ours let in: a person decides.
-        on_conflict: row::on_conflict(row).unwrap_or(Some(ConflictPolicy::Park)),
-        claimed_at: now,
-    })
 }

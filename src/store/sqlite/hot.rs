@@ -17,7 +17,7 @@ use crate::store::{ClaimOrder, Claimed, Settled, Settlement};
 use super::claim::{self, Turn};
 use super::errand::DATA_VERSION;
 use super::transaction::{BEGIN, COMMIT, Committed};
-use super::{batch, settle};
+use super::{batch, claimed, settle};
 
 /// What one group asks for.
 pub(super) struct Group<'g> {
@@ -64,18 +64,16 @@ pub(super) async fn run(conn: &mut SqliteConnection, group: &Group<'_>) -> Resul
             is_short: false,
         },
     };
-    let mut ended = HashSet::with_capacity(asked.len());
+    let mut ended = HashSet::new();
     for row in &rows {
         match row.column(0).name() {
-            "settled" => {
-                ended.insert(row.try_get(0)?);
-            }
+            "settled" => ended = settle::ended(row)?,
             "short" => done.committed.is_short = row.try_get(0)?,
             "data_version" => done.committed.version = row.try_get(0)?,
-            _ => done.claimed.push(claim::read(
-                row,
-                group.turn.map_or_else(Timestamp::default, |turn| turn.request.now),
-            )?),
+            _ => {
+                let now = group.turn.map_or_else(Timestamp::default, |turn| turn.request.now);
+                done.claimed = claimed::read(row, now)?;
+            }
         }
     }
     done.settled = settle::answers(&group.settlements, ended);

@@ -14,6 +14,7 @@ mod attempts;
 mod backup;
 mod batch;
 mod claim;
+mod claimed;
 mod contents;
 mod dead;
 mod edit;

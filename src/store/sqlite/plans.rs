@@ -36,7 +36,7 @@ const STATEMENTS: &[(&str, &str)] = &[
     ("THIS", claim::THIS),
     ("IN_BYTES", claim::IN_BYTES),
     ("CLAIM", claim::CLAIM),
-    ("CLAIMED", claim::CLAIMED),
+    ("CLAIMED", claimed::CLAIMED),
     ("VALID_NOW", act::VALID_NOW),
     ("NEWEST", dead::NEWEST),
     ("REPLACE", edit::REPLACE),

@@ -1,8 +1,8 @@
 //! Words and values as they stand in the database.
 
 use std::collections::HashSet;
-use std::time::Duration;
 
+use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use sqlx::Row as _;
 use sqlx::sqlite::SqliteRow;
@@ -73,20 +73,10 @@ pub(super) fn text(row: &SqliteRow, column: &str) -> Result<Option<String>, sqlx
     Ok(bytes.map(|bytes| String::from_utf8_lossy(bytes).into_owned()))
 }
 
-/// A number of attempts; one that no attempts can have led to (other hands) is the largest there is.
-pub(super) fn count(row: &SqliteRow, column: &str) -> Result<u32, sqlx::Error> {
-    Ok(u32::try_from(row.try_get::<i64, _>(column)?).unwrap_or(u32::MAX))
-}
-
 /// A payload. Bytes that are no UTF-8 (other hands) are shown and sent as replacement characters, and stop nobody else's delivery.
 pub(super) fn payload(row: &SqliteRow) -> Result<Payload, sqlx::Error> {
     let bytes: &[u8] = row.try_get("payload")?;
-    Ok(Payload::from_text(&String::from_utf8_lossy(bytes)))
-}
-
-/// Milliseconds that passed.
-pub(super) fn duration(row: &SqliteRow, column: &str) -> Result<Duration, sqlx::Error> {
-    Ok(Duration::from_millis(row.try_get::<i64, _>(column)?.unsigned_abs()))
+    Ok(Payload::from_bytes(Bytes::copy_from_slice(bytes)))
 }
 
 /// A time that may be absent.

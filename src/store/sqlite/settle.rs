@@ -1,19 +1,20 @@
 //! How attempts end. All settlements of a group are one query: each statement of it says what becomes of all of them in one table.
 
-use std::collections::HashSet;
-use std::sync::LazyLock;
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, LazyLock};
 
 use sqlx::query::Query;
-use sqlx::sqlite::{Sqlite, SqliteArguments};
+use sqlx::sqlite::{Sqlite, SqliteArguments, SqliteRow};
 use sqlx::{Column as _, Row as _};
 
 use crate::clock::Timestamp;
-use crate::model::{DeadReason, StateName, Transition};
+use crate::model::{AttemptOutcome, DeadReason, StateName, Transition};
 use crate::store::{Settled, Settlement};
 
 use super::batch;
 use super::row::HEAD;
 use super::transaction::Transaction;
+use super::trouble;
 
 /// What a settlement writes into its row of `delivery`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,15 +33,15 @@ struct Effect {
 
 /// The outcomes of a group, as far as they are fenced: a table of this connection, in memory, emptied by each group.
 pub(super) const OUTCOME: &str = "CREATE TEMP TABLE outcome (id INTEGER PRIMARY KEY, attempt, state, reason, due, latest, is_released, \
-     overriding, at, of_episode, started_at, elapsed_ms, hard_override, outcome, lost_response, status, headers, body, body_length, fault, \
-     fault_message, waited_ms)";
-/// Those that a settlement brings: all but the last.
-pub(super) const COLUMNS: usize = 21;
+     overriding, at, of_episode, elapsed_ms, hard_override, outcome, lost_response, status, headers, body, body_length, fault, \
+     fault_message, started_at, waited_ms)";
+/// Those that a settlement brings: all but what is known of the claim, the last two.
+pub(super) const COLUMNS: usize = 20;
 
 pub(super) const CLEAR: &str = "DELETE FROM outcome";
 
 /// The fence: only what is in flight with this very attempt.
-pub(super) const FENCED: &str = "INSERT INTO outcome SELECT v.*, f.waited_ms FROM (VALUES #) AS v \
+pub(super) const FENCED: &str = "INSERT INTO outcome SELECT v.*, f.claimed_at, f.waited_ms FROM (VALUES #) AS v \
      CROSS JOIN flight AS f ON f.id = v.column1 AND f.attempt = v.column2";
 
 pub(super) const LAND: &str = "DELETE FROM flight WHERE id IN (SELECT id FROM outcome)";
@@ -97,7 +98,7 @@ pub(super) const COUNT: &str = "UPDATE tally SET n = max(n + j.by, 0) \
 pub(super) const SHORT: &str = "SELECT EXISTS (SELECT 1 FROM tally \
      WHERE state = 'pending' AND n < (SELECT count(*) FROM outcome WHERE state <> 'head')) AS short";
 
-pub(super) const DONE: &str = "SELECT id AS settled FROM outcome";
+pub(super) const DONE: &str = "SELECT json_group_array(id) AS settled FROM outcome";
 
 /// The statements for so many settlements, a size of [`batch::pieces`]: one way to SQLite's thread and back. Their parameters come first: a
 /// claim may follow in the same query.
@@ -125,7 +126,7 @@ pub(super) fn bind<'q>(
         query = query
             .bind(settlement.id.0)
             .bind(settlement.attempt.0)
-            .bind(effect.state)
+            .bind(word(effect.state))
             .bind(effect.reason)
             .bind(effect.due)
             .bind(effect.latest)
@@ -133,10 +134,9 @@ pub(super) fn bind<'q>(
             .bind(effect.overriding)
             .bind(effect.at)
             .bind(is_of_episode(&settlement.transition))
-            .bind(record.started_at.millis())
             .bind(record.elapsed_ms.cast_signed())
             .bind(record.hard_override)
-            .bind(record.outcome.name())
+            .bind(word(record.outcome.name()))
             .bind(record.lost_response)
             .bind(status)
             .bind(answer.map(|answer| batch::json(&answer.headers)).transpose()?)
@@ -151,6 +151,17 @@ pub(super) fn bind<'q>(
     Ok(query)
 }
 
+/// A word of ours as what is bound without a copy: each would be two allocations.
+fn word(word: &'static str) -> Arc<str> {
+    static WORDS: LazyLock<HashMap<&'static str, Arc<str>>> = LazyLock::new(|| {
+        let states = StateName::ALL.iter().map(|state| state.name());
+        let outcomes = AttemptOutcome::ALL.iter().map(|outcome| outcome.name());
+        let words = states.chain(outcomes).chain([HEAD]);
+        words.map(|word| (word, Arc::from(word))).collect()
+    });
+    WORDS.get(word).cloned().unwrap_or_else(|| Arc::from(word))
+}
+
 /// Which settlements can do something: not one whose transition does not start from `sending`, nor the second word on a submission in one
 /// group, which comes too late as it would alone.
 pub(super) fn worth_asking<'s>(settlements: &[&'s (Settlement, Timestamp)]) -> Vec<&'s (Settlement, Timestamp)> {
@@ -161,6 +172,12 @@ pub(super) fn worth_asking<'s>(settlements: &[&'s (Settlement, Timestamp)]) -> V
         .filter(|(settlement, _)| is_worth_it(settlement) && seen.insert(settlement.id))
         .copied()
         .collect()
+}
+
+/// The ids that the row of [`DONE`] names.
+pub(super) fn ended(row: &SqliteRow) -> Result<HashSet<i64>, sqlx::Error> {
+    let ids: &str = row.try_get("settled")?;
+    serde_json::from_str(ids).map_err(|error| trouble::odd("settlement", &error.to_string()))
 }
 
 /// One answer a settlement, in order, from the ids that [`DONE`] names.
@@ -186,7 +203,7 @@ pub(super) async fn settle(
     for (piece, size) in batch::pieces(&worth_asking(settlements)) {
         for row in bind(sqlx::query(sql(size)), piece, size)?.fetch_all(&mut *transaction.conn).await? {
             if row.column(0).name() == "settled" {
-                done.insert(row.try_get(0)?);
+                done.extend(ended(&row)?);
             } else if row.try_get(0)? {
                 transaction.is_short = true;
             }
