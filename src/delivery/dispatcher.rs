@@ -42,9 +42,9 @@ const POLL: Duration = Duration::from_millis(200);
 /// The same before something is sent: after `pause` has returned, hardly anything may still leave. Not before each claim, because under load
 /// there are thousands a second.
 const POLL_BEFORE_SENDING: Duration = Duration::from_millis(2);
-/// How long slots and outcomes may gather while requests are in flight, unless a quarter of the slots has gathered earlier: a commit costs about
-/// the same for one row as for fifty.
-const GATHER: Duration = Duration::from_millis(2);
+/// How long outcomes may gather while requests are in flight, unless twice as many as there are slots have gathered earlier: a commit costs about the
+/// same for one row as for fifty.
+const GATHER: Duration = Duration::from_millis(5);
 /// So many outcomes do not wait for the commit before theirs to end: what the store takes in one query.
 const GATHERED_MAX: usize = 256;
 /// The shortest wait for a due time: it may have passed while we looked, and would be looked for without a pause.

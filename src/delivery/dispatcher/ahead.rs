@@ -29,6 +29,10 @@ pub(super) struct Ahead {
     claiming: JoinSet<(u32, Result<Vec<Claimed>, StoreError>)>,
     /// The last claim found fewer than it asked for: everything due is out.
     is_short: bool,
+    /// How many have left since the last claim began.
+    left: usize,
+    /// How many slots became free while the last one took its time: what has to lie ready when the next one begins.
+    demand: usize,
 }
 
 /// What a claim brought.
@@ -79,22 +83,26 @@ impl Dispatcher {
         let room = (self.room(limit) as usize).min(self.ahead.ready.len());
         let going: Vec<Claimed> = self.ahead.ready.drain(..room).collect();
         self.launch(going, Role::Ordinary, now);
+        self.ahead.left += room;
         room
     }
 
-    /// Asks for more when half of what may lie ready is gone.
+    /// Asks for more as late as it may without a slot that waits for it: the fewer commits, the less each result costs.
     fn claim_ahead(&mut self, limit: u32, now: Timestamp) {
         if !self.look && !self.is_due(now) || !self.ahead.claiming.is_empty() {
             return;
         }
         let most = self.ahead_max(limit).saturating_add(self.room(limit));
-        let wanted = most.saturating_sub(u32::try_from(self.ahead.ready.len()).unwrap_or(u32::MAX));
+        let ready = self.ahead.ready.len();
+        let wanted = most.saturating_sub(u32::try_from(ready).unwrap_or(u32::MAX));
         let unsettled = super::super::settle::UNSETTLED_MAX.saturating_sub(self.unsettled() + self.gathered.len());
         let wanted = wanted.min(u32::try_from(unsettled).unwrap_or(u32::MAX));
-        if wanted == 0 || (wanted < most / 2 && self.flights.len() > 1) || self.ahead.bytes() >= AHEAD_BYTES {
+        let is_early = ready > self.ahead.demand.max(most as usize / 4) && self.flights.len() > 1;
+        if wanted == 0 || is_early || self.ahead.bytes() >= AHEAD_BYTES {
             return;
         }
         self.look = false;
+        self.ahead.left = 0;
         // With the claim, into one commit.
         self.store_all();
         let claim = self.context.outbox.claim(ClaimRequest {
@@ -124,6 +132,8 @@ impl Dispatcher {
                 self.ahead.is_short = claimed.len() < wanted as usize;
                 self.look |= !self.ahead.is_short;
                 self.ahead.ready.extend(claimed);
+                let free = self.equipment.config.delivery.max_in_flight as usize;
+                self.ahead.demand = self.ahead.left + free.saturating_sub(self.flights.len());
             }
             Ok((_, Err(error))) => {
                 // What it means for the loop is seen at the next step.

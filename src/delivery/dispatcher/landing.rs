@@ -118,7 +118,7 @@ impl Dispatcher {
     pub(super) fn store_gathered(&mut self, now: Timestamp) {
         // While one commit syncs, the next group gathers: the slower the disk, the larger the groups.
         let is_free = self.settling.is_empty();
-        let is_many = is_free && self.gathered.len() >= self.quarter();
+        let is_many = is_free && self.gathered.len() >= 2 * self.equipment.config.delivery.max_in_flight as usize;
         let is_long = is_free && self.stored_at.elapsed() >= GATHER;
         let is_full = self.gathered.len() >= GATHERED_MAX;
         if is_many || is_long || is_full || self.flights.is_empty() || self.keeper.allowance(now) != Allowance::All {

@@ -151,11 +151,6 @@ impl Dispatcher {
         self.unsettled.values().sum()
     }
 
-    /// So many slots, or outcomes, are worth a commit of their own.
-    pub(super) fn quarter(&self) -> usize {
-        (self.equipment.config.delivery.max_in_flight as usize).div_ceil(4)
-    }
-
     pub(super) fn idle_for_pace(&self, now: Timestamp) -> Step {
         let wait = self.pacer.wait(Instant::now());
         Step::Idle {
