@@ -75,6 +75,8 @@ pub(super) fn plan(entries: &[Entry], mut known: Known) -> Plan<'_> {
             Decided::Comes(coming) => plan.take(entry, coming, &mut known),
         }
     }
+    // By hash, as they lie in their table.
+    plan.founded.sort_unstable();
     plan
 }
 

@@ -9,7 +9,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::LazyLock;
 
 use sqlx::Row as _;
-use sqlx::sqlite::SqliteConnection;
+use sqlx::sqlite::{SqliteConnection, SqliteRow};
 
 use crate::model::{Lane, SubmissionId};
 
@@ -51,6 +51,16 @@ pub(super) struct Known {
     pub(super) is_busy: bool,
 }
 
+impl Known {
+    /// Out of a row of [`KNOWN`].
+    pub(super) fn read(row: &SqliteRow) -> Result<Self, sqlx::Error> {
+        Ok(Self {
+            number: row.try_get(1)?,
+            is_busy: row.try_get(2)?,
+        })
+    }
+}
+
 pub(super) const KNOWN: &str = "SELECT l.hash, l.number, \
          EXISTS (SELECT 1 FROM delivery AS b INDEXED BY delivery_live WHERE b.lane = l.number AND b.state = 'head') AS is_busy \
        FROM json_each($1) AS j CROSS JOIN lane AS l ON l.hash = j.value";
@@ -61,14 +71,7 @@ pub(super) async fn known(conn: &mut SqliteConnection, lanes: &[i64]) -> Result<
         return Ok(HashMap::new());
     }
     let rows = sqlx::query(KNOWN).bind(batch::json(lanes)?).fetch_all(conn).await?;
-    let read = |row: &sqlx::sqlite::SqliteRow| {
-        let known = Known {
-            number: row.try_get(1)?,
-            is_busy: row.try_get(2)?,
-        };
-        Ok((row.try_get(0)?, known))
-    };
-    rows.iter().map(read).collect()
+    rows.iter().map(|row| Ok((row.try_get(0)?, Known::read(row)?))).collect()
 }
 
 pub(super) const FOUND: &str = "INSERT INTO lane (hash, number) SELECT value ->> 0, value ->> 1 FROM json_each($1)";

@@ -18,7 +18,7 @@ const STATEMENTS: &[(&str, &str)] = &[
     ("LIFT", act::LIFT),
     ("LEAVE_EPISODE", act::LEAVE_EPISODE),
     ("LAST_ID", admit::LAST_ID),
-    ("HOLDER", admit::HOLDER),
+    ("HOLDERS", admit::HOLDERS),
     ("YIELD_KEY", replace::YIELD_KEY),
     ("INSERT_DELIVERY", admit::INSERT_DELIVERY),
     ("DISMISS_REPLACED", replace::DISMISS_REPLACED),
@@ -65,11 +65,11 @@ const STATEMENTS: &[(&str, &str)] = &[
     ("REMEMBER_FIRST", memory::REMEMBER_FIRST),
     ("FORGET", memory::FORGET),
     ("RECALL", memory::RECALL),
-    ("SAME_FILE", receipts::SAME_FILE),
+    ("SAME_FILES", receipts::SAME_FILES),
     ("KNOWN_ROWS", receipts::KNOWN_ROWS),
-    ("KEEP_FILE", receipts::KEEP_FILE),
+    ("KEEP_FILES", receipts::KEEP_FILES),
     ("KEEP_ROWS", receipts::KEEP_ROWS),
-    ("FORGET_FILE", receipts::FORGET_FILE),
+    ("FORGET_FILES", receipts::FORGET_FILES),
     ("FORGET_ROWS", receipts::FORGET_ROWS),
     ("ALL_FILES", receipts::ALL_FILES),
     ("COUNTED_PENDING", recount::COUNTED_PENDING),
@@ -112,6 +112,7 @@ const STATEMENTS: &[(&str, &str)] = &[
 const SMALL: &[(&str, &str)] = &[
     ("SCAN json_each", "the batch itself"),
     ("SCAN j ", "the batch itself"),
+    ("SCAN k", "the keys of the batch"),
     ("SCAN i ", "the batch itself"),
     ("SCAN lane USING COVERING INDEX lane_number", "its first entry"),
     ("SCAN l ", "the lanes of the batch"),
@@ -202,7 +203,7 @@ fn batch_only(sql: &str) -> bool {
 /// Read each beside its SQL: where a bound is missing, SQLite reads all that lies behind the others. It uses the first column alone of a row value
 /// like `(tries, id) > (?1, ?2)`: write `tries = ?1 AND id > ?2 UNION ALL tries > ?1`.
 const BOUNDS: &[(&str, &[&str])] = &[
-    ("HOLDER", &["submission_key (submission_key=?)"]),
+    ("HOLDERS", &["submission_key (submission_key=?)"]),
     // The keys that point at a row which is about to be written or deleted.
     (
         "INSERT_DELIVERY",
@@ -262,8 +263,8 @@ const BOUNDS: &[(&str, &[&str])] = &[
     ("CONTENTS", &["INTEGER PRIMARY KEY (rowid>?)"]),
     ("FORGET", &["sqlite_autoindex_memory_1 (name=?)"]),
     ("RECALL", &["sqlite_autoindex_memory_1 (name=?)"]),
-    ("SAME_FILE", &["PRIMARY KEY (inbox=? AND name=? AND inode=?)"]),
-    ("FORGET_FILE", &["PRIMARY KEY (inbox=? AND name=? AND inode=?)"]),
+    ("SAME_FILES", &["PRIMARY KEY (inbox=? AND name=? AND inode=?)"]),
+    ("FORGET_FILES", &["PRIMARY KEY (inbox=? AND name=? AND inode=?)"]),
     ("KNOWN_ROWS", &["PRIMARY KEY (inbox=? AND row=? AND digest=?)"]),
     ("FORGET_ROWS", &["PRIMARY KEY (inbox=? AND row=? AND digest=?)"]),
     // Of the sweep, and of what is known of an activity.

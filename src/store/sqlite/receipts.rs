@@ -1,100 +1,50 @@
 //! Receipts: proof that a file or a row was taken, committed with what was taken.
 
-use std::collections::HashSet;
 use std::ffi::OsString;
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 
 use sqlx::Row as _;
-use sqlx::sqlite::SqliteConnection;
+use sqlx::sqlite::{SqliteConnection, SqliteRow};
 
 use crate::model::{Digest, FileReceipt, Receipt, RowReceipt};
 
 use super::{batch, trouble};
 
-pub(super) const SAME_FILE: &str = "SELECT 1 FROM receipt_file \
-     WHERE inbox = ?1 AND name = ?2 AND inode = ?3 AND modified_ns = ?4 AND taken = ?5 AND digest = ?6";
+/// How many of these file receipts stand in the outbox exactly so. All of them: the admission was committed before, and its answer was lost.
+pub(super) const SAME_FILES: &str = "SELECT count(*) AS same FROM json_each($1) AS j CROSS JOIN receipt_file AS r \
+         ON r.inbox = unhex(j.value ->> 0) AND r.name = unhex(j.value ->> 1) AND r.inode = j.value ->> 2 \
+        AND r.modified_ns = j.value ->> 3 AND r.taken = j.value ->> 4 AND r.digest = unhex(j.value ->> 6)";
 
-/// Whether all these file receipts (there is at least one) stand in the outbox exactly so: the admission was committed before, and its
-/// answer was lost.
-pub(super) async fn is_known_file(conn: &mut SqliteConnection, receipts: &[Receipt]) -> Result<bool, sqlx::Error> {
-    let mut any = false;
-    for file in files(receipts) {
-        any = true;
-        let known = sqlx::query(SAME_FILE)
-            .bind(inbox(file))
-            .bind(file.name.as_bytes())
-            .bind(file.inode.cast_signed())
-            .bind(file.modified_ns.to_string())
-            .bind(file.taken.cast_signed())
-            .bind(file.digest.0.to_vec())
-            .fetch_optional(&mut *conn)
-            .await?;
-        if known.is_none() {
-            return Ok(false);
-        }
-    }
-    Ok(any)
-}
-
-pub(super) const KNOWN_ROWS: &str = "SELECT j.value ->> 0 AS place FROM json_each(?1) AS j \
+/// The places of the row receipts that are known, counted among the row receipts: the entry at that place has been taken.
+pub(super) const KNOWN_ROWS: &str = "SELECT j.value ->> 0 AS place FROM json_each($1) AS j \
       CROSS JOIN receipt_row AS r \
          ON r.inbox = unhex(j.value ->> 1) AND r.row = j.value ->> 2 AND r.digest = unhex(j.value ->> 3)";
 
-/// The places of the row receipts that are known, counted among the row receipts: the entry at that place has been taken.
-pub(super) async fn known_rows(conn: &mut SqliteConnection, receipts: &[Receipt]) -> Result<HashSet<usize>, sqlx::Error> {
-    let rows = row_texts(receipts);
-    if rows.is_empty() {
-        return Ok(HashSet::new());
-    }
-    let found = sqlx::query(KNOWN_ROWS).bind(batch::json(&rows)?).fetch_all(conn).await?;
-    found
-        .iter()
-        .map(|row| Ok(usize::try_from(row.try_get::<i64, _>(0)?).unwrap_or(usize::MAX)))
-        .collect()
+/// The place in a row of [`KNOWN_ROWS`].
+pub(super) fn place(row: &SqliteRow) -> Result<usize, sqlx::Error> {
+    Ok(usize::try_from(row.try_get::<i64, _>(0)?).unwrap_or(usize::MAX))
 }
 
-pub(super) const KEEP_FILE: &str = "INSERT INTO receipt_file (inbox, name, inode, modified_ns, taken, lines, digest, result_bytes_max) \
-     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8) \
-     ON CONFLICT (inbox, name, inode) DO UPDATE SET modified_ns = ?4, taken = ?5, lines = ?6, digest = ?7, result_bytes_max = ?8";
+/// A file's newer one replaces its older one.
+pub(super) const KEEP_FILES: &str = "INSERT INTO receipt_file (inbox, name, inode, modified_ns, taken, lines, digest, result_bytes_max) \
+     SELECT unhex(value ->> 0), unhex(value ->> 1), value ->> 2, value ->> 3, value ->> 4, value ->> 5, unhex(value ->> 6), value ->> 7 \
+       FROM json_each($1) WHERE true \
+     ON CONFLICT (inbox, name, inode) DO UPDATE SET modified_ns = excluded.modified_ns, taken = excluded.taken, \
+         lines = excluded.lines, digest = excluded.digest, result_bytes_max = excluded.result_bytes_max";
 pub(super) const KEEP_ROWS: &str = "INSERT INTO receipt_row (inbox, row, digest) \
-     SELECT unhex(value ->> 1), value ->> 2, unhex(value ->> 3) FROM json_each(?1) WHERE true \
+     SELECT unhex(value ->> 1), value ->> 2, unhex(value ->> 3) FROM json_each($1) WHERE true \
      ON CONFLICT DO NOTHING";
 
-/// Keeps receipts; a file's newer one replaces its older one.
-pub(super) async fn keep(conn: &mut SqliteConnection, receipts: &[Receipt]) -> Result<(), sqlx::Error> {
-    for file in files(receipts) {
-        sqlx::query(KEEP_FILE)
-            .bind(inbox(file))
-            .bind(file.name.as_bytes())
-            .bind(file.inode.cast_signed())
-            .bind(file.modified_ns.to_string())
-            .bind(file.taken.cast_signed())
-            .bind(file.lines.cast_signed())
-            .bind(file.digest.0.to_vec())
-            .bind(file.result_bytes_max.map(|bytes| i64::try_from(bytes).unwrap_or(i64::MAX)))
-            .execute(&mut *conn)
-            .await?;
-    }
-    let rows = row_texts(receipts);
-    if !rows.is_empty() {
-        sqlx::query(KEEP_ROWS).bind(batch::json(&rows)?).execute(conn).await?;
-    }
-    Ok(())
-}
-
-pub(super) const FORGET_FILE: &str = "DELETE FROM receipt_file WHERE inbox = ?1 AND name = ?2 AND inode = ?3";
+pub(super) const FORGET_FILES: &str = "DELETE FROM receipt_file WHERE (inbox, name, inode) IN ( \
+     SELECT unhex(value ->> 0), unhex(value ->> 1), value ->> 2 FROM json_each(?1))";
 pub(super) const FORGET_ROWS: &str = "DELETE FROM receipt_row WHERE (inbox, row, digest) IN ( \
      SELECT unhex(value ->> 1), value ->> 2, unhex(value ->> 3) FROM json_each(?1))";
 
 /// Forgets receipts whose sources are durably gone.
 pub(super) async fn forget(conn: &mut SqliteConnection, receipts: &[Receipt]) -> Result<(), sqlx::Error> {
-    for file in files(receipts) {
-        sqlx::query(FORGET_FILE)
-            .bind(inbox(file))
-            .bind(file.name.as_bytes())
-            .bind(file.inode.cast_signed())
-            .execute(&mut *conn)
-            .await?;
+    let files = file_texts(receipts);
+    if !files.is_empty() {
+        sqlx::query(FORGET_FILES).bind(batch::json(&files)?).execute(&mut *conn).await?;
     }
     let rows = row_texts(receipts);
     if !rows.is_empty() {
@@ -132,20 +82,35 @@ pub(super) async fn all_files(conn: &mut SqliteConnection) -> Result<Vec<FileRec
         .collect()
 }
 
-/// The id as it is stored: none is empty, for a key has no NULL.
-fn inbox(file: &FileReceipt) -> Vec<u8> {
-    file.inbox.map_or_else(Vec::new, |id| id.to_vec())
-}
+/// A file receipt for `json_each`: inbox, name, inode, modification time, bytes and lines taken, digest, the largest result. Bytes in hexadecimal,
+/// for a name may be no text.
+pub(super) type FileText = (String, String, i64, String, i64, i64, String, Option<i64>);
 
-fn files(receipts: &[Receipt]) -> impl Iterator<Item = &FileReceipt> {
-    receipts.iter().filter_map(|receipt| match receipt {
+/// The file receipts among these.
+pub(super) fn file_texts(receipts: &[Receipt]) -> Vec<FileText> {
+    let files = receipts.iter().filter_map(|receipt| match receipt {
         Receipt::File(file) => Some(file),
         Receipt::Row(_) => None,
-    })
+    });
+    files
+        .map(|file| {
+            (
+                // None is an empty one, for a key has no NULL.
+                file.inbox.map_or_else(String::new, |id| hexadecimal(&id)),
+                hexadecimal(file.name.as_bytes()),
+                file.inode.cast_signed(),
+                file.modified_ns.to_string(),
+                file.taken.cast_signed(),
+                file.lines.cast_signed(),
+                hexadecimal(&file.digest.0),
+                file.result_bytes_max.map(|bytes| i64::try_from(bytes).unwrap_or(i64::MAX)),
+            )
+        })
+        .collect()
 }
 
 /// Row receipts for `json_each`: place, inbox, row and digest, bytes in hexadecimal.
-fn row_texts(receipts: &[Receipt]) -> Vec<(usize, String, i64, String)> {
+pub(super) fn row_texts(receipts: &[Receipt]) -> Vec<(usize, String, i64, String)> {
     receipts
         .iter()
         .filter_map(|receipt| match receipt {
