@@ -20,6 +20,7 @@ use super::folder::{Folder, Look, shown};
 use super::ledger::Ledger;
 use super::left::Left;
 use super::parse::Bad;
+use super::parting::Parting;
 use super::reject::{self, REPORT_ENDING, Reason};
 use super::settle::Files;
 use super::taking::Taking;
@@ -38,6 +39,8 @@ pub struct Desk {
     pub ledger: Ledger,
     /// The files that are known.
     pub known: Files,
+    /// The files that are taken and not let go yet.
+    pub parting: Parting,
     /// The files that stay although they were ready, and of which it was said.
     pub left: Left,
     /// What is seen of it.
@@ -46,7 +49,32 @@ pub struct Desk {
     pub told_open: HashSet<OsString>,
 }
 
+/// A name whose file is being let go is asked for nothing meanwhile. News of it come earlier.
+const PARTING_REST: Duration = Duration::from_mins(1);
+
 impl Desk {
+    /// The results of these are all in: they go at the next quiet moment, or now, if there are many.
+    pub async fn part_from(&mut self, context: &Context, takings: Vec<Taking>) {
+        let now = Instant::now();
+        for taking in &takings {
+            self.known.ask_again(&taking.name, now + PARTING_REST);
+        }
+        self.parting.add(takings, now);
+        if self.parting.is_full() {
+            self.part(context).await;
+        }
+    }
+
+    /// Lets those go that wait for it. Crash before this: they are still there, and their receipts make the next take a no-op.
+    pub async fn part(&mut self, context: &Context) {
+        let takings = self.parting.take();
+        let now = Instant::now();
+        for taking in &takings {
+            self.known.ask_again(&taking.name, now);
+        }
+        self.finish(context, takings).await;
+    }
+
     /// Lets files go whose results are all in, unless somebody has them open.
     pub async fn finish(&mut self, context: &Context, takings: Vec<Taking>) {
         self.eyes.catch_up(&mut self.known);

@@ -14,6 +14,7 @@ use super::eyes::Eyes;
 use super::hold::Hold;
 use super::ledger::Ledger;
 use super::left::Left;
+use super::parting::Parting;
 use super::pieces::Pulse;
 use super::scan::{self, Task};
 use super::settle::{Files, KNOWN_MAX};
@@ -41,7 +42,13 @@ pub async fn run(context: &Context, waiting: &Waiting, hold: Option<Hold>) {
         }
         room.desk.eyes.catch_up(&mut room.desk.known);
         room.look(context).await;
-        let ready = room.desk.known.ready(Instant::now(), READY_MAX);
+        let now = Instant::now();
+        let ready = room.desk.known.ready(now, READY_MAX);
+        // What came under the name of one that is being let go is another file, or more of it.
+        if room.desk.parting.is_due(now) || ready.iter().any(|one| room.desk.parting.has(&one.name)) {
+            context.lively(Box::pin(room.desk.part(context))).await;
+            continue;
+        }
         let may_take = if ready.is_empty() {
             waiting.look_again(context).await;
             true
@@ -54,6 +61,7 @@ pub async fn run(context: &Context, waiting: &Waiting, hold: Option<Hold>) {
             room.rest(context, may_take).await;
         }
     }
+    room.desk.part(context).await;
 }
 
 /// Opens the directory and reads the receipts, however long that needs.
@@ -86,6 +94,7 @@ async fn begin(context: &Context, waiting: &Waiting, mut hold: Option<Hold>) -> 
                     folder: Arc::new(folder),
                     ledger,
                     known: Files::new(settle),
+                    parting: Parting::default(),
                     left: Left::default(),
                     eyes: Eyes::default(),
                     told_open: std::collections::HashSet::new(),
@@ -140,6 +149,8 @@ struct Room {
 impl Room {
     /// Looks at the whole directory, opened anew: it may have been replaced.
     async fn scan(&mut self, context: &Context, waiting: &Waiting) {
+        // Out of the directory that they were taken from.
+        self.desk.part(context).await;
         let inbox = context.config.borrow().inbox.clone();
         self.next_scan = Instant::now() + inbox.rescan;
         self.desk.known.set_settle(inbox.settle);
@@ -216,6 +227,9 @@ impl Room {
         if !may_take {
             until = until.min(now + PRESSURE_PAUSE);
         } else if let Some(due) = self.desk.known.next_due() {
+            until = until.min(due);
+        }
+        if let Some(due) = self.desk.parting.due() {
             until = until.min(due);
         }
         let ending = context.ending();

@@ -56,9 +56,11 @@ pub struct Gathered {
     pub rest: VecDeque<(Ready, Option<FileReceipt>)>,
     /// The names that were opened.
     pub opened: HashSet<OsString>,
+    /// Why they could not be made durable: then nothing of them may be admitted.
+    pub unsynced: Option<io::Error>,
 }
 
-/// Reads files until an admission is full, each with the receipt that was found under its name.
+/// Reads files until an admission is full, each with the receipt that was found under its name, and makes those with results durable.
 pub fn gather(folder: &Folder, mut ready: VecDeque<(Ready, Option<FileReceipt>)>, standards: &Standards) -> Gathered {
     let mut gathered = Gathered::default();
     let (mut results, mut bytes) = (0, 0);
@@ -80,6 +82,7 @@ pub fn gather(folder: &Folder, mut ready: VecDeque<(Ready, Option<FileReceipt>)>
         }
     }
     gathered.rest = ready;
+    gathered.unsynced = sync(folder, &mut gathered.files).err();
     gathered
 }
 
@@ -106,7 +109,7 @@ fn one(folder: &Folder, ready: &Ready, receipt: Option<FileReceipt>, standards: 
 }
 
 /// Makes the files with results durable, before their results are admitted.
-pub fn sync(folder: &Folder, files: &mut [Found]) -> io::Result<()> {
+fn sync(folder: &Folder, files: &mut [Found]) -> io::Result<()> {
     let mut takings: Vec<&mut Taking> = files
         .iter_mut()
         .filter_map(|found| match found {
@@ -119,6 +122,10 @@ pub fn sync(folder: &Folder, files: &mut [Found]) -> io::Result<()> {
             taking.mark_synced();
         }
         return Ok(());
+    }
+    for taking in &takings {
+        // Begins to write them all: else each sync, which allocates what it writes, has the file system's journal committed anew. Only advice.
+        let _begun = rustix::fs::fadvise(taking.file(), 0, None, rustix::fs::Advice::DontNeed);
     }
     takings.iter_mut().try_for_each(|taking| {
         folder.pulse().beat();

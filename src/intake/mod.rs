@@ -29,6 +29,7 @@ mod left;
 mod listing;
 mod openers;
 pub mod parse;
+mod parting;
 mod patience;
 pub mod pieces;
 mod prepare;

@@ -15,6 +15,10 @@ use super::blocking;
 
 /// An answer serves for so long: taking many small batches does not ask for each.
 const FRESH: Duration = Duration::from_millis(50);
+/// And so long where so many bytes are free, which nothing of ours fills in that time: each asking is two switches of thread, which a file's
+/// request waits for.
+const FRESH_OF_ROOMY: Duration = Duration::from_secs(1);
+const ROOMY: u64 = 1 << 30;
 /// What does not answer in this time counts as unknown, and is not waited for again before it has answered.
 const PATIENCE: Duration = Duration::from_secs(1);
 
@@ -52,7 +56,7 @@ impl Space {
         let answer = async move {
             let mut answer = asked.answer.lock_owned().await;
             if let Some((at, known)) = *answer
-                && at.elapsed() < FRESH
+                && at.elapsed() < fresh(known)
             {
                 return known;
             }
@@ -72,6 +76,14 @@ impl Space {
     }
 }
 
+fn fresh(free: Option<u64>) -> Duration {
+    if free.is_some_and(|free| free >= ROOMY) {
+        FRESH_OF_ROOMY
+    } else {
+        FRESH
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::sync::mpsc;
@@ -83,7 +95,7 @@ mod tests {
         let space = Space::default();
         let dir = Path::new("/");
         assert!(space.free(dir).await.is_some());
-        tokio::time::sleep(FRESH).await;
+        tokio::time::sleep(FRESH_OF_ROOMY).await;
         let (release, held) = mpsc::channel::<()>();
         let hung = move |_: &Path| {
             let _ = held.recv();

@@ -14,12 +14,12 @@ use super::Context;
 use super::admit::{Counts, admit};
 use super::desk::{Desk, stumbled};
 use super::eyes::look_for_openers;
-use super::gather::{FILES_MAX, Found, Gathered, gather, sync};
+use super::gather::{FILES_MAX, Found, Gathered, gather};
 use super::openers::Openers;
 use super::parse::Format;
 use super::pieces::ReadError;
 use super::settle::{Openness, Ready};
-use super::taking::{Chunk, End, Taking};
+use super::taking::{Chunk, End, Standards, Taking};
 use super::waiting::Waiting;
 
 /// The small files of one admission.
@@ -116,15 +116,11 @@ impl Desk {
 
     async fn handle(&mut self, context: &Context, waiting: &Waiting, gathered: Gathered) {
         self.forget(context, gathered.stale, true).await;
-        let folder = Arc::clone(&self.folder);
         let mut files = gathered.files;
-        let syncing = context.in_inbox(move || (sync(&folder, &mut files), files));
-        let mut files = match self.eyes.during(&mut self.known, syncing).await {
-            Ok((Ok(()), files)) => files,
+        if let Some(error) = gathered.unsynced {
             // Nothing of them is admitted yet: the next take begins anew.
-            Ok((Err(error), files)) => return files.iter().for_each(|found| self.leave(context, found.name(), &error)),
-            Err(error) => return stumbled(context, &error).await,
-        };
+            return files.iter().for_each(|found| self.leave(context, found.name(), &error));
+        }
         let Some(mut counts) = self.admit_batch(context, waiting, &mut files).await else {
             return;
         };
@@ -145,7 +141,7 @@ impl Desk {
                 Found::Gone(name) => self.known.forget(&name),
             }
         }
-        self.finish(context, whole).await;
+        self.part_from(context, whole).await;
         if let Some((taking, counts)) = large {
             self.go_on(context, waiting, *taking, counts).await;
         }
@@ -198,21 +194,14 @@ impl Desk {
         Some(counts)
     }
 
-    /// The rest of a file that does not fit into one admission. `counts`: of what is in already.
-    async fn go_on(&mut self, context: &Context, waiting: &Waiting, mut taking: Taking, mut counts: Counts) {
+    /// The rest of a file that does not fit into one admission. `counts`: of what is in already. While one chunk is admitted the next one is read.
+    async fn go_on(&mut self, context: &Context, waiting: &Waiting, taking: Taking, mut counts: Counts) {
         let name = taking.shown.clone();
         // Held open while it waits: begun anew, it would be read from its beginning each time.
+        let reading = context.in_inbox(read_on(taking, context.standards()));
+        let mut read = self.eyes.during(&mut self.known, reading).await;
         while self.eyes.during(&mut self.known, waiting.until_room(context)).await {
-            let standards = context.standards();
-            let read = context.in_inbox(move || {
-                let chunk = taking.chunk(&standards).and_then(|chunk| {
-                    taking.sync()?;
-                    Ok(chunk)
-                });
-                (taking, chunk)
-            });
-            let chunk;
-            (taking, chunk) = match self.eyes.during(&mut self.known, read).await {
+            let Read { taking, chunk, receipt } = match read {
                 Ok(read) => read,
                 Err(error) => return stumbled(context, &error).await,
             };
@@ -230,39 +219,71 @@ impl Desk {
                     break;
                 }
             };
-            let end = chunk.end.clone();
-            if !chunk.entries.is_empty() {
-                tell(context, &mut chunk);
-                let receipt = taking.receipt();
-                let admission = Admission {
-                    entries: chunk.entries,
-                    receipts: vec![Receipt::File(receipt.clone())],
-                };
-                // Crash before or behind it: the receipt says where to go on.
-                let admitting = admit(context, waiting, admission);
-                let Some(outcomes) = self.eyes.during(&mut self.known, admitting).await else {
-                    break;
-                };
+            let end = std::mem::take(&mut chunk.end);
+            tell(context, &mut chunk);
+            let admission = Admission {
+                receipts: vec![Receipt::File(receipt.clone())],
+                entries: chunk.entries,
+            };
+            // Crash before or behind it: the receipt says where to go on.
+            let admitting = async {
+                if admission.entries.is_empty() {
+                    return Some(Vec::new());
+                }
+                admit(context, waiting, admission).await
+            };
+            let (outcomes, next, last) = if end == End::More {
+                let reading = context.in_inbox(read_on(taking, context.standards()));
+                let both = async { tokio::join!(admitting, reading) };
+                let (outcomes, next) = self.eyes.during(&mut self.known, both).await;
+                (outcomes, Some(next), None)
+            } else {
+                (self.eyes.during(&mut self.known, admitting).await, None, Some(taking))
+            };
+            let Some(outcomes) = outcomes else { break };
+            if !outcomes.is_empty() {
                 self.ledger.admitted([receipt]);
                 counts.add(Counts::of(&outcomes));
             }
+            if let Some(next) = next {
+                read = next;
+                continue;
+            }
+            let Some(taking) = last else { break };
+            if taking.stays {
+                self.keep(&taking.name, taking.look, taking.bad_lines, true);
+                break;
+            }
             match end {
-                End::More => {}
-                End::Whole | End::Unfinished(_) if taking.stays => {
-                    self.keep(&taking.name, taking.look, taking.bad_lines, true);
-                    break;
-                }
-                End::Whole => {
+                End::More | End::Whole => {
                     counts.tell(&name);
                     return self.finish(context, vec![taking]).await;
                 }
-                End::Unfinished(_) => {
-                    self.known.unsettle(&taking.name, taking.look, true, Instant::now());
-                    break;
-                }
+                End::Unfinished(_) => self.known.unsettle(&taking.name, taking.look, true, Instant::now()),
             }
+            break;
         }
         counts.tell(&name);
+    }
+}
+
+/// Some more of a file.
+struct Read {
+    taking: Taking,
+    chunk: Result<Chunk, ReadError>,
+    /// Of what is read by then.
+    receipt: FileReceipt,
+}
+
+/// Reads the next results of a file and makes them durable; for a thread that may wait.
+fn read_on(mut taking: Taking, standards: Standards) -> impl FnOnce() -> Read + Send + 'static {
+    move || {
+        let chunk = taking.chunk(&standards).and_then(|chunk| {
+            taking.sync()?;
+            Ok(chunk)
+        });
+        let receipt = taking.receipt();
+        Read { taking, chunk, receipt }
     }
 }
 

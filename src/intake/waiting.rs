@@ -181,17 +181,11 @@ async fn in_space(space: &Space, config: &Config) -> Option<Reason> {
     if config.inbox.min_free_disk == 0 {
         return None;
     }
-    for dir in places(config) {
-        // A directory that cannot be asked, or does not answer, tells for itself when it is used.
-        let full = space
-            .free(dir)
-            .await
-            .and_then(|free| too_full(dir, free, config.inbox.min_free_disk));
-        if full.is_some() {
-            return full;
-        }
-    }
-    None
+    let [outbox_dir, inbox_dir] = places(config);
+    // A directory that cannot be asked, or does not answer, tells for itself when it is used.
+    let (of_outbox, of_inbox) = tokio::join!(space.free(outbox_dir), space.free(inbox_dir));
+    let full = |dir, free: Option<u64>| free.and_then(|free| too_full(dir, free, config.inbox.min_free_disk));
+    full(outbox_dir, of_outbox).or_else(|| full(inbox_dir, of_inbox))
 }
 
 fn places(config: &Config) -> [&Path; 2] {

@@ -348,6 +348,7 @@ async fn a_file_that_was_completed_before_it_is_rejected_is_looked_at_again() {
         ledger: Ledger::load(&house.outbox, folder.id().unwrap()).await.unwrap(),
         folder: Arc::new(folder),
         known: Files::new(Duration::ZERO),
+        parting: crate::intake::parting::Parting::default(),
         left: crate::intake::left::Left::default(),
         eyes: Eyes::default(),
         told_open: std::collections::HashSet::new(),
