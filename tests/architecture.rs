@@ -33,7 +33,7 @@ const WORDS: &[(&str, &str)] = &[
     ("sqlx::", "store intake::rows"),
     ("reqwest::", "api"),
     ("clap::", "cli"),
-    ("inotify::", "intake::watch"),
+    ("inotify::", "intake::watch store::sqlite::touch"),
     ("landlock::", "intake::rows::confine"),
     ("tracing_subscriber::", "telemetry"),
     ("backoff::", "policy::schedule"),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::clock::{self, Timestamp};
 use crate::delivery::Meters;
@@ -18,13 +18,15 @@ use crate::telemetry::systemd::Notifier;
 use super::rooms::count;
 use super::summary::gate;
 
-/// How often there is a look where nothing is heard of: as often as a person looks.
+/// How often there is a look while requests are in flight or something hinders, which is not always heard of: as often as a person looks.
 const EVERY: Duration = Duration::from_secs(1);
+/// How often where nothing is on its way: whatever begins is heard of.
+const AT_REST: Duration = Duration::from_secs(30);
 
 /// Between two looks, however much happens.
 const GAP: Duration = Duration::from_millis(200);
 
-/// How often the line is made anew where nothing was written: its ages grow.
+/// How often the line is made anew where nothing was written: its ages grow, and the deliveries of the last minute become fewer.
 const AGES_EVERY: Duration = Duration::from_secs(5);
 
 /// The most characters of a reason in the line.
@@ -48,6 +50,22 @@ struct Told {
     tally: Option<Tally>,
 }
 
+impl Told {
+    /// How long until the next look, where nothing is heard of.
+    fn every(&self) -> Duration {
+        let Some(vitals) = &self.vitals else { return EVERY };
+        if vitals.pulse.in_flight > 0 || !vitals.hindrances.is_empty() {
+            return EVERY;
+        }
+        let has_ages = self.tally.as_ref().is_some_and(|tally| tally.oldest_pending.is_some());
+        if has_ages || vitals.pulse.delivered_per_minute > 0 {
+            AGES_EVERY
+        } else {
+            AT_REST
+        }
+    }
+}
+
 impl Teller {
     /// Tells until `shutdown` says so, and only what is new. The only error is an outbox that is closed.
     pub(super) async fn run(self, mut shutdown: watch::Receiver<bool>) -> Result<(), StoreError> {
@@ -60,7 +78,7 @@ impl Teller {
                 self.tell_line(&mut told).await?;
             }
             tokio::select! {
-                () = self.rest(looked) => {}
+                () = self.rest(looked, told.every()) => {}
                 // An error is a sender that is gone: the end as well.
                 _ = shutdown.wait_for(|stop| *stop) => return Ok(()),
             }
@@ -68,9 +86,12 @@ impl Teller {
     }
 
     /// Until there is news, but not at once again.
-    async fn rest(&self, looked: Instant) {
-        // Elapsed or not: it is time to look.
-        let _ = timeout(EVERY, self.meters.hindrances().news()).await;
+    async fn rest(&self, looked: Instant, every: Duration) {
+        tokio::select! {
+            () = self.meters.hindrances().news() => {}
+            () = self.outbox.stirred() => {}
+            () = sleep(every) => {}
+        }
         sleep_until(looked + GAP).await;
     }
 

@@ -1,5 +1,6 @@
 //! Hints from inotify, so that what is dropped is seen within a millisecond. Only hints: whatever it misses (a full queue, a directory that is
-//! gone, a file system that tells nothing) the rescan finds. The only file that knows the `inotify` crate.
+//! gone, a file system that tells nothing) the rescan finds. With `store::sqlite::touch` the only file that knows the
+//! `inotify` crate.
 
 use std::ffi::{OsStr, OsString};
 use std::io;

@@ -24,7 +24,9 @@ use crate::model::{Admission, Admitted, FileReceipt, Payload, Receipt, Submissio
 pub use acts::{ACT_IDS_MAX, Act, ActRequest, Acted, Still, Sweep};
 pub use error::{OpenError, StoreError};
 pub use sending::{ClaimOrder, ClaimRequest, Claimed, Leap, Place, Relations, Settled, Settlement, Stretch};
-pub use sqlite::{Backup, BackupFile, Holder, Marks, Restored, Running, Way, daemon_is_running, free_bytes, holder, read_note, restore};
+pub use sqlite::{
+    Backup, BackupFile, Holder, Marks, Restored, Running, Touch, Way, daemon_is_running, free_bytes, holder, read_note, restore,
+};
 pub use views::{Content, DeadLetter, Event, Filter, Listed, Miscount, Story, Tally};
 pub use wreck::{Found, Wreck};
 
@@ -174,6 +176,17 @@ impl Outbox {
     /// Waits until a count would have fallen below nothing: they are to be counted again.
     pub async fn found_short(&self) {
         self.database.found_short().await;
+    }
+
+    /// What hears of writes, of ours and of others, from outside: for who is at rest, and asks [`Outbox::changed`] then.
+    pub fn touch(&self) -> Touch {
+        self.database.touch()
+    }
+
+    /// Waits for a commit, of ours or a noticed one of others, or for another process's lock to be met or gone. Of what came while nobody waited the
+    /// next one hears at once.
+    pub async fn stirred(&self) {
+        self.database.stirred().await;
     }
 
     /// Goes through the next activities in which submissions wait, and puts those in order whose next one another hand took away. `after` is

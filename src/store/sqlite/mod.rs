@@ -37,6 +37,7 @@ mod place;
 #[cfg(test)]
 mod plans;
 mod pragma;
+mod quiet;
 mod receipts;
 mod recount;
 mod recover;
@@ -51,12 +52,13 @@ mod sources;
 mod swap;
 mod sweep;
 mod tally;
+mod touch;
 mod transaction;
 mod trouble;
 mod usage;
 mod writer;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -66,6 +68,7 @@ use sqlx::pool::PoolConnection;
 use sqlx::sqlite::SqlitePool;
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
 
 use crate::clock::Timestamp;
 use crate::model::{Admission, Admitted, FileReceipt, Payload, Receipt, SubmissionId};
@@ -77,6 +80,7 @@ use crate::store::{
 use errand::Errand;
 use note::Notepad;
 use operation::{Asked, Operation};
+use quiet::Quiet;
 use writer::{Locked, Order, Seen, Writer};
 
 pub use backup::Backup;
@@ -86,6 +90,7 @@ pub use marks::Marks;
 pub use note::read_note;
 pub use place::free_bytes;
 pub use restore::{BackupFile, Restored, restore};
+pub use touch::Touch;
 
 /// A look for other processes' commits that came with one of ours serves for so long. Under load each commit brings one, and nobody has to wait
 /// for the writer between two of them.
@@ -104,11 +109,14 @@ struct Shared {
     readers: SqlitePool,
     /// Of who only looks: the share in the outbox, which a writer holds with its connection.
     _looking: Option<usage::Usage>,
+    path: PathBuf,
     recovered: u64,
     /// The writing connection's `data_version` when it was last asked.
     version: AtomicI64,
     /// How often it was another one.
     foreign_commits: AtomicU64,
+    /// Whether it can be another one.
+    quiet: Quiet,
     /// The same, as it came with the last commit.
     seen: Arc<Seen>,
     /// Since when the writer has met nothing but another process's lock.
@@ -136,9 +144,11 @@ impl Database {
             orders,
             readers: opened.readers,
             _looking: opened.looking,
+            path: path.to_owned(),
             recovered: 0,
             version: AtomicI64::new(0),
             foreign_commits: AtomicU64::new(0),
+            quiet: Quiet::of(path),
             seen,
             locked,
             notepad: notepad.map(Arc::new),
@@ -278,6 +288,14 @@ impl Database {
         self.shared.seen.short.notified().await;
     }
 
+    pub(super) fn touch(&self) -> Touch {
+        Touch::of(&self.shared.path)
+    }
+
+    pub(super) async fn stirred(&self) {
+        self.shared.seen.stirred.notified().await;
+    }
+
     pub(super) async fn put_in_order(&self, after: Option<i64>) -> Result<(u64, Option<i64>), StoreError> {
         let found = recount::wrong_lanes(&mut *self.reader().await?, after.unwrap_or(i64::MIN)).await;
         let (wrong, end) = told(found)?;
@@ -405,16 +423,24 @@ impl Shared {
     }
 
     async fn changed(&self) -> Result<bool, StoreError> {
-        let version = match self.seen.within(FRESH) {
-            Some(version) => version,
-            None => self.send(Errand::Version).await?,
-        };
-        Ok(self.is_new(version))
+        if let Some(version) = self.seen.within(FRESH) {
+            return Ok(self.is_new(version));
+        }
+        let (sight, now) = (self.quiet.look(), Instant::now());
+        if self.quiet.holds(sight, now) {
+            return Ok(false);
+        }
+        let version = self.send(Errand::Version).await;
+        self.quiet.asked(sight.filter(|_| version.is_ok()), now);
+        Ok(self.is_new(version?))
     }
 
     fn is_new(&self, version: i64) -> bool {
         let is_new = self.version.swap(version, Ordering::Relaxed) != version;
-        self.foreign_commits.fetch_add(u64::from(is_new), Ordering::Relaxed);
+        if is_new {
+            self.foreign_commits.fetch_add(1, Ordering::Relaxed);
+            self.seen.stirred.notify_one();
+        }
         is_new
     }
 }

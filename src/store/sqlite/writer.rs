@@ -79,8 +79,9 @@ impl Locked {
         });
     }
 
-    fn over(&self) {
-        *self.since() = None;
+    /// Whether it had been met.
+    fn over(&self) -> bool {
+        self.since().take().is_some()
     }
 
     /// For how long, where that is longer than a command's own work takes.
@@ -111,6 +112,8 @@ pub(super) struct Seen {
     commits: AtomicU64,
     /// Told when a count would have fallen below nothing.
     pub(super) short: Notify,
+    /// Told at each commit, of ours and noticed ones of others, and while another process's lock is met.
+    pub(super) stirred: Notify,
     /// Whether the process is to end, and waits for no lock any more.
     pub(super) is_hurried: AtomicBool,
     busy: AtomicBool,
@@ -129,6 +132,7 @@ impl Seen {
 
     fn note(&self, committed: Committed) {
         self.commits.fetch_add(1, Ordering::Relaxed);
+        self.stirred.notify_one();
         let version = committed.version.map(|version| (version, Instant::now()));
         *self.version.lock().unwrap_or_else(PoisonError::into_inner) = version;
         if committed.is_short {
@@ -211,7 +215,9 @@ impl Writer {
     /// Applies and commits, waiting where waiting helps.
     async fn attempt(&mut self, group: &mut [Operation]) -> Result<(), StoreError> {
         let outcome = self.wait_out(group).await;
-        self.locked.over();
+        if self.locked.over() {
+            self.seen.stirred.notify_one();
+        }
         outcome
     }
 
@@ -222,7 +228,10 @@ impl Writer {
             let Err(error) = self.commit(group).await else { return Ok(()) };
             rounds += 1;
             match Trouble::of(&error) {
-                Trouble::Busy if began.elapsed() < BUSY_MAX && !self.seen.is_hurried.load(Ordering::Relaxed) => self.locked.met(),
+                Trouble::Busy if began.elapsed() < BUSY_MAX && !self.seen.is_hurried.load(Ordering::Relaxed) => {
+                    self.locked.met();
+                    self.seen.stirred.notify_one();
+                }
                 // The WAL may hold what only waits to be copied: a checkpoint gives that room back.
                 Trouble::Full if rounds == 1 => drop(errand::truncate(&mut self.conn).await),
                 Trouble::Busy | Trouble::Full | Trouble::ReadOnly | Trouble::Damaged | Trouble::CannotOpen | Trouble::Other => {
