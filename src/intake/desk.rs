@@ -7,6 +7,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::task::{JoinHandle, spawn_blocking};
 use tokio::time::Instant;
 
 use crate::clock;
@@ -15,7 +16,7 @@ use crate::telemetry::events;
 
 use super::Context;
 use super::eyes::Eyes;
-use super::finish::{Fate, Finished, let_go_all, set_aside_all};
+use super::finish::{Fate, Finished, LetGo, let_go_all, set_aside_all};
 use super::folder::{Folder, Look, shown};
 use super::ledger::Ledger;
 use super::left::Left;
@@ -47,6 +48,8 @@ pub struct Desk {
     pub eyes: Eyes,
     /// The files of which it was said that they are open.
     pub told_open: HashSet<OsString>,
+    /// Those of the batch before are being closed; at most one at a time, so that there are never more files open than those of two.
+    pub closing: Option<JoinHandle<()>>,
 }
 
 /// A name whose file is being let go is asked for nothing meanwhile. News of it come earlier.
@@ -104,16 +107,31 @@ impl Desk {
         });
         let (leaving, folder) = (leaving.collect(), Arc::clone(&self.folder));
         let letting_go = context.in_inbox(move || let_go_all(&folder, leaving));
-        let (finished, synced) = match self.eyes.during(&mut self.known, letting_go).await {
+        let LetGo { finished, synced, closing } = match self.eyes.during(&mut self.known, letting_go).await {
             Ok(finished) => finished,
             Err(error) => return stumbled(context, &error).await,
         };
+        self.close(context, closing).await;
         let gone = finished.into_iter().filter_map(|one| self.finished(context, one)).collect();
         match synced {
             Ok(()) => self.forget(context, gone, false).await,
             // The receipts stay until a scan finds that the files are durably gone.
             Err(error) => events::storage_error("remove taken files", &error.to_string(), "look at the disk of the inbox"),
         }
+    }
+
+    /// Closes these beside everything else, when those before are closed.
+    async fn close(&mut self, context: &Context, files: Vec<Taking>) {
+        if let Some(before) = self.closing.take() {
+            let closed = async {
+                tokio::select! {
+                    _closed_or_panicked = before => {}
+                    () = context.ending() => {}
+                }
+            };
+            self.eyes.during(&mut self.known, closed).await;
+        }
+        self.closing = Some(spawn_blocking(move || drop(files)));
     }
 
     /// Says and notes what became of one; returns the receipt that may be forgotten.

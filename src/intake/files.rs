@@ -98,6 +98,7 @@ async fn begin(context: &Context, waiting: &Waiting, mut hold: Option<Hold>) -> 
                     left: Left::default(),
                     eyes: Eyes::default(),
                     told_open: std::collections::HashSet::new(),
+                    closing: None,
                 };
                 return Some((desk, hold));
             }

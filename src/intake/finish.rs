@@ -98,30 +98,45 @@ fn set_one_aside(inbox: &Folder, taking: Taking, now: Timestamp) -> Leaving {
     leaving
 }
 
-/// Lets them go, but for those that are `true`: somebody opened them by their names. Syncs the directory once: whether that is done says whether
-/// receipts may be forgotten.
-pub fn let_go_all(inbox: &Folder, leaving: Vec<(Leaving, bool)>) -> (Vec<Finished>, io::Result<()>) {
-    let finished = leaving
-        .into_iter()
-        .map(|(leaving, is_open)| let_one_go(inbox, leaving, is_open))
-        .collect();
-    // Power cut before this: names may come back, and their receipts say that they are taken.
-    (finished, remove::sync(inbox))
+/// Files that were let go.
+#[derive(Debug)]
+pub struct LetGo {
+    /// What became of each.
+    pub finished: Vec<Finished>,
+    /// Whether the directory is synced: only then receipts may be forgotten.
+    pub synced: io::Result<()>,
+    /// To be closed where nobody waits for it: with the last descriptor of a file its blocks are freed.
+    pub closing: Vec<Taking>,
 }
 
-fn let_one_go(inbox: &Folder, mut leaving: Leaving, is_open: bool) -> Finished {
+/// Lets them go, but for those that are `true`: somebody opened them by their names. Syncs the directory once.
+pub fn let_go_all(inbox: &Folder, leaving: Vec<(Leaving, bool)>) -> LetGo {
+    let (finished, closing) = leaving
+        .into_iter()
+        .map(|(leaving, is_open)| let_one_go(inbox, leaving, is_open))
+        .unzip();
+    // Power cut before this: names may come back, and their receipts say that they are taken.
+    LetGo {
+        finished,
+        synced: remove::sync(inbox),
+        closing,
+    }
+}
+
+fn let_one_go(inbox: &Folder, mut leaving: Leaving, is_open: bool) -> (Finished, Taking) {
     let step = std::mem::replace(&mut leaving.step, Step::Ended(Fate::Gone));
     let fate = match step {
         Step::Ended(fate) => fate,
         Step::Aside(aside) => go(inbox, &mut leaving, &aside, is_open).unwrap_or_else(Fate::Failed),
     };
-    Finished {
+    let finished = Finished {
         inode: leaving.taking.look.inode,
-        name: leaving.taking.name,
+        name: leaving.taking.name.clone(),
         rejected: leaving.rejected,
         fate,
         was_renamed: leaving.was_renamed,
-    }
+    };
+    (finished, leaving.taking)
 }
 
 /// The last steps of a file that lies aside.
@@ -282,7 +297,7 @@ mod tests {
             if is_written {
                 writer.write_all(b"more").unwrap();
             }
-            let (finished, synced) = let_go_all(&inbox, leaving.into_iter().map(|one| (one, is_open)).collect());
+            let LetGo { finished, synced, .. } = let_go_all(&inbox, leaving.into_iter().map(|one| (one, is_open)).collect());
             synced.unwrap();
             let stays = is_open || is_written;
             assert_eq!(finished[0].was_renamed, stays);

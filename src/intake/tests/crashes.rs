@@ -352,6 +352,7 @@ async fn a_file_that_was_completed_before_it_is_rejected_is_looked_at_again() {
         left: crate::intake::left::Left::default(),
         eyes: Eyes::default(),
         told_open: std::collections::HashSet::new(),
+        closing: None,
     };
     desk.reject(&context, *taking, bad).await;
     assert_eq!(house.left(), ["a.json"]);
