@@ -77,7 +77,7 @@ async fn cycle(outbox: &Outbox) -> Duration {
     let claimed = claim(outbox, GROUP).await;
     assert_eq!(claimed.len(), GROUP as usize);
     let now = clock::now();
-    let settlements = claimed.iter().map(|claimed| (settlement(claimed, Transition::Deliver), now));
+    let settlements = claimed.iter().map(|claimed| (settlement(claimed, Transition::Deliver).into(), now));
     outbox.settle_all(settlements.collect()).await.unwrap();
     began.elapsed()
 }

@@ -31,7 +31,8 @@ const BATCH_BYTES: usize = 4 << 20;
 #[derive(Debug)]
 pub(super) struct Outbound {
     pub(super) claimed: Arc<Claimed>,
-    pub(super) settlement: Settlement,
+    /// Shared with the outbox, which may be asked again.
+    pub(super) settlement: Arc<Settlement>,
     pub(super) at: Timestamp,
     /// Of a 409: which rule decided.
     pub(super) rule: Option<String>,
@@ -84,12 +85,12 @@ impl Outbound {
     }
 
     fn new(claimed: Arc<Claimed>, transition: Transition, record: Attempt, at: Timestamp, rule: Option<String>) -> Self {
-        let settlement = Settlement {
+        let settlement = Arc::new(Settlement {
             id: claimed.id,
             attempt: claimed.attempt,
             transition,
             record,
-        };
+        });
         Self {
             claimed,
             settlement,
@@ -246,8 +247,8 @@ struct Keeping {
 }
 
 impl Keeping {
-    fn settlements(&self) -> Vec<(Settlement, Timestamp)> {
-        self.batch.iter().map(|one| (one.settlement.clone(), one.at)).collect()
+    fn settlements(&self) -> Vec<(Arc<Settlement>, Timestamp)> {
+        self.batch.iter().map(|one| (Arc::clone(&one.settlement), one.at)).collect()
     }
 
     async fn store(&self) -> Result<Vec<Settled>, StoreError> {

@@ -16,6 +16,7 @@ pub mod wreck;
 mod tests;
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::clock::Timestamp;
@@ -89,7 +90,7 @@ impl Outbox {
 
     /// Records how an attempt ended, and promotes the next of its activity.
     pub async fn settle(&self, settlement: Settlement, now: Timestamp) -> Result<Settled, StoreError> {
-        let settled = self.settle_all(vec![(settlement, now)]).await?;
+        let settled = self.settle_all(vec![(Arc::new(settlement), now)]).await?;
         settled.into_iter().next().ok_or(StoreError::Closed)
     }
 
@@ -97,7 +98,7 @@ impl Outbox {
     /// that is asked for next comes into the same commit, and finds the activities that they free.
     pub fn settle_all(
         &self,
-        settlements: Vec<(Settlement, Timestamp)>,
+        settlements: Vec<(Arc<Settlement>, Timestamp)>,
     ) -> impl Future<Output = Result<Vec<Settled>, StoreError>> + Send + use<> {
         self.database.settle(settlements)
     }

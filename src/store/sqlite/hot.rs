@@ -5,7 +5,7 @@
 //! open: it is rolled back, and the group is replayed.
 
 use std::collections::HashSet;
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 
 use sqlx::sqlite::SqliteConnection;
 use sqlx::{Column as _, Row as _};
@@ -21,7 +21,7 @@ use super::{batch, claimed, settle};
 
 /// What one group asks for.
 pub(super) struct Group<'g> {
-    pub(super) settlements: Vec<&'g (Settlement, Timestamp)>,
+    pub(super) settlements: Vec<&'g (Arc<Settlement>, Timestamp)>,
     /// No trial: that may take several looks.
     pub(super) turn: Option<&'g Turn>,
 }

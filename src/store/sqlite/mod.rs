@@ -188,7 +188,7 @@ impl Database {
 
     pub(super) fn settle(
         &self,
-        settlements: Vec<(Settlement, Timestamp)>,
+        settlements: Vec<(Arc<Settlement>, Timestamp)>,
     ) -> impl Future<Output = Result<Vec<Settled>, StoreError>> + Send + use<> {
         self.shared.ask_at_once(settlements, Operation::Settle)
     }

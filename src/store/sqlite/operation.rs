@@ -1,5 +1,7 @@
 //! What can be asked of the writer. A new operation is a line in each `match` here and a file of its own; the writer stays as it is.
 
+use std::sync::Arc;
+
 use tokio::sync::oneshot;
 
 use crate::clock::Timestamp;
@@ -33,7 +35,7 @@ impl<Q, A> Asked<Q, A> {
 }
 
 /// Outcomes, and what the outbox made of each.
-type Settling = Asked<Vec<(Settlement, Timestamp)>, Vec<Settled>>;
+type Settling = Asked<Vec<(Arc<Settlement>, Timestamp)>, Vec<Settled>>;
 
 /// Something to do in a transaction. It may be applied twice (a group that failed is rolled back and replayed one by one), so each is
 /// guarded by what it finds: a state and an attempt, or a receipt.
@@ -173,7 +175,7 @@ pub(super) async fn apply(group: &mut [Operation], transaction: &mut Transaction
         }
     }
     if !settling.is_empty() {
-        let questions: Vec<&(Settlement, Timestamp)> = settling.iter().flat_map(|asked| &asked.question).collect();
+        let questions: Vec<&(Arc<Settlement>, Timestamp)> = settling.iter().flat_map(|asked| &asked.question).collect();
         let mut answers = settle::settle(transaction, &questions).await?.into_iter();
         for asked in &mut settling {
             asked.answer = Some(answers.by_ref().take(asked.question.len()).collect());

@@ -115,7 +115,7 @@ fn compose(size: usize) -> String {
 /// Binds settlements; what a smaller number of them leaves free of the size is bound to nothing.
 pub(super) fn bind<'q>(
     mut query: Query<'q, Sqlite, SqliteArguments>,
-    settlements: &[&'q (Settlement, Timestamp)],
+    settlements: &[&'q (Arc<Settlement>, Timestamp)],
     size: usize,
 ) -> Result<Query<'q, Sqlite, SqliteArguments>, sqlx::Error> {
     for (settlement, now) in settlements {
@@ -164,7 +164,7 @@ fn word(word: &'static str) -> Arc<str> {
 
 /// Which settlements can do something: not one whose transition does not start from `sending`, nor the second word on a submission in one
 /// group, which comes too late as it would alone.
-pub(super) fn worth_asking<'s>(settlements: &[&'s (Settlement, Timestamp)]) -> Vec<&'s (Settlement, Timestamp)> {
+pub(super) fn worth_asking<'s>(settlements: &[&'s (Arc<Settlement>, Timestamp)]) -> Vec<&'s (Arc<Settlement>, Timestamp)> {
     let mut seen = HashSet::with_capacity(settlements.len());
     let is_worth_it = |settlement: &Settlement| settlement.transition.allowed_from().contains(&StateName::Sending);
     settlements
@@ -181,7 +181,7 @@ pub(super) fn ended(row: &SqliteRow) -> Result<HashSet<i64>, sqlx::Error> {
 }
 
 /// One answer a settlement, in order, from the ids that [`DONE`] names.
-pub(super) fn answers(settlements: &[&(Settlement, Timestamp)], mut done: HashSet<i64>) -> Vec<Settled> {
+pub(super) fn answers(settlements: &[&(Arc<Settlement>, Timestamp)], mut done: HashSet<i64>) -> Vec<Settled> {
     let mut answer = |settlement: &Settlement| {
         let starts_from_sending = settlement.transition.allowed_from().contains(&StateName::Sending);
         // The first word on it counts.
@@ -197,7 +197,7 @@ pub(super) fn answers(settlements: &[&(Settlement, Timestamp)], mut done: HashSe
 /// Settles beside other operations; one answer a settlement, in order.
 pub(super) async fn settle(
     transaction: &mut Transaction<'_>,
-    settlements: &[&(Settlement, Timestamp)],
+    settlements: &[&(Arc<Settlement>, Timestamp)],
 ) -> Result<Vec<Settled>, sqlx::Error> {
     let mut done = HashSet::with_capacity(settlements.len());
     for (piece, size) in batch::pieces(&worth_asking(settlements)) {

@@ -32,7 +32,7 @@ async fn outcomes_are_on_their_way_before_they_are_awaited_and_free_their_lanes_
     bench.admit(entry("a")).await;
     let next = bench.admit(entry("a")).await;
     let first = bench.claim().await.remove(0);
-    let settling = bench.outbox.settle_all(vec![(settlement(&first, Transition::Deliver), NOW)]);
+    let settling = bench.outbox.settle_all(vec![(settlement(&first, Transition::Deliver).into(), NOW)]);
     let claimed = bench.claim().await;
     assert_eq!(claimed.iter().map(|one| one.id).collect::<Vec<_>>(), [next]);
     assert_eq!(settling.await.unwrap(), [Settled::Done]);
@@ -244,7 +244,7 @@ async fn an_episode_of_any_length_comes_back_at_once_and_in_its_order() {
     while dead < 1201 {
         let claimed = bench.claim_at(1000, NOW).await;
         dead += claimed.len();
-        let settlements = claimed.iter().map(|one| (settlement(one, refused.clone()), NOW)).collect();
+        let settlements = claimed.iter().map(|one| (settlement(one, refused.clone()).into(), NOW)).collect();
         bench.outbox.settle_all(settlements).await.unwrap();
     }
     assert_eq!(bench.outbox.open_gate("gate", "open".into(), true, NOW).await.unwrap(), 1201);
