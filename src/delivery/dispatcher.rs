@@ -82,8 +82,8 @@ pub struct Dispatcher {
     ahead: Ahead,
     /// Outcomes that wait for others to be stored with them.
     gathered: Vec<Outbound>,
-    /// When outcomes last went to the outbox.
-    stored_at: Instant,
+    /// When a claim or outcomes were last committed.
+    committed_at: Instant,
     /// Outcomes on their way to the outbox; at most [`super::settle::UNSETTLED_MAX`], and those that land meanwhile.
     settling: JoinSet<bool>,
     /// How many outcomes each of these carries.
@@ -122,7 +122,7 @@ impl Dispatcher {
             aboard: HashMap::new(),
             ahead: Ahead::default(),
             gathered: Vec::new(),
-            stored_at: Instant::now(),
+            committed_at: Instant::now(),
             settling: JoinSet::new(),
             unsettled: HashMap::new(),
             question: JoinSet::new(),

@@ -7,6 +7,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use tokio::task::{JoinError, JoinSet};
+use tokio::time::Instant;
 
 use crate::clock::{self, Timestamp};
 use crate::policy::gate::{Allowance, Role};
@@ -44,9 +45,19 @@ impl Ahead {
         self.ready.is_empty() && self.claiming.is_empty()
     }
 
+    /// How many have to lie ready when a claim begins, of at most so many: what is on the wire then lasts for a part of it.
+    fn needed(&self, most: usize) -> usize {
+        (self.demand * 3 / 5).min(most / 4)
+    }
+
     /// Of the payloads that lie ready.
     fn bytes(&self) -> usize {
         self.ready.iter().map(|one| one.payload.bytes().len()).sum()
+    }
+
+    /// Whether a claim is on its way: what has landed meanwhile goes with the next one.
+    pub(super) fn is_claiming(&self) -> bool {
+        !self.claiming.is_empty()
     }
 
     /// The claim's answer, where it is in.
@@ -97,7 +108,7 @@ impl Dispatcher {
         let wanted = most.saturating_sub(u32::try_from(ready).unwrap_or(u32::MAX));
         let unsettled = super::super::settle::UNSETTLED_MAX.saturating_sub(self.unsettled() + self.gathered.len());
         let wanted = wanted.min(u32::try_from(unsettled).unwrap_or(u32::MAX));
-        let is_early = ready > self.ahead.demand.max(most as usize / 4) && self.flights.len() > 1;
+        let is_early = ready > self.ahead.needed(most as usize) && self.flights.len() > 1;
         if wanted == 0 || is_early || self.ahead.bytes() >= AHEAD_BYTES {
             return;
         }
@@ -126,6 +137,7 @@ impl Dispatcher {
 
     /// A claim is durable: what it brought lies ready.
     pub(super) fn brought(&mut self, brought: Brought) {
+        self.committed_at = Instant::now();
         match brought {
             Ok((wanted, Ok(claimed))) => {
                 self.keeper.works();

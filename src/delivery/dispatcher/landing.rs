@@ -117,9 +117,9 @@ impl Dispatcher {
     /// Stores what has gathered, when it is enough, or has waited long enough, or when nothing follows it soon.
     pub(super) fn store_gathered(&mut self, now: Timestamp) {
         // While one commit syncs, the next group gathers: the slower the disk, the larger the groups.
-        let is_free = self.settling.is_empty();
+        let is_free = self.settling.is_empty() && !self.ahead.is_claiming();
         let is_many = is_free && self.gathered.len() >= 2 * self.equipment.config.delivery.max_in_flight as usize;
-        let is_long = is_free && self.stored_at.elapsed() >= GATHER;
+        let is_long = is_free && self.committed_at.elapsed() >= GATHER;
         let is_full = self.gathered.len() >= GATHERED_MAX;
         if is_many || is_long || is_full || self.flights.is_empty() || self.keeper.allowance(now) != Allowance::All {
             self.store_all();
@@ -131,7 +131,6 @@ impl Dispatcher {
         if self.gathered.is_empty() {
             return;
         }
-        self.stored_at = Instant::now();
         for batch in settle::batches(std::mem::take(&mut self.gathered)) {
             self.settle(batch);
         }
@@ -146,6 +145,7 @@ impl Dispatcher {
     /// Outcomes are durable: the next of their activities may be due.
     pub(super) fn settled(&mut self, stored: Result<(Id, bool), JoinError>) {
         self.look = true;
+        self.committed_at = Instant::now();
         let id = stored.as_ref().map_or_else(JoinError::id, |(id, _)| *id);
         self.unsettled.remove(&id);
         if let Err(error) = stored {
