@@ -23,8 +23,9 @@ use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::api::Client;
 use crate::clock::{self, Timestamp};
+use crate::config::{ApiKey, Config};
 use crate::policy::gate::{Allowance, Input, KeyVerdict, Ticket};
-use crate::store::Claimed;
+use crate::store::{Claimed, Touch};
 use crate::telemetry::events;
 
 use ahead::Ahead;
@@ -39,6 +40,8 @@ use clock_watch::{ClockWatch, Due};
 
 /// How often it is asked whether another process wrote to the outbox, and whether a reload came.
 const POLL: Duration = Duration::from_millis(200);
+/// So long after the last request, other processes' commits are listened for, and it is not asked any more but once a turn.
+const AT_REST_AFTER: Duration = Duration::from_secs(1);
 /// The same before something is sent: after `pause` has returned, hardly anything may still leave. Not before each claim, because under load
 /// there are thousands a second.
 const POLL_BEFORE_SENDING: Duration = Duration::from_millis(2);
@@ -96,6 +99,10 @@ pub struct Dispatcher {
     due: Option<Due>,
     clock: ClockWatch,
     polled: Instant,
+    /// When it was last at work.
+    worked_at: Instant,
+    /// Hears of other processes' commits while it is at rest.
+    touch: Touch,
 }
 
 /// What is known of a request in flight.
@@ -130,6 +137,8 @@ impl Dispatcher {
             due: None,
             clock: ClockWatch::new(clock::now(), Instant::now()),
             polled: Instant::now(),
+            worked_at: Instant::now(),
+            touch: context.outbox.touch(),
             equipment: Equipment {
                 outbox: context.outbox.clone(),
                 config,
@@ -199,7 +208,7 @@ impl Dispatcher {
 
     /// Waits until a step may have something to do: `until`, an arrival, a landing, a settlement, an answer, the next poll, the end.
     pub async fn wait(&mut self, arrived: Pin<&mut Notified<'_>>, until: Option<Timestamp>) {
-        let longest = POLL.saturating_sub(self.polled.elapsed()).min(self.context.turn_max);
+        let longest = self.longest_wait();
         let mut pause = until.map_or(longest, |until| until.since(clock::now()).min(longest));
         if !self.gathered.is_empty() {
             pause = pause.min(GATHER);
@@ -211,8 +220,34 @@ impl Dispatcher {
             Some(brought) = self.ahead.join() => self.brought(brought),
             Some(answer) = self.question.join_next() => self.answered(answer),
             () = asked_to_end(&mut self.context.shutdown) => {}
+            () = reloaded(self.context.config.clone(), self.context.key.clone()) => {}
+            () = self.touch.heard() => self.ask_next(),
             () = sleep(pause) => {}
         }
+    }
+
+    /// How long until it is asked again whether others wrote: at rest that is heard.
+    fn longest_wait(&mut self) -> Duration {
+        let is_at_work = !self.flights.is_empty() || !self.gathered.is_empty() || !self.ahead.is_empty() || !self.settling.is_empty();
+        if is_at_work {
+            self.worked_at = Instant::now();
+            self.touch.rest();
+        }
+        let was_listening = self.touch.is_listening();
+        if self.worked_at.elapsed() < AT_REST_AFTER || !self.touch.listen() {
+            return POLL.saturating_sub(self.polled.elapsed()).min(self.context.turn_max);
+        }
+        if !was_listening {
+            // What was written before it listened is asked for once.
+            self.ask_next();
+            return Duration::ZERO;
+        }
+        self.context.turn_max
+    }
+
+    /// The next step asks whether others wrote.
+    fn ask_next(&mut self) {
+        self.polled = self.polled.checked_sub(POLL).unwrap_or(self.polled);
     }
 
     /// The end: lets what is in flight finish, and stores what is in, all within `delivery.shutdown_timeout`, whoever holds the outbox.
@@ -249,6 +284,16 @@ impl Dispatcher {
                 }
             }
         }
+    }
+}
+
+/// Waits for another configuration or key; for ever where none can come any more.
+async fn reloaded(mut config: watch::Receiver<Arc<Config>>, mut key: watch::Receiver<Arc<ApiKey>>) {
+    // Of these two, which are clones, it is no news any more; of those that are asked next it is.
+    tokio::select! {
+        Ok(()) = config.changed() => {}
+        Ok(()) = key.changed() => {}
+        else => std::future::pending().await,
     }
 }
 
