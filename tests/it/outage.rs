@@ -93,7 +93,8 @@ fn one_poison_submission_closes_nothing_and_waits_by_itself() {
     world.drop_results("good.ndjson", &results("act", 20, &json!({})));
     world.wait_for("delivered", 20);
     assert!(world.events("gate").iter().all(|line| line["to"] != "probing"));
-    assert_eq!(world.of_activity("poison")["state"], "pending");
+    let state = world.of_activity("poison")["state"].clone();
+    assert!(state == "pending" || state == "sending", "it goes on by itself, and is {state}");
 }
 
 #[test]
