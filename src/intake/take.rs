@@ -19,7 +19,7 @@ use super::openers::Openers;
 use super::parse::Format;
 use super::pieces::ReadError;
 use super::settle::{Openness, Ready};
-use super::taking::{Chunk, End, Standards, Taking};
+use super::taking::{Chunk, End, Taking};
 use super::waiting::Waiting;
 
 /// The small files of one admission.
@@ -194,14 +194,21 @@ impl Desk {
         Some(counts)
     }
 
-    /// The rest of a file that does not fit into one admission. `counts`: of what is in already. While one chunk is admitted the next one is read.
-    async fn go_on(&mut self, context: &Context, waiting: &Waiting, taking: Taking, mut counts: Counts) {
+    /// The rest of a file that does not fit into one admission. `counts`: of what is in already.
+    async fn go_on(&mut self, context: &Context, waiting: &Waiting, mut taking: Taking, mut counts: Counts) {
         let name = taking.shown.clone();
         // Held open while it waits: begun anew, it would be read from its beginning each time.
-        let reading = context.in_inbox(read_on(taking, context.standards()));
-        let mut read = self.eyes.during(&mut self.known, reading).await;
         while self.eyes.during(&mut self.known, waiting.until_room(context)).await {
-            let Read { taking, chunk, receipt } = match read {
+            let standards = context.standards();
+            let read = context.in_inbox(move || {
+                let chunk = taking.chunk(&standards).and_then(|chunk| {
+                    taking.sync()?;
+                    Ok(chunk)
+                });
+                (taking, chunk)
+            });
+            let chunk;
+            (taking, chunk) = match self.eyes.during(&mut self.known, read).await {
                 Ok(read) => read,
                 Err(error) => return stumbled(context, &error).await,
             };
@@ -219,71 +226,39 @@ impl Desk {
                     break;
                 }
             };
-            let end = std::mem::take(&mut chunk.end);
-            tell(context, &mut chunk);
-            let admission = Admission {
-                receipts: vec![Receipt::File(receipt.clone())],
-                entries: chunk.entries,
-            };
-            // Crash before or behind it: the receipt says where to go on.
-            let admitting = async {
-                if admission.entries.is_empty() {
-                    return Some(Vec::new());
-                }
-                admit(context, waiting, admission).await
-            };
-            let (outcomes, next, last) = if end == End::More {
-                let reading = context.in_inbox(read_on(taking, context.standards()));
-                let both = async { tokio::join!(admitting, reading) };
-                let (outcomes, next) = self.eyes.during(&mut self.known, both).await;
-                (outcomes, Some(next), None)
-            } else {
-                (self.eyes.during(&mut self.known, admitting).await, None, Some(taking))
-            };
-            let Some(outcomes) = outcomes else { break };
-            if !outcomes.is_empty() {
+            let end = chunk.end.clone();
+            if !chunk.entries.is_empty() {
+                tell(context, &mut chunk);
+                let receipt = taking.receipt();
+                let admission = Admission {
+                    entries: chunk.entries,
+                    receipts: vec![Receipt::File(receipt.clone())],
+                };
+                // Crash before or behind it: the receipt says where to go on.
+                let admitting = admit(context, waiting, admission);
+                let Some(outcomes) = self.eyes.during(&mut self.known, admitting).await else {
+                    break;
+                };
                 self.ledger.admitted([receipt]);
                 counts.add(Counts::of(&outcomes));
             }
-            if let Some(next) = next {
-                read = next;
-                continue;
-            }
-            let Some(taking) = last else { break };
-            if taking.stays {
-                self.keep(&taking.name, taking.look, taking.bad_lines, true);
-                break;
-            }
             match end {
-                End::More | End::Whole => {
+                End::More => {}
+                End::Whole | End::Unfinished(_) if taking.stays => {
+                    self.keep(&taking.name, taking.look, taking.bad_lines, true);
+                    break;
+                }
+                End::Whole => {
                     counts.tell(&name);
                     return self.finish(context, vec![taking]).await;
                 }
-                End::Unfinished(_) => self.known.unsettle(&taking.name, taking.look, true, Instant::now()),
+                End::Unfinished(_) => {
+                    self.known.unsettle(&taking.name, taking.look, true, Instant::now());
+                    break;
+                }
             }
-            break;
         }
         counts.tell(&name);
-    }
-}
-
-/// Some more of a file.
-struct Read {
-    taking: Taking,
-    chunk: Result<Chunk, ReadError>,
-    /// Of what is read by then.
-    receipt: FileReceipt,
-}
-
-/// Reads the next results of a file and makes them durable; for a thread that may wait.
-fn read_on(mut taking: Taking, standards: Standards) -> impl FnOnce() -> Read + Send + 'static {
-    move || {
-        let chunk = taking.chunk(&standards).and_then(|chunk| {
-            taking.sync()?;
-            Ok(chunk)
-        });
-        let receipt = taking.receipt();
-        Read { taking, chunk, receipt }
     }
 }
 
