@@ -85,7 +85,7 @@ fn attempts_that_were_set_back_by_hand_are_settled_like_others() {
 }
 
 #[test]
-fn a_row_with_bytes_that_are_no_text_is_sent_like_others_and_keeps_none_of_them() {
+fn a_row_with_bytes_that_are_no_text_or_numbers_beyond_all_is_sent_like_others_and_keeps_none_of_them() {
     let mut world = World::new();
     world.sandbox.settings(&json!({"down": true}));
     world.start();
@@ -96,6 +96,11 @@ fn a_row_with_bytes_that_are_no_text_is_sent_like_others_and_keeps_none_of_them(
     world.sql(
         OUTBOX,
         "UPDATE submission SET source = CAST(x'ff' AS TEXT), submission_key = CAST(x'fe' AS TEXT) WHERE id = 2",
+    );
+    // One more than these is no whole number.
+    world.sql(
+        OUTBOX,
+        "UPDATE delivery SET attempts = 9223372036854775807, tries = 9223372036854775807, waited_ms = 9223372036854775807 WHERE id = 3",
     );
     world.sandbox.settings(&json!({"down": false}));
     world.start();

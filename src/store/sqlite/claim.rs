@@ -83,8 +83,9 @@ pub(super) const IN_BYTES: &str = "DELETE FROM turn WHERE place IN (SELECT place
 /// Age is what was waited: from the failure (when the row last changed) to this claim, and no more of it than was meant to be waited. A probe that
 /// comes early counts what has passed, a closed gate and a stopped daemon count nothing beyond the wait that was planned, and a clock that was
 /// set back counts nothing. What of the time lies in a leap forward ($7 of it, behind what changed by $6) is taken off.
+/// Whatever other hands have set, the sums stay whole numbers: one that is none would fail the claim, and everybody's with it.
 pub(super) const CLAIM: &str = "INSERT INTO flight (id, attempt, claimed_at, waited_ms) \
-     SELECT d.id, d.attempts + 1, $1, d.waited_ms + CASE WHEN d.tries = 0 THEN 0 ELSE max(0, min(d.next_at - d.updated_at, \
+     SELECT d.id, min(d.attempts, 4294967294) + 1, $1, min(d.waited_ms, 9007199254740992) + CASE WHEN d.tries = 0 THEN 0 ELSE max(0, min(d.next_at - d.updated_at, \
             $1 - d.updated_at - CASE WHEN d.updated_at <= $6 THEN $7 ELSE 0 END)) END \
        FROM turn AS t CROSS JOIN delivery AS d ON d.id = t.id ORDER BY t.place";
 
