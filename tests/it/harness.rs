@@ -38,9 +38,15 @@ struct Daemon {
     child: Child,
 }
 
+/// The program under test, where it was built.
+const PROGRAM: &str = env!("CARGO_BIN_EXE_reten-outbox");
+
 /// The program under test.
 pub fn program() -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_reten-outbox"));
+    clean(Command::new(PROGRAM))
+}
+
+fn clean(mut command: Command) -> Command {
     for (name, _) in std::env::vars_os() {
         if name.to_string_lossy().starts_with("RETEN_") || name == "CREDENTIALS_DIRECTORY" || name == "NOTIFY_SOCKET" {
             command.env_remove(name);
@@ -149,6 +155,8 @@ impl World {
             .arg(self.dir.path())
             .status();
         assert!(status.unwrap().success());
+        // Nobody else may be allowed to where it was built.
+        fs::copy(PROGRAM, self.path("reten-outbox")).unwrap();
         self.user = Some(user);
         self
     }
@@ -193,7 +201,10 @@ impl World {
 
     /// A command with its arguments, not run yet.
     pub fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = program();
+        let mut command = match self.user {
+            Some(_) => clean(Command::new(self.path("reten-outbox"))),
+            None => program(),
+        };
         command.arg("--config").arg(self.config()).args(arguments).stdin(Stdio::null());
         command.envs(self.environment.iter().cloned());
         if let Some(user) = self.user {
