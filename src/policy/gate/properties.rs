@@ -171,8 +171,13 @@ impl World {
                 })
             );
             let until = self.now.plus(asked.min(SETTINGS.hold_max));
+            // While a probe is out nothing may go; what was asked for holds for the next one.
+            let not_before = match &self.gate.state {
+                GateState::Probing(probing) if matches!(probing.turn, Turn::Out { .. }) => probing.held(),
+                GateState::Open(_) | GateState::Probing(_) | GateState::Unauthorized(_) | GateState::Rejecting(_) => self.not_before(),
+            };
             assert!(
-                is_asked || self.gate.pause().is_some() || self.not_before() >= Some(until),
+                is_asked || self.gate.pause().is_some() || not_before >= Some(until),
                 "no probe before {until}: {:?}",
                 self.gate
             );
