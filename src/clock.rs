@@ -42,7 +42,7 @@ impl Timestamp {
         Duration::from_millis(u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(0))
     }
 
-    /// Parses ISO 8601 as the API's callers write it (reten-api.md, "Submit a result"): a date and time with `Z` or an offset, a date
+    /// Parses ISO 8601 as the API's callers write it: a date and time with `Z` or an offset, a date
     /// and time without one (read as UTC), or a date alone (its first moment in UTC). `None` for everything else.
     pub fn parse_iso8601(text: &str) -> Option<Self> {
         let at = text.parse::<jiff::Timestamp>().ok().or_else(|| {

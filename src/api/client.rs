@@ -21,7 +21,7 @@ use crate::model::{Answer, Exchange};
 use super::body::Body;
 use super::{echo, fault};
 
-/// The header that carries the key (reten-api.md, "Base").
+/// The header that carries the key.
 const KEY_HEADER: HeaderName = HeaderName::from_static("x-api-key");
 
 /// Shorter than what servers and balancers commonly wait (60 s): a request that meets a connection being closed counts as a lost response.

@@ -1,4 +1,4 @@
-//! The exit codes of the contract (interface.md, "Commands"), and which failure leads to which.
+//! The exit codes that scripts rely on, and which failure leads to which.
 
 use std::io;
 use std::process::ExitCode;

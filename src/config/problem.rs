@@ -6,7 +6,7 @@ use std::path::PathBuf;
 /// The longest piece of a configuration that a message repeats, in characters: enough to recognise it, and still one line.
 const SHOWN_CHARS_MAX: usize = 80;
 
-/// How every API key of Reten begins (reten-api.md, "Base"). What begins so is shown nowhere, wherever it was written by mistake.
+/// How every API key of Reten begins. What begins so is shown nowhere, wherever it was written by mistake.
 pub(super) const KEY_PREFIX: &str = "rtn_sk_";
 
 /// Where a value came from.

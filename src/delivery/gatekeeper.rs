@@ -25,7 +25,7 @@ use super::patience::Patience;
 use super::probe::Trials;
 use super::samples::Samples;
 
-/// The longest gap while a first one is looked for (interface.md, "Gate", `probing`).
+/// The longest gap while a first one is looked for: an API that is back is noticed within a minute.
 const GAP_MAX: Duration = Duration::from_mins(1);
 
 /// Owner of the gate.

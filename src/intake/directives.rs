@@ -1,5 +1,5 @@
-//! What a producer asks of the outbox: the member `$outbox` of a result, and the columns of a row that say the same (interface.md,
-//! "Directives"). Pure, and strict: what cannot be obeyed to the letter is a fault that makes the submission `invalid`, never a guess.
+//! What a producer asks of the outbox: the member `$outbox` of a result, and the columns of a row that say the same (the
+//! README, "Telling the outbox something"). Pure, and strict: what cannot be obeyed to the letter is a fault that makes the submission `invalid`, never a guess.
 
 use std::borrow::Cow;
 

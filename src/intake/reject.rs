@@ -28,7 +28,7 @@ use super::workshop;
 pub const REJECTED: &str = "rejected";
 /// What is appended to a rejected file's name for its report.
 pub const REPORT_ENDING: &str = ".error.json";
-/// The most bad lines that a report lists (interface.md).
+/// The most bad lines that a report lists.
 const LISTED_MAX: usize = 1000;
 /// The longest name of a file, in bytes, on every file system that matters.
 const NAME_BYTES_MAX: usize = 255;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-/// The headers of an answer that are kept (interface.md, "What becomes of an answer"), in this order.
+/// The headers of an answer that are kept, in this order.
 pub const KEPT_HEADERS: [&str; 5] = ["content-type", "retry-after", "location", "date", "x-request-id"];
 
 /// A complete answer: its body came to its end within `api.timeout`.

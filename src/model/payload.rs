@@ -21,7 +21,7 @@ use tokens::members_of;
 /// The member that carries a producer's directives; taken out before sending.
 pub const DIRECTIVES: &str = "$outbox";
 
-/// The member that tells the API to overwrite a registered result (reten-api.md, "Submit a result").
+/// The member that tells the API to overwrite a registered result.
 pub const HARD_OVERRIDE: &str = "hard_override";
 
 /// The text that is sent (or, for a row that is no JSON object, kept to be mended). Cheap to clone.

@@ -28,7 +28,7 @@ impl FromStr for SubmissionId {
     }
 }
 
-/// Where a submission stands (interface.md, "States of a submission"), with what that state knows.
+/// Where a submission stands, with what that state knows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum State {
     /// Will be attempted at `due` or as soon after it as its activity, its `not_before` and the gate allow.

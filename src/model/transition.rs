@@ -74,7 +74,7 @@ impl Transition {
         }
     }
 
-    /// The states it may start from (interface.md, "States of a submission", column "leaves by"). The store's SQL guards say the same,
+    /// The states it may start from. The store's SQL guards say the same,
     /// and a test drives every pair through both.
     pub const fn allowed_from(&self) -> &'static [StateName] {
         match self {

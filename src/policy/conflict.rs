@@ -1,4 +1,4 @@
-//! The `[conflict]` rules: what to do about a 409 (interface.md, "What becomes of an answer" and `[conflict]`).
+//! The `[conflict]` rules: what to do about a 409 (the README, "Configuration", `[conflict]`).
 //!
 //! The order is the contract's: `accept` after a lost response, then a request that carried `hard_override` already, then the submission's own
 //! word, the first rule that matches, the policy. What would override is then held against the two limits that no rule lifts: a

@@ -1,4 +1,4 @@
-//! The gate before the API (interface.md, "Gate"): one pure state machine, and what of it is remembered in the outbox.
+//! The gate before the API: one pure state machine, and what of it is remembered in the outbox.
 //!
 //! The caller asks [`Gate::allowance`] what may be sent, tells [`Gate::step`] what was sent and what came back, and carries out what the
 //! [`Step`] says. Laws, held by properties: nothing is sent while it is closed, at most one request finds out whether it may open,

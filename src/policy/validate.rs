@@ -1,4 +1,4 @@
-//! A payload against the API's contract (reten-api.md, "Submit a result") and the list of result types.
+//! A payload against the API's documented contract and the list of result types.
 //!
 //! What is refused here would be refused there with a 400. Where the docs leave room, the payload gets the benefit of the doubt: a good
 //! result held back is worse than a bad one answered with 400.
@@ -42,7 +42,7 @@ pub enum ValidationMode {
     Off,
 }
 
-/// One result type as the API lists it (reten-api.md, "List result types").
+/// One result type as the API lists it.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ResultType {

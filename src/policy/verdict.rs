@@ -1,4 +1,4 @@
-//! What one exchange means (interface.md, "What becomes of an answer"): for its submission the [`Outcome`], for everyone behind it the
+//! What one exchange means (the README, "What becomes of each answer"): for its submission the [`Outcome`], for everyone behind it the
 //! [`Signal`]. The gate never sees a status, the row never sees the gate.
 //!
 //! [`judge`] is total: every status is named by its range, so that a new rule is a change of one arm and nothing is decided by falling through.

@@ -49,7 +49,7 @@ pub struct Outbox {
 }
 
 impl Outbox {
-    /// Opens the outbox (design: "Opening"): lock, schema version, integrity, write test, in this order, before a byte changes; then
+    /// Opens the outbox: lock, schema version, integrity, write test, in this order, before a byte changes; then
     /// migrates, and as [`Role::Daemon`] recovers what a crash left in `sending` (see [`Outbox::recovered`]).
     pub async fn open(path: &Path, role: Role, now: Timestamp) -> Result<Self, OpenError> {
         let database = sqlite::Database::open(path, role, now).await?;

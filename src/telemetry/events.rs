@@ -1,4 +1,4 @@
-//! The contract's events (interface.md, "Logs"): one function each, so that name, level and fields are decided once.
+//! The events of the log, whose names operators script against: one function each, so that name, level and fields are decided once.
 //!
 //! Values go in as they are; the layer that writes them escapes what comes from outside. No event carries the API key, and none at `info` or
 //! above a result's body: an answer's documented `error` and `message` are as much as is shown.

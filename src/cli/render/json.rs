@@ -1,4 +1,4 @@
-//! The JSON of `list` and `show` (interface.md, "Commands"): one object a line, safe on a terminal, the fields of the contract and more.
+//! The JSON of `list` and `show` (the README, "Commands"): one object a line, safe on a terminal, the fields of the contract and more.
 
 mod steps;
 
@@ -159,7 +159,7 @@ mod tests {
     use crate::cli::render::sample;
     use crate::model::{DeadReason, State};
 
-    /// interface.md, "Commands".
+    /// The fields that programs may rely on.
     const CONTRACT: [&str; 17] = [
         "id",
         "key",

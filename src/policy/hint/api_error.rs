@@ -1,4 +1,4 @@
-//! The error object that the API documents (reten-api.md, "Errors").
+//! The error object that the API documents: `{"statusCode": 409, "error": "Conflict", "message": "…"}`, the message a text or a list of texts.
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
