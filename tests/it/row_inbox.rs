@@ -152,7 +152,9 @@ fn a_file_in_wal_mode_is_refused_and_its_cut_shared_memory_kills_nobody() {
     // As a producer leaves it that dies with the file open: made aside, for its memory is cut short under it.
     let aside = world.path("aside.db");
     fs::copy(world.path("rows/inbox.db"), &aside).unwrap();
+    let looks = clerk(&world);
     let directory = world.dir.path().to_owned();
+    let named = |name: &str, ending: &str| directory.join(format!("{name}.db{ending}"));
     let sql = |database: &Path, statement: String| {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
@@ -162,10 +164,16 @@ fn a_file_in_wal_mode_is_refused_and_its_cut_shared_memory_kills_nobody() {
                 .await
                 .unwrap();
             sqlx::raw_sql(sqlx::AssertSqlSafe(statement)).execute(&mut producer).await.unwrap();
-            for file in ["inbox.db-wal", "inbox.db"] {
-                if database == aside {
-                    fs::copy(directory.join(file.replace("inbox", "aside")), directory.join("rows").join(file)).unwrap();
+            if database == aside {
+                // Both in one blink of whoever looks: a database still empty beside its WAL costs that WAL, by SQLite's own hand.
+                for ending in ["", "-wal"] {
+                    fs::copy(named("aside", ending), named("draft", ending)).unwrap();
                 }
+                signal(looks, "STOP");
+                for ending in ["", "-wal"] {
+                    fs::rename(named("draft", ending), named("rows/inbox", ending)).unwrap();
+                }
+                signal(looks, "CONT");
             }
             producer.close().await.unwrap();
         });
