@@ -1,11 +1,13 @@
 //! Looking after what the outbox keeps beside its submissions: the counts by state, and who is next in each activity. The program keeps both
-//! true by itself; a person's `UPDATE` in `sqlite3` does not, and must neither stop anything nor be wrong for ever.
+//! true by itself; a person's `UPDATE` in `sqlite3` does not, and must neither stop anything nor be wrong for ever. And whether the pages are whole,
+//! where a start did not wait to know.
 //!
 //! All of it at a start and a little of it afterwards, on a reading connection: deliveries go on meanwhile.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio::time::sleep;
 
 use crate::store::{Miscount, Outbox, StoreError};
@@ -22,21 +24,25 @@ const GAP: Duration = Duration::from_millis(20);
 const HINT: &str = "it is put right, and deliveries go on. Did another program change rows of the outbox? `reten-outbox requeue`, `dismiss` and \
      `edit` change a submission and keep all that belongs to it";
 
+const DAMAGED_HINT: &str = "stop the daemon and restore the newest backup: `reten-outbox restore FILE` keeps this outbox aside, and `reten-outbox \
+     salvage` reads out of it what the backup lacks";
+
 /// Looks after the outbox until `shutdown` says so.
-pub(super) async fn run(outbox: Outbox, mut shutdown: watch::Receiver<bool>) -> Result<(), StoreError> {
+pub(super) async fn run(outbox: Outbox, arrivals: Arc<Notify>, mut shutdown: watch::Receiver<bool>) -> Result<(), StoreError> {
     tokio::select! {
-        () = look_after(&outbox) => {}
+        () = look_after(&outbox, &arrivals) => {}
         // An error is a sender that is gone: the end as well.
         _ = shutdown.wait_for(|stop| *stop) => {}
     }
     Ok(())
 }
 
-async fn look_after(outbox: &Outbox) {
+async fn look_after(outbox: &Outbox, arrivals: &Notify) {
+    check(outbox).await;
     recount(outbox).await;
     let mut after = None;
     loop {
-        after = put_in_order(outbox, after).await;
+        after = put_in_order(outbox, arrivals, after).await;
         if after.is_none() {
             break;
         }
@@ -44,12 +50,19 @@ async fn look_after(outbox: &Outbox) {
     }
     loop {
         tokio::select! {
-            () = sleep(ROUND) => after = put_in_order(outbox, after).await,
+            () = sleep(ROUND) => after = put_in_order(outbox, arrivals, after).await,
             () = outbox.found_short() => {
                 recount(outbox).await;
                 sleep(PAUSE).await;
             }
         }
+    }
+}
+
+/// Deliveries go on: what can be read of a damaged outbox is better sent than kept.
+async fn check(outbox: &Outbox) {
+    if let Ok(Some(wrong)) = outbox.check_further().await {
+        events::storage_error("check", &format!("the outbox is damaged: {wrong}"), DAMAGED_HINT);
     }
 }
 
@@ -65,11 +78,13 @@ async fn recount(outbox: &Outbox) {
 }
 
 /// Goes through the next activities behind `after`; where the next look begins.
-async fn put_in_order(outbox: &Outbox, after: Option<i64>) -> Option<i64> {
+async fn put_in_order(outbox: &Outbox, arrivals: &Notify, after: Option<i64>) -> Option<i64> {
     let Ok((count, end)) = outbox.put_in_order(after).await else {
         return None;
     };
     if count > 0 {
+        // Who is next now may be due, and nothing else says so: a commit of our own is no news to who asks for those of others.
+        arrivals.notify_one();
         let noun = if count == 1 { "activity" } else { "activities" };
         events::storage_error(
             "order",

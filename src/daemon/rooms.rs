@@ -114,7 +114,7 @@ impl Rooms {
             config: config_seen.clone(),
             result_types: result_types_seen,
             unknown_code,
-            arrivals,
+            arrivals: Arc::clone(&arrivals),
             shutdown: shutdown_seen.clone(),
             progress: Arc::clone(&turns.files),
             rows_progress: Arc::clone(&turns.rows),
@@ -126,7 +126,7 @@ impl Rooms {
             anyhow::Ok(())
         });
         tasks.spawn("key", held_key::run(outbox.clone(), held_key_seen, shutdown_seen.clone()));
-        tasks.spawn("bookkeeping", bookkeeping::run(outbox.clone(), shutdown_seen.clone()));
+        tasks.spawn("bookkeeping", bookkeeping::run(outbox.clone(), arrivals, shutdown_seen.clone()));
         tasks.spawn(
             "housekeeping",
             housekeeping::run(outbox.clone(), config_seen.clone(), shutdown_seen.clone()),

@@ -174,6 +174,11 @@ impl Outbox {
         self.database.recount().await
     }
 
+    /// Reads the pages of a database of middling size that the start did not wait for; what is wrong with them.
+    pub async fn check_further(&self) -> Result<Option<String>, StoreError> {
+        self.database.check_further().await
+    }
+
     /// Waits until a count would have fallen below nothing: they are to be counted again.
     pub async fn found_short(&self) {
         self.database.found_short().await;

@@ -1,6 +1,8 @@
 //! Rows of the outbox that another program changes in SQL: whatever state they are put into, everything else goes on, and the counts become
 //! true again.
 
+use std::fs;
+
 use serde_json::{Value, json};
 
 use crate::harness::{World, eventually, result};
@@ -106,4 +108,29 @@ fn a_row_with_bytes_that_are_no_text_or_numbers_beyond_all_is_sent_like_others_a
     world.start();
     world.wait_for("delivered", 3);
     counts_are(&world, &json!({"pending": 0, "sending": 0, "delivered": 3}));
+}
+
+#[test]
+fn a_larger_outbox_with_a_torn_page_in_its_middle_is_said_to_be_damaged_while_what_can_be_sent_is() {
+    let mut world = World::new();
+    world.start();
+    let text = "x".repeat(900_000);
+    let results: Vec<Value> = (0..12)
+        .map(|n| result(&format!("act-{n}"), &json!({"raw_payload": {"text": text}})))
+        .collect();
+    world.drop_results("large.ndjson", &results);
+    world.wait_for("delivered", 12);
+    world.stop();
+    let path = world.path(OUTBOX);
+    let mut bytes = fs::read(&path).unwrap();
+    // In the middle of a payload, to which no look at a table's first and last row comes.
+    let page = bytes.len() / 4096 / 2 * 4096;
+    bytes[page..page + 4096].fill(0);
+    fs::write(&path, &bytes).unwrap();
+    world.start();
+    let damaged = world.event_where("storage_error", |line| line["operation"] == "check");
+    assert!(damaged["error"].as_str().unwrap().contains("damaged"), "{damaged}");
+    assert!(damaged["hint"].as_str().unwrap().contains("reten-outbox restore"), "{damaged}");
+    world.drop_results("small.ndjson", &[result("act-small", &json!({}))]);
+    world.wait_for("delivered", 13);
 }

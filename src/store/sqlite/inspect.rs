@@ -43,15 +43,19 @@ pub(super) fn judge(identity: Identity) -> Verdict {
     }
 }
 
-/// Up to this size a database is checked page by page: about a second of a cold disk.
-const WHOLE_MAX_BYTES: u64 = 256 << 20;
+/// Up to this size a start waits until the database is checked page by page: some hundredths of a second.
+const AT_START_MAX_BYTES: u64 = 8 << 20;
+
+/// Up to this size one that was not checked at the start is checked while the daemon works: about a second of a cold disk, in which no other commit
+/// can let the WAL begin anew.
+const AFTER_START_MAX_BYTES: u64 = 256 << 20;
 
 pub(super) const QUICK_CHECK: &str = "PRAGMA quick_check(1)";
 
-/// Checks that the database is whole; `Some` says what is wrong. Above [`WHOLE_MAX_BYTES`] only the first and the last row of each table and index, and
+/// Checks that the database is whole; `Some` says what is wrong. Above [`AT_START_MAX_BYTES`] only the first and the last row of each table and index, and
 /// of an older one, whose tables are not all known here and will be rewritten at once, a row of each.
 pub(super) async fn check(conn: &mut SqliteConnection, bytes: u64, verdict: Verdict) -> Result<Option<String>, sqlx::Error> {
-    if bytes > WHOLE_MAX_BYTES {
+    if bytes > AT_START_MAX_BYTES {
         let statements = match verdict {
             Verdict::Older(_) => beginnings(conn).await?,
             Verdict::Ours | Verdict::Empty | Verdict::Newer(_) | Verdict::Foreign => edges(),
@@ -64,6 +68,18 @@ pub(super) async fn check(conn: &mut SqliteConnection, bytes: u64, verdict: Verd
         }
         return Ok(None);
     }
+    page_by_page(conn).await
+}
+
+/// The rest of the check, for a database that is in use: what [`check`] left out, up to a size that costs a second.
+pub(super) async fn check_further(conn: &mut SqliteConnection, bytes: u64) -> Result<Option<String>, sqlx::Error> {
+    if bytes <= AT_START_MAX_BYTES || bytes > AFTER_START_MAX_BYTES {
+        return Ok(None);
+    }
+    page_by_page(conn).await
+}
+
+async fn page_by_page(conn: &mut SqliteConnection) -> Result<Option<String>, sqlx::Error> {
     let found: String = sqlx::query(QUICK_CHECK).fetch_one(conn).await?.try_get(0)?;
     Ok((found != "ok").then_some(found))
 }
@@ -157,6 +173,6 @@ mod tests {
         let mut conn = SqliteConnectOptions::new().filename(path).connect().await.unwrap();
         let verdict = judge(schema::identity(&mut conn).await.unwrap());
         assert_eq!(verdict, Verdict::Older(1));
-        assert_eq!(check(&mut conn, WHOLE_MAX_BYTES + 1, verdict).await.unwrap(), None);
+        assert_eq!(check(&mut conn, AT_START_MAX_BYTES + 1, verdict).await.unwrap(), None);
     }
 }

@@ -284,6 +284,11 @@ impl Database {
         Ok(wrong)
     }
 
+    pub(super) async fn check_further(&self) -> Result<Option<String>, StoreError> {
+        let bytes = std::fs::metadata(&self.shared.path).map_or(0, |file| file.len());
+        told(inspect::check_further(&mut *self.reader().await?, bytes).await)
+    }
+
     pub(super) async fn found_short(&self) {
         self.shared.seen.short.notified().await;
     }
