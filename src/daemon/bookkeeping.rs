@@ -38,7 +38,6 @@ pub(super) async fn run(outbox: Outbox, arrivals: Arc<Notify>, mut shutdown: wat
 }
 
 async fn look_after(outbox: &Outbox, arrivals: &Notify) {
-    check(outbox).await;
     recount(outbox).await;
     let mut after = None;
     loop {
@@ -48,6 +47,8 @@ async fn look_after(outbox: &Outbox, arrivals: &Notify) {
         }
         sleep(GAP).await;
     }
+    // Last: it may read for a second, and nobody waits for it.
+    check(outbox).await;
     loop {
         tokio::select! {
             () = sleep(ROUND) => after = put_in_order(outbox, arrivals, after).await,

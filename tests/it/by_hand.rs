@@ -70,6 +70,18 @@ fn counts_and_orders_that_were_changed_by_hand_are_put_right_at_the_next_start()
 }
 
 #[test]
+fn who_waited_for_one_that_was_taken_away_by_hand_is_sent_though_nothing_else_happens() {
+    let mut world = World::new();
+    world.start();
+    let held = result("act-1", &json!({"$outbox": {"not_before": "2099-01-01T00:00:00Z"}}));
+    world.drop_results("two.ndjson", &[held, result("act-1", &json!({}))]);
+    world.wait_for("pending", 2);
+    world.sql(OUTBOX, "UPDATE delivery SET state = 'dismissed' WHERE id = 1");
+    // What is put in order is a commit of the daemon's own, half a minute later, when everything is at rest.
+    assert_eq!(world.wait_for("delivered", 1)[0]["id"], 2);
+}
+
+#[test]
 fn attempts_that_were_set_back_by_hand_are_settled_like_others() {
     let mut world = World::new();
     world.sandbox.settings(&json!({"down": true}));

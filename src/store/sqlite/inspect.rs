@@ -6,6 +6,7 @@ use sqlx::sqlite::SqliteConnection;
 use sqlx::{AssertSqlSafe, Row as _};
 
 use super::schema::{self, Identity};
+use super::trouble::Trouble;
 
 /// What an identity means to this program.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -76,11 +77,20 @@ pub(super) async fn check_further(conn: &mut SqliteConnection, bytes: u64) -> Re
     if bytes <= AT_START_MAX_BYTES || bytes > AFTER_START_MAX_BYTES {
         return Ok(None);
     }
-    page_by_page(conn).await
+    // What is called damaged was looked at twice.
+    match page_by_page(conn).await? {
+        Some(_) => page_by_page(conn).await,
+        None => Ok(None),
+    }
 }
 
+/// One statement, so one commit's pages, under the lock of a reader. A page can be so torn that the check itself fails.
 async fn page_by_page(conn: &mut SqliteConnection) -> Result<Option<String>, sqlx::Error> {
-    let found: String = sqlx::query(QUICK_CHECK).fetch_one(conn).await?.try_get(0)?;
+    let found: String = match sqlx::query(QUICK_CHECK).fetch_one(conn).await {
+        Ok(row) => row.try_get(0)?,
+        Err(error) if Trouble::of(&error) == Trouble::Damaged => error.to_string(),
+        Err(error) => return Err(error),
+    };
     Ok((found != "ok").then_some(found))
 }
 
