@@ -1,6 +1,7 @@
 //! Time as the house knows it: milliseconds since 1970 in UTC, and the one caller of the system's clock.
 //!
-//! Everything below the edges takes a [`Timestamp`] as an argument. Only what starts a step (the daemon's loops, a command) asks [`now`], once a step.
+//! Everything below the edges takes a [`Timestamp`] as an argument. Only what starts a step (the daemon's loops, a
+//! command) asks [`now`], once a step.
 
 use std::fmt;
 use std::time::Duration;
@@ -104,7 +105,10 @@ mod tests {
 
     #[test]
     fn times_are_shown_in_utc_with_milliseconds() {
-        assert_eq!(Timestamp::from_millis(1_795_428_000_000).to_string(), "2026-11-23T10:00:00.000Z");
+        assert_eq!(
+            Timestamp::from_millis(1_795_428_000_000).to_string(),
+            "2026-11-23T10:00:00.000Z"
+        );
         assert_eq!(Timestamp::from_millis(i64::MAX).to_string(), "9999-12-30T22:00:00.000Z");
         assert_eq!(Timestamp::from_millis(i64::MIN).to_string(), "0001-01-01T00:00:00.000Z");
     }

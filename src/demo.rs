@@ -1,10 +1,11 @@
-//! `demo`: the whole job on this machine, with no account. The sandbox, the daemon's rooms and sample results in a temporary directory; what
-//! becomes of each is told in plain words, checked, and shown in a table at the end.
+//! `demo`: the whole job on this machine, with no account. The sandbox, the daemon's rooms and sample results in a
+//! temporary directory; what becomes of each is told in plain words, checked, and shown in a table at the end.
 //!
-//! - `stage`: what it runs on. `samples`: the results. `story`: what is done with them and what has to come of it. `tell`: the words.
+//! - `stage`: what it runs on. `samples`: the results. `story`: what is done with them and what has to come of it.
+//!   `tell`: the words.
 //!
-//! Nothing is left behind, however it ends. The configuration and the key are the demo's own: neither `/etc/reten-outbox` nor the environment
-//! is read, so that it can never send a sample to a real API.
+//! Nothing is left behind, however it ends. The configuration and the key are the demo's own: neither
+//! `/etc/reten-outbox` nor the environment is read, so that it can never send a sample to a real API.
 
 mod samples;
 mod stage;

@@ -6,12 +6,12 @@
 //!  CLI   ─┘   admit     (outbox)   claim       send     judge      settle└──────────────────────────────────────────
 //! ```
 //!
-//! `intake` and `delivery` never meet except in `store`: either may stop, fail or be full without the other. The database is the truth;
-//! no queue lives in memory beyond what is claimed and in flight.
+//! `intake` and `delivery` never meet except in `store`: either may stop, fail or be full without the other. The
+//! database is the truth; no queue lives in memory beyond what is claimed and in flight.
 //!
 //! # Where to start
-//! [`model`] has the words, [`policy`] the decisions, [`store`] the one durable thing. `delivery` and `intake` are the two engines round
-//! it, `daemon` starts and stops them, `cli` is what a person types.
+//! [`model`] has the words, [`policy`] the decisions, [`store`] the one durable thing. `delivery` and `intake` are the
+//! two engines round it, `daemon` starts and stops them, `cli` is what a person types.
 //!
 //! # What is never here
 //! - `policy` contains no `async`, no clock and no randomness.

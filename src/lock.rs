@@ -1,7 +1,8 @@
-//! Who may be the only one: `flock` on what is really shared, an opened file or directory, whatever path led to it. The kernel lets go when
-//! the process ends, however it ends.
+//! Who may be the only one: `flock` on what is really shared, an opened file or directory, whatever path led to it. The
+//! kernel lets go when the process ends, however it ends.
 //!
-//! The lock is the lock; the process number in a lock file, or in `/proc/locks`, is only for the person who asks who has it.
+//! The lock is the lock; the process number in a lock file, or in `/proc/locks`, is only for the person who asks who
+//! has it.
 
 use std::fs::{self, File};
 use std::io::{self, Read as _, Seek as _, SeekFrom};
@@ -37,8 +38,8 @@ pub fn take(file: File) -> Result<Lock, Refusal> {
     }
 }
 
-/// The same for a file of ours, which then holds our process number: for people. In place, since on a full disk a block that is given away
-/// does not come back; and where it cannot be written all the same, the lock is the lock.
+/// The same for a file of ours, which then holds our process number: for people. In place, since on a full disk a block
+/// that is given away does not come back; and where it cannot be written all the same, the lock is the lock.
 pub fn take_and_sign(file: File) -> Result<Lock, Refusal> {
     let lock = take(file)?;
     let line = format!("{:<width$}\n", std::process::id(), width = SIGNATURE_BYTES - 1);
@@ -48,7 +49,10 @@ pub fn take_and_sign(file: File) -> Result<Lock, Refusal> {
 
 /// Whether somebody holds it just now. Ours for an instant where nobody does: closing the file lets go.
 pub fn is_held(file: &File) -> bool {
-    matches!(flock(file, FlockOperation::NonBlockingLockShared), Err(Errno::WOULDBLOCK))
+    matches!(
+        flock(file, FlockOperation::NonBlockingLockShared),
+        Err(Errno::WOULDBLOCK)
+    )
 }
 
 /// The process that holds it, where that can be told: as it signed the file, else as the kernel says.
@@ -73,11 +77,16 @@ fn signed(mut file: &File) -> Option<u32> {
     text.trim().parse().ok()
 }
 
-/// Of `/proc/locks`, which a confined service may not see. File systems with device numbers of their own (btrfs, overlayfs) are not found.
+/// Of `/proc/locks`, which a confined service may not see. File systems with device numbers of their own (btrfs,
+/// overlayfs) are not found.
 fn by_kernel(file: &File) -> Option<u32> {
     let found = file.metadata().ok()?;
     let (device, inode) = (found.dev(), found.ino());
-    let place = format!("{:02x}:{:02x}:{inode}", rustix::fs::major(device), rustix::fs::minor(device));
+    let place = format!(
+        "{:02x}:{:02x}:{inode}",
+        rustix::fs::major(device),
+        rustix::fs::minor(device)
+    );
     let locks = fs::read_to_string("/proc/locks").ok()?;
     locks.lines().find_map(|line| holder_in(line, &place))
 }
@@ -122,14 +131,22 @@ mod tests {
 
     #[test]
     fn of_a_directory_the_kernel_tells_who() {
-        let dir = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap();
+        let dir = tempfile::tempdir_in("/dev/shm")
+            .or_else(|_| tempfile::tempdir())
+            .unwrap();
         let _lock = take(File::open(dir.path()).unwrap()).unwrap();
         let Err(Refusal::Held(file)) = take(File::open(dir.path()).unwrap()) else {
             panic!("two have it");
         };
         assert_eq!(signed(&file), None);
         let line = "12: FLOCK  ADVISORY  WRITE 4711 fd:01:131 0 EOF";
-        assert_eq!((holder_in(line, "fd:01:131"), holder_in(line, "fd:01:13")), (Some(4711), None));
-        assert_eq!(holder_in("1: POSIX  ADVISORY  READ 4711 fd:01:131 0 EOF", "fd:01:131"), None);
+        assert_eq!(
+            (holder_in(line, "fd:01:131"), holder_in(line, "fd:01:13")),
+            (Some(4711), None)
+        );
+        assert_eq!(
+            holder_in("1: POSIX  ADVISORY  READ 4711 fd:01:131 0 EOF", "fd:01:131"),
+            None
+        );
     }
 }

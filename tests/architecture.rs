@@ -1,13 +1,14 @@
-//! Keeps the layers true: which room may use which, and which crates belong to one room alone. The sources are read as text, without comments
-//! and unit tests.
+//! Keeps the layers true: which room may use which, and which crates belong to one room alone. The sources are read as
+//! text, without comments and unit tests.
 
 #![allow(clippy::unwrap_used, reason = "a source that cannot be read is a failed test")]
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Each room with the rooms, or parts of rooms, that it may use. `config` makes the settings that `policy` defines; of `policy`, `api`
-/// knows only what a result type looks like; and `sandbox` uses nothing of ours, so that a misreading of the API is not made twice in the same words.
+/// Each room with the rooms, or parts of rooms, that it may use. `config` makes the settings that `policy` defines; of
+/// `policy`, `api` knows only what a result type looks like; and `sandbox` uses nothing of ours, so that a misreading
+/// of the API is not made twice in the same words.
 const MAY_USE: &[(&str, &str)] = &[
     ("clock", ""),
     ("lock", ""),
@@ -19,16 +20,23 @@ const MAY_USE: &[(&str, &str)] = &[
     ("telemetry", "model policy config clock"),
     ("intake", "model policy::validate config store telemetry clock lock"),
     ("delivery", "model policy config store api telemetry clock"),
-    ("daemon", "model policy config store api telemetry intake delivery clock"),
+    (
+        "daemon",
+        "model policy config store api telemetry intake delivery clock",
+    ),
     ("sandbox", ""),
-    ("demo", "model policy config store telemetry intake daemon cli sandbox clock"),
+    (
+        "demo",
+        "model policy config store telemetry intake daemon cli sandbox clock",
+    ),
     (
         "cli",
         "model policy config store api telemetry intake delivery daemon sandbox demo clock lock",
     ),
 ];
 
-/// Crates, and words that bring waiting or chance, with the only modules that may have them (a `!` before the ones that may not).
+/// Crates, and words that bring waiting or chance, with the only modules that may have them (a `!` before the ones that
+/// may not).
 const WORDS: &[(&str, &str)] = &[
     ("sqlx::", "store intake::rows"),
     ("reqwest::", "api"),
@@ -59,12 +67,17 @@ fn imports_point_down_and_crates_stay_in_their_rooms() {
             .filter(|used| !is_in(used, room) && !is_in(used, allowed));
         wrong.extend(strays.map(|used| format!("{module} may not use {used}")));
         for (word, places) in WORDS {
-            let is_allowed = places.strip_prefix('!').map_or(is_in(&module, places), |not| !is_in(&module, not));
+            let is_allowed = places
+                .strip_prefix('!')
+                .map_or(is_in(&module, places), |not| !is_in(&module, not));
             if !is_allowed && has_word(&code, word) {
                 wrong.push(format!("{module} may not have `{word}`"));
             }
         }
-        if is_in(module.rsplit("::").next().unwrap_or_default(), "util common helpers manager types") {
+        if is_in(
+            module.rsplit("::").next().unwrap_or_default(),
+            "util common helpers manager types",
+        ) {
             wrong.push(format!("{module}: the name says nothing"));
         }
     }
@@ -77,7 +90,11 @@ fn the_scan_sees_what_is_there() {
     assert_eq!(rooms_used(code), ["clock::Timestamp", "store::", "policy::judge"]);
     assert!(has_word("use sqlx::query;", "sqlx::") && !has_word("my_sqlx::x(\"sqlx::query\")", "sqlx::"));
     assert_eq!(code_of("//! crate::a\nb\n#[cfg(test)]\nmod tests {\n    c\n}\n"), "b\n");
-    assert!(modules().iter().any(|(module, code)| module == "config::units" && !code.is_empty()));
+    assert!(
+        modules()
+            .iter()
+            .any(|(module, code)| module == "config::units" && !code.is_empty())
+    );
 }
 
 /// Whether a path is one of these, or lies below one.
@@ -89,7 +106,8 @@ fn is_in(path: &str, places: &str) -> bool {
     places.split_whitespace().any(below)
 }
 
-/// Whether the word stands alone: as part of a longer name, or in a string (a filter of logs), it is no use of the crate.
+/// Whether the word stands alone: as part of a longer name, or in a string (a filter of logs), it is no use of the
+/// crate.
 fn has_word(code: &str, word: &str) -> bool {
     let begins = |at: usize| !code[..at].ends_with(|c: char| c.is_alphanumeric() || matches!(c, '_' | ':' | '"'));
     code.match_indices(word).any(|(at, _)| begins(at))
@@ -105,7 +123,12 @@ fn rooms_used(code: &str) -> Vec<&str> {
     for behind in code.split("crate::").skip(1) {
         match behind.strip_prefix('{') {
             Some(group) => {
-                let items = group.split(';').next().unwrap_or_default().split([',', '{', '}']).map(str::trim);
+                let items = group
+                    .split(';')
+                    .next()
+                    .unwrap_or_default()
+                    .split([',', '{', '}'])
+                    .map(str::trim);
                 used.extend(items.map(|item| &item[..path(item)]));
             }
             None => used.push(&behind[..path(behind)]),
@@ -134,7 +157,9 @@ fn modules() -> Vec<(String, String)> {
                 .display()
                 .to_string()
                 .replace('/', "::");
-            let is_test = module.split("::").any(|part| part == "tests" || part.ends_with("_tests"));
+            let is_test = module
+                .split("::")
+                .any(|part| part == "tests" || part.ends_with("_tests"));
             if !is_test && module != "lib" && module != "main" {
                 let module = module.strip_suffix("::mod").unwrap_or(&module).to_owned();
                 modules.push((module, code_of(&fs::read_to_string(&path).unwrap())));

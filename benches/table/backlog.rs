@@ -57,7 +57,10 @@ pub fn memory(sizes: &Sizes) {
     daemon.stop();
     println!("  drain of {}: {:.0}/s", sizes.backlog, rate(sizes.backlog, took));
     println!("  peak memory: {:.1} MiB", mebibytes(usage.own.peak_kib));
-    println!("  that of its child process: {:.1} MiB", mebibytes(usage.children.peak_kib));
+    println!(
+        "  that of its child process: {:.1} MiB",
+        mebibytes(usage.children.peak_kib)
+    );
 }
 
 /// On a disk that needs 5 ms more for every sync.
@@ -81,8 +84,17 @@ fn compiled(dir: &Path) -> PathBuf {
     let shim = dir.join("slow_sync.so");
     let source = concat!(env!("CARGO_MANIFEST_DIR"), "/benches/table/slow_sync.c");
     let mut compiler = Command::new("cc");
-    compiler.args(["-shared", "-fPIC", "-O2", "-o"]).arg(&shim).arg(source).arg("-ldl");
-    assert!(compiler.status().expect("a C compiler, `cc`, makes the slow disk").success());
+    compiler
+        .args(["-shared", "-fPIC", "-O2", "-o"])
+        .arg(&shim)
+        .arg(source)
+        .arg("-ldl");
+    assert!(
+        compiler
+            .status()
+            .expect("a C compiler, `cc`, makes the slow disk")
+            .success()
+    );
     shim
 }
 
@@ -105,12 +117,18 @@ pub fn outage(sizes: &Sizes) {
     let until = recovered(&mut server, full);
     let answered = server.first();
     println!("  full rate before: {full:.0}/s");
-    println!("  from the outage's end to the first delivery: {:.2} s", seconds(answered - ended));
+    println!(
+        "  from the outage's end to the first delivery: {:.2} s",
+        seconds(answered - ended)
+    );
     println!(
         "  from there to 0.9 of the full rate: {:.2} s",
         seconds(until.saturating_sub(answered))
     );
-    println!("  from the outage's end to 0.9 of the full rate: {:.2} s", seconds(until - ended));
+    println!(
+        "  from the outage's end to 0.9 of the full rate: {:.2} s",
+        seconds(until - ended)
+    );
     daemon.stop();
 }
 

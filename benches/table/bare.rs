@@ -1,4 +1,5 @@
-//! The yardstick of the drains: a loop of `reqwest` posts on one thread, so many in flight, that keeps nothing. A process of its own.
+//! The yardstick of the drains: a loop of `reqwest` posts on one thread, so many in flight, that keeps nothing. A
+//! process of its own.
 
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -39,7 +40,8 @@ pub fn posts(url: &str, results: u64, in_flight: u64, certificate: Option<&Path>
     }
 }
 
-/// The process: `bare URL RESULTS IN_FLIGHT [CERTIFICATE]`. Prints the time and the processor time that it took, in microseconds.
+/// The process: `bare URL RESULTS IN_FLIGHT [CERTIFICATE]`. Prints the time and the processor time that it took, in
+/// microseconds.
 pub fn main(arguments: &[String]) {
     let url = format!("{}{SUBMIT_PATH}", arguments[0]);
     let results: u64 = arguments[1].parse().unwrap();
@@ -56,14 +58,22 @@ pub fn main(arguments: &[String]) {
         .tls_certs_only(anchors)
         .build()
         .unwrap();
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
     let cpu_before = process::usage(std::process::id()).cpu;
     let began = Instant::now();
     runtime.block_on(async {
         let next = Arc::new(AtomicUsize::new(0));
         let mut loops = tokio::task::JoinSet::new();
         for _ in 0..in_flight {
-            loops.spawn(post_all(client.clone(), url.clone(), Arc::clone(&bodies), Arc::clone(&next)));
+            loops.spawn(post_all(
+                client.clone(),
+                url.clone(),
+                Arc::clone(&bodies),
+                Arc::clone(&next),
+            ));
         }
         while let Some(ended) = loops.join_next().await {
             ended.unwrap();

@@ -23,7 +23,10 @@ const WAIT_MAX: Duration = Duration::from_mins(10);
 
 /// The three outboxes take turns.
 pub fn claims(sizes: &Sizes) {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
     let places = [
         (SMALL, Activities::Own),
         (sizes.large, Activities::Own),
@@ -77,7 +80,9 @@ async fn cycle(outbox: &Outbox) -> Duration {
     let claimed = claim(outbox, GROUP).await;
     assert_eq!(claimed.len(), GROUP as usize);
     let now = clock::now();
-    let settlements = claimed.iter().map(|claimed| (settlement(claimed, Transition::Deliver).into(), now));
+    let settlements = claimed
+        .iter()
+        .map(|claimed| (settlement(claimed, Transition::Deliver).into(), now));
     outbox.settle_all(settlements.collect()).await.unwrap();
     began.elapsed()
 }

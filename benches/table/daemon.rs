@@ -31,7 +31,8 @@ pub struct Daemon {
 }
 
 impl Place {
-    /// Everything empty. What is not set here is the default: the log at `info`, into a file as a service's would go to the journal.
+    /// Everything empty. What is not set here is the default: the log at `info`, into a file as a service's would go to
+    /// the journal.
     pub fn new(sizes: &Sizes, url: &str, in_flight: u64) -> Self {
         let dir = tempfile::tempdir().unwrap();
         for name in ["inbox", "rows", "outbox"] {
@@ -70,7 +71,11 @@ impl Place {
 
     /// The program with this place's configuration.
     pub fn program(&self) -> Command {
-        let text: Vec<String> = self.settings.iter().map(|(key, value)| format!("{key} = {value}\n")).collect();
+        let text: Vec<String> = self
+            .settings
+            .iter()
+            .map(|(key, value)| format!("{key} = {value}\n"))
+            .collect();
         fs::write(self.path("config.toml"), text.concat()).unwrap();
         let mut program = Command::new(env!("CARGO_BIN_EXE_reten-outbox"));
         program.env_clear().arg("--config").arg(self.path("config.toml"));
@@ -88,7 +93,11 @@ impl Place {
         let _ = fs::remove_file(&socket);
         let notified = UnixDatagram::bind(&socket).unwrap();
         notified.set_read_timeout(Some(PATIENCE)).unwrap();
-        let log = File::options().create(true).append(true).open(self.path("log")).unwrap();
+        let log = File::options()
+            .create(true)
+            .append(true)
+            .open(self.path("log"))
+            .unwrap();
         let mut program = self.program();
         program.arg("run").env("NOTIFY_SOCKET", &socket).stderr(log);
         program.envs(environment.iter().copied());
@@ -100,10 +109,15 @@ impl Place {
 
     /// Waits until so many are in a state, and all of it is stored.
     pub fn wait_until(&self, state: StateName, results: u64) {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
         let began = Instant::now();
         runtime.block_on(async {
-            let outbox = Outbox::open(&self.outbox(), Role::Reader, Timestamp::default()).await.unwrap();
+            let outbox = Outbox::open(&self.outbox(), Role::Reader, Timestamp::default())
+                .await
+                .unwrap();
             loop {
                 let tally = outbox.tally().await.unwrap();
                 if tally.counts.contains(&(state, results)) {
@@ -127,7 +141,10 @@ impl Daemon {
         let mut message = [0; 4096];
         loop {
             let length = self.notified.recv(&mut message).expect("the daemon never became ready");
-            if message[..length].split(|byte| *byte == b'\n').any(|line| line == b"READY=1") {
+            if message[..length]
+                .split(|byte| *byte == b'\n')
+                .any(|line| line == b"READY=1")
+            {
                 return;
             }
         }

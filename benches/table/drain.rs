@@ -46,9 +46,14 @@ fn against_bare(sizes: &Sizes, activities: Activities) {
     tell("that of its child process", &peak_of_children, " MiB");
 }
 
-/// Fills an outbox, starts the daemon on it, and waits until every outcome is durable. The time runs from the first request that the server
-/// sees; the processor time from the start of the process.
-pub fn drained(sizes: &Sizes, server: &mut Server, activities: Activities, environment: &[(&str, &Path)]) -> (Duration, Usage) {
+/// Fills an outbox, starts the daemon on it, and waits until every outcome is durable. The time runs from the first
+/// request that the server sees; the processor time from the start of the process.
+pub fn drained(
+    sizes: &Sizes,
+    server: &mut Server,
+    activities: Activities,
+    environment: &[(&str, &Path)],
+) -> (Duration, Usage) {
     let place = Place::new(sizes, &server.url, IN_FLIGHT);
     fill::outbox(sizes, sizes.results, activities, &place.outbox());
     server.expect(sizes.results);

@@ -13,7 +13,8 @@ use crate::process::monotonic_ns;
 use crate::server::Server;
 use crate::sizes::Sizes;
 
-/// Between a request and the next drop: everything is at rest again. Not always the same, so that no timer of the daemon's falls into step.
+/// Between a request and the next drop: everything is at rest again. Not always the same, so that no timer of the
+/// daemon's falls into step.
 const PAUSE_MS: std::ops::Range<u64> = 20..60;
 const CALM: Duration = Duration::from_secs(2);
 
@@ -49,7 +50,10 @@ fn rows(sizes: &Sizes, server: &mut Server, place: &Place) {
         .filename(place.path("rows/inbox.db"))
         .busy_timeout(Duration::from_secs(5))
         .disable_statement_logging();
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
     let mut producer = runtime.block_on(options.connect()).unwrap();
     for n in 0..sizes.drops {
         server.expect(1);
@@ -79,5 +83,9 @@ fn pause() {
 }
 
 fn tell_quantiles(name: &str, took: &Figures) {
-    println!("  {name}: p50 {:.2} ms, p99 {:.2} ms", took.median(), took.quantile(0.99));
+    println!(
+        "  {name}: p50 {:.2} ms, p99 {:.2} ms",
+        took.median(),
+        took.quantile(0.99)
+    );
 }

@@ -44,7 +44,10 @@ pub fn tell_ratio(name: &str, ours: &Figures, yardstick: &Figures) {
         rounds.push(ours / yardstick);
     }
     let (low, high) = rounds.spread();
-    println!("  {name}: {:.2} ({low:.2}-{high:.2})", ours.median() / yardstick.median());
+    println!(
+        "  {name}: {:.2} ({low:.2}-{high:.2})",
+        ours.median() / yardstick.median()
+    );
 }
 
 /// Prints the ratio of the medians, and that of the slowest twentieths: of a thing that was measured many times.
@@ -57,7 +60,10 @@ pub fn tell_ratio_of_many(name: &str, ours: &Figures, yardstick: &Figures) {
 pub fn tell(name: &str, figures: &Figures, unit: &str) {
     let (low, high) = figures.spread();
     let digits = usize::from(high < 100.0) + usize::from(high < 1.0);
-    println!("  {name}: {:.digits$}{unit} ({low:.digits$}-{high:.digits$})", figures.median());
+    println!(
+        "  {name}: {:.digits$}{unit} ({low:.digits$}-{high:.digits$})",
+        figures.median()
+    );
 }
 
 /// So many a second.

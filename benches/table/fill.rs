@@ -45,13 +45,16 @@ pub fn body(activity: u64) -> String {
     )
 }
 
-/// Puts an outbox with so many pending results in this place, instead of what was there, and waits until the disk has it. Filled once a run and
-/// copied from then on.
+/// Puts an outbox with so many pending results in this place, instead of what was there, and waits until the disk has
+/// it. Filled once a run and copied from then on.
 pub fn outbox(sizes: &Sizes, results: u64, activities: Activities, place: &Path) {
     let full = sizes.filled_dir().join(format!("{activities:?}-{results}.db"));
     if !full.exists() {
         let half: PathBuf = full.with_extension("half");
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
         // One that an earlier run did not finish.
         remove(&half);
         runtime.block_on(fill(&half, results, activities));
@@ -59,7 +62,12 @@ pub fn outbox(sizes: &Sizes, results: u64, activities: Activities, place: &Path)
         remove(&half);
     }
     remove(place);
-    let copied = Command::new("cp").arg("--reflink=auto").arg(&full).arg(place).status().unwrap();
+    let copied = Command::new("cp")
+        .arg("--reflink=auto")
+        .arg(&full)
+        .arg(place)
+        .status()
+        .unwrap();
     assert!(copied.success());
     sync();
 }

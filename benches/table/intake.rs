@@ -27,13 +27,18 @@ pub fn lines(sizes: &Sizes) {
     let dir = tempfile::tempdir().unwrap();
     let ndjson = dir.path().join("results.ndjson");
     let mut file = BufWriter::new(File::create(&ndjson).unwrap());
-    (0..sizes.backlog).try_for_each(|n| writeln!(file, "{}", fill::body(n))).unwrap();
+    (0..sizes.backlog)
+        .try_for_each(|n| writeln!(file, "{}", fill::body(n)))
+        .unwrap();
     file.into_inner().unwrap();
     let [mut ours, mut singly, mut together] = [const { Figures::new() }; 3];
     for _ in 0..sizes.rounds.min(ROUNDS_MAX) {
         for (way, figures) in [(Way::ARow, &mut singly), (Way::ATransaction, &mut together)] {
             fill::sync();
-            figures.push(rate(sizes.backlog, inserted(&ndjson, &dir.path().join("plain.db"), way)));
+            figures.push(rate(
+                sizes.backlog,
+                inserted(&ndjson, &dir.path().join("plain.db"), way),
+            ));
         }
         let place = paused(sizes);
         let waiting = place.path("results.ndjson");
@@ -65,7 +70,10 @@ enum Way {
 
 fn inserted(ndjson: &Path, database: &Path, way: Way) -> Duration {
     let _ = fs::remove_file(database);
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
     let options = SqliteConnectOptions::new()
         .filename(database)
         .create_if_missing(true)
@@ -122,7 +130,12 @@ pub fn files(sizes: &Sizes) {
         }
         fill::sync();
         let began = Instant::now();
-        let copy = Command::new("cp").arg("-r").arg(&source).arg(place.path("copy")).status().unwrap();
+        let copy = Command::new("cp")
+            .arg("-r")
+            .arg(&source)
+            .arg(place.path("copy"))
+            .status()
+            .unwrap();
         assert!(copy.success());
         copied.push(rate(sizes.files, began.elapsed()));
         fill::sync();

@@ -42,7 +42,11 @@ pub fn looks(sizes: &Sizes) {
     idle.stop();
     for (command, [small, large]) in COMMANDS.iter().zip(&took) {
         tell(&format!("{} of {SMALL}", command[0]), small, " ms");
-        tell(&format!("{} of {} while they drain", command[0], sizes.large), large, " ms");
+        tell(
+            &format!("{} of {} while they drain", command[0], sizes.large),
+            large,
+            " ms",
+        );
         tell_ratio_of_many("ratio", large, small);
     }
 }

@@ -2,7 +2,8 @@
 
 use std::fs;
 
-/// What others may take of the processors, writing back of our files included, before a row's figures are to be doubted.
+/// What others may take of the processors, writing back of our files included, before a row's figures are to be
+/// doubted.
 const OTHERS_MAX: f64 = 0.10;
 
 /// Ticks of all processors since the machine began.
@@ -50,7 +51,11 @@ impl Ticks {
         let all = (now.all - self.all).max(1) as f64;
         let stolen = (now.stolen - self.stolen) as f64 / all;
         let others = ((now.busy - self.busy) as f64 - (now.ours - self.ours) as f64).max(0.0) / all;
-        let doubt = if others > OTHERS_MAX { ": NOT IDLE, measure again" } else { "" };
+        let doubt = if others > OTHERS_MAX {
+            ": NOT IDLE, measure again"
+        } else {
+            ""
+        };
         println!(
             "  (others had {:.0} % of the processors, {:.1} % were taken by the host{doubt})",
             others * 100.0,

@@ -1,11 +1,12 @@
 //! The table of `benches/README.md`: each row a promise of speed, measured beside its yardstick in the same run.
 //!
-//! `cargo bench --bench table` measures all rows, `cargo bench --bench table -- drain pairs` some of them. `--quick` takes smaller sizes and
-//! fewer rounds, `--rounds N` others. The daemon is the built program as a process of its own; so are the server and the bare loop
-//! (this very program once more), so that the processor time of each is known and none is the other's limit by sharing a thread.
+//! `cargo bench --bench table` measures all rows, `cargo bench --bench table -- drain pairs` some of them. `--quick`
+//! takes smaller sizes and fewer rounds, `--rounds N` others. The daemon is the built program as a process of its own;
+//! so are the server and the bare loop (this very program once more), so that the processor time of each is known and
+//! none is the other's limit by sharing a thread.
 //!
-//! Everything lies below `TMPDIR`, which must be a disk: in a file system of memory nothing waits for a sync. `--keep DIR` leaves the filled
-//! outboxes there, and finds them there the next time.
+//! Everything lies below `TMPDIR`, which must be a disk: in a file system of memory nothing waits for a sync. `--keep
+//! DIR` leaves the filled outboxes there, and finds them there the next time.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -40,8 +41,16 @@ use sizes::Sizes;
 type Row = (&'static str, &'static str, fn(&Sizes));
 
 const ROWS: &[Row] = &[
-    ("drain", "drain, each its own activity, against the bare loop", drain::drain),
-    ("pairs", "drain, two results an activity, against the bare loop", drain::pairs),
+    (
+        "drain",
+        "drain, each its own activity, against the bare loop",
+        drain::drain,
+    ),
+    (
+        "pairs",
+        "drain, two results an activity, against the bare loop",
+        drain::pairs,
+    ),
     (
         "backlog",
         "drain of a part of a large backlog, against a drain of as many",
@@ -85,7 +94,10 @@ const ROWS: &[Row] = &[
 ];
 
 fn main() {
-    let arguments: Vec<String> = std::env::args().skip(1).filter(|argument| argument != "--bench").collect();
+    let arguments: Vec<String> = std::env::args()
+        .skip(1)
+        .filter(|argument| argument != "--bench")
+        .collect();
     match arguments.first().map(String::as_str) {
         Some("serve") => return serve::main(&arguments[1..]),
         Some("bare") => return bare::main(&arguments[1..]),

@@ -58,7 +58,9 @@ pub fn usage(pid: u32) -> Usage {
 
 /// The threads of this process and its children, by their numbers.
 pub fn tasks(pid: u32) -> HashMap<u32, Task> {
-    let dirs = family(pid).into_iter().flat_map(|pid| fs::read_dir(format!("/proc/{pid}/task")));
+    let dirs = family(pid)
+        .into_iter()
+        .flat_map(|pid| fs::read_dir(format!("/proc/{pid}/task")));
     let tasks = dirs.flatten().filter_map(|entry| {
         let path = entry.ok()?.path();
         let status = fs::read_to_string(path.join("status")).ok()?;
@@ -91,7 +93,8 @@ fn family(pid: u32) -> Vec<u32> {
     found
 }
 
-/// The fields of `/proc/PID/stat` behind the name, which may hold anything: the state is 0, the parent 1, the times are 11 and 12.
+/// The fields of `/proc/PID/stat` behind the name, which may hold anything: the state is 0, the parent 1, the times are
+/// 11 and 12.
 fn fields_of_stat(pid: u32) -> Option<Vec<String>> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     let (_, fields) = stat.rsplit_once(')')?;
@@ -100,5 +103,6 @@ fn fields_of_stat(pid: u32) -> Option<Vec<String>> {
 
 fn number(status: &str, name: &str) -> u64 {
     let line = status.lines().find_map(|line| line.strip_prefix(name));
-    line.and_then(|rest| rest.split_whitespace().next()?.parse().ok()).unwrap_or(0)
+    line.and_then(|rest| rest.split_whitespace().next()?.parse().ok())
+        .unwrap_or(0)
 }

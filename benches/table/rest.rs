@@ -39,7 +39,10 @@ pub fn idle(sizes: &Sizes) {
     println!("  context switches: {:.1}/s", crate::figures::rate(switches, span));
     println!("  processor: {:.3} %", 100.0 * cpu.as_secs_f64() / span.as_secs_f64());
     println!("  memory: {:.1} MiB", mebibytes(usage.own.now_kib));
-    println!("  that of its child process: {:.1} MiB", mebibytes(usage.children.now_kib));
+    println!(
+        "  that of its child process: {:.1} MiB",
+        mebibytes(usage.children.now_kib)
+    );
     for (id, task) in &after {
         let own = task.switches - before.get(id).map_or(0, |task| task.switches);
         println!("    {own:>6} switches of {} ({id})", task.name);

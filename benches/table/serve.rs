@@ -1,9 +1,10 @@
-//! The API as a process of its own: `hyper`, one thread, each body read to its end, one small answer. It judges nothing and keeps nothing,
-//! so that it is never the limit. `serve MILLISECONDS CERTIFICATE KEY`: the same over TLS, each answer so much later.
+//! The API as a process of its own: `hyper`, one thread, each body read to its end, one small answer. It judges nothing
+//! and keeps nothing, so that it is never the limit. `serve MILLISECONDS CERTIFICATE KEY`: the same over TLS, each
+//! answer so much later.
 //!
 //! It prints its address, then takes orders on standard input, a line each:
-//! - `expect N`: say `first NANOSECONDS` at the next request, and `last NANOSECONDS` at the Nth from now (of the monotonic clock, the same in every
-//!   process of the machine); `expecting` tells that the count began;
+//! - `expect N`: say `first NANOSECONDS` at the next request, and `last NANOSECONDS` at the Nth from now (of the
+//!   monotonic clock, the same in every process of the machine); `expecting` tells that the count began;
 //! - `count`: say `count N`, of all that were answered 201;
 //! - `fail`, `work`: from now on 503, or 201 again.
 
@@ -75,7 +76,10 @@ pub fn main(arguments: &[String]) {
     let counter = Arc::new(Counter::default());
     let orders = Arc::clone(&counter);
     std::thread::spawn(move || obey(&orders));
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
     runtime.block_on(async {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let scheme = if way.tls.is_some() { "https" } else { "http" };
@@ -101,10 +105,16 @@ pub fn main(arguments: &[String]) {
 async fn converse(stream: impl AsyncRead + AsyncWrite + Unpin, counter: Arc<Counter>, latency: Duration) {
     let service = service_fn(|request: Request<Incoming>| respond(request, &counter, latency));
     // An error is the client's leaving.
-    let _ = http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
+    let _ = http1::Builder::new()
+        .serve_connection(TokioIo::new(stream), service)
+        .await;
 }
 
-async fn respond(request: Request<Incoming>, counter: &Counter, latency: Duration) -> Result<Response<Full<Bytes>>, Infallible> {
+async fn respond(
+    request: Request<Incoming>,
+    counter: &Counter,
+    latency: Duration,
+) -> Result<Response<Full<Bytes>>, Infallible> {
     // Cut off: the client is gone, and no answer will reach it.
     let Ok(_body) = request.into_body().collect().await else {
         return Ok(Response::default());

@@ -75,7 +75,9 @@ impl Server {
     }
 
     fn order(&mut self, line: &str) {
-        writeln!(self.orders, "{line}").and_then(|()| self.orders.flush()).unwrap();
+        writeln!(self.orders, "{line}")
+            .and_then(|()| self.orders.flush())
+            .unwrap();
     }
 
     /// The number behind this word, as soon as it is said.

@@ -49,13 +49,19 @@ pub fn parse(arguments: &[String]) -> (Sizes, Vec<String>) {
     let mut chosen = Vec::new();
     let mut rest = arguments.iter();
     while let Some(argument) = rest.next() {
-        let mut value = || rest.next().unwrap_or_else(|| panic!("{argument} needs a value")).clone();
+        let mut value = || {
+            rest.next()
+                .unwrap_or_else(|| panic!("{argument} needs a value"))
+                .clone()
+        };
         match argument.as_str() {
             "--quick" => {}
             "--rounds" => sizes.rounds = value().parse().expect("--rounds takes a number"),
             "--log" => sizes.log = value(),
             "--keep" => sizes.filled = Filled::Kept(value().into()),
-            option if option.starts_with('-') => panic!("{option} is unknown; there are --quick, --rounds N, --log LEVEL, --keep DIR"),
+            option if option.starts_with('-') => {
+                panic!("{option} is unknown; there are --quick, --rounds N, --log LEVEL, --keep DIR")
+            }
             name => chosen.push(name.to_owned()),
         }
     }

@@ -1,5 +1,5 @@
-//! An answer's body, of which only the beginning is kept while its whole length is counted: the memory of an answer is bounded, whatever
-//! its sender does. How long it may take is the caller's deadline.
+//! An answer's body, of which only the beginning is kept while its whole length is counted: the memory of an answer is
+//! bounded, whatever its sender does. How long it may take is the caller's deadline.
 
 use bytes::Bytes;
 
@@ -37,8 +37,8 @@ impl<'a> Body<'a> {
         self.length > self.limit as u64
     }
 
-    /// What is kept, and the body's true length. Of a body that is kept whole, the length is the one without the key's echo: a shorter
-    /// body beside a longer length would look truncated.
+    /// What is kept, and the body's true length. Of a body that is kept whole, the length is the one without the key's
+    /// echo: a shorter body beside a longer length would look truncated.
     pub(super) fn finish(self) -> (Bytes, u64) {
         let truncated = self.is_truncated();
         let edge = self.kept.len().min(self.limit);
@@ -94,7 +94,10 @@ mod tests {
     fn an_echo_of_the_key_is_replaced_wherever_it_lies_and_however_it_is_cut() {
         let text = format!("{KEY}, you said {KEY}!");
         for piece in 1..text.len() {
-            assert_eq!(read(1000, &text, piece), ("[api key], you said [api key]!".to_owned(), 30));
+            assert_eq!(
+                read(1000, &text, piece),
+                ("[api key], you said [api key]!".to_owned(), 30)
+            );
         }
     }
 

@@ -30,11 +30,15 @@ impl Client {
     /// Asks the API for its result types.
     pub async fn result_types(&self) -> Catalogue {
         match self.ask_result_types(LIST_BYTES_MAX).await {
-            Exchange::Failed { fault, on_the_wire: _ } => Catalogue::NoVerdict(format!("{}: {}", fault.kind.name(), fault.message)),
+            Exchange::Failed { fault, on_the_wire: _ } => {
+                Catalogue::NoVerdict(format!("{}: {}", fault.kind.name(), fault.message))
+            }
             Exchange::Answered(answer) => match answer.status {
                 401 => Catalogue::Unauthorized,
                 403 => Catalogue::Forbidden,
-                200 if answer.is_truncated() => Catalogue::NoVerdict(format!("the list is longer than {LIST_BYTES_MAX} bytes")),
+                200 if answer.is_truncated() => {
+                    Catalogue::NoVerdict(format!("the list is longer than {LIST_BYTES_MAX} bytes"))
+                }
                 200 => match serde_json::from_slice::<Vec<ResultType>>(&answer.body) {
                     Ok(types) => Catalogue::Types(types),
                     Err(error) => Catalogue::NoVerdict(format!("200, but no list of result types: {error}")),

@@ -1,7 +1,8 @@
 //! The sender: submits one result and brings back what came of it.
 //!
-//! What could hurt is off, explicitly: redirects (the key would travel with them), the client's own retries (an attempt is one request), proxies
-//! from the environment, compression (a bomb), HTTP/2 (one connection that has died silently would take every request with it).
+//! What could hurt is off, explicitly: redirects (the key would travel with them), the client's own retries (an attempt
+//! is one request), proxies from the environment, compression (a bomb), HTTP/2 (one connection that has died silently
+//! would take every request with it).
 
 use std::fs::File;
 use std::io::Read as _;
@@ -24,7 +25,8 @@ use super::{echo, fault};
 /// The header that carries the key.
 const KEY_HEADER: HeaderName = HeaderName::from_static("x-api-key");
 
-/// Shorter than what servers and balancers commonly wait (60 s): a request that meets a connection being closed counts as a lost response.
+/// Shorter than what servers and balancers commonly wait (60 s): a request that meets a connection being closed counts
+/// as a lost response.
 const POOL_IDLE: Duration = Duration::from_secs(30);
 
 /// The most bytes of a kept header's value that are stored.
@@ -149,7 +151,8 @@ impl Client {
         let seen = response.status().as_u16();
         *status = Some(seen);
         let mut body = Body::new(body_bytes_max, key);
-        // Read to its end, whatever a content-length says: the length that is told is the true one, and the connection can be used again.
+        // Read to its end, whatever a content-length says: the length that is told is the true one, and the connection
+        // can be used again.
         loop {
             match response.chunk().await {
                 Ok(Some(piece)) => body.push(&piece),

@@ -7,13 +7,15 @@ use crate::model::{Exchange, Fault, FaultKind};
 
 use super::echo;
 
-/// The longest story of a fault, in characters: it stands in one line of a log, and part of it may come from the other side.
+/// The longest story of a fault, in characters: it stands in one line of a log, and part of it may come from the other
+/// side.
 const MESSAGE_CHARS_MAX: usize = 500;
 
 /// An error before any answer.
 pub(super) fn without_answer(error: reqwest::Error, key: &str) -> Exchange {
     let error = error.without_url();
-    // Only what the connector itself says is known to have come before the first byte of the request. All else may have been sent.
+    // Only what the connector itself says is known to have come before the first byte of the request. All else may have
+    // been sent.
     let (kind, on_the_wire) = if error.is_dns() {
         (FaultKind::Dns, false)
     } else if error.is_connect() && has_tls_error(&error) {
@@ -74,11 +76,15 @@ pub(super) fn story(error: &dyn Error, key: &str) -> String {
         }
         cause = error.source();
     }
-    let line: String = echo::hidden(&story, key).split_whitespace().collect::<Vec<_>>().join(" ");
+    let line: String = echo::hidden(&story, key)
+        .split_whitespace()
+        .collect::<Vec<_>>()
+        .join(" ");
     line.chars().take(MESSAGE_CHARS_MAX).collect()
 }
 
-/// Whether TLS is among the causes. An `io::Error` does not name what it wraps as its source, and may wrap another one, so it is opened.
+/// Whether TLS is among the causes. An `io::Error` does not name what it wraps as its source, and may wrap another one,
+/// so it is opened.
 fn has_tls_error(error: &(dyn Error + 'static)) -> bool {
     let mut cause = Some(error);
     while let Some(error) = cause {

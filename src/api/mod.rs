@@ -1,7 +1,8 @@
-//! The Reten integration API, seen from the sender: one request in, one [`crate::model::Exchange`] out, never an `Err` for an answer.
+//! The Reten integration API, seen from the sender: one request in, one [`crate::model::Exchange`] out, never an `Err`
+//! for an answer.
 //!
-//! Nothing here decides: whether an answer is good, and what becomes of its submission, is `policy::verdict`'s. What leaves this room has no
-//! API key in it: an echo is replaced before anyone else sees it.
+//! Nothing here decides: whether an answer is good, and what becomes of its submission, is `policy::verdict`'s. What
+//! leaves this room has no API key in it: an echo is replaced before anyone else sees it.
 
 mod body;
 pub mod catalogue;

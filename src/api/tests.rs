@@ -71,10 +71,16 @@ async fn the_request_is_what_the_api_asks_for_and_the_answer_is_kept() {
         }
     })
     .await;
-    let timed = client(&server.base()).submit(Bytes::from_static(b"{\"n\": 1.50}")).await;
+    let timed = client(&server.base())
+        .submit(Bytes::from_static(b"{\"n\": 1.50}"))
+        .await;
     let answer = answered(timed.exchange);
-    assert_eq!((answer.status, &answer.body[..], answer.body_length), (201, &b"{\"id\": 1}"[..], 9));
-    let kept = [("content-type", "application/json"), ("x-request-id", "r1")].map(|(name, value)| (name.to_owned(), value.to_owned()));
+    assert_eq!(
+        (answer.status, &answer.body[..], answer.body_length),
+        (201, &b"{\"id\": 1}"[..], 9)
+    );
+    let kept = [("content-type", "application/json"), ("x-request-id", "r1")]
+        .map(|(name, value)| (name.to_owned(), value.to_owned()));
     assert_eq!(answer.headers, kept);
     let request = told.recv().await.unwrap();
     assert!(request.starts_with("POST /submit HTTP/1.1\r\n"), "{request}");
@@ -122,7 +128,12 @@ async fn a_refused_connection_and_an_unknown_name_put_nothing_on_the_wire() {
         "{}",
         fault.message
     );
-    let (fault, on_the_wire) = failed(client("http://no-such-host.invalid").submit(Bytes::new()).await.exchange);
+    let (fault, on_the_wire) = failed(
+        client("http://no-such-host.invalid")
+            .submit(Bytes::new())
+            .await
+            .exchange,
+    );
     assert_eq!((fault.kind, on_the_wire), (FaultKind::Dns, false), "{fault:?}");
 }
 
@@ -146,7 +157,11 @@ async fn a_connection_that_ends_before_the_answer_may_have_carried_the_request()
     for server in [closing, resetting, garbled] {
         let (fault, on_the_wire) = failed(submit(&server).await);
         assert_eq!((fault.kind, on_the_wire), (FaultKind::Reset, true), "{fault:?}");
-        assert_eq!(server.connections.load(Ordering::Relaxed), 1, "an attempt is one request");
+        assert_eq!(
+            server.connections.load(Ordering::Relaxed),
+            1,
+            "an attempt is one request"
+        );
     }
 }
 
@@ -163,7 +178,10 @@ async fn no_answer_within_the_timeout_may_have_carried_the_request() {
     };
     let timed = Client::new(&impatient, &key()).unwrap().submit(Bytes::new()).await;
     let (fault, on_the_wire) = failed(timed.exchange);
-    assert_eq!((fault.kind, fault.status, on_the_wire), (FaultKind::Timeout, None, true));
+    assert_eq!(
+        (fault.kind, fault.status, on_the_wire),
+        (FaultKind::Timeout, None, true)
+    );
     assert!(
         timed.elapsed >= Duration::from_millis(150) && timed.elapsed < Duration::from_secs(3),
         "{:?}",
@@ -210,7 +228,11 @@ async fn a_dripping_and_an_endless_body_hold_a_slot_no_longer_than_the_timeout()
 #[tokio::test]
 async fn of_a_large_body_the_beginning_is_kept_and_the_true_length_told() {
     let large = "y".repeat(300_000);
-    let server = Raw::saying(format!("HTTP/1.1 400 No\r\nContent-Length: {}\r\n\r\n{large}", large.len())).await;
+    let server = Raw::saying(format!(
+        "HTTP/1.1 400 No\r\nContent-Length: {}\r\n\r\n{large}",
+        large.len()
+    ))
+    .await;
     let answer = answered(submit(&server).await);
     assert_eq!((answer.body.len(), answer.body_length), (64, 300_000));
 }
@@ -290,7 +312,11 @@ async fn the_result_types_are_read_and_every_other_answer_has_its_meaning() {
         (403, "{}", Some(Catalogue::Forbidden)),
     ];
     for (status, body, expected) in cases {
-        let server = Raw::saying(format!("HTTP/1.1 {status} X\r\nContent-Length: {}\r\n\r\n{body}", body.len())).await;
+        let server = Raw::saying(format!(
+            "HTTP/1.1 {status} X\r\nContent-Length: {}\r\n\r\n{body}",
+            body.len()
+        ))
+        .await;
         let found = client(&server.base()).result_types().await;
         match (found, expected) {
             (Catalogue::Types(types), None) => {
@@ -310,7 +336,11 @@ async fn the_result_types_are_read_and_every_other_answer_has_its_meaning() {
         (500, "{}"),
         (404, "{}"),
     ] {
-        let server = Raw::saying(format!("HTTP/1.1 {status} X\r\nContent-Length: {}\r\n\r\n{body}", body.len())).await;
+        let server = Raw::saying(format!(
+            "HTTP/1.1 {status} X\r\nContent-Length: {}\r\n\r\n{body}",
+            body.len()
+        ))
+        .await;
         assert!(
             matches!(client(&server.base()).result_types().await, Catalogue::NoVerdict(_)),
             "{status} {body}"

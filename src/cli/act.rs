@@ -20,8 +20,8 @@ use report::Report;
 pub use report::refusal;
 pub use select::{Args, Selection};
 
-/// The least pause between two transactions, which is else as long as the one before it: the daemon has the outbox for itself half of the time,
-/// and whoever waits for SQLite's lock only looks from time to time whether it is free.
+/// The least pause between two transactions, which is else as long as the one before it: the daemon has the outbox for
+/// itself half of the time, and whoever waits for SQLite's lock only looks from time to time whether it is free.
 const GAP_MIN: Duration = Duration::from_millis(20);
 
 /// Which act.

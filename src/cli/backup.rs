@@ -27,9 +27,11 @@ pub struct Args {
     overwrite: bool,
 }
 
-/// Makes one. As root the outbox is read as its owner, and FILE is root's: neither can reach into the other's directory.
+/// Makes one. As root the outbox is read as its owner, and FILE is root's: neither can reach into the other's
+/// directory.
 ///
-/// Crash at any point: FILE is as it was, and a draft whose name begins with a dot and ends in `.tmp` may lie beside it.
+/// Crash at any point: FILE is as it was, and a draft whose name begins with a dot and ends in `.tmp` may lie beside
+/// it.
 pub async fn run(args: Args, global: &Global, out: &mut dyn Write) -> anyhow::Result<Exit> {
     let database = global.load()?.config.outbox.database;
     let target = Target::prepare(args.file, args.overwrite, &database)?;
@@ -58,10 +60,11 @@ struct Target {
 impl Target {
     fn prepare(path: PathBuf, overwrite: bool, database: &Path) -> anyhow::Result<Self> {
         let shown = path.display().to_string();
-        let name = path
-            .file_name()
-            .filter(|_| !path.is_dir())
-            .ok_or_else(|| CliError::Usage(format!("{shown} is a directory; name a file in it, as in {shown}/outbox-backup.db")))?;
+        let name = path.file_name().filter(|_| !path.is_dir()).ok_or_else(|| {
+            CliError::Usage(format!(
+                "{shown} is a directory; name a file in it, as in {shown}/outbox-backup.db"
+            ))
+        })?;
         refuse_parts_of_the_outbox(&path, database)?;
         if !overwrite && fs::symlink_metadata(&path).is_ok() {
             return Err(CliError::Refused(format!(
@@ -84,7 +87,12 @@ impl Target {
             .prefix(&prefix)
             .suffix(".tmp")
             .tempfile_in(directory)
-            .with_context(|| format!("{}: this user cannot write there; choose another directory", directory.display()))?;
+            .with_context(|| {
+                format!(
+                    "{}: this user cannot write there; choose another directory",
+                    directory.display()
+                )
+            })?;
         Ok(Self { path, overwrite, draft })
     }
 
@@ -118,10 +126,9 @@ fn refuse_parts_of_the_outbox(path: &Path, database: &Path) -> Result<(), CliErr
         .as_encoded_bytes()
         .strip_prefix(database.as_os_str().as_encoded_bytes());
     match rest {
-        Some(b"" | b"-wal" | b"-shm" | b"-journal" | b".lock" | b"-use.lock" | b".restoring") => Err(CliError::Usage(format!(
-            "{} is a part of the outbox itself; name another file",
-            path.display()
-        ))),
+        Some(b"" | b"-wal" | b"-shm" | b"-journal" | b".lock" | b"-use.lock" | b".restoring") => Err(CliError::Usage(
+            format!("{} is a part of the outbox itself; name another file", path.display()),
+        )),
         Some(_) | None => Ok(()),
     }
 }

@@ -27,7 +27,8 @@ pub fn run(args: &Args, global: &Global, out: &mut dyn Write) -> anyhow::Result<
     warnings.extend(missing_directories(&loaded));
     match ApiKey::load(&loaded.config.api.key_file, &environment) {
         Ok(_) => {}
-        // Whether a key that only the daemon may read is right, the daemon will say. In a unit's ExecReload even its own credential is hidden.
+        // Whether a key that only the daemon may read is right, the daemon will say. In a unit's ExecReload even its
+        // own credential is hidden.
         Err(unknown @ (KeyError::Missing { .. } | KeyError::Forbidden { .. })) => warnings.push(unknown.to_string()),
         Err(wrong @ (KeyError::Unreadable { .. } | KeyError::Malformed { .. })) => return Err(wrong.into()),
     }

@@ -12,8 +12,8 @@ use clap::builder::{PossibleValuesParser, TypedValueParser as _};
 use crate::config::{Config, ConfigError, Environment, Level, Loaded, Salvaged};
 
 use super::{
-    act, backup, check_config, completions, demo, edit, enqueue, export, list, man, pause, purge, restore, salvage, sandbox, show, status,
-    validate,
+    act, backup, check_config, completions, demo, edit, enqueue, export, list, man, pause, purge, restore, salvage,
+    sandbox, show, status, validate,
 };
 
 /// The program.
@@ -42,7 +42,13 @@ pub struct Cli {
 #[derive(Debug, Clone, clap::Args)]
 pub struct Global {
     /// The configuration file [default: $RETEN_OUTBOX_CONFIG, else /etc/reten-outbox/config.toml]
-    #[arg(long, global = true, value_name = "FILE", display_order = 900, overrides_with = "config")]
+    #[arg(
+        long,
+        global = true,
+        value_name = "FILE",
+        display_order = 900,
+        overrides_with = "config"
+    )]
     pub config: Option<PathBuf>,
 
     /// The least level that is logged, instead of log.level
@@ -72,15 +78,19 @@ impl Global {
 pub enum Command {
     /// Run the daemon, in the foreground
     ///
-    /// Takes results in and delivers them until SIGTERM or SIGINT: then requests in flight finish (delivery.shutdown_timeout), and it exits
-    /// with 0. SIGHUP reads configuration and key file again; if they are wrong, the old ones stay.
+    /// Takes results in and delivers them until SIGTERM or SIGINT: then requests in flight finish
+    /// (delivery.shutdown_timeout), and it exits with 0. SIGHUP reads configuration and key file again; if they are
+    /// wrong, the old ones stay.
     #[command(after_help = "Example:\n  reten-outbox run --config /etc/reten-outbox/config.toml")]
     Run,
 
     /// See the whole job on this machine, without an account
     ///
-    /// Starts a simulated API, the daemon and sample results in a temporary directory, shows what becomes of each, and leaves nothing behind.
-    #[command(after_help = "Examples:\n  reten-outbox demo\n  reten-outbox demo --keep     stays up and says where to drop files")]
+    /// Starts a simulated API, the daemon and sample results in a temporary directory, shows what becomes of each, and
+    /// leaves nothing behind.
+    #[command(
+        after_help = "Examples:\n  reten-outbox demo\n  reten-outbox demo --keep     stays up and says where to drop files"
+    )]
     Demo(demo::Args),
 
     /// Simulate the API, to rehearse failures
@@ -89,16 +99,23 @@ pub enum Command {
 
     /// Put results into the outbox
     ///
-    /// Reads the same formats as the inbox (JSON object or array, NDJSON), checks them, and returns once they are durably in. The files stay.
-    #[command(after_help = "Examples:\n  reten-outbox enqueue results.ndjson\n  produce-results | reten-outbox enqueue")]
+    /// Reads the same formats as the inbox (JSON object or array, NDJSON), checks them, and returns once they are
+    /// durably in. The files stay.
+    #[command(
+        after_help = "Examples:\n  reten-outbox enqueue results.ndjson\n  produce-results | reten-outbox enqueue"
+    )]
     Enqueue(enqueue::Args),
 
     /// Check results without taking them in
-    #[command(after_help = "Examples:\n  reten-outbox validate results.ndjson\n  produce-results | reten-outbox validate")]
+    #[command(
+        after_help = "Examples:\n  reten-outbox validate results.ndjson\n  produce-results | reten-outbox validate"
+    )]
     Validate(validate::Args),
 
     /// Show how the queue stands, or check it for monitoring
-    #[command(after_help = "Examples:\n  reten-outbox status --watch\n  reten-outbox status --check --max-pending-age 30m --max-dead 0")]
+    #[command(
+        after_help = "Examples:\n  reten-outbox status --watch\n  reten-outbox status --check --max-pending-age 30m --max-dead 0"
+    )]
     Status(status::Args),
 
     /// List submissions, newest first
@@ -123,25 +140,33 @@ pub enum Command {
     /// Let parked submissions replace the registered result
     ///
     /// They are sent again with "hard_override": true.
-    #[command(after_help = "Examples:\n  reten-outbox override 12\n  reten-outbox override --state parked --source crm --yes")]
+    #[command(
+        after_help = "Examples:\n  reten-outbox override 12\n  reten-outbox override --state parked --source crm --yes"
+    )]
     Override(act::Args),
 
     /// Take the registered result of parked submissions for ours
     ///
     /// Nothing is sent: they count as delivered.
-    #[command(after_help = "Examples:\n  reten-outbox accept 12\n  reten-outbox accept --reason conflict_after_lost_response --yes")]
+    #[command(
+        after_help = "Examples:\n  reten-outbox accept 12\n  reten-outbox accept --reason conflict_after_lost_response --yes"
+    )]
     Accept(act::Args),
 
     /// Close dead, parked or pending submissions without delivering them
-    #[command(after_help = "Examples:\n  reten-outbox dismiss 12\n  reten-outbox dismiss --state dead --http-status 404 --dry-run")]
+    #[command(
+        after_help = "Examples:\n  reten-outbox dismiss 12\n  reten-outbox dismiss --state dead --http-status 404 --dry-run"
+    )]
     Dismiss(act::Args),
 
     /// Correct the payload of a dead, parked or pending submission, or of many
     ///
-    /// Opens it in $VISUAL or $EDITOR, checks what comes back, and puts it into the queue. The old payload stays in the history.
+    /// Opens it in $VISUAL or $EDITOR, checks what comes back, and puts it into the queue. The old payload stays in the
+    /// history.
     ///
-    /// With --with, for many: each payload goes through a shell command, and what that changes is checked and sent again. A command that fails, or
-    /// says what is not valid, leaves its submission alone. As root the command runs as the outbox's owner.
+    /// With --with, for many: each payload goes through a shell command, and what that changes is checked and sent
+    /// again. A command that fails, or says what is not valid, leaves its submission alone. As root the command runs as
+    /// the outbox's owner.
     #[command(
         after_help = "Examples:\n  reten-outbox edit 12\n  reten-outbox edit 12 --payload corrected.json\n  \
         reten-outbox edit --state dead --http-status 404 --dry-run \\\n    --with 'jq -c \"del(.external_status)\"'\n  \
@@ -151,8 +176,9 @@ pub enum Command {
 
     /// Write submissions as NDJSON that the inbox takes
     ///
-    /// With their key and other directives, oldest first: mended and dropped in again, each takes the place of its original, whether it is dead,
-    /// parked or dismissed. The lines hold tokens for that, so keep the file where only you read it.
+    /// With their key and other directives, oldest first: mended and dropped in again, each takes the place of its
+    /// original, whether it is dead, parked or dismissed. The lines hold tokens for that, so keep the file where only
+    /// you read it.
     #[command(after_help = "Example:\n  reten-outbox export --state dead > dead.ndjson")]
     Export(export::Args),
 
@@ -168,7 +194,8 @@ pub enum Command {
 
     /// Delete old submissions for good
     ///
-    /// Delivered and dismissed ones leave by retention too. Dead and parked ones were never delivered: deleting them asks first.
+    /// Delivered and dismissed ones leave by retention too. Dead and parked ones were never delivered: deleting them
+    /// asks first.
     #[command(
         after_help = "Examples:\n  reten-outbox purge --state delivered --older-than 7d\n  reten-outbox purge --state dead --older-than 90d --dry-run"
     )]
@@ -176,8 +203,8 @@ pub enum Command {
 
     /// Copy the outbox, while the daemon runs or not
     ///
-    /// The copy is consistent, checked page by page, for its owner alone (mode 0600), and gets its name once it is whole. As root it is
-    /// root's; `restore` gives it back to the daemon's user.
+    /// The copy is consistent, checked page by page, for its owner alone (mode 0600), and gets its name once it is
+    /// whole. As root it is root's; `restore` gives it back to the daemon's user.
     #[command(
         after_help = "Examples:\n  reten-outbox backup /var/backups/outbox-$(date +%F).db\n  reten-outbox backup --overwrite /mnt/backup/outbox.db"
     )]
@@ -185,8 +212,9 @@ pub enum Command {
 
     /// Put a backup in the place of the outbox, while the daemon is stopped
     ///
-    /// Checks it first. What it replaces is kept aside, with a date in its name. What was pending when the backup was made may have been sent
-    /// since: it is sent again, and marked, so that a 409 says that it may be ours. A restore that was cut off is ended by the next start.
+    /// Checks it first. What it replaces is kept aside, with a date in its name. What was pending when the backup was
+    /// made may have been sent since: it is sent again, and marked, so that a 409 says that it may be ours. A restore
+    /// that was cut off is ended by the next start.
     #[command(
         after_help = "Examples:\n  reten-outbox restore /var/backups/outbox-2026-11-24.db\n  reten-outbox restore --pause outbox-backup.db"
     )]
@@ -194,8 +222,9 @@ pub enum Command {
 
     /// Read out of a damaged or replaced outbox what this one lacks
     ///
-    /// Reads the file page by page, past what is damaged, and writes nothing to it. Prints what is not delivered or dismissed there, and not in
-    /// this outbox, as NDJSON that the inbox takes. Each has a key: dropped in twice, it is taken once.
+    /// Reads the file page by page, past what is damaged, and writes nothing to it. Prints what is not delivered or
+    /// dismissed there, and not in this outbox, as NDJSON that the inbox takes. Each has a key: dropped in twice, it is
+    /// taken once.
     #[command(after_help = "Example:\n  reten-outbox salvage outbox.db.replaced-20261124T031500Z > rest.ndjson")]
     Salvage(salvage::Args),
 
@@ -215,8 +244,8 @@ pub enum Command {
 }
 
 impl Command {
-    /// Whether it only shows something, so that it may stop when nobody reads any more. Of what changes something, or answers by its exit code,
-    /// the work is done to its end. `enqueue` sees to its output itself.
+    /// Whether it only shows something, so that it may stop when nobody reads any more. Of what changes something, or
+    /// answers by its exit code, the work is done to its end. `enqueue` sees to its output itself.
     pub(super) fn ends_with_its_reader(&self) -> bool {
         match self {
             Self::Status(args) => !args.is_check(),
@@ -274,7 +303,10 @@ mod tests {
         for verb in tree.get_subcommands_mut().filter(|verb| verb.get_name() != "help") {
             let name = verb.get_name().to_owned();
             let help = verb.render_long_help().to_string();
-            assert!(help.contains("Example") && help.contains(&format!("reten-outbox {name}")), "{help}");
+            assert!(
+                help.contains("Example") && help.contains(&format!("reten-outbox {name}")),
+                "{help}"
+            );
             let widest = help.lines().max_by_key(|line| line.chars().count()).unwrap_or_default();
             assert!(widest.chars().count() <= 80, "{name}: {widest}");
         }

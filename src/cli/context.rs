@@ -1,4 +1,5 @@
-//! What every command that opens the outbox begins with: the configuration, who acts, as whom, and one moment that is the present.
+//! What every command that opens the outbox begins with: the configuration, who acts, as whom, and one moment that is
+//! the present.
 
 use std::io;
 
@@ -25,8 +26,8 @@ pub struct Context {
 }
 
 impl Context {
-    /// Reads the configuration, asks who we are, and only then, as root, becomes the outbox's owner. What else only root may read
-    /// has to be read before this.
+    /// Reads the configuration, asks who we are, and only then, as root, becomes the outbox's owner. What else only
+    /// root may read has to be read before this.
     pub fn enter(global: &Global) -> anyhow::Result<Self> {
         let loaded = global.load()?;
         let home = loaded.home();
@@ -75,7 +76,9 @@ impl Context {
         match std::fs::metadata(path) {
             Ok(_) => self.change().await.map(Some),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(OpenError::Unusable(format!("{}: {error}", path.display()))).context("the outbox cannot be opened"),
+            Err(error) => {
+                Err(OpenError::Unusable(format!("{}: {error}", path.display()))).context("the outbox cannot be opened")
+            }
         }
     }
 

@@ -119,7 +119,9 @@ fn refused(id: SubmissionId, acted: &Acted) -> CliError {
     let text = format!("submission {id} {}", refusal("edit", &Transition::Edit, acted));
     match acted {
         Acted::NoSuch => CliError::NoSuch(text),
-        Acted::Done | Acted::Changed | Acted::WrongState(_) | Acted::Superseded(_) | Acted::HeldUntil(_) => CliError::Refused(text),
+        Acted::Done | Acted::Changed | Acted::WrongState(_) | Acted::Superseded(_) | Acted::HeldUntil(_) => {
+            CliError::Refused(text)
+        }
     }
 }
 
@@ -145,7 +147,8 @@ struct ByHand<'a> {
 }
 
 impl ByHand<'_> {
-    /// Opens the payload in an editor; whether it came back changed. What is refused stays in the file, so that no typing is lost.
+    /// Opens the payload in an editor; whether it came back changed. What is refused stays in the file, so that no
+    /// typing is lost.
     async fn in_editor(&self) -> anyhow::Result<bool> {
         let id = self.story.listed.id;
         let raw = self.story.payload.text();
@@ -175,7 +178,8 @@ impl ByHand<'_> {
         }
     }
 
-    /// Checks a payload as intake does, and puts it into the submission's place; unless another one came there meanwhile.
+    /// Checks a payload as intake does, and puts it into the submission's place; unless another one came there
+    /// meanwhile.
     async fn replace(&self, text: &str) -> anyhow::Result<()> {
         let id = self.story.listed.id;
         let result_types = remembered(self.outbox).await;
@@ -212,7 +216,12 @@ fn edit_file(path: &Path) -> anyhow::Result<()> {
     let editor = match chosen {
         Some(editor) => editor,
         None if io::stdin().is_terminal() => "vi".to_owned(),
-        None => return Err(CliError::Usage("there is no terminal to edit on; use --payload FILE, or set $EDITOR".to_owned()).into()),
+        None => {
+            return Err(CliError::Usage(
+                "there is no terminal to edit on; use --payload FILE, or set $EDITOR".to_owned(),
+            )
+            .into());
+        }
     };
     let status = Command::new("sh")
         .arg("-c")
@@ -222,17 +231,27 @@ fn edit_file(path: &Path) -> anyhow::Result<()> {
         .status();
     let status = status.with_context(|| format!("the editor `{editor}` cannot be started"))?;
     if !status.success() {
-        return Err(CliError::Refused(format!("the editor `{editor}` ended with {status}; nothing was changed")).into());
+        return Err(CliError::Refused(format!(
+            "the editor `{editor}` ended with {status}; nothing was changed"
+        ))
+        .into());
     }
     Ok(())
 }
 
 /// The entry that this text makes, with what is to be said of it; the error says why intake would not take it.
-fn judged(context: &Context, result_types: Option<&[ResultType]>, id: SubmissionId, text: &str) -> Result<(Entry, Option<String>), String> {
+fn judged(
+    context: &Context,
+    result_types: Option<&[ResultType]>,
+    id: SubmissionId,
+    text: &str,
+) -> Result<(Entry, Option<String>), String> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let limit = context.config.inbox.max_result_size;
     if text.trim().len() > limit {
-        return Err(format!("the payload is longer than inbox.max_result_size, {limit} bytes"));
+        return Err(format!(
+            "the payload is longer than inbox.max_result_size, {limit} bytes"
+        ));
     }
     let judge = Judge {
         settings: &context.config.validation,
@@ -243,7 +262,8 @@ fn judged(context: &Context, result_types: Option<&[ResultType]>, id: Submission
         name: context.user.clone(),
         line: None,
     };
-    let Judged { mut entry, warning, .. } = entry(text, origin, None, &judge).map_err(|why| format!("the payload is {why}"))?;
+    let Judged { mut entry, warning, .. } =
+        entry(text, origin, None, &judge).map_err(|why| format!("the payload is {why}"))?;
     // A line of `export` brings its own token, which has nothing more to say here.
     if let Some(token) = entry.directives.replaces.take()
         && token.id != id

@@ -1,7 +1,7 @@
 //! `enqueue`: results from files or standard input, durably in the outbox.
 //!
-//! Everything is checked before anything is taken: a bad result means that none is. Where this user may not write the outbox, results go to the
-//! row inbox, as any producer's do.
+//! Everything is checked before anything is taken: a bad result means that none is. Where this user may not write the
+//! outbox, results go to the row inbox, as any producer's do.
 
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -45,7 +45,11 @@ pub async fn run(args: Args, global: &Global, out: &mut dyn Write) -> anyhow::Re
     let taken = enqueue(&sources, &context, &|done, total| progress.at(done, total), &mut lines).await;
     drop(progress);
     let lost = lines.finish();
-    let Taken { results, into, all_good } = taken?;
+    let Taken {
+        results,
+        into,
+        all_good,
+    } = taken?;
     if let Some(into) = into {
         note(&told_where(results, into, &context));
     }
@@ -93,13 +97,21 @@ fn told_where(results: u64, into: Door, context: &Context) -> String {
             } else {
                 ""
             };
-            format!("{results} {noun} in the outbox {}{nobody}", config.outbox.database.display())
+            format!(
+                "{results} {noun} in the outbox {}{nobody}",
+                config.outbox.database.display()
+            )
         }
     }
 }
 
 /// One line a result.
-async fn enqueue(sources: &[Source], context: &Context, progress: &dyn Fn(u64, u64), out: &mut dyn Write) -> anyhow::Result<Taken> {
+async fn enqueue(
+    sources: &[Source],
+    context: &Context,
+    progress: &dyn Fn(u64, u64),
+    out: &mut dyn Write,
+) -> anyhow::Result<Taken> {
     let types = result_types(context).await;
     let judge = Judge {
         settings: &context.config.validation,
@@ -145,14 +157,16 @@ async fn enqueue(sources: &[Source], context: &Context, progress: &dyn Fn(u64, u
     })
 }
 
-/// Whether this user may write the outbox, or create it. Not asked of SQLite: it would take the refusal for a broken database.
+/// Whether this user may write the outbox, or create it. Not asked of SQLite: it would take the refusal for a broken
+/// database.
 fn may_write(database: &Path) -> bool {
     let directory = database.parent().unwrap_or_else(|| Path::new("."));
     let is_refused = |path: &Path, access: Access| {
         let outcome = rustix::fs::access(path, access);
         outcome.is_err_and(|error| io::Error::from(error).kind() == io::ErrorKind::PermissionDenied)
     };
-    !is_refused(directory, Access::WRITE_OK | Access::EXEC_OK) && !is_refused(database, Access::READ_OK | Access::WRITE_OK)
+    !is_refused(directory, Access::WRITE_OK | Access::EXEC_OK)
+        && !is_refused(database, Access::READ_OK | Access::WRITE_OK)
 }
 
 struct Reading<'a> {
@@ -196,7 +210,8 @@ impl Reading<'_> {
     fn judge(&self, source: &Source, piece: &Piece) -> Result<Entry, String> {
         let text = piece.text.as_deref().map_err(|bad| source.wrong(bad))?;
         let origin = source.origin(piece.place, &self.context.user);
-        let judged = entry(text, origin, None, &self.judge).map_err(|why| source.wrong(&piece.place.bad(text, &why, piece.ended)))?;
+        let judged = entry(text, origin, None, &self.judge)
+            .map_err(|why| source.wrong(&piece.place.bad(text, &why, piece.ended)))?;
         match &judged.entry.invalid {
             Some(why) => Err(source.says(piece.place, &format!("invalid: {why}"))),
             None => Ok(judged.entry),
@@ -242,7 +257,8 @@ impl Reading<'_> {
                 entries: entries.clone(),
                 receipts: Vec::new(),
             };
-            // Each line that is printed is a result that is durably in; an error between two chunks leaves no doubt about the others.
+            // Each line that is printed is a result that is durably in; an error between two chunks leaves no doubt
+            // about the others.
             let outcomes = outbox.admit(admission, self.context.now).await?;
             self.results += outcomes.len() as u64;
             for (entry, outcome) in entries.iter().zip(&outcomes) {
@@ -265,7 +281,10 @@ impl Reading<'_> {
                 && let Some(piece) = read_again(source, &mut pieces)?
             {
                 end = piece.span.end;
-                let text = piece.text.map_err(|bad| CliError::Refused(source.wrong(&bad))).context(CHANGED)?;
+                let text = piece
+                    .text
+                    .map_err(|bad| CliError::Refused(source.wrong(&bad)))
+                    .context(CHANGED)?;
                 bytes += text.len();
                 texts.push(text);
             }
@@ -273,7 +292,12 @@ impl Reading<'_> {
                 break;
             }
             let ids = rows::insert(&config.inbox.database, &config.outbox.database, &texts).await;
-            let ids = ids.with_context(|| format!("{} may not be written by this user, and", config.outbox.database.display()))?;
+            let ids = ids.with_context(|| {
+                format!(
+                    "{} may not be written by this user, and",
+                    config.outbox.database.display()
+                )
+            })?;
             self.results += ids.len() as u64;
             for id in ids {
                 writeln!(out, "accepted as row {id}")?;

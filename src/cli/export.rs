@@ -26,7 +26,8 @@ pub struct Args {
     limit: Option<usize>,
 }
 
-/// Exports. A payload that is no JSON object cannot be said in inbox form: it is named, and the exit code says that it is missing.
+/// Exports. A payload that is no JSON object cannot be said in inbox form: it is named, and the exit code says that it
+/// is missing.
 pub async fn run(args: Args, global: &Global, out: &mut dyn Write) -> anyhow::Result<Exit> {
     let context = Context::enter(global)?;
     let Some(outbox) = context.look().await? else {
@@ -62,7 +63,8 @@ pub async fn run(args: Args, global: &Global, out: &mut dyn Write) -> anyhow::Re
     Ok(exit)
 }
 
-/// What makes tokens. An outbox that no daemon of this version has opened yet gets its secret here, where this user may write it.
+/// What makes tokens. An outbox that no daemon of this version has opened yet gets its secret here, where this user may
+/// write it.
 async fn marks(context: &Context, outbox: &Outbox) -> Option<Marks> {
     if let Ok(Some(marks)) = outbox.marks(context.now).await {
         return Some(marks);
@@ -75,7 +77,9 @@ async fn marks(context: &Context, outbox: &Outbox) -> Option<Marks> {
     };
     match made.await {
         Ok(Some(marks)) => return Some(marks),
-        Ok(None) => note("the system has no random numbers to give: the lines do not say which submissions they replace"),
+        Ok(None) => {
+            note("the system has no random numbers to give: the lines do not say which submissions they replace");
+        }
         Err(error) => note(&format!(
             "the lines do not say which submissions they replace, since the outbox cannot be written: {error:#}"
         )),
@@ -117,7 +121,9 @@ fn line(story: &Story, marks: Option<&Marks>) -> serde_json::Result<Option<Strin
     };
     let directives = serde_json::to_string(&directives)?;
     let payload = story.payload.in_one_line();
-    let Ok(object) = Object::parse(&payload) else { return Ok(None) };
+    let Ok(object) = Object::parse(&payload) else {
+        return Ok(None);
+    };
     let Some((before, members)) = payload.split_once('{') else {
         return Ok(None);
     };

@@ -114,7 +114,10 @@ mod tests {
             .at(now)
         };
         assert_eq!(filter("2h").since, Some(Timestamp::from_millis(2_800_000)));
-        assert_eq!(filter("1970-01-01T00:00:05Z").since, Some(Timestamp::from_millis(5_000)));
+        assert_eq!(
+            filter("1970-01-01T00:00:05Z").since,
+            Some(Timestamp::from_millis(5_000))
+        );
         assert!(parse_since("yesterday").is_err());
     }
 

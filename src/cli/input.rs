@@ -1,6 +1,7 @@
 //! What `enqueue` and `validate` read: files, or standard input, in the inbox's formats.
 //!
-//! Everything is read twice (first checked, then taken), so what can be read only once is kept in a temporary file without a name.
+//! Everything is read twice (first checked, then taken), so what can be read only once is kept in a temporary file
+//! without a name.
 
 use std::fs::File;
 use std::io::{self, Write as _};
@@ -15,7 +16,8 @@ use crate::model::Origin;
 use super::exit::CliError;
 use super::render::escape::visible;
 
-/// The largest first object that is looked at to tell the format of an input without a name: as large as a row of the inbox may be.
+/// The largest first object that is looked at to tell the format of an input without a name: as large as a row of the
+/// inbox may be.
 const SNIFFED_BYTES_MAX: usize = 16 * 1024 * 1024;
 
 /// One input, open.
@@ -36,7 +38,13 @@ pub fn open_all(paths: &[PathBuf]) -> anyhow::Result<Vec<Source>> {
     if paths.is_empty() {
         return Ok(vec![standard_input()?]);
     }
-    let open = |path: &PathBuf| if path == Path::new("-") { standard_input() } else { named(path) };
+    let open = |path: &PathBuf| {
+        if path == Path::new("-") {
+            standard_input()
+        } else {
+            named(path)
+        }
+    };
     paths.iter().map(open).collect()
 }
 
@@ -70,7 +78,12 @@ fn named(path: &Path) -> anyhow::Result<Source> {
     Ok(Source {
         shown: path.display().to_string(),
         size,
-        name: Some(path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned()),
+        name: Some(
+            path.file_name()
+                .unwrap_or(path.as_os_str())
+                .to_string_lossy()
+                .into_owned(),
+        ),
         file,
         format,
     })

@@ -1,5 +1,5 @@
-//! `man`: the manual pages, of section 8 for the program (the manual in short) and for each command (the very text of `--help`), and of
-//! section 5 for the configuration.
+//! `man`: the manual pages, of section 8 for the program (the manual in short) and for each command (the very text of
+//! `--help`), and of section 5 for the configuration.
 
 mod manual;
 mod reference;

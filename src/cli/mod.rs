@@ -1,7 +1,8 @@
 //! What a person types: the commands (the README, "Commands"), one thin file a verb.
 //!
-//! Results go to standard output, everything else to standard error. A verb returns how it ended, or an error whose exit code
-//! [`exit::exit_code`] finds. Verbs decide nothing that a room below decides: they read options, call it, and show what came.
+//! Results go to standard output, everything else to standard error. A verb returns how it ended, or an error whose
+//! exit code [`exit::exit_code`] finds. Verbs decide nothing that a room below decides: they read options, call it, and
+//! show what came.
 
 mod command;
 mod context;
@@ -50,7 +51,8 @@ use output::{Lasting, Shown};
 /// The whole program: reads the arguments, does what they say, and returns the exit code.
 pub fn main() -> ExitCode {
     if std::env::args_os().nth(1).is_some_and(|word| word == rows::CLERK) {
-        // A child of this program, which has a configuration and a runtime of its own kind, and nobody to tell anything but its parent.
+        // A child of this program, which has a configuration and a runtime of its own kind, and nobody to tell anything
+        // but its parent.
         return rows::serve().map_or(Exit::Failed, |()| Exit::Done).into();
     }
     let cli = Cli::parse();
@@ -132,8 +134,8 @@ fn failed(error: &anyhow::Error) -> Exit {
     exit::exit_code(error)
 }
 
-/// A message for the person, on standard error. It may have lines; everything else that is hidden is escaped. Where nobody reads
-/// standard error there is nobody to tell.
+/// A message for the person, on standard error. It may have lines; everything else that is hidden is escaped. Where
+/// nobody reads standard error there is nobody to tell.
 fn note(message: &str) {
     let _ = writeln!(io::stderr(), "reten-outbox: {}", escape::lines(message));
 }

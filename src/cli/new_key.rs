@@ -20,8 +20,8 @@ pub struct Placed {
 }
 
 impl Placed {
-    /// Looks. Before [`Context::enter`], behind which root is the outbox's owner, who may not read the file. The environment is the
-    /// person's, not the daemon's, and says nothing.
+    /// Looks. Before [`Context::enter`], behind which root is the outbox's owner, who may not read the file. The
+    /// environment is the person's, not the daemon's, and says nothing.
     pub fn look(global: &Global) -> anyhow::Result<Self> {
         let config = global.load()?.config;
         let key = ApiKey::load(&config.api.key_file, &Environment::default()).map(|(key, _)| key);
@@ -32,7 +32,12 @@ impl Placed {
     }
 
     /// What there is to say; nothing where no daemon runs, or it holds what is in place and the gate is open.
-    pub async fn told(&self, outbox: &Outbox, context: &Context, is_unauthorized: bool) -> anyhow::Result<Option<String>> {
+    pub async fn told(
+        &self,
+        outbox: &Outbox,
+        context: &Context,
+        is_unauthorized: bool,
+    ) -> anyhow::Result<Option<String>> {
         let held = remembered::<HeldKey>(outbox, HELD_KEY)
             .await
             .context("which key the daemon holds cannot be told")?;
@@ -56,9 +61,9 @@ impl Placed {
                 Some(format!("a new key? {}", visible(&wrong.to_string())))
             }
             // Only root may read it, or it lies elsewhere, encrypted maybe.
-            (Err(KeyError::Missing { .. } | KeyError::Forbidden { .. }), Some(command)) if is_unauthorized => Some(format!(
-                "the daemon holds the key of its start; one that was put in place since needs `{command}`"
-            )),
+            (Err(KeyError::Missing { .. } | KeyError::Forbidden { .. }), Some(command)) if is_unauthorized => Some(
+                format!("the daemon holds the key of its start; one that was put in place since needs `{command}`"),
+            ),
             (Ok(_) | Err(KeyError::Missing { .. } | KeyError::Forbidden { .. }), _) => None,
         }
     }

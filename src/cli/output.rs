@@ -1,13 +1,15 @@
 //! Standard output, and what its end means.
 //!
-//! Who only looks may stop when nobody reads any more (`list | head`). Who changes something may not: what was asked for is done to its end, and
-//! a list of it that could not be written is told on standard error, since a script that sees 0 believes that it has seen everything.
+//! Who only looks may stop when nobody reads any more (`list | head`). Who changes something may not: what was asked
+//! for is done to its end, and a list of it that could not be written is told on standard error, since a script that
+//! sees 0 believes that it has seen everything.
 
 use std::io::{self, IsTerminal as _, Write};
 
 use super::exit::{Exit, is_broken_pipe};
 
-/// On a terminal each line comes at once, in its order with what is said on standard error; into a pipe or a file in blocks.
+/// On a terminal each line comes at once, in its order with what is said on standard error; into a pipe or a file in
+/// blocks.
 pub fn standard_output() -> Box<dyn Write> {
     let out = io::stdout();
     if out.is_terminal() {

@@ -1,5 +1,6 @@
-//! Who acts, and as whom. A command run as root would leave files that the daemon, which is not root, could not open afterwards (SQLite makes
-//! `-wal` and `-shm` beside the database): so it becomes the outbox's owner before it opens anything.
+//! Who acts, and as whom. A command run as root would leave files that the daemon, which is not root, could not open
+//! afterwards (SQLite makes `-wal` and `-shm` beside the database): so it becomes the outbox's owner before it opens
+//! anything.
 
 use std::ffi::CString;
 use std::fs;
@@ -10,7 +11,8 @@ use std::path::Path;
 use anyhow::Context as _;
 use nix::unistd::{Gid, Uid, User};
 
-/// The name of the user who runs this command: behind `sudo`, the one before it. Told in the history of what is changed.
+/// The name of the user who runs this command: behind `sudo`, the one before it. Told in the history of what is
+/// changed.
 pub fn invoking_user() -> String {
     let uid = nix::unistd::getuid();
     let before_sudo = || std::env::var("SUDO_USER").ok().filter(|name| !name.is_empty());
@@ -19,28 +21,32 @@ pub fn invoking_user() -> String {
     by_sudo.or_else(by_uid).unwrap_or_else(|| format!("uid {uid}"))
 }
 
-/// As root, becomes the user that owns `database`, or, before there is one, the directory it will be in (or the nearest one that exists).
-/// There is no way back: configuration and whatever else only root may read has to be read before.
+/// As root, becomes the user that owns `database`, or, before there is one, the directory it will be in (or the nearest
+/// one that exists). There is no way back: configuration and whatever else only root may read has to be read before.
 pub fn become_owner_of(database: &Path) -> anyhow::Result<()> {
     if !nix::unistd::geteuid().is_root() {
         return Ok(());
     }
-    let Some((uid, gid)) = owner_of(database) else { return Ok(()) };
+    let Some((uid, gid)) = owner_of(database) else {
+        return Ok(());
+    };
     if uid.is_root() {
         return Ok(());
     }
     become_user(uid, gid).with_context(|| format!("cannot become user {uid}, the owner of {}", database.display()))
 }
 
-/// As root, becomes the user that what is made in the outbox's directory has to belong to: the directory's owner, or, where that is root, the
-/// owner of the outbox that lies in it. There is no way back.
+/// As root, becomes the user that what is made in the outbox's directory has to belong to: the directory's owner, or,
+/// where that is root, the owner of the outbox that lies in it. There is no way back.
 pub fn become_owner_of_directory(database: &Path) -> anyhow::Result<()> {
     if !nix::unistd::geteuid().is_root() {
         return Ok(());
     }
     let real = fs::canonicalize(database).unwrap_or_else(|_| database.to_owned());
     let directory = real.parent().unwrap_or(&real);
-    let owner = owner_of(directory).filter(|(uid, _)| !uid.is_root()).or_else(|| owner_of(&real));
+    let owner = owner_of(directory)
+        .filter(|(uid, _)| !uid.is_root())
+        .or_else(|| owner_of(&real));
     let Some((uid, gid)) = owner.filter(|(uid, _)| !uid.is_root()) else {
         return Ok(());
     };
@@ -62,7 +68,8 @@ pub async fn as_owner_of<T>(database: &Path, work: impl Future<Output = T>) -> a
     Ok(done)
 }
 
-/// What is wrong with the owner of the outbox although root does not feel it: the daemon, whose directory it lies in, cannot open it.
+/// What is wrong with the owner of the outbox although root does not feel it: the daemon, whose directory it lies in,
+/// cannot open it.
 pub fn misplaced(database: &Path) -> Option<String> {
     if !nix::unistd::geteuid().is_root() {
         return None;
@@ -85,7 +92,8 @@ fn name_of(uid: u32) -> String {
     user.map_or_else(|| uid.to_string(), |user| user.name)
 }
 
-/// The owner of what the path leads to (SQLite's files lie there, not beside a link), or of its nearest ancestor that exists.
+/// The owner of what the path leads to (SQLite's files lie there, not beside a link), or of its nearest ancestor that
+/// exists.
 fn owner_of(path: &Path) -> Option<(Uid, Gid)> {
     let found = path.ancestors().find_map(|place| fs::metadata(place).ok())?;
     Some((Uid::from_raw(found.uid()), Gid::from_raw(found.gid())))

@@ -22,8 +22,8 @@ use super::{Global, note, status, terminal};
 const REJECTING: &str = "rejecting";
 /// That of a key that is refused.
 const UNAUTHORIZED: &str = "unauthorized";
-/// How long the daemon has to take notice before the command says that it has not. It does within 200 ms unless the outbox is in trouble: a
-/// person's backup may well hold it for some seconds.
+/// How long the daemon has to take notice before the command says that it has not. It does within 200 ms unless the
+/// outbox is in trouble: a person's backup may well hold it for some seconds.
 const NOTICE_TIMEOUT: Duration = Duration::from_secs(25);
 /// After this long the person is told what is being waited for.
 const NOTICE_TOLD_AFTER: Duration = Duration::from_secs(1);
@@ -45,25 +45,32 @@ pub async fn pause(args: Args, global: &Global, out: &mut dyn Write) -> anyhow::
     let before = remembered::<PauseRecord>(&outbox, PAUSE).await?;
     let mut ours = record(&context, args.why);
     if before.is_none() {
-        outbox.remember(PAUSE, Some(serde_json::to_string(&ours)?), context.now).await?;
+        outbox
+            .remember(PAUSE, Some(serde_json::to_string(&ours)?), context.now)
+            .await?;
     }
     if notice(&outbox, &context).await? == Notice::NotYet {
         outbox.close().await;
-        note("the pause is stored, but the daemon has not taken notice and may still send; `reten-outbox status` shows when it has");
+        note(
+            "the pause is stored, but the daemon has not taken notice and may still send; `reten-outbox status` shows when it has",
+        );
         return Ok(Exit::Unavailable);
     }
     if let Some(record) = before {
         writeln!(out, "already {}", told(&record, context.now))?;
     } else {
-        writeln!(out, "paused: nothing is sent until `reten-outbox resume`; taking in goes on")?;
+        writeln!(
+            out,
+            "paused: nothing is sent until `reten-outbox resume`; taking in goes on"
+        )?;
         give_reason(&outbox, &mut ours, &context).await?;
     }
     outbox.close().await;
     Ok(Exit::Done)
 }
 
-/// Asks for a reason where none was given, behind the pause, which may be urgent; those who find it will want one. Not where somebody has
-/// taken the pause away while it was typed.
+/// Asks for a reason where none was given, behind the pause, which may be urgent; those who find it will want one. Not
+/// where somebody has taken the pause away while it was typed.
 async fn give_reason(outbox: &Outbox, record: &mut PauseRecord, context: &Context) -> anyhow::Result<()> {
     if record.why.is_some() {
         return Ok(());
@@ -74,7 +81,9 @@ async fn give_reason(outbox: &Outbox, record: &mut PauseRecord, context: &Contex
     };
     let is_ours = (&now.by, now.at) == (&record.by, record.at);
     if record.why.is_some() && is_ours {
-        outbox.remember(PAUSE, Some(serde_json::to_string(record)?), context.now).await?;
+        outbox
+            .remember(PAUSE, Some(serde_json::to_string(record)?), context.now)
+            .await?;
         // So that what is in force and what is stored are the same words again.
         notice(outbox, context).await?;
     }
@@ -138,7 +147,9 @@ fn of_gate(gate: &GateRecord, now_open: bool, notice: Notice) -> String {
     let (state, why) = (visible(&gate.state), visible(&gate.why));
     match notice {
         Notice::Taken if now_open => format!("the gate was {state} ({why}) and is open now"),
-        Notice::NoDaemon if gate.state == REJECTING => format!("the gate is {state}: {why}; it opens when the daemon is started"),
+        Notice::NoDaemon if gate.state == REJECTING => {
+            format!("the gate is {state}: {why}; it opens when the daemon is started")
+        }
         Notice::NoDaemon => format!("the gate is {state}: {why}; the daemon tries it as soon as it is started"),
         Notice::Taken | Notice::NotYet => format!("the gate is {state}: {why}; the daemon tries it at once"),
     }
@@ -153,7 +164,8 @@ enum Notice {
     NoDaemon,
 }
 
-/// Waits until the daemon has taken notice of what is stored. Where none runs, this process says in its place what will be in force.
+/// Waits until the daemon has taken notice of what is stored. Where none runs, this process says in its place what will
+/// be in force.
 async fn notice(outbox: &Outbox, context: &Context) -> anyhow::Result<Notice> {
     let began = Instant::now();
     let mut is_told = false;
@@ -201,8 +213,11 @@ pub fn told(record: &PauseRecord, now: Timestamp) -> String {
 
 /// What the outbox remembers under a name.
 pub async fn remembered<T: DeserializeOwned>(outbox: &Outbox, name: &str) -> anyhow::Result<Option<T>> {
-    let Some(text) = outbox.recall(name).await? else { return Ok(None) };
-    let value = serde_json::from_str(&text)
-        .with_context(|| format!("what the outbox remembers as `{name}` is not readable; is it from a newer version?"))?;
+    let Some(text) = outbox.recall(name).await? else {
+        return Ok(None);
+    };
+    let value = serde_json::from_str(&text).with_context(|| {
+        format!("what the outbox remembers as `{name}` is not readable; is it from a newer version?")
+    })?;
     Ok(Some(value))
 }

@@ -20,11 +20,17 @@ use super::{Global, note};
 /// Deleted in one transaction: keeps the write lock short, so that the daemon beside us goes on.
 const BATCH: u32 = 500;
 
-/// Between two batches the daemon beside us can write: whoever waits for SQLite's lock only looks from time to time whether it is free.
+/// Between two batches the daemon beside us can write: whoever waits for SQLite's lock only looks from time to time
+/// whether it is free.
 const BATCH_GAP: Duration = Duration::from_millis(20);
 
 /// What may be purged: everything that nobody will send any more.
-const PURGEABLE: [StateName; 4] = [StateName::Delivered, StateName::Dead, StateName::Parked, StateName::Dismissed];
+const PURGEABLE: [StateName; 4] = [
+    StateName::Delivered,
+    StateName::Dead,
+    StateName::Parked,
+    StateName::Dismissed,
+];
 
 /// The options of `purge`.
 #[derive(Debug, clap::Args)]
@@ -101,7 +107,11 @@ async fn count(outbox: &Outbox, state: StateName, older_than: Timestamp) -> anyh
 async fn sweep(outbox: &Outbox, state: StateName, older_than: Timestamp) -> anyhow::Result<u64> {
     let progress = Progress::new("submissions");
     let tally = outbox.tally().await?;
-    let at_most = tally.counts.iter().find(|(name, _)| *name == state).map_or(0, |(_, count)| *count);
+    let at_most = tally
+        .counts
+        .iter()
+        .find(|(name, _)| *name == state)
+        .map_or(0, |(_, count)| *count);
     let mut deleted = 0;
     loop {
         let batch = outbox

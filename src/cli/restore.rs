@@ -30,8 +30,8 @@ pub struct Args {
     pause: bool,
 }
 
-/// Restores. The backup is opened by who runs this; everything else is done as the user whose directory the outbox lies in, so that it is the
-/// daemon's whoever restores it.
+/// Restores. The backup is opened by who runs this; everything else is done as the user whose directory the outbox lies
+/// in, so that it is the daemon's whoever restores it.
 pub async fn run(args: Args, global: &Global, out: &mut dyn Write) -> anyhow::Result<Exit> {
     let loaded = global.load()?;
     let (backup, sum) = open(&args.file, &loaded.config.outbox.database)?;
@@ -87,11 +87,22 @@ fn open(path: &Path, database: &Path) -> anyhow::Result<(BackupFile, String)> {
     Ok((BackupFile { path, database, wal }, sum))
 }
 
-fn tell(restored: &Restored, file: &Path, sum: &str, config: &Config, is_paused: bool, out: &mut dyn Write) -> io::Result<()> {
+fn tell(
+    restored: &Restored,
+    file: &Path,
+    sum: &str,
+    config: &Config,
+    is_paused: bool,
+    out: &mut dyn Write,
+) -> io::Result<()> {
     let database = visible(&config.outbox.database.display().to_string()).into_owned();
     let made = restored.made_at.map_or_else(String::new, |at| format!(", made {at}"));
     let total: u64 = restored.counts.values().sum();
-    writeln!(out, "restored {database} from {}{made}", visible(&file.display().to_string()))?;
+    writeln!(
+        out,
+        "restored {database} from {}{made}",
+        visible(&file.display().to_string())
+    )?;
     writeln!(out, "  sha256 {sum}, read and whole")?;
     writeln!(out, "  {total} submissions: {}", told(&restored.counts))?;
     writeln!(
@@ -142,5 +153,9 @@ pub fn told(counts: &BTreeMap<String, u64>) -> String {
         .filter(|(_, count)| **count > 0)
         .map(|(state, count)| format!("{count} {state}"))
         .collect();
-    if parts.is_empty() { "none".to_owned() } else { parts.join(", ") }
+    if parts.is_empty() {
+        "none".to_owned()
+    } else {
+        parts.join(", ")
+    }
 }

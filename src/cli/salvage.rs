@@ -42,7 +42,8 @@ pub async fn run(args: Args, global: &Global, out: &mut dyn Write) -> anyhow::Re
     let (file, wal) = open(&args.file)?;
     owner::become_owner_of(&database)?;
     let is_same = is_same_file(&args.file, &database);
-    let wreck = Wreck::read(file, wal).map_err(|error| CliError::Refused(format!("{}: cannot be read: {error}", args.file.display())))?;
+    let wreck = Wreck::read(file, wal)
+        .map_err(|error| CliError::Refused(format!("{}: cannot be read: {error}", args.file.display())))?;
     if !wreck.is_ours() {
         let shown = args.file.display();
         return Err(OpenError::Unusable(format!("{shown}: nothing of an outbox is to be found in it")).into());
@@ -54,10 +55,15 @@ pub async fn run(args: Args, global: &Global, out: &mut dyn Write) -> anyhow::Re
     };
     let report = salvage(&wreck, here, out)?;
     report.tell(&args.file, &database, wreck.pages());
-    Ok(if report.lost.is_empty() { Exit::Done } else { Exit::Failed })
+    Ok(if report.lost.is_empty() {
+        Exit::Done
+    } else {
+        Exit::Failed
+    })
 }
 
-/// Opens what is to be read, as who runs this: it may lie where the outbox's owner cannot go. Not what somebody is writing.
+/// Opens what is to be read, as who runs this: it may lie where the outbox's owner cannot go. Not what somebody is
+/// writing.
 fn open(path: &Path) -> anyhow::Result<(File, Option<File>)> {
     let shown = path.display();
     let cannot = |error: io::Error| CliError::Refused(format!("{shown}: cannot be read: {error}"));
@@ -99,7 +105,11 @@ impl Here {
         let outbox = match Outbox::open(database, Role::Reader, clock::now()).await {
             Ok(outbox) => outbox,
             Err(OpenError::Missing(_)) => return Ok(here),
-            Err(error) => return Err(anyhow::Error::from(error).context("--all reads the file without comparing it with the outbox")),
+            Err(error) => {
+                return Err(
+                    anyhow::Error::from(error).context("--all reads the file without comparing it with the outbox")
+                );
+            }
         };
         let mut after = SubmissionId(0);
         loop {
@@ -123,7 +133,11 @@ impl Here {
     /// Whether it has this one, or what it has instead.
     fn has(&mut self, found: &Found, key: &str) -> Has {
         let text = Digest::of(found.payload.bytes());
-        if let Some(same) = self.by_id.get(&found.id).filter(|here| here.created_at == found.created_at) {
+        if let Some(same) = self
+            .by_id
+            .get(&found.id)
+            .filter(|here| here.created_at == found.created_at)
+        {
             return if same.text == text { Has::It } else { Has::BeforeAnEdit };
         }
         let held = self.keys.get(key);
@@ -165,10 +179,10 @@ fn salvage(wreck: &Wreck, mut here: Here, out: &mut dyn Write) -> anyhow::Result
             report.lost.push(id);
             continue;
         };
-        let key = found
-            .key
-            .as_ref()
-            .map_or_else(|| format!("salvaged-{}-{id}", found.created_at.millis()), |key| key.0.clone());
+        let key = found.key.as_ref().map_or_else(
+            || format!("salvaged-{}-{id}", found.created_at.millis()),
+            |key| key.0.clone(),
+        );
         match here.has(&found, &key) {
             Has::It => {
                 report.there += 1;
@@ -209,7 +223,10 @@ impl Report {
                 &self.edited,
                 "were edited after the backup that this outbox came from: it has the old payload too, for you to dismiss",
             ),
-            (&self.maybe_sent, "may have been sent: a 409 to one of these may be your own result"),
+            (
+                &self.maybe_sent,
+                "may have been sent: a 409 to one of these may be your own result",
+            ),
         ] {
             if !ids.is_empty() {
                 note(&format!("{} {what}: {}", ids.len(), named(ids)));
@@ -221,7 +238,11 @@ impl Report {
 fn named(ids: &[SubmissionId]) -> String {
     let shown: Vec<String> = ids.iter().take(NAMED_MAX).map(ToString::to_string).collect();
     let more = ids.len().saturating_sub(NAMED_MAX);
-    let more = if more == 0 { String::new() } else { format!(" and {more} more") };
+    let more = if more == 0 {
+        String::new()
+    } else {
+        format!(" and {more} more")
+    };
     shown.join(", ") + &more
 }
 
@@ -240,7 +261,9 @@ struct Directives<'a> {
 /// In inbox form; `None` where the payload is no object.
 fn line(found: &Found, key: &str) -> serde_json::Result<Option<String>> {
     let payload = found.payload.in_one_line();
-    let Ok(object) = Object::parse(&payload) else { return Ok(None) };
+    let Ok(object) = Object::parse(&payload) else {
+        return Ok(None);
+    };
     let Some((before, members)) = payload.split_once('{') else {
         return Ok(None);
     };

@@ -64,8 +64,8 @@ pub fn find(story: Option<Story>, id: SubmissionId) -> Result<Story, CliError> {
     })
 }
 
-/// In the order in which a person wants to know: which one, what is in it, what happened, and at the end, where the eye rests, what happens
-/// next and what can be done.
+/// In the order in which a person wants to know: which one, what is in it, what happened, and at the end, where the eye
+/// rests, what happens next and what can be done.
 fn tell(story: &Story, obstacle: Option<&str>, context: &Context, out: &mut dyn Write) -> io::Result<()> {
     let (listed, now) = (&story.listed, context.now);
     writeln!(out, "Submission {}, {}\n", listed.id, story::state(listed))?;
@@ -77,7 +77,11 @@ fn tell(story: &Story, obstacle: Option<&str>, context: &Context, out: &mut dyn 
         writeln!(out, "  {line}")?;
     }
     if let Some(answer) = listed.last.as_ref().and_then(|last| last.answer.as_ref()) {
-        section(out, &answer_title(answer), &laid_out(&String::from_utf8_lossy(&answer.body)))?;
+        section(
+            out,
+            &answer_title(answer),
+            &laid_out(&String::from_utf8_lossy(&answer.body)),
+        )?;
     }
     let told: Vec<String> = story::steps(story).iter().map(told).collect();
     section(out, "Story", &told)?;
@@ -101,14 +105,17 @@ fn sentences(story: &Story, obstacle: Option<&str>, context: &Context) -> Vec<St
     let listed = &story.listed;
     let mut sentences = vec![story::next(story, obstacle, context.now)];
     sentences.extend(leaves(listed, context));
-    sentences.extend(
-        story
-            .superseded_by
-            .map(|later| format!("It is superseded: submission {later} of the same activity came later and is delivered.")),
-    );
+    sentences.extend(story.superseded_by.map(|later| {
+        format!("It is superseded: submission {later} of the same activity came later and is delivered.")
+    }));
     match listed.state {
         State::Dead(DeadReason::Invalid) => {
-            sentences.extend(listed.invalid.as_deref().map(|why| format!("Wrong in it: {}", visible(why))));
+            sentences.extend(
+                listed
+                    .invalid
+                    .as_deref()
+                    .map(|why| format!("Wrong in it: {}", visible(why))),
+            );
         }
         // The commands below say it all.
         State::Parked(_) => {}
@@ -170,7 +177,9 @@ fn facts(listed: &Listed, now: Timestamp) -> Vec<(&'static str, String)> {
         ("Changed", Some(full(listed.updated_at, now))),
         ("Attempts", Some(listed.attempts.to_string())),
     ];
-    rows.into_iter().filter_map(|(name, value)| Some((name, value?))).collect()
+    rows.into_iter()
+        .filter_map(|(name, value)| Some((name, value?)))
+        .collect()
 }
 
 fn answer_title(answer: &Answer) -> String {
@@ -198,7 +207,9 @@ fn section(out: &mut dyn Write, title: &str, lines: &[String]) -> io::Result<()>
         return lines.iter().try_for_each(|line| writeln!(out, "  {line}"));
     }
     let last = lines.len() - (LINES_MAX - LINES_FIRST);
-    lines[..LINES_FIRST].iter().try_for_each(|line| writeln!(out, "  {line}"))?;
+    lines[..LINES_FIRST]
+        .iter()
+        .try_for_each(|line| writeln!(out, "  {line}"))?;
     writeln!(out, "  … {} more lines; --json has them", last - LINES_FIRST)?;
     lines[last..].iter().try_for_each(|line| writeln!(out, "  {line}"))
 }

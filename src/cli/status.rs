@@ -38,7 +38,8 @@ pub struct Args {
     #[arg(long, conflicts_with = "check")]
     watch: bool,
 
-    /// Exit with 1 and the reasons if a limit is passed, the gate is not open (throttled is fine), intake or storage is hindered, or the daemon is stopped
+    /// Exit with 1 and the reasons if a limit is passed, the gate is not open (throttled is fine), intake or storage is
+    /// hindered, or the daemon is stopped
     #[arg(long)]
     check: bool,
 
@@ -55,7 +56,10 @@ impl Args {
 
 /// What `--check` does not put up with.
 #[derive(Debug, Clone, Default, clap::Args)]
-#[expect(clippy::struct_field_names, reason = "the fields name the options: --max-dead, --max-parked")]
+#[expect(
+    clippy::struct_field_names,
+    reason = "the fields name the options: --max-dead, --max-parked"
+)]
 struct Limits {
     /// The oldest pending one was taken in longer ago than this (30m, 2h)
     #[arg(long, value_name = "AGE", requires = "check", value_parser = parse_age)]
@@ -78,7 +82,9 @@ struct Limits {
 pub async fn run(args: Args, global: &Global, out: &mut dyn Write) -> anyhow::Result<Exit> {
     let (context, wrong) = enter(global)?;
     let Look { mut status, mut failed } = look(&context, context.now).await;
-    status.configuration_error = wrong.as_ref().map(|(error, place)| format!("{error}\n{place}").replace('\n', "; "));
+    status.configuration_error = wrong
+        .as_ref()
+        .map(|(error, place)| format!("{error}\n{place}").replace('\n', "; "));
     if args.check {
         let exit = check(&args, &mut status, &context, out)?;
         return ended(exit, wrong, failed);
@@ -105,7 +111,8 @@ fn ended(exit: Exit, wrong: Option<(ConfigError, String)>, failed: Option<anyhow
     }
 }
 
-/// Enters also with a wrong configuration, where what it says of the outbox can be read; then why it is wrong, and what is shown.
+/// Enters also with a wrong configuration, where what it says of the outbox can be read; then why it is wrong, and what
+/// is shown.
 fn enter(global: &Global) -> anyhow::Result<(Context, Option<(ConfigError, String)>)> {
     let error = match Context::enter(global) {
         Ok(context) => return Ok((context, None)),
@@ -162,7 +169,11 @@ fn problems(status: &Status, limits: &Limits) -> Vec<String> {
     }
     problems.extend(status.hindrances.iter().map(Hindered::line));
     if status.counts.is_some() && !is_open(&status.gate) {
-        let why = status.gate_reason.as_deref().map(|why| format!(": {why}")).unwrap_or_default();
+        let why = status
+            .gate_reason
+            .as_deref()
+            .map(|why| format!(": {why}"))
+            .unwrap_or_default();
         problems.push(format!("the gate is {}{why}", status.gate));
     }
     if let (Some(limit), Some(age)) = (limits.max_pending_age, status.oldest_pending_seconds)
@@ -187,7 +198,10 @@ fn problems(status: &Status, limits: &Limits) -> Vec<String> {
         }
     }
     let counts = status.counts.unwrap_or_default();
-    for (limit, state, count) in [(limits.max_dead, "dead", counts.dead), (limits.max_parked, "parked", counts.parked)] {
+    for (limit, state, count) in [
+        (limits.max_dead, "dead", counts.dead),
+        (limits.max_parked, "parked", counts.parked),
+    ] {
         if let Some(limit) = limit.filter(|limit| count > *limit) {
             problems.push(format!("{count} {state} submissions, more than {limit}"));
         }
@@ -256,6 +270,10 @@ mod tests {
         ] {
             assert!(told.contains(word), "{word}: {told}");
         }
-        assert_eq!(problems(&status, &Limits::default()).len(), 3, "no limit is on unless it is named");
+        assert_eq!(
+            problems(&status, &Limits::default()).len(),
+            3,
+            "no limit is on unless it is named"
+        );
     }
 }

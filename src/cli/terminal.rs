@@ -11,7 +11,8 @@ use super::exit::CliError;
 /// What takes less shows no progress: a bar that flashes up says nothing.
 const PROGRESS_AFTER: Duration = Duration::from_secs(1);
 
-/// The columns of standard output: of the terminal, else `$COLUMNS`. `None` where nobody says so, as in a pipe: what reads it wants all of it.
+/// The columns of standard output: of the terminal, else `$COLUMNS`. `None` where nobody says so, as in a pipe: what
+/// reads it wants all of it.
 pub fn width() -> Option<usize> {
     let stdout = io::stdout();
     let window = if stdout.is_terminal() {
@@ -26,7 +27,8 @@ pub fn width() -> Option<usize> {
         .filter(|columns| *columns > 0)
 }
 
-/// Asks a person; `question` says what would happen. Without a terminal nobody can answer: then it is an error that names `--yes`.
+/// Asks a person; `question` says what would happen. Without a terminal nobody can answer: then it is an error that
+/// names `--yes`.
 pub fn confirm(question: &str) -> anyhow::Result<()> {
     let stdin = io::stdin();
     if !stdin.is_terminal() || !io::stderr().is_terminal() {

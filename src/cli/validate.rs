@@ -32,7 +32,8 @@ pub async fn run(args: Args, global: &Global, out: &mut dyn Write) -> anyhow::Re
     Ok(if all_good { Exit::Done } else { Exit::Failed })
 }
 
-/// One line a problem, and how much there was; true when there is none. Whatever `validation.mode` says: who asks wants to know.
+/// One line a problem, and how much there was; true when there is none. Whatever `validation.mode` says: who asks wants
+/// to know.
 async fn validate(sources: &[Source], context: &Context, out: &mut dyn Write) -> anyhow::Result<bool> {
     let types = result_types(context).await;
     let settings = ValidationSettings {
@@ -51,7 +52,9 @@ async fn validate(sources: &[Source], context: &Context, out: &mut dyn Write) ->
             let piece = match pieces.read_next() {
                 Ok(Some(piece)) => piece,
                 Ok(None) => break,
-                Err(ReadError::Io(error)) => return Err(anyhow::Error::from(error).context(format!("{} cannot be read", source.shown))),
+                Err(ReadError::Io(error)) => {
+                    return Err(anyhow::Error::from(error).context(format!("{} cannot be read", source.shown)));
+                }
                 Err(ReadError::Bad(bad)) => {
                     writeln!(out, "{}", source.wrong(&bad))?;
                     wrong += 1;

@@ -1,4 +1,5 @@
-//! From what is written to what is meant: URLs are put together, zeros become "none", and values that do not fit one another are named.
+//! From what is written to what is meant: URLs are put together, zeros become "none", and values that do not fit one
+//! another are named.
 
 use std::collections::BTreeMap;
 
@@ -89,7 +90,10 @@ impl<'a> Checker<'a> {
         let base = endpoint::base(&raw.base_url, insecure);
         let base = self.value("api.base_url", base);
         let (submit, result_types) = match &base {
-            Some(base) => (endpoint::join(base, &raw.submit_path), endpoint::join(base, &raw.result_types_path)),
+            Some(base) => (
+                endpoint::join(base, &raw.submit_path),
+                endpoint::join(base, &raw.result_types_path),
+            ),
             None => return None,
         };
         let submit_url = self.value("api.submit_path", submit);
@@ -123,7 +127,12 @@ impl<'a> Checker<'a> {
             );
         } else if rows.parent() == outbox.parent() && !outbox.starts_with(dir) {
             let remedy = "who may drop rows can also reach the outbox; give each its own directory";
-            self.warn_of_pair("inbox.database", "outbox.database", "lies in the same directory as", remedy);
+            self.warn_of_pair(
+                "inbox.database",
+                "outbox.database",
+                "lies in the same directory as",
+                remedy,
+            );
         }
         for (key, path) in [("inbox.database", rows), ("outbox.database", outbox)] {
             if path.starts_with(dir) {
@@ -135,13 +144,20 @@ impl<'a> Checker<'a> {
     fn retry(&mut self, retry: &RawRetry) {
         if retry.max_interval < retry.initial_interval {
             let remedy = "write an initial_interval that is not longer than max_interval";
-            self.complain_of_pair("retry.max_interval", "retry.initial_interval", "is shorter than", remedy);
+            self.complain_of_pair(
+                "retry.max_interval",
+                "retry.initial_interval",
+                "is shorter than",
+                remedy,
+            );
         }
     }
 
     /// The value, or none and a problem at the place where the key was set.
     fn value<T>(&mut self, key: &str, checked: Result<T, String>) -> Option<T> {
-        checked.map_err(|wrong| self.problems.push(self.problem(key, key, &wrong))).ok()
+        checked
+            .map_err(|wrong| self.problems.push(self.problem(key, key, &wrong)))
+            .ok()
     }
 
     /// Says that two values do not fit one another.
@@ -159,9 +175,17 @@ impl<'a> Checker<'a> {
 
     fn problem_of_pair(&self, key: &str, other: &str, relation: &str, remedy: &str) -> Problem {
         // At the one that was set: the other may be a default, which has no line to mend.
-        let is_set = |key: &str| self.settings.get(key).is_some_and(|setting| setting.origin != Origin::Default);
+        let is_set = |key: &str| {
+            self.settings
+                .get(key)
+                .is_some_and(|setting| setting.origin != Origin::Default)
+        };
         let place = if is_set(key) { key } else { other };
-        self.problem(place, key, &format!("{relation} {other} = {}; {remedy}", self.found(other)))
+        self.problem(
+            place,
+            key,
+            &format!("{relation} {other} = {}; {remedy}", self.found(other)),
+        )
     }
 
     fn problem(&self, place: &str, key: &str, wrong: &str) -> Problem {

@@ -1,4 +1,5 @@
-//! Where requests go: the parts of a URL that a configuration may name, so that the key travels neither in the clear nor anywhere else.
+//! Where requests go: the parts of a URL that a configuration may name, so that the key travels neither in the clear
+//! nor anywhere else.
 
 use url::{Host, Url};
 
@@ -12,7 +13,9 @@ pub(super) fn base(text: &str, allow_insecure_http: bool) -> Result<Url, String>
         return Err("has a query or a fragment; write it without `?` and `#`".to_owned());
     }
     if url.scheme() == "http" && !allow_insecure_http && !is_loopback(&url) {
-        return Err("would send the API key in the clear; write https://, or set api.allow_insecure_http = true".to_owned());
+        return Err(
+            "would send the API key in the clear; write https://, or set api.allow_insecure_http = true".to_owned(),
+        );
     }
     Ok(url)
 }
@@ -25,7 +28,8 @@ pub(super) fn join(base: &Url, path: &str) -> Result<Url, String> {
     if !path.bytes().all(|byte| byte.is_ascii_graphic()) || path.contains('#') {
         return Err("has a blank, a # or a character that is not ASCII; write it percent-encoded".to_owned());
     }
-    Url::parse(&format!("{}{path}", base.as_str().trim_end_matches('/'))).map_err(|error| format!("makes no URL: {error}"))
+    Url::parse(&format!("{}{path}", base.as_str().trim_end_matches('/')))
+        .map_err(|error| format!("makes no URL: {error}"))
 }
 
 /// A proxy's URL, which may have credentials.
@@ -39,9 +43,10 @@ pub(super) fn proxy(text: &str) -> Result<Url, String> {
 
 /// An `http` or `https` URL with a host. The parser alone would forgive blanks, line breaks and missing slashes.
 fn absolute(text: &str) -> Result<Url, String> {
-    let has_scheme = ["https://", "http://"]
-        .iter()
-        .any(|scheme| text.get(..scheme.len()).is_some_and(|start| start.eq_ignore_ascii_case(scheme)));
+    let has_scheme = ["https://", "http://"].iter().any(|scheme| {
+        text.get(..scheme.len())
+            .is_some_and(|start| start.eq_ignore_ascii_case(scheme))
+    });
     if !has_scheme {
         return Err("is not a URL that begins with https:// (or http://)".to_owned());
     }
@@ -113,7 +118,10 @@ mod tests {
     #[test]
     fn a_path_is_put_behind_the_base() {
         let joined = |text: &str, path: &str| join(&base(text, false).unwrap(), path).map(|url| url.to_string());
-        assert_eq!(joined("https://api.reten.ai", "/a/b"), Ok("https://api.reten.ai/a/b".to_owned()));
+        assert_eq!(
+            joined("https://api.reten.ai", "/a/b"),
+            Ok("https://api.reten.ai/a/b".to_owned())
+        );
         assert_eq!(
             joined("https://gate.example/reten/", "/a"),
             Ok("https://gate.example/reten/a".to_owned())

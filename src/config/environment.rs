@@ -37,7 +37,12 @@ impl Environment {
 
 impl<N: Into<OsString>, V: Into<OsString>> FromIterator<(N, V)> for Environment {
     fn from_iter<I: IntoIterator<Item = (N, V)>>(pairs: I) -> Self {
-        Self(pairs.into_iter().map(|(name, value)| (name.into(), value.into())).collect())
+        Self(
+            pairs
+                .into_iter()
+                .map(|(name, value)| (name.into(), value.into()))
+                .collect(),
+        )
     }
 }
 
@@ -56,7 +61,10 @@ pub(super) fn read_environment(env: &Environment) -> Found {
     for (variable, value) in variables {
         match read_variable(&variable, value) {
             Ok(setting) if found.settings.iter().any(|other| other.key == setting.key) => {
-                let message = format!("{} is set twice, by names that differ in case only; unset one", setting.key);
+                let message = format!(
+                    "{} is set twice, by names that differ in case only; unset one",
+                    setting.key
+                );
                 found.problems.push(problem(&variable, Some(setting.key), message));
             }
             Ok(setting) => found.settings.push(setting),
@@ -85,11 +93,19 @@ fn read_variable(variable: &str, value: Option<&str>) -> Result<Setting, Problem
         } else {
             keys::section_cure(&section)
         };
-        return Err(problem(variable, None, format!("no key is set by this variable; {cure}")));
+        return Err(problem(
+            variable,
+            None,
+            format!("no key is set by this variable; {cure}"),
+        ));
     };
     let name = format!("{}.{}", section.name, key.name);
     let Some(text) = value else {
-        return Err(problem(variable, Some(name.clone()), format!("{name}: the value is not UTF-8")));
+        return Err(problem(
+            variable,
+            Some(name.clone()),
+            format!("{name}: the value is not UTF-8"),
+        ));
     };
     let mut reader = Reader::of_variable(text);
     let value = reader.value(&name, key.takes, &typed(key.takes, text));
@@ -108,7 +124,8 @@ fn read_variable(variable: &str, value: Option<&str>) -> Result<Setting, Problem
     }
 }
 
-/// The text of a variable as the kind has it: text where text is asked for; else a TOML value, and for a list also `A,B,C`.
+/// The text of a variable as the kind has it: text where text is asked for; else a TOML value, and for a list also
+/// `A,B,C`.
 fn typed(takes: Takes, text: &str) -> Spanned<DeValue<'_>> {
     let as_text = |text| Spanned::new(0..0, DeValue::String(Cow::Borrowed(text)));
     match takes {

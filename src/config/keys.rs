@@ -25,7 +25,8 @@ pub(super) enum Takes {
     Tables(&'static [Key]),
 }
 
-/// From here on a wrong name is taken for a misspelt one: `dri` is two thirds of `dir`, `inbox` is not meant by `index`.
+/// From here on a wrong name is taken for a misspelt one: `dri` is two thirds of `dir`, `inbox` is not meant by
+/// `index`.
 const ALIKE_MIN: f64 = 0.65;
 
 /// Zero means something: at once, or never.
@@ -34,8 +35,9 @@ const FROM_ZERO: Kind = Kind::Duration { min: Duration::ZERO };
 const ABOVE_ZERO: Kind = Kind::Duration {
     min: Duration::from_millis(1),
 };
-/// What is kept of a body and what a result may be: less than 1 KiB cuts the documented errors off, more than 16 MiB (times
-/// `max_in_flight`) is memory that nobody meant to spend. The row inbox refuses longer payloads at the INSERT too.
+/// What is kept of a body and what a result may be: less than 1 KiB cuts the documented errors off, more than 16 MiB
+/// (times `max_in_flight`) is memory that nobody meant to spend. The row inbox refuses longer payloads at the INSERT
+/// too.
 const BODY: Kind = Kind::Size {
     min: 1 << 10,
     max: 16 << 20,
@@ -157,7 +159,10 @@ const RULE: &[Key] = &[
 /// The key of this name, whatever the case of its letters (the environment's are upper case).
 pub(super) fn find(section: &str, name: &str) -> Option<(&'static Section, &'static Key)> {
     let section = SECTIONS.iter().find(|known| known.name.eq_ignore_ascii_case(section))?;
-    let key = section.keys.iter().find(|known| known.name.eq_ignore_ascii_case(name))?;
+    let key = section
+        .keys
+        .iter()
+        .find(|known| known.name.eq_ignore_ascii_case(name))?;
     Some((section, key))
 }
 
@@ -193,7 +198,10 @@ fn section_names() -> String {
 }
 
 /// The pair whose second name is most like this one, where one is like enough to have been meant.
-fn nearest(name: &str, known: impl Iterator<Item = (&'static str, &'static str)>) -> Option<(&'static str, &'static str)> {
+fn nearest(
+    name: &str,
+    known: impl Iterator<Item = (&'static str, &'static str)>,
+) -> Option<(&'static str, &'static str)> {
     let alike = |known: &str| strsim::normalized_damerau_levenshtein(&name.to_ascii_lowercase(), known);
     known
         .map(|pair| (alike(pair.1), pair))

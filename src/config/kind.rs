@@ -66,7 +66,13 @@ impl Kind {
                     absolute(path)
                 }
             }),
-            Self::OptionalPath => text(value).and_then(|path| if path.is_empty() { Ok(plain(path)) } else { absolute(path) }),
+            Self::OptionalPath => text(value).and_then(|path| {
+                if path.is_empty() {
+                    Ok(plain(path))
+                } else {
+                    absolute(path)
+                }
+            }),
             Self::Duration { min } => duration(value, min),
             Self::Keep => keep(value),
             Self::Size { min, max } => size(value, min, max),
@@ -88,7 +94,13 @@ impl Kind {
     /// Whether a variable of the environment, where everything is text, is taken as it stands.
     pub fn is_text(self) -> bool {
         match self {
-            Self::Text | Self::Path | Self::OptionalPath | Self::Duration { .. } | Self::Keep | Self::Size { .. } | Self::OneOf(_) => true,
+            Self::Text
+            | Self::Path
+            | Self::OptionalPath
+            | Self::Duration { .. }
+            | Self::Keep
+            | Self::Size { .. }
+            | Self::OneOf(_) => true,
             Self::Count { .. } | Self::Fraction { .. } | Self::Switch | Self::Texts => false,
         }
     }
@@ -99,7 +111,9 @@ fn plain(text: &str) -> Value {
 }
 
 fn text<'a>(value: &'a DeValue<'_>) -> Result<&'a str, String> {
-    value.as_str().ok_or_else(|| "is not text; write it in quotes".to_owned())
+    value
+        .as_str()
+        .ok_or_else(|| "is not text; write it in quotes".to_owned())
 }
 
 fn absolute(path: &str) -> Result<Value, String> {
@@ -144,7 +158,11 @@ fn size(value: &DeValue<'_>, min: u64, max: u64) -> Result<Value, String> {
     let text = with_unit(value, "size", "64KiB")?;
     match parse_size(text) {
         None => Err("is not a size; write 64KiB, 1MiB or 10MB".to_owned()),
-        Some(bytes) if bytes < min || bytes > max => Err(format!("is out of range; write {} to {}", show_size(min), show_size(max))),
+        Some(bytes) if bytes < min || bytes > max => Err(format!(
+            "is out of range; write {} to {}",
+            show_size(min),
+            show_size(max)
+        )),
         Some(_) => Ok(plain(text)),
     }
 }
@@ -158,7 +176,10 @@ fn with_unit<'a>(value: &'a DeValue<'_>, what: &str, example: &str) -> Result<&'
 
 fn count(value: &DeValue<'_>, min: u32, max: u32) -> Result<Value, String> {
     let Some(integer) = value.as_integer() else {
-        return Err(format!("is not a whole number; write one from {min} to {max}{}", unquoted(value)));
+        return Err(format!(
+            "is not a whole number; write one from {min} to {max}{}",
+            unquoted(value)
+        ));
     };
     match i64::from_str_radix(integer.as_str(), integer.radix()) {
         Ok(number) if (i64::from(min)..=i64::from(max)).contains(&number) => Ok(Value::new(None, number)),
@@ -168,10 +189,16 @@ fn count(value: &DeValue<'_>, min: u32, max: u32) -> Result<Value, String> {
 
 fn fraction(value: &DeValue<'_>, min: f64, max: f64) -> Result<Value, String> {
     let digits = value.as_float().map(DeFloat::as_str);
-    let whole = value.as_integer().filter(|integer| integer.radix() == 10).map(DeInteger::as_str);
+    let whole = value
+        .as_integer()
+        .filter(|integer| integer.radix() == 10)
+        .map(DeInteger::as_str);
     let number = digits.or(whole).and_then(|digits| digits.parse::<f64>().ok());
     match number {
-        None => Err(format!("is not a number; write one from {min:?} to {max:?}{}", unquoted(value))),
+        None => Err(format!(
+            "is not a number; write one from {min:?} to {max:?}{}",
+            unquoted(value)
+        )),
         Some(number) if (min..=max).contains(&number) => Ok(Value::new(None, number)),
         Some(_) => Err(format!("is out of range; write a number from {min:?} to {max:?}")),
     }

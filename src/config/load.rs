@@ -1,4 +1,5 @@
-//! Where the configuration comes from, and in which order: the built-in defaults, the file, `conf.d/*.toml` beside it, the environment.
+//! Where the configuration comes from, and in which order: the built-in defaults, the file, `conf.d/*.toml` beside it,
+//! the environment.
 
 use std::collections::BTreeMap;
 use std::fs::{self, DirBuilder, File};
@@ -28,7 +29,8 @@ const PATH_VARIABLE: &str = "RETEN_OUTBOX_CONFIG";
 /// The directory beside the file whose `*.toml` are read after it, in the order of their names.
 const DROP_INS: &str = "conf.d";
 
-/// The most bytes of one file that are read: a whole configuration has a few thousand, and a wrong path may lead to anything.
+/// The most bytes of one file that are read: a whole configuration has a few thousand, and a wrong path may lead to
+/// anything.
 const FILE_BYTES_MAX: u64 = 1024 * 1024;
 
 /// A configuration with where it came from.
@@ -47,7 +49,8 @@ pub struct Loaded {
 }
 
 impl Loaded {
-    /// Where a key's value came from, by `section.key`; `None` for a key that there is not, or that has no value (`conflict.rules`).
+    /// Where a key's value came from, by `section.key`; `None` for a key that there is not, or that has no value
+    /// (`conflict.rules`).
     pub fn origin(&self, key: &str) -> Option<&Origin> {
         self.settings.get(key).map(|setting| &setting.origin)
     }
@@ -62,7 +65,11 @@ impl Loaded {
         ];
         let is_default = |key| self.origin(key).is_some_and(places::is_home);
         let at_home = places.into_iter().filter(|(key, _)| is_default(key));
-        Home(at_home.filter_map(|(_, directory)| directory.map(Path::to_owned)).collect())
+        Home(
+            at_home
+                .filter_map(|(_, directory)| directory.map(Path::to_owned))
+                .collect(),
+        )
     }
 }
 
@@ -75,8 +82,8 @@ pub struct Salvaged {
     pub is_certain: bool,
 }
 
-/// Directories of a plain user's own daemon. They are made where they are missing; any other place that is missing is rather a mistake, or a
-/// disk that is not mounted.
+/// Directories of a plain user's own daemon. They are made where they are missing; any other place that is missing is
+/// rather a mistake, or a disk that is not mounted.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Home(Vec<PathBuf>);
 
@@ -103,18 +110,27 @@ impl Home {
 }
 
 impl Config {
-    /// Loads the configuration. `explicit` is what `--config` named; a file that is named, there or by `$RETEN_OUTBOX_CONFIG`, has to exist.
+    /// Loads the configuration. `explicit` is what `--config` named; a file that is named, there or by
+    /// `$RETEN_OUTBOX_CONFIG`, has to exist.
     pub fn load(explicit: Option<&Path>, env: &Environment) -> Result<Loaded, ConfigError> {
         let is_named = explicit.is_some() || named_by_variable(env).is_some();
         let is_root = rustix::process::geteuid().is_root();
-        load_with(explicit, env, Places::of(env, Path::new(DEFAULT_PATH), is_root, is_named))
+        load_with(
+            explicit,
+            env,
+            Places::of(env, Path::new(DEFAULT_PATH), is_root, is_named),
+        )
     }
 
     /// Of a configuration that cannot be used, what can be read of it; `None` where that is nothing to look by.
     pub fn salvage(explicit: Option<&Path>, env: &Environment) -> Option<Salvaged> {
         let is_named = explicit.is_some() || named_by_variable(env).is_some();
         let is_root = rustix::process::geteuid().is_root();
-        salvage_with(explicit, env, Places::of(env, Path::new(DEFAULT_PATH), is_root, is_named))
+        salvage_with(
+            explicit,
+            env,
+            Places::of(env, Path::new(DEFAULT_PATH), is_root, is_named),
+        )
     }
 
     /// The defaults alone.
@@ -144,8 +160,8 @@ pub(super) fn salvage_with(explicit: Option<&Path>, env: &Environment, places: P
     for _ in 0..4 {
         let is_wrong = |key: &str| problems.iter().any(|problem| problem.key.as_deref() == Some(key));
         settings.retain(|setting| !is_wrong(&setting.key));
-        let is_certain =
-            settings.iter().any(|setting| setting.key == OUTBOX) || path.is_some() && !is_wrong(OUTBOX) && !is_broken_off(&problems);
+        let is_certain = settings.iter().any(|setting| setting.key == OUTBOX)
+            || path.is_some() && !is_wrong(OUTBOX) && !is_broken_off(&problems);
         let rest = Found {
             settings: settings.clone(),
             ..Found::default()
@@ -163,7 +179,8 @@ fn is_broken_off(problems: &[Problem]) -> bool {
     problems.iter().any(|problem| problem.key.is_none())
 }
 
-/// Everything that is said anywhere, in the order in which it counts; the main file, where there is one, and every file that was read.
+/// Everything that is said anywhere, in the order in which it counts; the main file, where there is one, and every file
+/// that was read.
 fn find(explicit: Option<&Path>, env: &Environment, places: Places) -> (Found, Option<PathBuf>, Vec<PathBuf>) {
     let (path, named_by) = match (explicit, named_by_variable(env)) {
         (Some(path), _) => (path, Some("--config")),
@@ -208,7 +225,11 @@ fn read(path: &Path, found: &mut Found, files: &mut Vec<PathBuf>, named_by: Opti
         Err(error) if error.kind() == ErrorKind::NotFound && named_by.is_none() => Read::Absent,
         Err(error) => {
             let named = named_by.map_or_else(String::new, |by| format!(" (named by {by})"));
-            let cure = if error.kind() == ErrorKind::PermissionDenied { CLOSED } else { "" };
+            let cure = if error.kind() == ErrorKind::PermissionDenied {
+                CLOSED
+            } else {
+                ""
+            };
             let message = format!("the configuration cannot be read{named}: {error}{cure}");
             found.problems.push(unreadable(path, message));
             Read::Refused
@@ -243,16 +264,21 @@ fn text_of(path: &Path) -> io::Result<String> {
     })
 }
 
-/// The `*.toml` of the directory beside the file, in the order of their names; those that begin with a dot are an editor's.
+/// The `*.toml` of the directory beside the file, in the order of their names; those that begin with a dot are an
+/// editor's.
 fn drop_ins(path: &Path) -> Result<Vec<PathBuf>, Problem> {
     let directory = path.parent().unwrap_or(Path::new("")).join(DROP_INS);
-    let listed = fs::read_dir(&directory).and_then(|entries| entries.map(|entry| Ok(entry?.path())).collect::<io::Result<Vec<_>>>());
+    let listed = fs::read_dir(&directory)
+        .and_then(|entries| entries.map(|entry| Ok(entry?.path())).collect::<io::Result<Vec<_>>>());
     let mut paths = match listed {
         Ok(paths) => paths,
         Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => return Ok(Vec::new()),
         Err(error) => return Err(unreadable(&directory, format!("the directory cannot be read: {error}"))),
     };
-    let hidden = |path: &Path| path.file_name().is_none_or(|name| name.as_encoded_bytes().starts_with(b"."));
+    let hidden = |path: &Path| {
+        path.file_name()
+            .is_none_or(|name| name.as_encoded_bytes().starts_with(b"."))
+    };
     paths.retain(|path| path.extension().is_some_and(|extension| extension == "toml") && !hidden(path));
     paths.sort();
     Ok(paths)
@@ -266,7 +292,9 @@ fn assemble(found: Found, path: Option<PathBuf>, files: Vec<PathBuf>) -> Result<
     let config = match layered(&settings) {
         Ok(raw) => checker.config(raw),
         Err(error) => {
-            checker.problems.push(unreadable(Path::new("configuration"), error.to_string()));
+            checker
+                .problems
+                .push(unreadable(Path::new("configuration"), error.to_string()));
             None
         }
     };
@@ -285,7 +313,10 @@ fn assemble(found: Found, path: Option<PathBuf>, files: Vec<PathBuf>) -> Result<
 
 /// The last setting of each key.
 fn by_key(settings: Vec<Setting>) -> BTreeMap<String, Setting> {
-    settings.into_iter().map(|setting| (setting.key.clone(), setting)).collect()
+    settings
+        .into_iter()
+        .map(|setting| (setting.key.clone(), setting))
+        .collect()
 }
 
 /// The defaults with these settings over them.

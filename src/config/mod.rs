@@ -1,7 +1,8 @@
 //! The checked configuration (the README, "Configuration"). What is here is in range: the rest of the house trusts it.
 //!
-//! [`Config::load`] reads the defaults, the file with what lies in `conf.d/` beside it, and the environment, each over the one before, and
-//! names everything that is wrong at once ([`ConfigError`]), with file, line and key. The API key is no part of it: [`ApiKey::load`].
+//! [`Config::load`] reads the defaults, the file with what lies in `conf.d/` beside it, and the environment, each over
+//! the one before, and names everything that is wrong at once ([`ConfigError`]), with file, line and key. The API key
+//! is no part of it: [`ApiKey::load`].
 
 mod check;
 mod endpoint;

@@ -1,4 +1,5 @@
-//! Where things lie when no file and no key says so: as the service manager told us, for a plain user at home, else in the system's places.
+//! Where things lie when no file and no key says so: as the service manager told us, for a plain user at home, else in
+//! the system's places.
 
 use std::path::{Path, PathBuf};
 
@@ -28,10 +29,12 @@ pub(super) struct Places {
 }
 
 impl Places {
-    /// `system` is the host's configuration; `is_named`: another one is asked for, so that this is no plain user's own daemon.
+    /// `system` is the host's configuration; `is_named`: another one is asked for, so that this is no plain user's own
+    /// daemon.
     ///
-    /// systemd, and whatever starts containers in its way, names directories by `$CONFIGURATION_DIRECTORY` and `$STATE_DIRECTORY`. A plain user
-    /// on a host without a configuration of ours has everything at home, as the XDG base directory specification wants it.
+    /// systemd, and whatever starts containers in its way, names directories by `$CONFIGURATION_DIRECTORY` and
+    /// `$STATE_DIRECTORY`. A plain user on a host without a configuration of ours has everything at home, as the XDG
+    /// base directory specification wants it.
     pub fn of(env: &Environment, system: &Path, is_root: bool, is_named: bool) -> Self {
         let configuration = given(env, "CONFIGURATION_DIRECTORY");
         let state = given(env, "STATE_DIRECTORY");
@@ -62,7 +65,8 @@ impl Places {
     }
 }
 
-/// Whether there is surely no such file. Where we may not look there may well be one: to go on without it would be another daemon's work.
+/// Whether there is surely no such file. Where we may not look there may well be one: to go on without it would be
+/// another daemon's work.
 fn is_absent(path: &Path) -> bool {
     matches!(path.try_exists(), Ok(false))
 }
@@ -102,7 +106,9 @@ mod tests {
 
     fn told(places: &Places) -> Vec<(String, String)> {
         let settings = places.settings.iter();
-        settings.map(|setting| (setting.key.clone(), setting.value.to_string())).collect()
+        settings
+            .map(|setting| (setting.key.clone(), setting.value.to_string()))
+            .collect()
     }
 
     fn pair(key: &str, path: &str) -> (String, String) {
@@ -116,7 +122,10 @@ mod tests {
         let at_home = |system: &Path| Places::of(&env, system, false, false).config.starts_with("/home/ana");
         assert!(at_home(&dir.path().join("none/config.toml")));
         std::fs::write(dir.path().join("file"), "").unwrap();
-        assert!(!at_home(&dir.path().join("file/config.toml")), "no directory, so not surely absent");
+        assert!(
+            !at_home(&dir.path().join("file/config.toml")),
+            "no directory, so not surely absent"
+        );
     }
 
     #[test]
@@ -130,11 +139,17 @@ mod tests {
         assert_eq!(places.config, Path::new("/etc/a/config.toml"));
         assert_eq!(
             told(&places),
-            [pair("api.key_file", "/etc/a/api-key"), pair("outbox.database", "/data/outbox.db")]
+            [
+                pair("api.key_file", "/etc/a/api-key"),
+                pair("outbox.database", "/data/outbox.db")
+            ]
         );
         let relative: Environment = [("STATE_DIRECTORY", "data")].into_iter().collect();
         let places = Places::of(&relative, Path::new("/no/such.toml"), true, false);
-        assert_eq!((places.config.as_path(), told(&places).len()), (Path::new("/no/such.toml"), 0));
+        assert_eq!(
+            (places.config.as_path(), told(&places).len()),
+            (Path::new("/no/such.toml"), 0)
+        );
     }
 
     #[test]

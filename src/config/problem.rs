@@ -1,9 +1,11 @@
-//! What is wrong with a configuration: all of it at once, each with its place, its key, what was found and what would be right.
+//! What is wrong with a configuration: all of it at once, each with its place, its key, what was found and what would
+//! be right.
 
 use std::fmt;
 use std::path::PathBuf;
 
-/// The longest piece of a configuration that a message repeats, in characters: enough to recognise it, and still one line.
+/// The longest piece of a configuration that a message repeats, in characters: enough to recognise it, and still one
+/// line.
 const SHOWN_CHARS_MAX: usize = 80;
 
 /// How every API key of Reten begins. What begins so is shown nowhere, wherever it was written by mistake.
@@ -83,7 +85,13 @@ pub(super) fn shown(found: &str) -> String {
 /// The text with line breaks, control characters and bidirectional controls escaped.
 pub(super) fn one_line(text: &str) -> String {
     let plain = |c: char| matches!(c, '"' | '\'' | '\\' | ' ');
-    let escape = |c: char| if plain(c) { c.to_string() } else { c.escape_debug().to_string() };
+    let escape = |c: char| {
+        if plain(c) {
+            c.to_string()
+        } else {
+            c.escape_debug().to_string()
+        }
+    };
     text.chars().map(escape).collect()
 }
 
@@ -104,13 +112,17 @@ pub(super) fn masked(text: &str) -> String {
     without_password(&out)
 }
 
-/// `http://user:secret@host` as `http://user:[hidden]@host`; a lone word before the `@` may be a token, and is hidden as a whole.
+/// `http://user:secret@host` as `http://user:[hidden]@host`; a lone word before the `@` may be a token, and is hidden
+/// as a whole.
 fn without_password(text: &str) -> String {
     let Some(start) = text.find("://").map(|at| at + 3) else {
         return text.to_owned();
     };
-    let authority = text[start..].find(['/', '?', '#']).map_or(text.len(), |length| start + length);
-    // The last `@`: an unescaped one inside the password must not end it. None before the path: it may still be a password with a slash.
+    let authority = text[start..]
+        .find(['/', '?', '#'])
+        .map_or(text.len(), |length| start + length);
+    // The last `@`: an unescaped one inside the password must not end it. None before the path: it may still be a
+    // password with a slash.
     let Some(at) = text[start..authority]
         .rfind('@')
         .or_else(|| text[start..].rfind('@'))
@@ -118,7 +130,9 @@ fn without_password(text: &str) -> String {
     else {
         return text.to_owned();
     };
-    let name = text[start..at].find(':').map_or("", |colon| &text[start..=start + colon]);
+    let name = text[start..at]
+        .find(':')
+        .map_or("", |colon| &text[start..=start + colon]);
     format!("{}{name}[hidden]{}", &text[..start], &text[at..])
 }
 

@@ -1,5 +1,6 @@
-//! The configuration as it is written: one field a key, in the contract's order. Values are of the right kind ([`super::keys`] saw to
-//! that, with better words than serde has); whether they fit together is [`super::check`]'s question.
+//! The configuration as it is written: one field a key, in the contract's order. Values are of the right kind
+//! ([`super::keys`] saw to that, with better words than serde has); whether they fit together is [`super::check`]'s
+//! question.
 
 use std::path::PathBuf;
 use std::time::Duration;

@@ -1,5 +1,5 @@
-//! A text turned into known keys with values of the right kind, each with its place. Whatever is not so becomes a problem with its place,
-//! and reading goes on.
+//! A text turned into known keys with values of the right kind, each with its place. Whatever is not so becomes a
+//! problem with its place, and reading goes on.
 
 use std::ops::Range;
 use std::path::Path;
@@ -56,8 +56,14 @@ pub(super) fn read_text(text: &str, origin: impl Fn(usize) -> Origin) -> Found {
     };
     reader.complaints.sort_by_key(|complaint| complaint.span.start);
     Found {
-        settings: read.into_iter().map(|entry| entry.into_setting(text, &origin)).collect(),
-        recovered: half_read.into_iter().map(|entry| entry.into_setting(text, &origin)).collect(),
+        settings: read
+            .into_iter()
+            .map(|entry| entry.into_setting(text, &origin))
+            .collect(),
+        recovered: half_read
+            .into_iter()
+            .map(|entry| entry.into_setting(text, &origin))
+            .collect(),
         problems: reader
             .complaints
             .into_iter()
@@ -156,9 +162,14 @@ impl<'t> Reader<'t> {
         for (name, value) in file {
             let section = SECTIONS.iter().find(|section| section.name == name.get_ref().as_ref());
             match (section, value.get_ref()) {
-                (Some(section), DeValue::Table(table)) => entries.extend(self.members(section.name, table, section.keys)),
+                (Some(section), DeValue::Table(table)) => {
+                    entries.extend(self.members(section.name, table, section.keys));
+                }
                 (Some(section), _) => {
-                    let message = format!("`{0}` is a section; write [{0}] once, and its keys below it", section.name);
+                    let message = format!(
+                        "`{0}` is a section; write [{0}] once, and its keys below it",
+                        section.name
+                    );
                     self.complain(name.span(), None, message);
                 }
                 (None, DeValue::Table(_)) => {
@@ -193,7 +204,11 @@ impl<'t> Reader<'t> {
                     let names: Vec<&str> = known.iter().map(|key| key.name).collect();
                     format!("known here: {}", names.join(", "))
                 };
-                self.complain(name.span(), Some(path.clone()), format!("unknown key {}; {cure}", shown(&path)));
+                self.complain(
+                    name.span(),
+                    Some(path.clone()),
+                    format!("unknown key {}; {cure}", shown(&path)),
+                );
                 continue;
             };
             if let Some(value_read) = self.value(&path, key.takes, value) {
@@ -227,7 +242,9 @@ impl<'t> Reader<'t> {
         let before = self.complaints.len();
         let mut tables = Vec::new();
         for item in value.get_ref().as_array().into_iter().flatten() {
-            let Some(table) = item.get_ref().as_table() else { continue };
+            let Some(table) = item.get_ref().as_table() else {
+                continue;
+            };
             let members = self.members(path, table, known);
             self.rule_is_whole(path, item.span(), table);
             let prefix = path.len() + 1;
@@ -245,14 +262,18 @@ impl<'t> Reader<'t> {
         (self.complaints.len() == before).then(|| Value::new(None, tables))
     }
 
-    /// A rule needs a policy and something to match; one without a condition would hide `conflict.policy` and every rule after it.
+    /// A rule needs a policy and something to match; one without a condition would hide `conflict.policy` and every
+    /// rule after it.
     fn rule_is_whole(&mut self, path: &str, span: Range<usize>, rule: &DeTable<'_>) {
         let has = |name: &str| rule.keys().any(|key| key.get_ref() == name);
         if !has("policy") {
-            let message = format!("{path}: this rule has no policy; add policy = \"override\", \"park\" or \"dead_letter\"");
+            let message =
+                format!("{path}: this rule has no policy; add policy = \"override\", \"park\" or \"dead_letter\"");
             self.complain(span, Some(format!("{path}.policy")), message);
         } else if rule.len() == 1 {
-            let message = format!("{path}: this rule names no condition and would match everything; name one, or set conflict.policy");
+            let message = format!(
+                "{path}: this rule names no condition and would match everything; name one, or set conflict.policy"
+            );
             self.complain(span, Some(path.to_owned()), message);
         }
     }

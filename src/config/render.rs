@@ -1,5 +1,5 @@
-//! The effective configuration as TOML, for `check-config`: every key in the contract's order, with where its value came from. It reads
-//! back as the same configuration, except for secrets, which are hidden.
+//! The effective configuration as TOML, for `check-config`: every key in the contract's order, with where its value
+//! came from. It reads back as the same configuration, except for secrets, which are hidden.
 
 use std::fmt::Write as _;
 
@@ -18,13 +18,18 @@ impl Loaded {
             push(&mut out, format_args!("{blank_line}[{}]\n", section.name));
             for key in section.keys {
                 let name = format!("{}.{}", section.name, key.name);
-                let Some(setting) = self.settings.get(&name) else { continue };
+                let Some(setting) = self.settings.get(&name) else {
+                    continue;
+                };
                 let from = match &setting.origin {
                     Origin::Default => String::new(),
                     origin @ (Origin::File { .. } | Origin::Environment(_)) => format!("  # from {origin}"),
                 };
                 match key.takes {
-                    Takes::Value(_) => push(&mut out, format_args!("{} = {}{from}\n", key.name, toml_of(&setting.value))),
+                    Takes::Value(_) => push(
+                        &mut out,
+                        format_args!("{} = {}{from}\n", key.name, toml_of(&setting.value)),
+                    ),
                     Takes::Tables(keys) => {
                         let names: Vec<&str> = keys.iter().map(|key| key.name).collect();
                         push_tables(&mut out, &name, &setting.value, &names, &from);
@@ -41,7 +46,9 @@ fn push_tables(out: &mut String, name: &str, tables: &Value, keys: &[&str], from
     let ValueKind::Array(tables) = &tables.kind else { return };
     for table in tables {
         push(out, format_args!("[[{name}]]{from}\n"));
-        let ValueKind::Table(members) = &table.kind else { continue };
+        let ValueKind::Table(members) = &table.kind else {
+            continue;
+        };
         for key in keys {
             if let Some(value) = members.get(*key) {
                 push(out, format_args!("{key} = {}\n", toml_of(value)));
@@ -66,7 +73,9 @@ fn toml_of(value: &Value) -> String {
             format!("[{}]", items.join(", "))
         }
         // No key takes any of these (`super::kind`).
-        ValueKind::Nil | ValueKind::U64(_) | ValueKind::I128(_) | ValueKind::U128(_) | ValueKind::Table(_) => quoted(&value.to_string()),
+        ValueKind::Nil | ValueKind::U64(_) | ValueKind::I128(_) | ValueKind::U128(_) | ValueKind::Table(_) => {
+            quoted(&value.to_string())
+        }
     }
 }
 

@@ -1,7 +1,7 @@
 //! The API key: where it is found, what it may look like, and that it is never shown.
 //!
-//! An error names the place and the remedy, never the key, not even a part of it. A key that is nowhere is a case of its own
-//! ([`KeyError::Missing`]): `check-config` warns of it, `run` ends with 78.
+//! An error names the place and the remedy, never the key, not even a part of it. A key that is nowhere is a case of
+//! its own ([`KeyError::Missing`]): `check-config` warns of it, `run` ends with 78.
 
 use std::fmt;
 use std::fs::{self, File};
@@ -42,7 +42,9 @@ pub enum KeyPlace {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum KeyError {
     /// None of the places has one.
-    #[error("there is no API key: put it into {key_file}, or into the credential `api-key` of the systemd unit, or into $RETEN_API_KEY")]
+    #[error(
+        "there is no API key: put it into {key_file}, or into the credential `api-key` of the systemd unit, or into $RETEN_API_KEY"
+    )]
     Missing {
         /// `api.key_file`, the place to put it.
         key_file: String,
@@ -74,13 +76,16 @@ pub enum KeyError {
 }
 
 impl ApiKey {
-    /// Checks what was found: blanks at the ends are cut, and anything but visible ASCII inside is refused, because a header with a part
-    /// of the key would be answered with 401 and nobody would know why. The error says what is wrong without showing anything.
+    /// Checks what was found: blanks at the ends are cut, and anything but visible ASCII inside is refused, because a
+    /// header with a part of the key would be answered with 401 and nobody would know why. The error says what is wrong
+    /// without showing anything.
     pub fn parse(found: &[u8]) -> Result<Self, String> {
         let found = found.strip_prefix("\u{feff}".as_bytes()).unwrap_or(found);
         let key = trimmed(found);
         if key.is_empty() {
-            return Err("the API key is empty; put the key there, or remove it so that the next place is looked at".to_owned());
+            return Err(
+                "the API key is empty; put the key there, or remove it so that the next place is looked at".to_owned(),
+            );
         }
         if let Some(place) = key.iter().position(|byte| !byte.is_ascii_graphic()) {
             let what = match key[place] {
@@ -97,8 +102,9 @@ impl ApiKey {
         Ok(Self(String::from_utf8_lossy(key).into_owned()))
     }
 
-    /// The first key that is found: `$CREDENTIALS_DIRECTORY/api-key`, `key_file` (an empty path is no place), `$RETEN_API_KEY`. A place
-    /// that has a wrong one is an error: looking on would send another key than the operator believes.
+    /// The first key that is found: `$CREDENTIALS_DIRECTORY/api-key`, `key_file` (an empty path is no place),
+    /// `$RETEN_API_KEY`. A place that has a wrong one is an error: looking on would send another key than the operator
+    /// believes.
     pub fn load(key_file: &Path, env: &Environment) -> Result<(Self, KeyPlace), KeyError> {
         let (found, place) = find(key_file, env)?.ok_or_else(|| KeyError::Missing {
             key_file: if key_file.as_os_str().is_empty() {
@@ -159,7 +165,9 @@ fn find(key_file: &Path, env: &Environment) -> Result<Option<(Vec<u8>, KeyPlace)
             return Ok(Some((found, KeyPlace::File(key_file.to_owned()))));
         }
     }
-    Ok(env.get(VARIABLE).map(|found| (found.as_bytes().to_vec(), KeyPlace::Environment)))
+    Ok(env
+        .get(VARIABLE)
+        .map(|found| (found.as_bytes().to_vec(), KeyPlace::Environment)))
 }
 
 /// Why a file was not read.
@@ -179,7 +187,10 @@ impl Unread {
     }
 
     fn no_key(why: String) -> Self {
-        Self { why, is_forbidden: false }
+        Self {
+            why,
+            is_forbidden: false,
+        }
     }
 }
 
@@ -289,7 +300,10 @@ mod tests {
         fs::write(&credential, "unset\n").unwrap();
         assert_eq!(load(), Ok(("from-file".to_owned(), KeyPlace::File(file.clone()))));
         fs::write(&credential, "from-systemd").unwrap();
-        assert_eq!(load(), Ok(("from-systemd".to_owned(), KeyPlace::Credential(credential))));
+        assert_eq!(
+            load(),
+            Ok(("from-systemd".to_owned(), KeyPlace::Credential(credential)))
+        );
     }
 
     #[test]
@@ -300,7 +314,10 @@ mod tests {
         let env: Environment = [(VARIABLE, KEY)].into_iter().collect();
         let error = ApiKey::load(&file, &env).unwrap_err();
         assert!(matches!(error, KeyError::Malformed { .. }), "{error}");
-        assert!(error.to_string().starts_with(&format!("{}: ", file.display())), "{error}");
+        assert!(
+            error.to_string().starts_with(&format!("{}: ", file.display())),
+            "{error}"
+        );
         assert!(!error.to_string().contains("words"), "{error}");
     }
 
@@ -311,19 +328,32 @@ mod tests {
         let error = ApiKey::load(&file, &nothing()).unwrap_err();
         assert!(matches!(error, KeyError::Missing { .. }), "{error}");
         assert!(error.to_string().contains(&file.display().to_string()), "{error}");
-        assert!(matches!(ApiKey::load(Path::new(""), &nothing()), Err(KeyError::Missing { .. })));
+        assert!(matches!(
+            ApiKey::load(Path::new(""), &nothing()),
+            Err(KeyError::Missing { .. })
+        ));
         let empty: Environment = [(VARIABLE, "")].into_iter().collect();
         assert!(matches!(ApiKey::load(&file, &empty), Err(KeyError::Malformed { .. })));
-        let strange: Environment = [(VARIABLE, std::ffi::OsString::from_vec(vec![0xff]))].into_iter().collect();
+        let strange: Environment = [(VARIABLE, std::ffi::OsString::from_vec(vec![0xff]))]
+            .into_iter()
+            .collect();
         assert!(matches!(ApiKey::load(&file, &strange), Err(KeyError::Malformed { .. })));
     }
 
     #[test]
     fn what_is_no_file_of_a_keys_size_is_not_read() {
         let dir = tempfile::tempdir().unwrap();
-        assert!(matches!(ApiKey::load(dir.path(), &nothing()), Err(KeyError::Unreadable { .. })));
+        assert!(matches!(
+            ApiKey::load(dir.path(), &nothing()),
+            Err(KeyError::Unreadable { .. })
+        ));
         let long = dir.path().join("long");
         fs::write(&long, "x".repeat(16 * 1024 + 1)).unwrap();
-        assert!(ApiKey::load(&long, &nothing()).unwrap_err().to_string().contains("16384 bytes"));
+        assert!(
+            ApiKey::load(&long, &nothing())
+                .unwrap_err()
+                .to_string()
+                .contains("16384 bytes")
+        );
     }
 }

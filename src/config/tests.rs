@@ -73,7 +73,11 @@ fn the_file_of_defaults_has_every_key_in_the_contracts_order() {
         assert!(after >= last, "[{}] is out of order", section.name);
         last = after;
         for key in keys {
-            let place = DEFAULTS.lines().enumerate().skip(last + 1).find(|(_, line)| line.starts_with(&key));
+            let place = DEFAULTS
+                .lines()
+                .enumerate()
+                .skip(last + 1)
+                .find(|(_, line)| line.starts_with(&key));
             last = place
                 .unwrap_or_else(|| panic!("[{}] {key} is missing or out of order", section.name))
                 .0;
@@ -111,9 +115,18 @@ fn a_misspelt_value_is_named_with_file_line_key_and_remedy() {
 #[test]
 fn nothing_is_coerced_in_silence() {
     let cases = [
-        ("[delivery]\nmax_in_flight = 1.7", "max_in_flight = 1.7 is not a whole number"),
-        ("[delivery]\nmax_in_flight = \"7\"", "max_in_flight = \"7\" is not a whole number"),
-        ("[delivery]\nmax_in_flight = true", "max_in_flight = true is not a whole number"),
+        (
+            "[delivery]\nmax_in_flight = 1.7",
+            "max_in_flight = 1.7 is not a whole number",
+        ),
+        (
+            "[delivery]\nmax_in_flight = \"7\"",
+            "max_in_flight = \"7\" is not a whole number",
+        ),
+        (
+            "[delivery]\nmax_in_flight = true",
+            "max_in_flight = true is not a whole number",
+        ),
         (
             "[delivery]\nmax_in_flight = 0",
             "max_in_flight = 0 is out of range; write a whole number from 1 to 1024",
@@ -127,7 +140,10 @@ fn nothing_is_coerced_in_silence() {
         ),
         ("[retry]\ninitial_interval = \"0\"", "is too short; write at least 1ms"),
         ("[retry]\nmultiplier = \"2\"", "is not a number"),
-        ("[retry]\nmultiplier = 0.5", "is out of range; write a number from 1.0 to 100.0"),
+        (
+            "[retry]\nmultiplier = 0.5",
+            "is out of range; write a number from 1.0 to 100.0",
+        ),
         ("[retry]\nmultiplier = nan", "is out of range"),
         ("[retry]\nrandomization_factor = 1.01", "is out of range"),
         ("[api]\nrequire_json = \"true\"", "is neither true nor false"),
@@ -136,8 +152,14 @@ fn nothing_is_coerced_in_silence() {
             "[api]\nmax_error_body = 65536",
             "is not a size; write it in quotes and with its unit, as \"64KiB\"",
         ),
-        ("[api]\nmax_error_body = \"64\"", "is not a size; write 64KiB, 1MiB or 10MB"),
-        ("[api]\nmax_error_body = \"17MiB\"", "is out of range; write 1KiB to 16MiB"),
+        (
+            "[api]\nmax_error_body = \"64\"",
+            "is not a size; write 64KiB, 1MiB or 10MB",
+        ),
+        (
+            "[api]\nmax_error_body = \"17MiB\"",
+            "is out of range; write 1KiB to 16MiB",
+        ),
         ("[api]\nbase_url = 7", "is not text"),
         (
             "[log]\nlevel = \"INFO\"",
@@ -154,7 +176,10 @@ fn nothing_is_coerced_in_silence() {
         ("[validation]\nstatuses = []", "is no list of texts"),
         ("[validation]\nstatuses = \"EFFECTIVE\"", "is no list of texts"),
         ("[validation]\nstatuses = [1]", "is no list of texts"),
-        ("[api]\nbase_url = \"http://api.reten.ai\"", "would send the API key in the clear"),
+        (
+            "[api]\nbase_url = \"http://api.reten.ai\"",
+            "would send the API key in the clear",
+        ),
         ("[api]\nsubmit_path = \"x\"", "does not begin with /"),
         (
             "[api]\nproxy = \"http://u:secret@p/x\"",
@@ -185,7 +210,10 @@ fn an_unknown_key_is_an_error_that_names_the_one_that_was_meant() {
             "[log]\nxyz = 1",
             "config.toml:2: unknown key log.xyz; known in [log]: level, format, summary_interval",
         ),
-        ("[rety]\nx = 1", "config.toml:1: unknown section [rety]; did you mean [retry]?"),
+        (
+            "[rety]\nx = 1",
+            "config.toml:1: unknown section [rety]; did you mean [retry]?",
+        ),
         ("[x]", "config.toml:1: unknown section [x]; known: [api], [inbox]"),
         (
             "base_url = \"x\"",
@@ -212,7 +240,11 @@ fn an_unknown_key_is_an_error_that_names_the_one_that_was_meant() {
 #[test]
 fn everything_wrong_is_named_in_one_go_and_in_order() {
     let text = "[retry]\nmax_age = 7\n[log]\nlevel = \"loud\"\nlevle = \"info\"\n[api]\nbase_url = \"ftp://x\"\n";
-    let found = load_text(text, &[("RETEN_OUTBOX__RETRY__MULTIPLIER", "x"), ("RETEN_OUTBOX__NO", "1")]).unwrap_err();
+    let found = load_text(
+        text,
+        &[("RETEN_OUTBOX__RETRY__MULTIPLIER", "x"), ("RETEN_OUTBOX__NO", "1")],
+    )
+    .unwrap_err();
     let starts = [
         "config.toml:2: retry.max_age",
         "config.toml:4: log.level",
@@ -237,7 +269,10 @@ fn values_that_do_not_fit_one_another_are_named_where_one_was_set() {
         ]
     );
     // The other half is wrong already: one message is enough.
-    assert_eq!(problems("[retry]\ninitial_interval = \"20m\"\nmax_interval = \"long\"").len(), 1);
+    assert_eq!(
+        problems("[retry]\ninitial_interval = \"20m\"\nmax_interval = \"long\"").len(),
+        1
+    );
     let found = problems("[inbox]\ndatabase = \"/v/outbox.db\"\n[outbox]\ndatabase = \"/v/outbox.db\"");
     assert!(
         found[0].contains("inbox.database = \"/v/outbox.db\" is the same file as outbox.database"),
@@ -254,9 +289,15 @@ fn values_that_do_not_fit_one_another_are_named_where_one_was_set() {
 
 #[test]
 fn one_directory_for_both_databases_is_a_warning() {
-    let loaded = load_text("[inbox]\ndatabase = \"/v/inbox.db\"\n[outbox]\ndatabase = \"/v/outbox.db\"", &[]).unwrap();
+    let loaded = load_text(
+        "[inbox]\ndatabase = \"/v/inbox.db\"\n[outbox]\ndatabase = \"/v/outbox.db\"",
+        &[],
+    )
+    .unwrap();
     assert!(
-        loaded.warnings[0].message.contains("lies in the same directory as outbox.database"),
+        loaded.warnings[0]
+            .message
+            .contains("lies in the same directory as outbox.database"),
         "{:?}",
         loaded.warnings
     );
@@ -284,7 +325,10 @@ fn zero_means_none_where_the_contract_says_so() {
                 [outbox]\nkeep_delivered = \"0\"\nkeep_dismissed = \"forever\"\n";
     let config = load_text(text, &[]).unwrap().config;
     assert_eq!((config.retry.max_age, config.retry.max_attempts), (None, None));
-    assert_eq!((config.conflict.override_within, config.delivery.reject_fuse), (None, None));
+    assert_eq!(
+        (config.conflict.override_within, config.delivery.reject_fuse),
+        (None, None)
+    );
     assert_eq!(config.outbox.keep_delivered, Keep::For(Duration::ZERO));
     assert_eq!(config.outbox.keep_dismissed, Keep::Forever);
 }

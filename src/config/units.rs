@@ -1,14 +1,23 @@
-//! Durations and sizes as people write them: `250ms`, `30s`, `1h30m`, `7d`, `64KiB`, `10MB`, and a bare `0` for either. Pure.
+//! Durations and sizes as people write them: `250ms`, `30s`, `1h30m`, `7d`, `64KiB`, `10MB`, and a bare `0` for either.
+//! Pure.
 //!
-//! What is shown is read back as the same value (a property below), so that `check-config` prints a file that can be used.
+//! What is shown is read back as the same value (a property below), so that `check-config` prints a file that can be
+//! used.
 
 use std::time::Duration;
 
-/// The longest duration: a hundred years. Longer ones say "never" by accident, and would bring the arithmetic of time to its end.
+/// The longest duration: a hundred years. Longer ones say "never" by accident, and would bring the arithmetic of time
+/// to its end.
 pub const DURATION_MAX: Duration = Duration::from_hours(36_500 * 24);
 
 /// The units of a duration in milliseconds, in the order in which they may follow one another.
-const DURATION_UNITS: [(&str, u64); 5] = [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000), ("ms", 1)];
+const DURATION_UNITS: [(&str, u64); 5] = [
+    ("d", 86_400_000),
+    ("h", 3_600_000),
+    ("m", 60_000),
+    ("s", 1_000),
+    ("ms", 1),
+];
 
 /// The units of a size in bytes; the first that divides a size evenly is the one it is shown in.
 const SIZE_UNITS: [(&str, u64); 10] = [
@@ -24,8 +33,8 @@ const SIZE_UNITS: [(&str, u64); 10] = [
     ("B", 1),
 ];
 
-/// Reads a duration: whole numbers with their units, the larger unit first, each at most once. `None` for anything else, and above
-/// [`DURATION_MAX`].
+/// Reads a duration: whole numbers with their units, the larger unit first, each at most once. `None` for anything
+/// else, and above [`DURATION_MAX`].
 pub fn parse_duration(text: &str) -> Option<Duration> {
     if text == "0" {
         return Some(Duration::ZERO);
@@ -70,7 +79,9 @@ pub fn parse_size(text: &str) -> Option<u64> {
 
 /// Shows a size so that [`parse_size`] reads it back.
 pub fn show_size(bytes: u64) -> String {
-    let unit = SIZE_UNITS.iter().find(|(_, unit)| bytes >= *unit && bytes.is_multiple_of(*unit));
+    let unit = SIZE_UNITS
+        .iter()
+        .find(|(_, unit)| bytes >= *unit && bytes.is_multiple_of(*unit));
     unit.map_or_else(|| "0".to_owned(), |(name, unit)| format!("{}{name}", bytes / unit))
 }
 

@@ -1,6 +1,6 @@
-//! Looking after what the outbox keeps beside its submissions: the counts by state, and who is next in each activity. The program keeps both
-//! true by itself; a person's `UPDATE` in `sqlite3` does not, and must neither stop anything nor be wrong for ever. And whether the pages are whole,
-//! where a start did not wait to know.
+//! Looking after what the outbox keeps beside its submissions: the counts by state, and who is next in each activity.
+//! The program keeps both true by itself; a person's `UPDATE` in `sqlite3` does not, and must neither stop anything nor
+//! be wrong for ever. And whether the pages are whole, where a start did not wait to know.
 //!
 //! All of it at a start and a little of it afterwards, on a reading connection: deliveries go on meanwhile.
 
@@ -28,7 +28,11 @@ const DAMAGED_HINT: &str = "stop the daemon and restore the newest backup: `rete
      salvage` reads out of it what the backup lacks";
 
 /// Looks after the outbox until `shutdown` says so.
-pub(super) async fn run(outbox: Outbox, arrivals: Arc<Notify>, mut shutdown: watch::Receiver<bool>) -> Result<(), StoreError> {
+pub(super) async fn run(
+    outbox: Outbox,
+    arrivals: Arc<Notify>,
+    mut shutdown: watch::Receiver<bool>,
+) -> Result<(), StoreError> {
     tokio::select! {
         () = look_after(&outbox, &arrivals) => {}
         // An error is a sender that is gone: the end as well.
@@ -84,7 +88,8 @@ async fn put_in_order(outbox: &Outbox, arrivals: &Notify, after: Option<i64>) ->
         return None;
     };
     if count > 0 {
-        // Who is next now may be due, and nothing else says so: a commit of our own is no news to who asks for those of others.
+        // Who is next now may be due, and nothing else says so: a commit of our own is no news to who asks for those of
+        // others.
         arrivals.notify_one();
         let noun = if count == 1 { "activity" } else { "activities" };
         events::storage_error(

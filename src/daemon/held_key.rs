@@ -1,6 +1,6 @@
-//! Which key the daemon holds, told to those who have put another one in place: with a credential of systemd a new key comes with a restart,
-//! and who forgets that is refused as before. Never the key, and nothing that a guess of it could be tried on: 32 bits of a hash tell
-//! two keys apart and fit four thousand million others as well.
+//! Which key the daemon holds, told to those who have put another one in place: with a credential of systemd a new key
+//! comes with a restart, and who forgets that is refused as before. Never the key, and nothing that a guess of it could
+//! be tried on: 32 bits of a hash tell two keys apart and fit four thousand million others as well.
 
 use std::path::Path;
 use std::time::Duration;
@@ -54,8 +54,15 @@ impl HeldKey {
 }
 
 fn print(key: &ApiKey, salt: u64) -> String {
-    let hash = Sha256::new().chain_update(salt.to_be_bytes()).chain_update(key.reveal()).finalize();
-    let bytes: Vec<String> = hash.iter().take(PRINT_BYTES).map(|byte| format!("{byte:02x}")).collect();
+    let hash = Sha256::new()
+        .chain_update(salt.to_be_bytes())
+        .chain_update(key.reveal())
+        .finalize();
+    let bytes: Vec<String> = hash
+        .iter()
+        .take(PRINT_BYTES)
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
     bytes.concat()
 }
 
@@ -74,7 +81,11 @@ fn unit_of(credential: &Path) -> Option<&str> {
 }
 
 /// Keeps what the outbox remembers true until `shutdown` says so.
-pub(super) async fn run(outbox: Outbox, held: watch::Receiver<HeldKey>, mut shutdown: watch::Receiver<bool>) -> anyhow::Result<()> {
+pub(super) async fn run(
+    outbox: Outbox,
+    held: watch::Receiver<HeldKey>,
+    mut shutdown: watch::Receiver<bool>,
+) -> anyhow::Result<()> {
     tokio::select! {
         kept = keep(&outbox, held) => kept,
         // An error is a sender that is gone: the end as well.
@@ -118,7 +129,10 @@ mod tests {
     fn what_brings_a_new_one_names_the_tenants_unit() {
         let renewed = |directory: &str| renewed_by(&KeyPlace::Credential(Path::new(directory).join("api-key")));
         for (directory, expected) in [
-            ("/run/credentials/reten-outbox@acme.service", "systemctl restart reten-outbox@acme"),
+            (
+                "/run/credentials/reten-outbox@acme.service",
+                "systemctl restart reten-outbox@acme",
+            ),
             ("/run/secrets", "systemctl restart reten-outbox"),
         ] {
             assert_eq!(renewed(directory).as_deref(), Some(expected));

@@ -1,4 +1,5 @@
-//! Retention: what was delivered or dismissed long enough ago leaves the outbox, in small batches beside everything else.
+//! Retention: what was delivered or dismissed long enough ago leaves the outbox, in small batches beside everything
+//! else.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,7 +25,8 @@ const SWEEP_ROWS_MAX: u32 = 500;
 /// Between two batches the writer belongs to the others.
 const BATCH_GAP: Duration = Duration::from_millis(20);
 
-/// Sweeps and tidies until `shutdown` says so. The only error is an outbox whose writer has ended: with it the daemon has to end.
+/// Sweeps and tidies until `shutdown` says so. The only error is an outbox whose writer has ended: with it the daemon
+/// has to end.
 pub(super) async fn run(
     outbox: Outbox,
     mut config: watch::Receiver<Arc<Config>>,

@@ -15,7 +15,8 @@ pub struct KeyFile {
     stamps: [Stamp; 2],
 }
 
-/// What changes with a file's content, or when another takes its place (an editor's rename, a link that is set anew); `None`: no file.
+/// What changes with a file's content, or when another takes its place (an editor's rename, a link that is set anew);
+/// `None`: no file.
 type Stamp = Option<(u64, u64, u64, i64, i64)>;
 
 impl KeyFile {
@@ -28,7 +29,8 @@ impl KeyFile {
             stamps: [None, None],
         };
         file.stamps = file.look();
-        // Read behind the look: a change between the two would be taken for what was seen, and the old key be used for ever.
+        // Read behind the look: a change between the two would be taken for what was seen, and the old key be used for
+        // ever.
         let (key, place) = ApiKey::load(key_file, environment)?;
         file.place = place;
         Ok((file, key))
@@ -45,7 +47,8 @@ impl KeyFile {
         std::mem::replace(&mut self.stamps, now) != now
     }
 
-    /// The file that the key is from, and `api.key_file`: it comes before `$RETEN_API_KEY`, so that its appearing is a change too.
+    /// The file that the key is from, and `api.key_file`: it comes before `$RETEN_API_KEY`, so that its appearing is a
+    /// change too.
     fn look(&self) -> [Stamp; 2] {
         [self.place.path().and_then(stamp), stamp(&self.configured)]
     }

@@ -1,12 +1,14 @@
 //! The daemon: starts the rooms in their order, watches over them, carries a reload to them, and stops them in theirs.
 //!
-//! - [`run`]: the process, from the first log line to the exit. [`Rooms`]: everything that runs between, with no signal and no global of
-//!   its own, so that `demo` runs the very same.
-//! - `reload`: a new configuration or key, all or nothing. `held_key`: which key that is, for those who put another one in place. `housekeeping`: retention. `bookkeeping`: counts and orders that another hand
-//!   changed. `summary` and `status`: how the queue stands, for the log and for systemd. `watchdog`: signs of life, as long as every loop gets on.
+//! - [`run`]: the process, from the first log line to the exit. [`Rooms`]: everything that runs between, with no signal
+//!   and no global of its own, so that `demo` runs the very same.
+//! - `reload`: a new configuration or key, all or nothing. `held_key`: which key that is, for those who put another one
+//!   in place. `housekeeping`: retention. `bookkeeping`: counts and orders that another hand changed. `summary` and
+//!   `status`: how the queue stands, for the log and for systemd. `watchdog`: signs of life, as long as every loop gets
+//!   on.
 //!
-//! A room that ends or panics though nobody asked ends the process: the service manager starts it anew, and what it left is recovered. A
-//! daemon that takes in and no longer sends, or the other way round, would look well and be dead.
+//! A room that ends or panics though nobody asked ends the process: the service manager starts it anew, and what it
+//! left is recovered. A daemon that takes in and no longer sends, or the other way round, would look well and be dead.
 
 mod bookkeeping;
 mod held_key;

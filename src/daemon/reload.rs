@@ -117,8 +117,13 @@ mod tests {
         let reload = |settings: &str| source(dir.path(), settings).reload(&first);
         assert!(matches!(reload(""), Err(ReloadError::Key(KeyError::Missing { .. }))));
         fs::write(dir.path().join("api-key"), "rtn_sk_test").unwrap();
-        assert!(matches!(reload("[retry]\nmultiplier = 0.5\n"), Err(ReloadError::Config(_))));
-        let refused = reload("[inbox]\ndir = \"/elsewhere/inbox\"\n[outbox]\ndatabase = \"/elsewhere/outbox/outbox.db\"\n").unwrap_err();
+        assert!(matches!(
+            reload("[retry]\nmultiplier = 0.5\n"),
+            Err(ReloadError::Config(_))
+        ));
+        let refused =
+            reload("[inbox]\ndir = \"/elsewhere/inbox\"\n[outbox]\ndatabase = \"/elsewhere/outbox/outbox.db\"\n")
+                .unwrap_err();
         assert_eq!(
             refused.to_string(),
             "inbox.dir, outbox.database cannot change while the daemon runs"

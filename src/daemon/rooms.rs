@@ -24,11 +24,12 @@ use super::summary;
 use super::tasks::{TaskEnded, Tasks};
 use super::watchdog::{LOOKS, Watched};
 
-/// What the rooms may take beyond `delivery.shutdown_timeout`, which delivery keeps by itself: so much that none is ended a moment too early.
+/// What the rooms may take beyond `delivery.shutdown_timeout`, which delivery keeps by itself: so much that none is
+/// ended a moment too early.
 const ROOMS_GRACE: Duration = Duration::from_secs(1);
 
-/// How long the outbox may take to close, where the rooms have left less of `delivery.shutdown_timeout`. What was not written then is recovered at
-/// the next start.
+/// How long the outbox may take to close, where the rooms have left less of `delivery.shutdown_timeout`. What was not
+/// written then is recovered at the next start.
 const CLOSE_MIN: Duration = Duration::from_secs(2);
 
 /// How long the last look at the queue may take; it is for the log alone.
@@ -70,8 +71,8 @@ struct Turns {
 }
 
 impl Rooms {
-    /// Opens the outbox (which recovers what a crash left) and the inbox, and starts everything. On an error nothing runs, and nothing was
-    /// taken or sent.
+    /// Opens the outbox (which recovers what a crash left) and the inbox, and starts everything. On an error nothing
+    /// runs, and nothing was taken or sent.
     pub async fn open(plan: Plan, now: Timestamp) -> anyhow::Result<Self> {
         // First what needs no file of ours: a certificate that cannot be read must not leave a new database behind.
         Client::new(&plan.config.api, &plan.key)?;
@@ -125,8 +126,14 @@ impl Rooms {
             intake::run(taking, hold).await;
             anyhow::Ok(())
         });
-        tasks.spawn("key", held_key::run(outbox.clone(), held_key_seen, shutdown_seen.clone()));
-        tasks.spawn("bookkeeping", bookkeeping::run(outbox.clone(), arrivals, shutdown_seen.clone()));
+        tasks.spawn(
+            "key",
+            held_key::run(outbox.clone(), held_key_seen, shutdown_seen.clone()),
+        );
+        tasks.spawn(
+            "bookkeeping",
+            bookkeeping::run(outbox.clone(), arrivals, shutdown_seen.clone()),
+        );
         tasks.spawn(
             "housekeeping",
             housekeeping::run(outbox.clone(), config_seen.clone(), shutdown_seen.clone()),
@@ -196,9 +203,10 @@ impl Rooms {
         ]
     }
 
-    /// Ends everything in order: intake takes nothing in any more, requests in flight finish within `delivery.shutdown_timeout` and their
-    /// outcomes are stored, then the outbox is closed. All of it takes that long at most, whoever holds a lock, and nearly no time where nothing is
-    /// in flight. Returns how the queue stands; `None` where the outbox could not say.
+    /// Ends everything in order: intake takes nothing in any more, requests in flight finish within
+    /// `delivery.shutdown_timeout` and their outcomes are stored, then the outbox is closed. All of it takes that long
+    /// at most, whoever holds a lock, and nearly no time where nothing is in flight. Returns how the queue stands;
+    /// `None` where the outbox could not say.
     pub async fn stop(mut self) -> Option<Tally> {
         let allowed = self.config.borrow().delivery.shutdown_timeout;
         let end = Instant::now() + allowed;
@@ -238,7 +246,8 @@ impl Rooms {
     }
 }
 
-/// How often the loops turn when there is nothing to do: as often as whoever watches looks at them, since one that has not turned is dead to it.
+/// How often the loops turn when there is nothing to do: as often as whoever watches looks at them, since one that has
+/// not turned is dead to it.
 fn turn_max(notifier: &Notifier) -> Duration {
     notifier
         .watchdog_interval()

@@ -32,16 +32,19 @@ pub struct Start {
     pub seed: u64,
 }
 
-/// Runs the daemon until a signal ends it. Errors keep their types in the chain, so that the caller finds the exit code: a key
-/// ([`crate::config::KeyError`]), an outbox ([`crate::store::OpenError`]) or an inbox that cannot be used, a room that ended
-/// ([`super::TaskEnded`]).
+/// Runs the daemon until a signal ends it. Errors keep their types in the chain, so that the caller finds the exit
+/// code: a key ([`crate::config::KeyError`]), an outbox ([`crate::store::OpenError`]) or an inbox that cannot be used,
+/// a room that ended ([`super::TaskEnded`]).
 pub async fn run(start: Start) -> anyhow::Result<()> {
     // Dropped last, behind the last line.
     let telemetry = telemetry::init(&start.loaded.config.log)?;
     let notifier = Arc::new(Notifier::from_env());
     let mut signals = Signals::listen()?;
     for warning in &start.loaded.warnings {
-        events::warning(&warning.to_string(), "`reten-outbox check-config` shows what is in force");
+        events::warning(
+            &warning.to_string(),
+            "`reten-outbox check-config` shows what is in force",
+        );
     }
     let opened = tokio::select! {
         opened = Daemon::open(start, Arc::clone(&notifier), &telemetry) => opened,

@@ -13,7 +13,8 @@ pub enum Asked {
     Reload,
 }
 
-/// The signals that are listened to. SIGPIPE is not among them: the standard library has it ignored from the first instruction of `main`.
+/// The signals that are listened to. SIGPIPE is not among them: the standard library has it ignored from the first
+/// instruction of `main`.
 #[derive(Debug)]
 pub struct Signals {
     terminate: Signal,
@@ -42,8 +43,8 @@ impl Signals {
         self.heard().await
     }
 
-    /// The next one that asks for the end. A reload is kept for [`Signals::next`]: what was changed while a large outbox opened must not wait for
-    /// another signal, which nobody would send.
+    /// The next one that asks for the end. A reload is kept for [`Signals::next`]: what was changed while a large
+    /// outbox opened must not wait for another signal, which nobody would send.
     pub async fn stop(&mut self) -> &'static str {
         loop {
             match self.heard().await {

@@ -1,5 +1,5 @@
-//! What the daemon says of itself while it runs: the line of `systemctl status`, for the person who looks there first, and the note for
-//! `status`, which is another process and may find a database that can be neither written nor opened.
+//! What the daemon says of itself while it runs: the line of `systemctl status`, for the person who looks there first,
+//! and the note for `status`, which is another process and may find a database that can be neither written nor opened.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,7 +18,8 @@ use crate::telemetry::systemd::Notifier;
 use super::rooms::count;
 use super::summary::gate;
 
-/// How often there is a look while requests are in flight or something hinders, which is not always heard of: as often as a person looks.
+/// How often there is a look while requests are in flight or something hinders, which is not always heard of: as often
+/// as a person looks.
 const EVERY: Duration = Duration::from_secs(1);
 /// How often where nothing is on its way: whatever begins is heard of.
 const AT_REST: Duration = Duration::from_secs(30);
@@ -26,7 +27,8 @@ const AT_REST: Duration = Duration::from_secs(30);
 /// Between two looks, however much happens.
 const GAP: Duration = Duration::from_millis(200);
 
-/// How often the line is made anew where nothing was written: its ages grow, and the deliveries of the last minute become fewer.
+/// How often the line is made anew where nothing was written: its ages grow, and the deliveries of the last minute
+/// become fewer.
 const AGES_EVERY: Duration = Duration::from_secs(5);
 
 /// The most characters of a reason in the line.
@@ -100,7 +102,10 @@ impl Teller {
         let hindrances = self.meters.hindrances();
         match self.outbox.locked_for() {
             Some(span) => {
-                let why = format!("the outbox is locked by another process, for {} s by now", span.as_secs());
+                let why = format!(
+                    "the outbox is locked by another process, for {} s by now",
+                    span.as_secs()
+                );
                 let hint = "end that process, or wait until it is done; nothing is lost";
                 hindrances.met(Cause::Lock, "", &why, hint);
             }
@@ -108,7 +113,8 @@ impl Teller {
         }
     }
 
-    /// In place and unsynced, so that it costs next to nothing; where there is no room for it, `status` goes by what the database says.
+    /// In place and unsynced, so that it costs next to nothing; where there is no room for it, `status` goes by what
+    /// the database says.
     async fn leave_note(&self, told: &mut Told) {
         let vitals = Vitals::of(&self.meters, clock::now());
         if told.vitals.as_ref().is_some_and(|last| last.says_the_same(&vitals)) {

@@ -59,7 +59,11 @@ impl Watcher {
                     Err(StoreError::Busy(_) | StoreError::Full(_) | StoreError::Broken(_)) if fails => {}
                     Err(error @ (StoreError::Busy(_) | StoreError::Full(_) | StoreError::Broken(_))) => {
                         fails = true;
-                        events::storage_error("summary", &error.to_string(), "it is tried again at every log.summary_interval");
+                        events::storage_error(
+                            "summary",
+                            &error.to_string(),
+                            "it is tried again at every log.summary_interval",
+                        );
                     }
                 }
             }

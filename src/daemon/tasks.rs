@@ -25,7 +25,11 @@ pub(super) struct Tasks {
 }
 
 impl Tasks {
-    pub(super) fn spawn<E: Into<anyhow::Error>>(&mut self, room: &'static str, task: impl Future<Output = Result<(), E>> + Send + 'static) {
+    pub(super) fn spawn<E: Into<anyhow::Error>>(
+        &mut self,
+        room: &'static str,
+        task: impl Future<Output = Result<(), E>> + Send + 'static,
+    ) {
         let handle = self.set.spawn(async { task.await.map_err(Into::into) });
         self.rooms.insert(handle.id(), room);
     }
@@ -73,7 +77,10 @@ mod tests {
     use super::*;
 
     fn block_on<T>(work: impl Future<Output = T>) -> T {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .build()
+            .unwrap();
         runtime.block_on(work)
     }
 
@@ -86,7 +93,10 @@ mod tests {
             assert_eq!(tasks.next().await.room, "intake");
             tasks.spawn::<anyhow::Error>("delivery", async { panic!("as the test wants it") });
             let ended = tasks.next().await;
-            assert_eq!((ended.room, ended.why.as_str()), ("delivery", "it panicked; the log says where"));
+            assert_eq!(
+                (ended.room, ended.why.as_str()),
+                ("delivery", "it panicked; the log says where")
+            );
             tasks.spawn("delivery", async { anyhow::bail!("no client") });
             assert!(tasks.next().await.to_string().contains("no client"));
         });

@@ -1,5 +1,5 @@
-//! Signs of life for the service manager, given only while every loop gets on: a daemon that answers signals and no longer takes in, or no
-//! longer sends, is to be started anew.
+//! Signs of life for the service manager, given only while every loop gets on: a daemon that answers signals and no
+//! longer takes in, or no longer sends, is to be started anew.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -10,8 +10,8 @@ use tokio::time::{Instant, Interval, MissedTickBehavior, interval};
 use crate::telemetry::events;
 use crate::telemetry::systemd::Notifier;
 
-/// How many looks there are between two signs that are expected ([`Notifier::watchdog_interval`], itself half of what is tolerated): a loop
-/// that turned just after a look is seen soon after.
+/// How many looks there are between two signs that are expected ([`Notifier::watchdog_interval`], itself half of what
+/// is tolerated): a loop that turned just after a look is seen soon after.
 pub(super) const LOOKS: u32 = 4;
 
 /// Where nobody expects a sign, a loop that stands still for so long is worth an entry of the log.
@@ -29,11 +29,12 @@ pub(super) async fn while_stopping(notifier: &Notifier) {
     }
 }
 
-/// How often it is said that the outbox is still being opened: at first to the service manager, which would end what takes too long.
+/// How often it is said that the outbox is still being opened: at first to the service manager, which would end what
+/// takes too long.
 const OPENING_SAID: Duration = Duration::from_secs(10);
 
-/// Asks for time as long as the outbox is being opened: a large one is checked, and one of an older version brought up to date, which takes the
-/// longer the more there is. Never returns.
+/// Asks for time as long as the outbox is being opened: a large one is checked, and one of an older version brought up
+/// to date, which takes the longer the more there is. Never returns.
 pub(super) async fn while_opening(notifier: &Notifier) {
     let began = Instant::now();
     let mut signs = interval(OPENING_SAID);
@@ -82,7 +83,8 @@ pub(super) struct Watchdog {
     notifier: Arc<Notifier>,
     watched: Vec<Watched>,
     looks: Interval,
-    /// After so long without a sign, who stands still is named in the log: the process may be gone before it could say more.
+    /// After so long without a sign, who stands still is named in the log: the process may be gone before it could say
+    /// more.
     patience: Duration,
     fed: Instant,
 }
@@ -109,7 +111,10 @@ impl Watchdog {
 
     fn look(&mut self, now: Instant) {
         if self.watched.iter().any(Watched::stands_still) {
-            let unsaid = self.watched.iter_mut().filter(|watched| watched.stands_still() && !watched.said);
+            let unsaid = self
+                .watched
+                .iter_mut()
+                .filter(|watched| watched.stands_still() && !watched.said);
             if now.duration_since(self.fed) >= self.patience {
                 unsaid.for_each(|watched| {
                     watched.said = true;

@@ -1,5 +1,5 @@
-//! One attempt: the request, what it brought, and what that means. Its claim is durable before it begins and its outcome after it has
-//! landed: a crash in between leaves the submission in `sending`.
+//! One attempt: the request, what it brought, and what that means. Its claim is durable before it begins and its
+//! outcome after it has landed: a crash in between leaves the submission in `sending`.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -43,8 +43,8 @@ pub(super) struct Landed {
 }
 
 impl Landed {
-    /// Shortens the wait of one that only found out whether an outage goes on: where few are pending each is a probe again and again, and must
-    /// not come back minutes after the API does. What `Retry-After` asked for stays.
+    /// Shortens the wait of one that only found out whether an outage goes on: where few are pending each is a probe
+    /// again and again, and must not come back minutes after the API does. What `Retry-After` asked for stays.
     pub(super) fn wait_at_most(&mut self, longest: Duration) {
         match (self.verdict.outcome, self.next) {
             (Outcome::Retry { not_earlier: None }, Next::After(wait)) => self.next = Next::After(wait.min(longest)),
@@ -124,7 +124,9 @@ fn policy(config: &Config) -> VerdictPolicy<'_> {
 fn next(config: &Config, claimed: &Claimed, verdict: &Verdict, at: Timestamp, roll: f64) -> Next {
     let not_earlier = match verdict.outcome {
         Outcome::Retry { not_earlier } => not_earlier.map(|asked| asked.wait(at)),
-        Outcome::Delivered | Outcome::AcceptedAsOurs | Outcome::Override | Outcome::Dead(_) | Outcome::Parked(_) => None,
+        Outcome::Delivered | Outcome::AcceptedAsOurs | Outcome::Override | Outcome::Dead(_) | Outcome::Parked(_) => {
+            None
+        }
     };
     schedule::next(&config.retry, claimed.tries, claimed.waited, not_earlier, roll)
 }
@@ -137,13 +139,15 @@ const fn is_conflict(exchange: &Exchange) -> bool {
     }
 }
 
-/// Whether the producer set it. At delivery nothing is parsed that need not be: a name that stands there neither plainly nor escaped is absent.
+/// Whether the producer set it. At delivery nothing is parsed that need not be: a name that stands there neither
+/// plainly nor escaped is absent.
 fn has_hard_override(payload: &Payload) -> bool {
     let has = |name: &str| memmem::find(payload.bytes(), name.as_bytes()).is_some();
     (has(HARD_OVERRIDE) || has("\\u00")) && payload.has_hard_override()
 }
 
-/// What the others of its activity say. The answer is in and must not be lost, so this waits until the outbox can be asked.
+/// What the others of its activity say. The answer is in and must not be lost, so this waits until the outbox can be
+/// asked.
 async fn relations(equipment: &Equipment, claimed: &Claimed) -> Relations {
     let mut patience = Patience::new(&equipment.hindrances);
     loop {
@@ -181,7 +185,13 @@ impl Reading {
         }
     }
 
-    fn past<'a>(&'a self, claimed: &'a Claimed, relations: Relations, carried_override: bool, now: Timestamp) -> Past<'a> {
+    fn past<'a>(
+        &'a self,
+        claimed: &'a Claimed,
+        relations: Relations,
+        carried_override: bool,
+        now: Timestamp,
+    ) -> Past<'a> {
         Past {
             lost_response: claimed.lost_response,
             carried_override,
@@ -217,8 +227,9 @@ mod tests {
 
     #[test]
     fn the_rules_read_what_is_there_and_nothing_else() {
-        let whole =
-            Payload::from_text(r#"{"status":"EFFECTIVE","occurred_at":"2026-11-23T10:00:00Z","task_result":{"result":"NO_CONTACT"}}"#);
+        let whole = Payload::from_text(
+            r#"{"status":"EFFECTIVE","occurred_at":"2026-11-23T10:00:00Z","task_result":{"result":"NO_CONTACT"}}"#,
+        );
         let reading = Reading::of(&whole);
         assert_eq!(
             (
@@ -228,7 +239,11 @@ mod tests {
             ),
             (Some("EFFECTIVE"), Some("NO_CONTACT"), Some(1_795_428_000_000))
         );
-        for odd in [r#"{"status":1,"occurred_at":"yesterday","task_result":[]}"#, "not JSON", "[]"] {
+        for odd in [
+            r#"{"status":1,"occurred_at":"yesterday","task_result":[]}"#,
+            "not JSON",
+            "[]",
+        ] {
             let reading = Reading::of(&Payload::from_text(odd));
             assert!(
                 reading.status.is_none() && reading.result.is_none() && reading.occurred_at.is_none(),

@@ -1,8 +1,8 @@
 //! The tenant's result types: fetched, remembered, and published for validation.
 //!
-//! Unreachable or forbidden, validation goes on with what is remembered, or without a list: one warning, and no trouble for anyone. Another list
-//! than before is first published, then what it makes valid is put back, and only then it is remembered: a crash in between does the latter
-//! two again.
+//! Unreachable or forbidden, validation goes on with what is remembered, or without a list: one warning, and no trouble
+//! for anyone. Another list than before is first published, then what it makes valid is put back, and only then it is
+//! remembered: a crash in between does the latter two again.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -37,7 +37,8 @@ struct Remembered {
     types: Vec<ResultType>,
 }
 
-/// The list as it was last fetched, for commands; `None` where there is none that can be used: then codes are not checked.
+/// The list as it was last fetched, for commands; `None` where there is none that can be used: then codes are not
+/// checked.
 pub async fn remembered(outbox: &Outbox) -> Option<Vec<ResultType>> {
     let text = outbox.recall(RESULT_TYPES).await.ok().flatten()?;
     let list: Remembered = serde_json::from_str(&text).ok()?;
@@ -91,8 +92,8 @@ struct Keeper {
     context: Context,
     /// The list by which everything `invalid` in the outbox has been judged.
     judged_by: Option<Arc<[ResultType]>>,
-    /// Judge once more with the next fetch: intake may have stored what it had judged by the old list after we looked. Such a one asks for that
-    /// fetch itself, within a minute.
+    /// Judge once more with the next fetch: intake may have stored what it had judged by the old list after we looked.
+    /// Such a one asks for that fetch itself, within a minute.
     once_more: bool,
     /// Whether the present failure has been told.
     warned: bool,
@@ -146,7 +147,10 @@ impl Keeper {
         } else {
             "result codes are not checked until it is known"
         };
-        events::warning(&format!("the result types cannot be fetched: {why}"), hint.unwrap_or(without));
+        events::warning(
+            &format!("the result types cannot be fetched: {why}"),
+            hint.unwrap_or(without),
+        );
     }
 
     /// A fresh list; `false` where the outbox could not be asked what it makes valid, and it has to be taken again.

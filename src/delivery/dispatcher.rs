@@ -1,7 +1,8 @@
 //! The loop: what may be sent is claimed, what is claimed is sent, what has landed is settled.
 //!
-//! One task owns the gate, the slots and the pace, so nothing here is shared. Claims run ahead of the slots ([`ahead`]), outcomes behind them:
-//! claiming, sending and settling overlap, and claims and outcomes gather in the same commits.
+//! One task owns the gate, the slots and the pace, so nothing here is shared. Claims run ahead of the slots
+//! ([`ahead`]), outcomes behind them: claiming, sending and settling overlap, and claims and outcomes gather in the
+//! same commits.
 
 mod ahead;
 mod clock_watch;
@@ -40,19 +41,21 @@ use clock_watch::{ClockWatch, Due};
 
 /// How often it is asked whether another process wrote to the outbox, and whether a reload came.
 const POLL: Duration = Duration::from_millis(200);
-/// So long after the last request, other processes' commits are listened for, and it is not asked any more but once a turn.
+/// So long after the last request, other processes' commits are listened for, and it is not asked any more but once a
+/// turn.
 const AT_REST_AFTER: Duration = Duration::from_secs(1);
-/// The same before something is sent: after `pause` has returned, hardly anything may still leave. Not before each claim, because under load
-/// there are thousands a second.
+/// The same before something is sent: after `pause` has returned, hardly anything may still leave. Not before each
+/// claim, because under load there are thousands a second.
 const POLL_BEFORE_SENDING: Duration = Duration::from_millis(2);
-/// How long outcomes may gather while requests are in flight, unless twice as many as there are slots have gathered earlier: a commit costs about the
-/// same for one row as for fifty.
+/// How long outcomes may gather while requests are in flight, unless twice as many as there are slots have gathered
+/// earlier: a commit costs about the same for one row as for fifty.
 const GATHER: Duration = Duration::from_millis(5);
 /// So many outcomes do not wait for the commit before theirs to end: what the store takes in one query.
 const GATHERED_MAX: usize = 256;
 /// The shortest wait for a due time: it may have passed while we looked, and would be looked for without a pause.
 const WAIT_MIN: Duration = Duration::from_millis(1);
-/// The part of `delivery.shutdown_timeout` that is left for outcomes to be stored when requests use up the rest, and the most of it.
+/// The part of `delivery.shutdown_timeout` that is left for outcomes to be stored when requests use up the rest, and
+/// the most of it.
 const STORE_SHARE: u32 = 10;
 const STORE_SHARE_MAX: Duration = Duration::from_secs(1);
 
@@ -120,7 +123,13 @@ impl Dispatcher {
         let client = Arc::new(Client::new(&config.api, &key)?);
         context.meters.set_api(&config.api);
         pulse::recall(&context.outbox, &context.meters).await;
-        let keeper = Gatekeeper::recall(context.outbox.clone(), Arc::clone(&context.meters), &config, clock::now()).await?;
+        let keeper = Gatekeeper::recall(
+            context.outbox.clone(),
+            Arc::clone(&context.meters),
+            &config,
+            clock::now(),
+        )
+        .await?;
         Ok(Self {
             keeper,
             pacer: Pacer::new(config.delivery.max_per_second),
@@ -198,15 +207,22 @@ impl Dispatcher {
         self.due.is_some_and(|due| due.has_come(now, Instant::now()))
     }
 
-    /// A clock that was set makes what is remembered of due times untrue: the outbox is asked again, which clamps what lies too far ahead.
+    /// A clock that was set makes what is remembered of due times untrue: the outbox is asked again, which clamps what
+    /// lies too far ahead.
     fn watch_clock(&mut self, now: Timestamp) {
-        let Some(set) = self.clock.look(now, Instant::now()) else { return };
+        let Some(set) = self.clock.look(now, Instant::now()) else {
+            return;
+        };
         self.look = true;
         self.context.outbox.leapt(self.clock.leap());
-        events::warning(&set.to_string(), "nothing waits longer for it, and no result is given up earlier");
+        events::warning(
+            &set.to_string(),
+            "nothing waits longer for it, and no result is given up earlier",
+        );
     }
 
-    /// Waits until a step may have something to do: `until`, an arrival, a landing, a settlement, an answer, the next poll, the end.
+    /// Waits until a step may have something to do: `until`, an arrival, a landing, a settlement, an answer, the next
+    /// poll, the end.
     pub async fn wait(&mut self, arrived: Pin<&mut Notified<'_>>, until: Option<Timestamp>) {
         let longest = self.longest_wait();
         let mut pause = until.map_or(longest, |until| until.since(clock::now()).min(longest));
@@ -228,7 +244,10 @@ impl Dispatcher {
 
     /// How long until it is asked again whether others wrote: at rest that is heard.
     fn longest_wait(&mut self) -> Duration {
-        let is_at_work = !self.flights.is_empty() || !self.gathered.is_empty() || !self.ahead.is_empty() || !self.settling.is_empty();
+        let is_at_work = !self.flights.is_empty()
+            || !self.gathered.is_empty()
+            || !self.ahead.is_empty()
+            || !self.settling.is_empty();
         if is_at_work {
             self.worked_at = Instant::now();
             self.touch.rest();
@@ -250,7 +269,8 @@ impl Dispatcher {
         self.polled = self.polled.checked_sub(POLL).unwrap_or(self.polled);
     }
 
-    /// The end: lets what is in flight finish, and stores what is in, all within `delivery.shutdown_timeout`, whoever holds the outbox.
+    /// The end: lets what is in flight finish, and stores what is in, all within `delivery.shutdown_timeout`, whoever
+    /// holds the outbox.
     pub async fn finish(&mut self) {
         let allowed = self.equipment.config.delivery.shutdown_timeout;
         let end = Instant::now() + allowed;

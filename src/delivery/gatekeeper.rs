@@ -1,4 +1,5 @@
-//! The gate with its memory: what is stored of it, what a person does to it from another process, and what the log hears.
+//! The gate with its memory: what is stored of it, what a person does to it from another process, and what the log
+//! hears.
 
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::sync::Arc;
@@ -11,7 +12,8 @@ use crate::clock::Timestamp;
 use crate::config::Config;
 use crate::model::Exchange;
 use crate::policy::gate::{
-    ASK, About, Allowance, GATE, Gate, GateRecord, GateSettings, Input, PAUSE, PAUSE_IN_FORCE, PauseRecord, Refused, Role, Step, Ticket,
+    ASK, About, Allowance, GATE, Gate, GateRecord, GateSettings, Input, PAUSE, PAUSE_IN_FORCE, PauseRecord, Refused,
+    Role, Step, Ticket,
 };
 use crate::policy::hint::ApiError;
 use crate::policy::verdict::{Outcome, Signal};
@@ -39,7 +41,8 @@ pub(super) struct Gatekeeper {
     closed: Option<GateRecord>,
     /// What is to be remembered and is not stored yet.
     unsaved: Option<GateRecord>,
-    /// Another process has written since its acts were last looked at. True until a look succeeds: the notice of it comes only once.
+    /// Another process has written since its acts were last looked at. True until a look succeeds: the notice of it
+    /// comes only once.
     unlooked: bool,
     /// The pause that is in force, as it is remembered, and what is stored of that.
     pause: Option<String>,
@@ -55,13 +58,20 @@ pub(super) struct Gatekeeper {
 
 impl Gatekeeper {
     /// The gate as it was left.
-    pub(super) async fn recall(outbox: Outbox, meters: Arc<Meters>, config: &Config, now: Timestamp) -> Result<Self, StoreError> {
+    pub(super) async fn recall(
+        outbox: Outbox,
+        meters: Arc<Meters>,
+        config: &Config,
+        now: Timestamp,
+    ) -> Result<Self, StoreError> {
         let record: Option<GateRecord> = read(GATE, outbox.recall(GATE).await?.as_deref());
         let pause = outbox.recall(PAUSE).await?;
         let told_pause = outbox.recall(PAUSE_IN_FORCE).await?;
         let asked = outbox.recall(ASK).await?;
         let gate = Gate::restore(record.as_ref(), read(PAUSE, pause.as_deref()), now);
-        let restored = record.as_ref().is_some_and(|record| record.state == gate.name_beneath());
+        let restored = record
+            .as_ref()
+            .is_some_and(|record| record.state == gate.name_beneath());
         let why = match (gate.pause(), &record) {
             (Some(pause), _) => format!("paused by {}", pause.by),
             (None, Some(record)) if restored => record.why.clone(),
@@ -87,7 +97,8 @@ impl Gatekeeper {
             patience,
             rest_until: None,
         };
-        // What a person asked for while no daemon ran: a start asks by itself, but only a person's word opens a blown fuse.
+        // What a person asked for while no daemon ran: a start asks by itself, but only a person's word opens a blown
+        // fuse.
         keeper.heed(asked, now);
         Ok(keeper)
     }
@@ -106,7 +117,9 @@ impl Gatekeeper {
     /// An input that asks for nothing but a line in the log.
     pub(super) fn note(&mut self, input: Input, now: Timestamp) {
         match input {
-            Input::KeyChanged | Input::AskNow | Input::Insisted | Input::Resumed | Input::Opened => self.trials.begin_anew(),
+            Input::KeyChanged | Input::AskNow | Input::Insisted | Input::Resumed | Input::Opened => {
+                self.trials.begin_anew();
+            }
             Input::Departed(_) | Input::Asked | Input::Ended { .. } | Input::Answered(_) | Input::Paused(_) => {}
         }
         let step = self.gate.step(input, now, &self.settings);
@@ -114,7 +127,13 @@ impl Gatekeeper {
     }
 
     /// An exchange ended. What becomes of a refused submission, and the record that has to be stored before it.
-    pub(super) fn ended(&mut self, aboard: &Aboard, landed: &Landed, roll: f64, now: Timestamp) -> (Option<Refused>, Option<String>) {
+    pub(super) fn ended(
+        &mut self,
+        aboard: &Aboard,
+        landed: &Landed,
+        roll: f64,
+        now: Timestamp,
+    ) -> (Option<Refused>, Option<String>) {
         let Aboard { claimed, ticket } = aboard;
         if landed.verdict.signal == Signal::Rejected {
             // Should the fuse blow, others have their turn first.
@@ -130,11 +149,21 @@ impl Gatekeeper {
         let mut refused = step.refused;
         self.carry_out(step);
         if refused == Some(Refused::Release) && ticket.role == Role::Trial && self.trials.refused(claimed.id) {
-            refused = Some(Refused::Die { requeue_on_opening: true });
+            refused = Some(Refused::Die {
+                requeue_on_opening: true,
+            });
         }
         let first = match refused {
-            Some(Refused::Release | Refused::Die { requeue_on_opening: true }) => self.closed.as_ref(),
-            Some(Refused::Die { requeue_on_opening: false }) | None => None,
+            Some(
+                Refused::Release
+                | Refused::Die {
+                    requeue_on_opening: true,
+                },
+            ) => self.closed.as_ref(),
+            Some(Refused::Die {
+                requeue_on_opening: false,
+            })
+            | None => None,
         };
         (refused, first.and_then(|record| serde_json::to_string(record).ok()))
     }
@@ -145,11 +174,14 @@ impl Gatekeeper {
         self.note(Input::AskNow, now);
     }
 
-    /// Opens it: what it dead-lettered goes back in the very transaction that records the opening, so that nothing of its activity
-    /// overtakes it. A crash before leaves it closed, one after leaves it open; both find the submissions where they belong.
+    /// Opens it: what it dead-lettered goes back in the very transaction that records the opening, so that nothing of
+    /// its activity overtakes it. A crash before leaves it closed, one after leaves it open; both find the submissions
+    /// where they belong.
     pub(super) async fn open(&mut self, requeue: bool, now: Timestamp) {
         let record = Gate::opening_record(now);
-        let Ok(text) = serde_json::to_string(&record) else { return };
+        let Ok(text) = serde_json::to_string(&record) else {
+            return;
+        };
         match self.outbox.open_gate(GATE, text, requeue, now).await {
             Ok(count) => {
                 self.works();
@@ -169,8 +201,8 @@ impl Gatekeeper {
         self.unlooked = true;
     }
 
-    /// What a person did from another process: `pause`, `resume`. A look that fails is repeated after the rest that it costs; nothing is sent
-    /// before.
+    /// What a person did from another process: `pause`, `resume`. A look that fails is repeated after the rest that it
+    /// costs; nothing is sent before.
     pub(super) async fn look_at_acts(&mut self, now: Timestamp) {
         if !self.unlooked {
             return;
@@ -207,8 +239,8 @@ impl Gatekeeper {
         }
     }
 
-    /// Stores what has changed of the gate, and then forgets the word that led to it. A crash before the first restarts with the state before,
-    /// which finds out the same again; one between them heeds the word once more.
+    /// Stores what has changed of the gate, and then forgets the word that led to it. A crash before the first restarts
+    /// with the state before, which finds out the same again; one between them heeds the word once more.
     pub(super) async fn save(&mut self, now: Timestamp) {
         if self.unsaved.is_none() && self.heeded.is_none() && self.pause == self.told_pause {
             return;
@@ -225,7 +257,11 @@ impl Gatekeeper {
     }
 
     async fn store(&self, now: Timestamp) -> Result<(), StoreError> {
-        if let Some(text) = self.unsaved.as_ref().and_then(|record| serde_json::to_string(record).ok()) {
+        if let Some(text) = self
+            .unsaved
+            .as_ref()
+            .and_then(|record| serde_json::to_string(record).ok())
+        {
             self.outbox.remember(GATE, Some(text), now).await?;
         }
         if self.pause != self.told_pause {
@@ -299,7 +335,9 @@ fn about(claimed: &Claimed, landed: &Landed, roll: f64) -> About {
     }
     let retry_after = match landed.verdict.outcome {
         Outcome::Retry { not_earlier } => not_earlier.map(|asked| asked.wait(landed.at)),
-        Outcome::Delivered | Outcome::AcceptedAsOurs | Outcome::Override | Outcome::Dead(_) | Outcome::Parked(_) => None,
+        Outcome::Delivered | Outcome::AcceptedAsOurs | Outcome::Override | Outcome::Dead(_) | Outcome::Parked(_) => {
+            None
+        }
     };
     About {
         submission: claimed.id,
@@ -309,9 +347,12 @@ fn about(claimed: &Claimed, landed: &Landed, roll: f64) -> About {
         message: match landed.verdict.signal {
             // Nothing to read, thousands of times a second.
             Signal::Healthy => None,
-            Signal::Answered | Signal::Rejected | Signal::Throttled | Signal::Faulty | Signal::Overloaded | Signal::Unauthorized(_) => {
-                Some(said(&landed.exchange))
-            }
+            Signal::Answered
+            | Signal::Rejected
+            | Signal::Throttled
+            | Signal::Faulty
+            | Signal::Overloaded
+            | Signal::Unauthorized(_) => Some(said(&landed.exchange)),
         },
         roll,
     }

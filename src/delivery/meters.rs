@@ -1,5 +1,5 @@
-//! How it goes, in numbers: for the summary, for `status` and for the line that systemd shows. Everything is counted after its commit, and in
-//! bounded memory.
+//! How it goes, in numbers: for the summary, for `status` and for the line that systemd shows. Everything is counted
+//! after its commit, and in bounded memory.
 
 use std::collections::VecDeque;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
@@ -101,7 +101,9 @@ impl Meters {
         if counts.times.len() == TIMES_MAX {
             counts.times.pop_front();
         }
-        counts.times.push_back(u32::try_from(elapsed.as_millis()).unwrap_or(u32::MAX));
+        counts
+            .times
+            .push_back(u32::try_from(elapsed.as_millis()).unwrap_or(u32::MAX));
     }
 
     /// A submission is delivered.
@@ -154,7 +156,8 @@ impl Meters {
     /// These settings are in force.
     pub fn set_api(&self, api: &Api) {
         let mut hasher = DefaultHasher::new();
-        // Of a type of ours, and compared with nothing but itself: another version's mark may differ, and then nothing is known yet.
+        // Of a type of ours, and compared with nothing but itself: another version's mark may differ, and then nothing
+        // is known yet.
         format!("{api:?}").hash(&mut hasher);
         self.counts().api = Some(hasher.finish());
     }

@@ -1,13 +1,15 @@
 //! The sending engine: takes what is due out of the outbox, submits it, and stores what came of it.
 //!
 //! - `dispatcher`: the loop, and the only owner of the gate: allowance, claim, flight, landing.
-//! - `attempt`: one request from its body to its verdict. `settle`: from the verdict to the commit, and only then to the log.
+//! - `attempt`: one request from its body to its verdict. `settle`: from the verdict to the commit, and only then to
+//!   the log.
 //! - `gatekeeper`: the gate's memory and a person's acts on it. `probe`: how a refused key is found to work again.
 //! - `samples`: whose turn it is while everything is rejected.
-//! - `pacer`: `delivery.max_per_second`. `catalogue`: the tenant's result types; `revalidate`: what another list makes valid. `meters`, `pulse`: how it goes, for those who watch.
+//! - `pacer`: `delivery.max_per_second`. `catalogue`: the tenant's result types; `revalidate`: what another list makes
+//!   valid. `meters`, `pulse`: how it goes, for those who watch.
 //!
-//! No queue lives here: what is claimed has a sender, and what came of it waits for its commit only. A crash at any line leaves
-//! submissions in `sending`; the next start recovers them, each with a lost response.
+//! No queue lives here: what is claimed has a sender, and what came of it waits for its commit only. A crash at any
+//! line leaves submissions in `sending`; the next start recovers them, each with a lost response.
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -82,8 +84,8 @@ pub enum StartError {
     Store(#[from] StoreError),
 }
 
-/// Delivers until `shutdown`. When it returns, every outcome is stored, but for those that the outbox refused to the end; what was still on
-/// the wire stays `sending`, and the next start recovers it.
+/// Delivers until `shutdown`. When it returns, every outcome is stored, but for those that the outbox refused to the
+/// end; what was still on the wire stays `sending`, and the next start recovers it.
 pub async fn run(context: Context) -> Result<(), StartError> {
     let mut dispatcher = Dispatcher::new(context.clone()).await?;
     let mut beside = JoinSet::new();

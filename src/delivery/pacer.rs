@@ -4,12 +4,12 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// How late a departure may be and still keep its place in the row. Timers are late by a millisecond or two; without slack each delay would
-/// be lost for good, and 1,000 a second would be 600.
+/// How late a departure may be and still keep its place in the row. Timers are late by a millisecond or two; without
+/// slack each delay would be lost for good, and 1,000 a second would be 600.
 const SLACK: Duration = Duration::from_millis(10);
 
-/// Places departures `gap` apart. A place may be taken up to [`SLACK`] late, so the gaps are made for a second and that slack: then no
-/// second holds more than the limit, however the delays fall.
+/// Places departures `gap` apart. A place may be taken up to [`SLACK`] late, so the gaps are made for a second and that
+/// slack: then no second holds more than the limit, however the delays fall.
 #[derive(Debug, Clone)]
 pub(super) struct Pacer {
     limit: Option<u32>,
@@ -40,7 +40,11 @@ impl Pacer {
     /// How many leave within this time; `None` where nothing limits them.
     pub(super) fn within(&self, span: Duration) -> Option<u32> {
         let gap = self.gap()?;
-        Some(u32::try_from(span.as_nanos() / gap.as_nanos()).unwrap_or(u32::MAX).max(1))
+        Some(
+            u32::try_from(span.as_nanos() / gap.as_nanos())
+                .unwrap_or(u32::MAX)
+                .max(1),
+        )
     }
 
     /// So many departed at `now`.

@@ -1,5 +1,5 @@
-//! Waiting out an outbox that cannot be used just now. What was to be stored is kept and tried again; the log hears of it at the first
-//! failure and then seldom.
+//! Waiting out an outbox that cannot be used just now. What was to be stored is kept and tried again; the log hears of
+//! it at the first failure and then seldom.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -84,7 +84,9 @@ const fn hint(error: &StoreError) -> &'static str {
         StoreError::Full(_) => {
             "make room on the disk of the outbox; deliveries wait until their outcomes can be stored, and nothing is lost"
         }
-        StoreError::Broken(_) => "check the disk and the files of the outbox; deliveries wait until it works, and nothing is lost",
+        StoreError::Broken(_) => {
+            "check the disk and the files of the outbox; deliveries wait until it works, and nothing is lost"
+        }
         StoreError::Closed => "the daemon is ending",
     }
 }

@@ -12,7 +12,8 @@ use crate::store::ClaimOrder;
 
 /// How many refused trials are remembered.
 const REFUSED_MAX: usize = 15;
-/// The longest pause between two dead letters that are put back: an attempt of each is kept, for as long as nobody grants the permission.
+/// The longest pause between two dead letters that are put back: an attempt of each is kept, for as long as nobody
+/// grants the permission.
 const REVIVE_PAUSE_MAX: Duration = Duration::from_mins(10);
 
 /// The key question (after a 401).
@@ -36,8 +37,8 @@ pub(super) struct Trials {
 }
 
 impl Trials {
-    /// Whom to claim: one that was not refused yet (a submission that the key may never touch must not hold the gate shut), and none that would
-    /// overtake a dead letter, where the opening requeues those.
+    /// Whom to claim: one that was not refused yet (a submission that the key may never touch must not hold the gate
+    /// shut), and none that would overtake a dead letter, where the opening requeues those.
     pub(super) fn order(&self, spare_dead: bool) -> ClaimOrder {
         ClaimOrder::Trial {
             refused: self.refused.clone(),

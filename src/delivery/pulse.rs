@@ -23,7 +23,8 @@ const MESSAGE_CHARS_MAX: usize = 1000;
 /// Beyond this a note of the daemon leaves out what it can spare.
 const NOTE_BYTES_MAX: usize = 15 << 10;
 
-/// What the daemon says of itself to those who look, at most seconds old, also while nothing can be stored: see [`Outbox::note`].
+/// What the daemon says of itself to those who look, at most seconds old, also while nothing can be stored: see
+/// [`Outbox::note`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Vitals {
     /// Its process: what another one left behind is no news of this one.
@@ -51,7 +52,10 @@ impl Vitals {
     /// Whether both say the same, at whatever time.
     pub fn says_the_same(&self, other: &Self) -> bool {
         let at = self.pulse.at;
-        let pulse = Pulse { at, ..other.pulse.clone() };
+        let pulse = Pulse {
+            at,
+            ..other.pulse.clone()
+        };
         *self == Self { pulse, ..other.clone() }
     }
 
@@ -59,7 +63,10 @@ impl Vitals {
     pub fn text(&self) -> Option<String> {
         let mut vitals = self.clone();
         if let Some(error) = &mut vitals.pulse.last_error {
-            error.message = error.message.take().map(|text| text.chars().take(MESSAGE_CHARS_MAX).collect());
+            error.message = error
+                .message
+                .take()
+                .map(|text| text.chars().take(MESSAGE_CHARS_MAX).collect());
         }
         let whole = serde_json::to_string(&vitals).ok()?;
         if whole.len() <= NOTE_BYTES_MAX {
@@ -88,7 +95,8 @@ pub struct Pulse {
     /// The last attempt that failed since the daemon started.
     #[serde(default)]
     pub last_error: Option<LastError>,
-    /// A mark of the settings with which the API itself has answered: a start during an outage need not doubt what worked for days.
+    /// A mark of the settings with which the API itself has answered: a start during an outage need not doubt what
+    /// worked for days.
     #[serde(default)]
     pub works_with: Option<u64>,
 }
@@ -96,7 +104,9 @@ pub struct Pulse {
 /// What an earlier daemon knew of the API.
 pub(super) async fn recall(outbox: &Outbox, meters: &Meters) {
     // No loss where it cannot be read: then nothing is known.
-    let Ok(Some(text)) = outbox.recall(PULSE).await else { return };
+    let Ok(Some(text)) = outbox.recall(PULSE).await else {
+        return;
+    };
     if let Ok(Pulse {
         works_with: Some(mark), ..
     }) = serde_json::from_str(&text)
@@ -130,6 +140,11 @@ pub(super) async fn remember(outbox: &Outbox, meters: &Meters, now: Timestamp) {
 
 /// Whether it could be stored. A pulse that could not is no loss: the next one says the same.
 async fn store(outbox: &Outbox, pulse: &Pulse) -> bool {
-    let Ok(text) = serde_json::to_string(pulse) else { return false };
-    outbox.remember(PULSE, Some(text), Timestamp::from_millis(pulse.at)).await.is_ok()
+    let Ok(text) = serde_json::to_string(pulse) else {
+        return false;
+    };
+    outbox
+        .remember(PULSE, Some(text), Timestamp::from_millis(pulse.at))
+        .await
+        .is_ok()
 }

@@ -1,8 +1,8 @@
 //! Another list of result types: what was `invalid` by the old one alone, and is valid by the new one, is put back.
 //!
-//! In pages, since there may be a hundred thousand of them and each is a payload to read; and in transactions of the size of a person's acts, so
-//! that deliveries go on beside it. A crash between two of them leaves the rest: the list counts as judged by only when all is done, and the
-//! next fetch begins again.
+//! In pages, since there may be a hundred thousand of them and each is a payload to read; and in transactions of the
+//! size of a person's acts, so that deliveries go on beside it. A crash between two of them leaves the rest: the list
+//! counts as judged by only when all is done, and the next fetch begins again.
 
 use crate::clock::Timestamp;
 use crate::model::{Actor, Object, Payload, SubmissionId};
@@ -30,7 +30,8 @@ impl Judge<'_> {
     }
 }
 
-/// Puts back what is valid now; how many those were. Superseded ones stay, and so does what a person took in hand meanwhile.
+/// Puts back what is valid now; how many those were. Superseded ones stay, and so does what a person took in hand
+/// meanwhile.
 pub(super) async fn revalidate(outbox: &Outbox, judge: Judge<'_>) -> Result<u64, StoreError> {
     let mut valid: Vec<SubmissionId> = Vec::new();
     let mut after = SubmissionId(0);
@@ -41,7 +42,11 @@ pub(super) async fn revalidate(outbox: &Outbox, judge: Judge<'_>) -> Result<u64,
             return Ok(count + put_back(outbox, valid, judge.now).await?);
         };
         after = *last;
-        valid.extend(page.iter().filter(|(_, payload)| judge.finds_valid(payload)).map(|(id, _)| *id));
+        valid.extend(
+            page.iter()
+                .filter(|(_, payload)| judge.finds_valid(payload))
+                .map(|(id, _)| *id),
+        );
         if valid.len() + PAGE as usize > ACT_IDS_MAX {
             count += put_back(outbox, std::mem::take(&mut valid), judge.now).await?;
         }

@@ -1,5 +1,6 @@
-//! Whose turn it is while everything is rejected: the producer that was tried longest ago, so that one bad producer does not hold up the good
-//! ones. Remembered in this process only; a restart begins with whoever has the least tried submission.
+//! Whose turn it is while everything is rejected: the producer that was tried longest ago, so that one bad producer
+//! does not hold up the good ones. Remembered in this process only; a restart begins with whoever has the least tried
+//! submission.
 
 use crate::model::SubmissionId;
 use crate::store::{Outbox, Place, StoreError};
@@ -16,8 +17,8 @@ pub(super) struct Samples {
     walk: Walk,
 }
 
-/// How far a walk is, and the producers that it has met, each with its least tried submission. All of them had their turn, so they are at most
-/// [`SOURCES_MAX`].
+/// How far a walk is, and the producers that it has met, each with its least tried submission. All of them had their
+/// turn, so they are at most [`SOURCES_MAX`].
 #[derive(Debug, Default)]
 struct Walk {
     after: Place,
@@ -36,8 +37,9 @@ pub(super) enum Looked {
 }
 
 impl Samples {
-    /// Goes a stretch further in the search for the submission to try next; never more than that, since everything else waits meanwhile. A
-    /// producer that was not tried yet ends it; only when all have had their turn is everything that is pending gone through, once a minute.
+    /// Goes a stretch further in the search for the submission to try next; never more than that, since everything else
+    /// waits meanwhile. A producer that was not tried yet ends it; only when all have had their turn is everything that
+    /// is pending gone through, once a minute.
     pub(super) async fn look(&mut self, outbox: &Outbox) -> Result<Looked, StoreError> {
         let stretch = outbox.look_for_sources(self.walk.after).await?;
         for (source, id) in stretch.sources {

@@ -1,7 +1,8 @@
 //! From the verdict to the commit, and only then to the log.
 //!
-//! Settling needs no slot: a sender is free when its answer is in, not when its outcome is durable. An outcome that cannot be stored is held
-//! and stored later, and never sent again; after a crash it would be, so those that wait are bounded by [`UNSETTLED_MAX`].
+//! Settling needs no slot: a sender is free when its answer is in, not when its outcome is durable. An outcome that
+//! cannot be stored is held and stored later, and never sent again; after a crash it would be, so those that wait are
+//! bounded by [`UNSETTLED_MAX`].
 
 use std::sync::Arc;
 
@@ -21,10 +22,12 @@ use super::attempt::Landed;
 use super::meters::{LastError, Meters};
 use super::patience::Patience;
 
-/// The most outcomes that wait for their commit; beyond it nothing is claimed. At 60,000 a second on a disk of 5 ms a sync, 300 wait.
+/// The most outcomes that wait for their commit; beyond it nothing is claimed. At 60,000 a second on a disk of 5 ms a
+/// sync, 300 wait.
 pub(super) const UNSETTLED_MAX: usize = 512;
 
-/// The bytes of answers that are stored in one commit, before the one that goes beyond: what it holds is in memory and in the WAL at once.
+/// The bytes of answers that are stored in one commit, before the one that goes beyond: what it holds is in memory and
+/// in the WAL at once.
 const BATCH_BYTES: usize = 4 << 20;
 
 /// An outcome on its way to the outbox.
@@ -84,7 +87,13 @@ impl Outbound {
         Self::new(claimed, Transition::Release, record, at, None)
     }
 
-    fn new(claimed: Arc<Claimed>, transition: Transition, record: Attempt, at: Timestamp, rule: Option<String>) -> Self {
+    fn new(
+        claimed: Arc<Claimed>,
+        transition: Transition,
+        record: Attempt,
+        at: Timestamp,
+        rule: Option<String>,
+    ) -> Self {
         let settlement = Arc::new(Settlement {
             id: claimed.id,
             attempt: claimed.attempt,
@@ -107,7 +116,10 @@ impl Outbound {
             // After a commit of unknown outcome this is the proof that it had worked.
             Settled::Stale if was_tried => self.tell(meters),
             Settled::Stale => {
-                let which = format!("submission {} was no longer at attempt {}", self.claimed.id, self.claimed.attempt.0);
+                let which = format!(
+                    "submission {} was no longer at attempt {}",
+                    self.claimed.id, self.claimed.attempt.0
+                );
                 events::internal_error("settle", &which);
             }
         }
@@ -145,7 +157,9 @@ impl Outbound {
         };
         let how = How {
             attempt: Some(record.number),
-            status: answer.map(|answer| answer.status).or_else(|| fault.and_then(|fault| fault.status)),
+            status: answer
+                .map(|answer| answer.status)
+                .or_else(|| fault.and_then(|fault| fault.status)),
             elapsed: Some(std::time::Duration::from_millis(record.elapsed_ms)),
             error: fault
                 .map(|fault| fault.kind.name())
@@ -201,10 +215,15 @@ impl Outbound {
     }
 }
 
-/// Cuts what has gathered into batches for a commit each: one ends with the outcome that fills [`BATCH_BYTES`] of stored answers.
+/// Cuts what has gathered into batches for a commit each: one ends with the outcome that fills [`BATCH_BYTES`] of
+/// stored answers.
 pub(super) fn batches(gathered: Vec<Outbound>) -> Vec<Vec<Outbound>> {
     cut(gathered, BATCH_BYTES, |one| {
-        one.settlement.record.answer.as_ref().map_or(0, |answer| answer.body.len())
+        one.settlement
+            .record
+            .answer
+            .as_ref()
+            .map_or(0, |answer| answer.body.len())
     })
 }
 
@@ -223,9 +242,14 @@ fn cut<T>(items: Vec<T>, most: usize, weight: impl Fn(&T) -> usize) -> Vec<Vec<T
     batches
 }
 
-/// Stores outcomes together, however long that takes, and then tells of them. They are on their way when this returns, before its future is
-/// awaited. The future's `false`: the outbox was closed before. Then they stay `sending`, and the next start recovers them.
-pub(super) fn keep(batch: Vec<Outbound>, outbox: Outbox, meters: Arc<Meters>) -> impl Future<Output = bool> + Send + 'static {
+/// Stores outcomes together, however long that takes, and then tells of them. They are on their way when this returns,
+/// before its future is awaited. The future's `false`: the outbox was closed before. Then they stay `sending`, and the
+/// next start recovers them.
+pub(super) fn keep(
+    batch: Vec<Outbound>,
+    outbox: Outbox,
+    meters: Arc<Meters>,
+) -> impl Future<Output = bool> + Send + 'static {
     let keeping = Keeping { batch, outbox, meters };
     // The gate's state goes before its outcomes, and that one has to be awaited.
     let is_plain = keeping.batch.iter().all(|one| one.gate_first.is_none());
@@ -248,7 +272,10 @@ struct Keeping {
 
 impl Keeping {
     fn settlements(&self) -> Vec<(Arc<Settlement>, Timestamp)> {
-        self.batch.iter().map(|one| (Arc::clone(&one.settlement), one.at)).collect()
+        self.batch
+            .iter()
+            .map(|one| (Arc::clone(&one.settlement), one.at))
+            .collect()
     }
 
     async fn store(&self) -> Result<Vec<Settled>, StoreError> {

@@ -113,7 +113,9 @@ impl Rig {
             ..sandbox::Options::default()
         };
         let sandbox = Sandbox::start(options).await.unwrap();
-        let directory = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap();
+        let directory = tempfile::tempdir_in("/dev/shm")
+            .or_else(|_| tempfile::tempdir())
+            .unwrap();
         let path = directory.path().join("outbox.db");
         let outbox = Outbox::open(&path, Role::Daemon, clock::now()).await.unwrap();
         let (config, config_seen) = watch::channel(Arc::new(config(&sandbox.base_url())));
@@ -160,7 +162,11 @@ impl Rig {
     pub(super) async fn stop(&mut self) {
         self.shutdown.send_replace(true);
         let running = self.running.take().unwrap();
-        tokio::time::timeout(PATIENCE, running).await.expect("an end").unwrap().unwrap();
+        tokio::time::timeout(PATIENCE, running)
+            .await
+            .expect("an end")
+            .unwrap()
+            .unwrap();
     }
 
     /// The same outbox as the next start finds it.
@@ -202,7 +208,8 @@ impl Rig {
     }
     /// Puts a result in that the sandbox answers by this script.
     pub(super) async fn scripted(&self, activity: &str, script: &str) -> SubmissionId {
-        self.put(activity, json!({"external_status": format!("sim:{script}")})).await
+        self.put(activity, json!({"external_status": format!("sim:{script}")}))
+            .await
     }
 
     pub(super) async fn story(&self, id: SubmissionId) -> Story {
@@ -261,10 +268,13 @@ impl Rig {
     pub(super) async fn some_steps(&self) {
         let seen = || self.context.progress.load(std::sync::atomic::Ordering::Relaxed);
         let enough = seen() + 5;
-        eventually(
-            "more steps",
-            async || if seen() >= enough { Ok(()) } else { Err(seen().to_string()) },
-        )
+        eventually("more steps", async || {
+            if seen() >= enough {
+                Ok(())
+            } else {
+                Err(seen().to_string())
+            }
+        })
         .await;
     }
 }
@@ -303,7 +313,10 @@ pub(super) async fn eventually<T>(what: &str, mut ask: impl AsyncFnMut() -> Resu
     loop {
         match ask().await {
             Ok(value) => return value,
-            Err(seen) => assert!(tokio::time::Instant::now() < deadline, "never came: {what}; last seen: {seen}"),
+            Err(seen) => assert!(
+                tokio::time::Instant::now() < deadline,
+                "never came: {what}; last seen: {seen}"
+            ),
         }
         tokio::time::sleep(Duration::from_millis(5)).await;
     }

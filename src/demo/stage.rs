@@ -1,4 +1,5 @@
-//! What the demo runs on: a temporary directory, the sandbox, and the very rooms that `run` starts, with a configuration of its own.
+//! What the demo runs on: a temporary directory, the sandbox, and the very rooms that `run` starts, with a
+//! configuration of its own.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -53,7 +54,10 @@ impl Stage {
         .await
         .context("the simulated API cannot listen on 127.0.0.1")?;
         fs::write(dir.path().join("api-key"), sandbox::DEFAULT_API_KEY)?;
-        fs::write(dir.path().join("config.toml"), settings(dir.path(), &sandbox.base_url()))?;
+        fs::write(
+            dir.path().join("config.toml"),
+            settings(dir.path(), &sandbox.base_url()),
+        )?;
 
         let config = Config::load(Some(&dir.path().join("config.toml")), &Environment::default())?.config;
         let (key_file, key) = KeyFile::load(&config.api.key_file, &Environment::default())?;
@@ -102,7 +106,10 @@ impl Stage {
 
     /// Drops a file as producers should: written under a name that the inbox leaves alone, then renamed.
     pub(super) fn drop_file(&self, name: &str, text: &str) -> anyhow::Result<()> {
-        let (part, whole) = (self.path(&format!("inbox/{name}.part")), self.path(&format!("inbox/{name}")));
+        let (part, whole) = (
+            self.path(&format!("inbox/{name}.part")),
+            self.path(&format!("inbox/{name}")),
+        );
         fs::write(&part, text)?;
         fs::rename(part, whole)?;
         Ok(())
@@ -160,7 +167,11 @@ impl Stage {
     }
 
     /// Asks until there is something, at most [`PATIENCE`].
-    pub(super) async fn until<T>(&self, what: &str, ask: impl AsyncFn() -> anyhow::Result<Option<T>>) -> anyhow::Result<T> {
+    pub(super) async fn until<T>(
+        &self,
+        what: &str,
+        ask: impl AsyncFn() -> anyhow::Result<Option<T>>,
+    ) -> anyhow::Result<T> {
         let deadline = Instant::now() + PATIENCE;
         loop {
             if let Some(found) = ask().await? {

@@ -1,4 +1,5 @@
-//! What the demo does, step by step, and what has to come of it. Each step fails with what was expected and what was seen.
+//! What the demo does, step by step, and what has to come of it. Each step fails with what was expected and what was
+//! seen.
 
 use std::fs;
 use std::io::Write;
@@ -59,7 +60,12 @@ async fn inserted_as_a_row(stage: &Stage, teller: &mut Teller<'_>, now: Timestam
 
 async fn delivered_after_retries(stage: &Stage, teller: &mut Teller<'_>, now: Timestamp) -> anyhow::Result<()> {
     teller.step("The API is down for a moment: two 503s, then it is well again")?;
-    drop_one(stage, teller, "call-1003.json", &scripted(result("call-1003", now), "503x2"))?;
+    drop_one(
+        stage,
+        teller,
+        "call-1003.json",
+        &scripted(result("call-1003", now), "503x2"),
+    )?;
     let listed = stage.rests("call-1003", StateName::Delivered, None).await?;
     let attempts = attempts(stage, &listed).await?;
     anyhow::ensure!(
@@ -73,13 +79,21 @@ async fn delivered_after_retries(stage: &Stage, teller: &mut Teller<'_>, now: Ti
 
 async fn dead_with_its_answer(stage: &Stage, teller: &mut Teller<'_>, now: Timestamp) -> anyhow::Result<()> {
     teller.step("The API does not know the commerce: trying again would not help")?;
-    let unknown = with(result("visit-1004", now), "commerce_external_id", json!(samples::UNKNOWN_COMMERCE));
+    let unknown = with(
+        result("visit-1004", now),
+        "commerce_external_id",
+        json!(samples::UNKNOWN_COMMERCE),
+    );
     drop_one(stage, teller, "visit-1004.json", &unknown)?;
     let listed = stage.rests("visit-1004", StateName::Dead, Some("rejected")).await?;
     teller.outcome(&listed, "a dead letter: it stays until a person acts")?;
     let answer = listed.last.as_ref().and_then(|last| last.answer.as_ref());
     let answer = answer.ok_or_else(|| anyhow::anyhow!("the answer of visit-1004 should have been stored"))?;
-    anyhow::ensure!(answer.status == 404, "visit-1004 should have got 404, and got {}", answer.status);
+    anyhow::ensure!(
+        answer.status == 404,
+        "visit-1004 should have got 404, and got {}",
+        answer.status
+    );
     teller.answer(answer)?;
     teller.hint(&listed)
 }
@@ -87,7 +101,9 @@ async fn dead_with_its_answer(stage: &Stage, teller: &mut Teller<'_>, now: Times
 async fn parked_then_overridden(stage: &Stage, teller: &mut Teller<'_>, now: Timestamp) -> anyhow::Result<()> {
     teller.step("The activity has a result already (409): parked, for a person to decide")?;
     drop_one(stage, teller, "visit-1005.json", &result(samples::TAKEN_ACTIVITY, now))?;
-    let parked = stage.rests(samples::TAKEN_ACTIVITY, StateName::Parked, Some("conflict")).await?;
+    let parked = stage
+        .rests(samples::TAKEN_ACTIVITY, StateName::Parked, Some("conflict"))
+        .await?;
     teller.outcome(&parked, "nothing was overwritten")?;
     teller.types(&format!("reten-outbox override {}", parked.id))?;
     stage.act(&parked, Act::Override).await?;
@@ -132,13 +148,20 @@ async fn lost_response(stage: &Stage, teller: &mut Teller<'_>, now: Timestamp) -
 
 async fn dropped_twice(stage: &Stage, teller: &mut Teller<'_>, now: Timestamp) -> anyhow::Result<()> {
     teller.step("The same result is dropped twice, under the key \"crm-8\"")?;
-    let keyed = with(result("call-1008", now), "$outbox", json!({"key": "crm-8", "source": "crm"}));
+    let keyed = with(
+        result("call-1008", now),
+        "$outbox",
+        json!({"key": "crm-8", "source": "crm"}),
+    );
     drop_one(stage, teller, "call-1008.json", &keyed)?;
     let listed = stage.rests("call-1008", StateName::Delivered, None).await?;
     drop_one(stage, teller, "call-1008-again.json", &keyed)?;
     stage.taken("call-1008-again.json").await?;
     let count = of_activity(stage, "call-1008").await?.len();
-    anyhow::ensure!(count == 1, "call-1008 should be in the outbox once, and is {count} times");
+    anyhow::ensure!(
+        count == 1,
+        "call-1008 should be in the outbox once, and is {count} times"
+    );
     teller.outcome(&listed, "once: the second one was dropped as a duplicate")
 }
 
@@ -155,7 +178,9 @@ async fn a_file_with_a_bad_line(stage: &Stage, teller: &mut Teller<'_>, now: Tim
     stage.taken("calls.ndjson").await?;
     let report = stage.path("inbox/rejected/calls.ndjson.error.json");
     let text = stage
-        .until("the report on calls.ndjson", async || Ok(fs::read_to_string(&report).ok()))
+        .until("the report on calls.ndjson", async || {
+            Ok(fs::read_to_string(&report).ok())
+        })
         .await?;
     let kept = fs::read_to_string(stage.path("inbox/rejected/calls.ndjson"))?;
     anyhow::ensure!(

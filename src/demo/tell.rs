@@ -78,7 +78,10 @@ impl<'a> Teller<'a> {
         for attempt in attempts {
             let came = match (&attempt.answer, &attempt.fault) {
                 (Some(answer), _) => format!("answered with {}", answer.status),
-                (None, Some(fault)) => format!("no answer ({}), so the API may have it: a lost response", fault.kind.name()),
+                (None, Some(fault)) => format!(
+                    "no answer ({}), so the API may have it: a lost response",
+                    fault.kind.name()
+                ),
                 (None, None) => "interrupted".to_owned(),
             };
             let waited = ended.map_or_else(String::new, |ended| {

@@ -1,4 +1,5 @@
-//! The one way of files and rows into the outbox: admits, tries again while the outbox cannot take them, and says what became of each.
+//! The one way of files and rows into the outbox: admits, tries again while the outbox cannot take them, and says what
+//! became of each.
 
 use std::time::Duration;
 
@@ -11,7 +12,8 @@ use super::Context;
 use super::waiting::Waiting;
 
 /// What a dead letter of intake is mended with.
-const INVALID_HINT: &str = "correct it with `reten-outbox edit`; or `reten-outbox export` it, mend the line and drop that in";
+const INVALID_HINT: &str =
+    "correct it with `reten-outbox edit`; or `reten-outbox export` it, mend the line and drop that in";
 
 /// What became of some entries. What was taken before a crash counts nowhere: it was counted then.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -54,8 +56,9 @@ impl Counts {
     }
 }
 
-/// Admits, however long the outbox needs to be able to; one outcome an entry. `None`: shutdown came first, and nothing may be removed from
-/// the inbox. A commit whose outcome is unknown is simply tried again: its receipts make the second time a no-op.
+/// Admits, however long the outbox needs to be able to; one outcome an entry. `None`: shutdown came first, and nothing
+/// may be removed from the inbox. A commit whose outcome is unknown is simply tried again: its receipts make the second
+/// time a no-op.
 pub async fn admit(context: &Context, waiting: &Waiting, admission: Admission) -> Option<Vec<Admitted>> {
     let mut tries = 0;
     loop {

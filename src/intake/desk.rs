@@ -48,7 +48,8 @@ pub struct Desk {
     pub eyes: Eyes,
     /// The files of which it was said that they are open.
     pub told_open: HashSet<OsString>,
-    /// Those of the batch before are being closed; at most one at a time, so that there are never more files open than those of two.
+    /// Those of the batch before are being closed; at most one at a time, so that there are never more files open than
+    /// those of two.
     pub closing: Option<JoinHandle<()>>,
 }
 
@@ -68,7 +69,8 @@ impl Desk {
         }
     }
 
-    /// Lets those go that wait for it. Crash before this: they are still there, and their receipts make the next take a no-op.
+    /// Lets those go that wait for it. Crash before this: they are still there, and their receipts make the next take a
+    /// no-op.
     pub async fn part(&mut self, context: &Context) {
         let takings = self.parting.take();
         let now = Instant::now();
@@ -81,7 +83,8 @@ impl Desk {
     /// Lets files go whose results are all in, unless somebody has them open.
     pub async fn finish(&mut self, context: &Context, takings: Vec<Taking>) {
         self.eyes.catch_up(&mut self.known);
-        let (open, takings): (Vec<Taking>, Vec<Taking>) = takings.into_iter().partition(|taking| self.known.is_open(&taking.name));
+        let (open, takings): (Vec<Taking>, Vec<Taking>) =
+            takings.into_iter().partition(|taking| self.known.is_open(&taking.name));
         for taking in open {
             self.keep(&taking.name, taking.look, taking.bad_lines, true);
         }
@@ -107,16 +110,27 @@ impl Desk {
         });
         let (leaving, folder) = (leaving.collect(), Arc::clone(&self.folder));
         let letting_go = context.in_inbox(move || let_go_all(&folder, leaving));
-        let LetGo { finished, synced, closing } = match self.eyes.during(&mut self.known, letting_go).await {
+        let LetGo {
+            finished,
+            synced,
+            closing,
+        } = match self.eyes.during(&mut self.known, letting_go).await {
             Ok(finished) => finished,
             Err(error) => return stumbled(context, &error).await,
         };
         self.close(context, closing).await;
-        let gone = finished.into_iter().filter_map(|one| self.finished(context, one)).collect();
+        let gone = finished
+            .into_iter()
+            .filter_map(|one| self.finished(context, one))
+            .collect();
         match synced {
             Ok(()) => self.forget(context, gone, false).await,
             // The receipts stay until a scan finds that the files are durably gone.
-            Err(error) => events::storage_error("remove taken files", &error.to_string(), "look at the disk of the inbox"),
+            Err(error) => events::storage_error(
+                "remove taken files",
+                &error.to_string(),
+                "look at the disk of the inbox",
+            ),
         }
     }
 
@@ -182,10 +196,13 @@ impl Desk {
                 false
             }
         };
-        may_be_forgotten.then(|| self.ledger.get(&name, inode).cloned()).flatten()
+        may_be_forgotten
+            .then(|| self.ledger.get(&name, inode).cloned())
+            .flatten()
     }
 
-    /// A file stays because somebody may still be writing to it: said once, where somebody is known to have it open. `is_taken`: what is in it.
+    /// A file stays because somebody may still be writing to it: said once, where somebody is known to have it open.
+    /// `is_taken`: what is in it.
     pub fn keep(&mut self, name: &OsStr, look: Look, bad_lines: u64, is_taken: bool) {
         self.known.keep(name, look, Instant::now());
         let is_open = self.known.is_open(name) || self.eyes.openers.has(look.inode);
@@ -218,7 +235,8 @@ impl Desk {
         let folder = Arc::clone(&self.folder);
         let (name, look) = (taking.name.clone(), taking.look);
         let work = move || {
-            // Its batch may have waited meanwhile, for an outbox whose disk is full say, and its producer have gone on writing.
+            // Its batch may have waited meanwhile, for an outbox whose disk is full say, and its producer have gone on
+            // writing.
             let now = Look::at(taking.file())?;
             if !now.is_same_content(&taking.look) {
                 return Ok(Rejection::Changed(now));
@@ -250,7 +268,8 @@ impl Desk {
         self.known.rest(name, until);
     }
 
-    /// Forgets receipts; `sync` first, where the directory is not synced yet. What fails is tried again at the next scan.
+    /// Forgets receipts; `sync` first, where the directory is not synced yet. What fails is tried again at the next
+    /// scan.
     pub async fn forget(&mut self, context: &Context, receipts: Vec<FileReceipt>, sync: bool) {
         if receipts.is_empty() {
             return;
@@ -270,7 +289,11 @@ impl Desk {
             Err(error) => Err(error.to_string()),
         };
         if let Err(error) = outcome {
-            events::storage_error("forget receipts", &error, "nothing is lost or doubled by it; it is tried again");
+            events::storage_error(
+                "forget receipts",
+                &error,
+                "nothing is lost or doubled by it; it is tried again",
+            );
         }
     }
 }
@@ -298,5 +321,10 @@ fn tell_rejected(name: &OsStr, moved: &OsStr, reason: &Reason) {
         "{}/{moved}{REPORT_ENDING} says what to mend; drop the mended one into the inbox again and delete the pair: nothing removes it by itself",
         reject::REJECTED
     );
-    events::file_rejected(&shown(name), &reason.why, &format!("{}/{moved}", reject::REJECTED), &hint);
+    events::file_rejected(
+        &shown(name),
+        &reason.why,
+        &format!("{}/{moved}", reject::REJECTED),
+        &hint,
+    );
 }

@@ -1,5 +1,6 @@
-//! What a producer asks of the outbox: the member `$outbox` of a result, and the columns of a row that say the same (the
-//! README, "Telling the outbox something"). Pure, and strict: what cannot be obeyed to the letter is a fault that makes the submission `invalid`, never a guess.
+//! What a producer asks of the outbox: the member `$outbox` of a result, and the columns of a row that say the same
+//! (the README, "Telling the outbox something"). Pure, and strict: what cannot be obeyed to the letter is a fault that
+//! makes the submission `invalid`, never a guess.
 
 use std::borrow::Cow;
 
@@ -7,7 +8,8 @@ use crate::clock::Timestamp;
 use crate::model::payload::{DIRECTIVES, Object};
 use crate::model::{ConflictPolicy, Directives, SubmissionKey};
 
-/// The longest `key`, in bytes: long enough for any id with a prefix, and short enough for an index that is looked up at every intake.
+/// The longest `key`, in bytes: long enough for any id with a prefix, and short enough for an index that is looked up
+/// at every intake.
 pub const KEY_BYTES_MAX: usize = 512;
 /// The longest `source`, in bytes: it stands in every log line of its submissions.
 pub const SOURCE_BYTES_MAX: usize = 256;
@@ -38,11 +40,17 @@ pub struct RowColumns {
     pub source: Column,
 }
 
-/// Reads what the producer asked. What is right of it is kept even where something else is wrong, so that a mended twin under the same key
-/// finds the one it replaces; each fault is one line.
+/// Reads what the producer asked. What is right of it is kept even where something else is wrong, so that a mended twin
+/// under the same key finds the one it replaces; each fault is one line.
 pub fn directives(object: &Object<'_>, columns: Option<&RowColumns>) -> (Directives, Vec<String>) {
     let mut reading = Reading::default();
-    if object.members().iter().filter(|member| member.name == DIRECTIVES).count() > 1 {
+    if object
+        .members()
+        .iter()
+        .filter(|member| member.name == DIRECTIVES)
+        .count()
+        > 1
+    {
         reading.fault(DIRECTIVES, "stands twice; keep one of them");
     } else if let Some(raw) = object.get(DIRECTIVES) {
         match Object::parse(raw) {
@@ -100,7 +108,10 @@ impl Reading {
                 Some(value) => self.set(name, &path, value),
                 None => self.fault(
                     &path,
-                    &format!("is to be a string, not {}; without a value leave it out", shortened(raw)),
+                    &format!(
+                        "is to be a string, not {}; without a value leave it out",
+                        shortened(raw)
+                    ),
                 ),
             }
         }
@@ -134,7 +145,11 @@ impl Reading {
                 .map(|policy| self.directives.on_conflict = Some(policy))
                 .map_err(|_| {
                     let known: Vec<&str> = ConflictPolicy::ALL.iter().map(|policy| policy.name()).collect();
-                    format!("`{}` is no conflict policy; known: {}", shortened(&value), known.join(", "))
+                    format!(
+                        "`{}` is no conflict policy; known: {}",
+                        shortened(&value),
+                        known.join(", ")
+                    )
                 }),
             "replaces" => value.parse().map(|token| self.directives.replaces = Some(token)),
             _ => moment(&value).map(|at| self.directives.not_before = Some(at)),
@@ -158,9 +173,12 @@ fn bounded(value: String, bytes_max: usize) -> Result<String, String> {
 /// A time with its zone: one without would be read in the daemon's zone or the producer's, and that is a guess.
 fn moment(value: &str) -> Result<Timestamp, String> {
     let has_zone = value.get(10..).is_some_and(|time| time.contains(['Z', 'z', '+', '-']));
-    Timestamp::parse_iso8601(value)
-        .filter(|_| has_zone)
-        .ok_or_else(|| format!("`{}` is no time with its zone; write 2026-11-23T10:00:00Z", shortened(value)))
+    Timestamp::parse_iso8601(value).filter(|_| has_zone).ok_or_else(|| {
+        format!(
+            "`{}` is no time with its zone; write 2026-11-23T10:00:00Z",
+            shortened(value)
+        )
+    })
 }
 
 /// As much of a value as a message shows.
@@ -196,7 +214,10 @@ mod tests {
             }
         );
         assert_eq!(read(r#"{"$outbox":{}}"#), (Directives::default(), Vec::new()));
-        assert_eq!(read(r#"{"a":{"$outbox":{"key":1}}}"#), (Directives::default(), Vec::new()));
+        assert_eq!(
+            read(r#"{"a":{"$outbox":{"key":1}}}"#),
+            (Directives::default(), Vec::new())
+        );
     }
 
     #[test]
@@ -205,7 +226,10 @@ mod tests {
         let cases = [
             ("1", "$outbox: not a JSON object but a number"),
             ("null", "$outbox: not a JSON object but null"),
-            (r#"{"kee":"x"}"#, "$outbox.kee: unknown directive; known: key, on_conflict"),
+            (
+                r#"{"kee":"x"}"#,
+                "$outbox.kee: unknown directive; known: key, on_conflict",
+            ),
             (r#"{"key":7}"#, "$outbox.key: is to be a string, not 7"),
             (r#"{"key":null}"#, "$outbox.key: is to be a string, not null"),
             (r#"{"key":""}"#, "$outbox.key: is empty"),
@@ -215,7 +239,10 @@ mod tests {
                 r#"{"on_conflict":"overwrite"}"#,
                 "$outbox.on_conflict: `overwrite` is no conflict policy; known: override",
             ),
-            (r#"{"not_before":"tomorrow"}"#, "$outbox.not_before: `tomorrow` is no time"),
+            (
+                r#"{"not_before":"tomorrow"}"#,
+                "$outbox.not_before: `tomorrow` is no time",
+            ),
             (r#"{"not_before":"2026-11-23T10:00:00"}"#, "is no time with its zone"),
             (r#"{"not_before":"2026-11-23"}"#, "is no time with its zone"),
             (r#"{"not_before":1795428000}"#, "is to be a string, not 1795428000"),

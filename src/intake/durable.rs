@@ -1,5 +1,6 @@
-//! Makes many small files durable at once. One `syncfs` is cheaper than an `fsync` each, but it waits for everybody's dirty pages: beside a
-//! large copy, for minutes. So it is given a moment on a thread of its own, and then the files are synced one by one after all.
+//! Makes many small files durable at once. One `syncfs` is cheaper than an `fsync` each, but it waits for everybody's
+//! dirty pages: beside a large copy, for minutes. So it is given a moment on a thread of its own, and then the files
+//! are synced one by one after all.
 
 use std::io;
 use std::os::fd::AsFd as _;
@@ -24,7 +25,11 @@ impl Folder {
     }
 }
 
-fn in_time(under_way: &'static AtomicBool, patience: Duration, work: impl FnOnce() -> io::Result<()> + Send + 'static) -> io::Result<bool> {
+fn in_time(
+    under_way: &'static AtomicBool,
+    patience: Duration,
+    work: impl FnOnce() -> io::Result<()> + Send + 'static,
+) -> io::Result<bool> {
     if under_way.swap(true, Ordering::AcqRel) {
         return Ok(false);
     }
@@ -39,7 +44,9 @@ fn in_time(under_way: &'static AtomicBool, patience: Duration, work: impl FnOnce
         under_way.store(false, Ordering::Release);
         return Ok(false);
     }
-    outcome.recv_timeout(patience).map_or(Ok(false), |outcome| outcome.map(|()| true))
+    outcome
+        .recv_timeout(patience)
+        .map_or(Ok(false), |outcome| outcome.map(|()| true))
 }
 
 #[cfg(test)]

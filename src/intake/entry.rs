@@ -1,5 +1,6 @@
-//! From the text of one result to the [`Entry`] that the outbox takes: directives, facts, digest, and whether it is `invalid`.
-//! Pure. Files, rows, `enqueue` and `edit` all come through here, so that one text means the same whichever way it comes.
+//! From the text of one result to the [`Entry`] that the outbox takes: directives, facts, digest, and whether it is
+//! `invalid`. Pure. Files, rows, `enqueue` and `edit` all come through here, so that one text means the same whichever
+//! way it comes.
 //!
 //! A text that is no JSON object is not ours to decide about ([`NotAnObject`]): a file rejects it, a row keeps it
 //! ([`not_an_object`]), a command refuses it.
@@ -37,7 +38,12 @@ pub struct Judged {
 }
 
 /// Judges the text of one result. `columns` are those of a row.
-pub fn entry(text: &str, origin: Origin, columns: Option<&RowColumns>, judge: &Judge<'_>) -> Result<Judged, NotAnObject> {
+pub fn entry(
+    text: &str,
+    origin: Origin,
+    columns: Option<&RowColumns>,
+    judge: &Judge<'_>,
+) -> Result<Judged, NotAnObject> {
     let object = Object::parse(text)?;
     let (directives, mut faults) = directives(&object, columns);
     let violations = violations(&object, judge);
@@ -59,7 +65,9 @@ pub fn entry(text: &str, origin: Origin, columns: Option<&RowColumns>, judge: &J
             invalid: (!faults.is_empty()).then(|| in_one_line(&faults)),
         },
         warning,
-        has_unknown_code: violations.iter().any(|violation| matches!(violation.rule, Rule::NoResultType(_))),
+        has_unknown_code: violations
+            .iter()
+            .any(|violation| matches!(violation.rule, Rule::NoResultType(_))),
     })
 }
 
@@ -98,7 +106,12 @@ fn told(violations: &[Violation]) -> Vec<String> {
 }
 
 fn in_one_line(faults: &[String]) -> String {
-    let mut line = faults.iter().take(FAULTS_NAMED).map(String::as_str).collect::<Vec<_>>().join("; ");
+    let mut line = faults
+        .iter()
+        .take(FAULTS_NAMED)
+        .map(String::as_str)
+        .collect::<Vec<_>>()
+        .join("; ");
     if faults.len() > FAULTS_NAMED {
         line = format!("{line}; and {} more", faults.len() - FAULTS_NAMED);
     }
@@ -169,13 +182,19 @@ mod tests {
     fn wrong_directives_are_invalid_in_every_mode() {
         let cases = [
             (with(r#""$outbox":{},"$outbox":{}"#), "$outbox: stands twice"),
-            (with(r#""$outbox":{"key":"a","key":"b"}"#), "$outbox: `key` stands twice"),
+            (
+                with(r#""$outbox":{"key":"a","key":"b"}"#),
+                "$outbox: `key` stands twice",
+            ),
             (with(r#""$outbox":7"#), "$outbox: not a JSON object"),
         ];
         for (text, expected) in cases {
             for mode in [ValidationMode::Strict, ValidationMode::Warn, ValidationMode::Off] {
                 let why = judged(&text, mode).entry.invalid.unwrap();
-                assert!(why.contains(expected) && !why.contains("more than once"), "{text}: {why}");
+                assert!(
+                    why.contains(expected) && !why.contains("more than once"),
+                    "{text}: {why}"
+                );
             }
         }
     }

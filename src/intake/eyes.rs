@@ -1,5 +1,5 @@
-//! What is seen of the inbox while it is worked in: the watch, read on while something else is waited for, so that its queue does not fill; and who
-//! has files open that were opened before there was a watch.
+//! What is seen of the inbox while it is worked in: the watch, read on while something else is waited for, so that its
+//! queue does not fill; and who has files open that were opened before there was a watch.
 
 use std::path::Path;
 use std::pin::pin;
@@ -44,7 +44,8 @@ impl Eyes {
         std::mem::take(&mut self.has_lost_sight)
     }
 
-    /// Heeds what happened until now, and does not wait. Whoever opened a file by a name that is gone by now did so before, and is known then.
+    /// Heeds what happened until now, and does not wait. Whoever opened a file by a name that is gone by now did so
+    /// before, and is known then.
     pub fn catch_up(&mut self, known: &mut Files) {
         if let Some(hints) = self.watch.as_mut().map(Watch::hints_so_far) {
             self.heed(known, hints);

@@ -1,5 +1,5 @@
-//! The files' loop: sees what is dropped (a hint of the watch, or a scan), waits until it is settled, has it taken. It never ends for an error:
-//! what fails is said once and tried again.
+//! The files' loop: sees what is dropped (a hint of the watch, or a scan), waits until it is settled, has it taken. It
+//! never ends for an error: what fails is said once and tried again.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -209,7 +209,11 @@ impl Room {
         }
         let folder = Arc::clone(&self.desk.folder);
         let looks = context
-            .in_inbox(move || due.into_iter().map(|name| (folder.look(&name), name)).collect::<Vec<_>>())
+            .in_inbox(move || {
+                due.into_iter()
+                    .map(|name| (folder.look(&name), name))
+                    .collect::<Vec<_>>()
+            })
             .await;
         let now = Instant::now();
         for (look, name) in looks.unwrap_or_default() {

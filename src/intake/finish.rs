@@ -1,6 +1,5 @@
-//! What is done with a file whose results are all committed: its bad lines go to `rejected/`, it is looked at once more, set aside, and removed
-//! unless somebody opened it before that.
-//! Blocking, and without the store.
+//! What is done with a file whose results are all committed: its bad lines go to `rejected/`, it is looked at once
+//! more, set aside, and removed unless somebody opened it before that. Blocking, and without the store.
 
 use std::ffi::{OsStr, OsString};
 use std::io;
@@ -65,7 +64,8 @@ pub enum Fate {
     Gone,
     /// The same, and its name belongs to another file now.
     Replaced,
-    /// The same, but in the very moment of its removal somebody wrote to it. What came is back in the inbox, under this name.
+    /// The same, but in the very moment of its removal somebody wrote to it. What came is back in the inbox, under this
+    /// name.
     Returned(OsString),
     /// It has more than was taken: it stays with its receipt, and is read on.
     Grown(Look),
@@ -79,7 +79,10 @@ pub enum Fate {
 
 /// Writes the bad lines of some files, and sets them aside, where nobody can open them by their names any more.
 pub fn set_aside_all(inbox: &Folder, takings: Vec<Taking>, now: Timestamp) -> Vec<Leaving> {
-    takings.into_iter().map(|taking| set_one_aside(inbox, taking, now)).collect()
+    takings
+        .into_iter()
+        .map(|taking| set_one_aside(inbox, taking, now))
+        .collect()
 }
 
 fn set_one_aside(inbox: &Folder, taking: Taking, now: Timestamp) -> Leaving {
@@ -148,8 +151,8 @@ fn go(inbox: &Folder, leaving: &mut Leaving, aside: &OsStr, is_open: bool) -> io
         return Ok(if is_open { Fate::Opened(look) } else { Fate::Grown(look) });
     }
     let_go(inbox, aside)?;
-    // Who was about to open it in the very moment in which it lost its name may have done so, and written. Crash here: that is lost, as it
-    // would be with a file that its producer removed himself.
+    // Who was about to open it in the very moment in which it lost its name may have done so, and written. Crash here:
+    // that is lost, as it would be with a file that its producer removed himself.
     let look = Look::at(taking.file())?;
     if look.is_same_content(&taking.look) {
         return Ok(Fate::Gone);
@@ -157,10 +160,14 @@ fn go(inbox: &Folder, leaving: &mut Leaving, aside: &OsStr, is_open: bool) -> io
     Ok(put_back(inbox, taking)?.map_or(Fate::Gone, Fate::Returned))
 }
 
-/// What came into a file that is removed by now becomes a file of its own: what stands behind that which was taken, or all of it where that is
-/// not what was taken.
+/// What came into a file that is removed by now becomes a file of its own: what stands behind that which was taken, or
+/// all of it where that is not what was taken.
 fn put_back(inbox: &Folder, taking: &Taking) -> io::Result<Option<OsString>> {
-    let from = if taking.is_as_taken()? { taking.receipt().taken } else { 0 };
+    let from = if taking.is_as_taken()? {
+        taking.receipt().taken
+    } else {
+        0
+    };
     let size = Look::at(taking.file())?.size;
     if size <= from {
         return Ok(None);
@@ -183,7 +190,8 @@ fn put_back(inbox: &Folder, taking: &Taking) -> io::Result<Option<OsString>> {
     )))
 }
 
-/// Crash after this: the bad lines are durably in `rejected/`, and are not written there twice, for the next take is a resumed one.
+/// Crash after this: the bad lines are durably in `rejected/`, and are not written there twice, for the next take is a
+/// resumed one.
 fn bad_lines(inbox: &Folder, taking: &Taking, now: Timestamp) -> io::Result<Option<(OsString, Reason)>> {
     let look = Look::at(taking.file())?;
     if taking.bad_lines == 0 || look.size > taking.receipt().taken {
@@ -202,7 +210,12 @@ fn bad_lines(inbox: &Folder, taking: &Taking, now: Timestamp) -> io::Result<Opti
 }
 
 /// Not one line can be taken: the file itself goes.
-fn all_lines(inbox: &Folder, taking: &Taking, limits: (usize, u64), now: Timestamp) -> Result<Option<(OsString, Reason)>, ReadError> {
+fn all_lines(
+    inbox: &Folder,
+    taking: &Taking,
+    limits: (usize, u64),
+    now: Timestamp,
+) -> Result<Option<(OsString, Reason)>, ReadError> {
     let (lines, total_bad) = reject::collect(taking.file(), io::sink(), limits, taking.pulse())?;
     let reason = Reason {
         why: format!("none of its {total_bad} lines can be taken"),
@@ -297,7 +310,8 @@ mod tests {
             if is_written {
                 writer.write_all(b"more").unwrap();
             }
-            let LetGo { finished, synced, .. } = let_go_all(&inbox, leaving.into_iter().map(|one| (one, is_open)).collect());
+            let LetGo { finished, synced, .. } =
+                let_go_all(&inbox, leaving.into_iter().map(|one| (one, is_open)).collect());
             synced.unwrap();
             let stays = is_open || is_written;
             assert_eq!(finished[0].was_renamed, stays);

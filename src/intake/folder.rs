@@ -1,5 +1,5 @@
-//! A directory held open, and what intake does in it by name. Everything goes through its descriptor: a path that is swapped for another
-//! while we work cannot lead us elsewhere, and no symbolic link is ever followed.
+//! A directory held open, and what intake does in it by name. Everything goes through its descriptor: a path that is
+//! swapped for another while we work cannot lead us elsewhere, and no symbolic link is ever followed.
 
 use std::ffi::{OsStr, OsString};
 use std::fmt::Write as _;
@@ -70,7 +70,12 @@ pub struct Folder {
 impl Folder {
     /// Opens a directory that is there.
     pub fn open(path: &Path) -> io::Result<Self> {
-        let fd = rustix::fs::openat(CWD, path, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
+        let fd = rustix::fs::openat(
+            CWD,
+            path,
+            OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC,
+            Mode::empty(),
+        )?;
         Ok(Self::new(fd, path.to_owned(), Pulse::default()))
     }
 
@@ -106,8 +111,8 @@ impl Folder {
         &self.pulse
     }
 
-    /// Opens a directory in this one, creating it with `mode` where it is missing. One that others may change or we may not is refused,
-    /// and so is whatever else has that name: [`trust::cure`] tells it from other errors.
+    /// Opens a directory in this one, creating it with `mode` where it is missing. One that others may change or we may
+    /// not is refused, and so is whatever else has that name: [`trust::cure`] tells it from other errors.
     pub fn sub(&self, name: &str, mode: u32, owner: Owner) -> io::Result<Self> {
         let is_new = match rustix::fs::mkdirat(&self.fd, name, Mode::from_raw_mode(mode)) {
             // Its entry must not vanish in a power cut with what was moved into it.
@@ -179,7 +184,12 @@ impl Folder {
     /// A file to be locked, created where it is missing, for us alone.
     pub fn lock_file(&self, name: &str) -> io::Result<File> {
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        Ok(File::from(rustix::fs::openat(&self.fd, name, flags, Mode::from_raw_mode(0o600))?))
+        Ok(File::from(rustix::fs::openat(
+            &self.fd,
+            name,
+            flags,
+            Mode::from_raw_mode(0o600),
+        )?))
     }
 
     /// Whether files can be listed here, taken out and put in.
@@ -221,7 +231,12 @@ impl Folder {
     /// Creates a file that must not be there yet, readable for owner and group.
     pub fn create(&self, name: &OsStr) -> io::Result<File> {
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        Ok(File::from(rustix::fs::openat(&self.fd, name, flags, Mode::from_raw_mode(0o640))?))
+        Ok(File::from(rustix::fs::openat(
+            &self.fd,
+            name,
+            flags,
+            Mode::from_raw_mode(0o640),
+        )?))
     }
 
     /// Moves a file to `to` under `new`; `false` when that name is taken, and nothing was moved.
@@ -229,7 +244,8 @@ impl Folder {
         match rustix::fs::renameat_with(&self.fd, name, &to.fd, new, RenameFlags::NOREPLACE) {
             Ok(()) => Ok(true),
             Err(Errno::EXIST) => Ok(false),
-            // A file system without RENAME_NOREPLACE (some network ones): the look before leaves a gap, but nothing else would do.
+            // A file system without RENAME_NOREPLACE (some network ones): the look before leaves a gap, but nothing
+            // else would do.
             Err(Errno::INVAL | Errno::NOSYS) => {
                 if to.look(new)?.is_some() {
                     return Ok(false);
@@ -268,7 +284,8 @@ pub fn shown(name: &OsStr) -> String {
     text
 }
 
-/// A hidden name of ours for the file with this inode: free of clashes as long as the file is there, and read back by [`inode_of`].
+/// A hidden name of ours for the file with this inode: free of clashes as long as the file is there, and read back by
+/// [`inode_of`].
 pub fn hidden(what: &str, inode: u64) -> OsString {
     OsString::from_vec(format!(".reten-outbox.{what}.{inode}").into_bytes())
 }
@@ -283,7 +300,12 @@ pub fn hidden_again(what: &str, inode: u64, number: u32) -> OsString {
 /// The inode in a name of [`hidden`] or [`hidden_again`].
 pub fn inode_of(what: &str, name: &OsStr) -> Option<u64> {
     let rest = name.to_str()?.strip_prefix(".reten-outbox.")?;
-    rest.strip_prefix(what)?.strip_prefix('.')?.split('.').next()?.parse().ok()
+    rest.strip_prefix(what)?
+        .strip_prefix('.')?
+        .split('.')
+        .next()?
+        .parse()
+        .ok()
 }
 
 #[cfg(test)]

@@ -1,5 +1,5 @@
-//! Opens what is ready and reads as many whole files as fit into one admission, so that a thousand small files cost a few commits and not a
-//! thousand. Blocking, and without the store.
+//! Opens what is ready and reads as many whole files as fit into one admission, so that a thousand small files cost a
+//! few commits and not a thousand. Blocking, and without the store.
 
 use std::collections::{HashSet, VecDeque};
 use std::ffi::{OsStr, OsString};
@@ -13,7 +13,8 @@ use super::pieces::ReadError;
 use super::settle::Ready;
 use super::taking::{CHUNK_BYTES, CHUNK_RESULTS, Chunk, End, Opened, Standards, Taking};
 
-/// The most files of one admission: each is held open until its name is gone, and a process may have 1,024 open by default.
+/// The most files of one admission: each is held open until its name is gone, and a process may have 1,024 open by
+/// default.
 pub const FILES_MAX: usize = 256;
 /// So many files are made durable one by one; above that the whole file system is, at once, unless that takes long.
 const SYNC_EACH_MAX: usize = 8;
@@ -60,7 +61,8 @@ pub struct Gathered {
     pub unsynced: Option<io::Error>,
 }
 
-/// Reads files until an admission is full, each with the receipt that was found under its name, and makes those with results durable.
+/// Reads files until an admission is full, each with the receipt that was found under its name, and makes those with
+/// results durable.
 pub fn gather(folder: &Folder, mut ready: VecDeque<(Ready, Option<FileReceipt>)>, standards: &Standards) -> Gathered {
     let mut gathered = Gathered::default();
     let (mut results, mut bytes) = (0, 0);
@@ -69,11 +71,16 @@ pub fn gather(folder: &Folder, mut ready: VecDeque<(Ready, Option<FileReceipt>)>
         && bytes < CHUNK_BYTES
         && let Some((ready, receipt)) = ready.pop_front()
     {
-        let found = one(folder, &ready, receipt, standards, &mut gathered).unwrap_or_else(|error| Found::Left(ready.name, error));
+        let found = one(folder, &ready, receipt, standards, &mut gathered)
+            .unwrap_or_else(|error| Found::Left(ready.name, error));
         let mut is_full = false;
         if let Found::Results(_, chunk) = &found {
             results += chunk.entries.len();
-            bytes += chunk.entries.iter().map(|entry| entry.payload.bytes().len()).sum::<usize>();
+            bytes += chunk
+                .entries
+                .iter()
+                .map(|entry| entry.payload.bytes().len())
+                .sum::<usize>();
             is_full = chunk.end == End::More;
         }
         gathered.files.push(found);
@@ -86,7 +93,13 @@ pub fn gather(folder: &Folder, mut ready: VecDeque<(Ready, Option<FileReceipt>)>
     gathered
 }
 
-fn one(folder: &Folder, ready: &Ready, receipt: Option<FileReceipt>, standards: &Standards, gathered: &mut Gathered) -> io::Result<Found> {
+fn one(
+    folder: &Folder,
+    ready: &Ready,
+    receipt: Option<FileReceipt>,
+    standards: &Standards,
+    gathered: &mut Gathered,
+) -> io::Result<Found> {
     let bytes_max = standards.config.inbox.max_result_size;
     let mut taking = match Taking::open(folder, ready.name.clone(), receipt.as_ref(), bytes_max)? {
         Opened::Gone => return Ok(Found::Gone(ready.name.clone())),
@@ -102,7 +115,9 @@ fn one(folder: &Folder, ready: &Ready, receipt: Option<FileReceipt>, standards: 
     match taking.chunk(standards) {
         Ok(chunk) => Ok(Found::Results(taking, chunk)),
         Err(ReadError::Bad(_)) if taking.stays => Ok(Found::Open(taking.name, taking.look)),
-        Err(ReadError::Bad(bad)) if bad.unfinished && !ready.is_last_look => Ok(Found::Unfinished(taking.name, taking.look)),
+        Err(ReadError::Bad(bad)) if bad.unfinished && !ready.is_last_look => {
+            Ok(Found::Unfinished(taking.name, taking.look))
+        }
         Err(ReadError::Bad(bad)) => Ok(Found::Bad(taking, bad)),
         Err(ReadError::Io(error)) => Err(error),
     }
@@ -114,7 +129,12 @@ fn sync(folder: &Folder, files: &mut [Found]) -> io::Result<()> {
         .iter_mut()
         .filter_map(|found| match found {
             Found::Results(taking, chunk) if !chunk.entries.is_empty() => Some(taking.as_mut()),
-            Found::Results(..) | Found::Bad(..) | Found::Unfinished(..) | Found::Open(..) | Found::Left(..) | Found::Gone(_) => None,
+            Found::Results(..)
+            | Found::Bad(..)
+            | Found::Unfinished(..)
+            | Found::Open(..)
+            | Found::Left(..)
+            | Found::Gone(_) => None,
         })
         .collect();
     if takings.len() > SYNC_EACH_MAX && folder.sync_all_files()? {
@@ -124,7 +144,8 @@ fn sync(folder: &Folder, files: &mut [Found]) -> io::Result<()> {
         return Ok(());
     }
     for taking in &takings {
-        // Begins to write them all: else each sync, which allocates what it writes, has the file system's journal committed anew. Only advice.
+        // Begins to write them all: else each sync, which allocates what it writes, has the file system's journal
+        // committed anew. Only advice.
         let _begun = rustix::fs::fadvise(taking.file(), 0, None, rustix::fs::Advice::DontNeed);
     }
     takings.iter_mut().try_for_each(|taking| {

@@ -1,5 +1,6 @@
-//! The inbox directory is held by one daemon: two would take each file twice. The lock is on the opened directory, so that no other path leads
-//! round it, and on a file in the [`workshop`](super::workshop), for file systems that lock only files (NFS) and to name the process.
+//! The inbox directory is held by one daemon: two would take each file twice. The lock is on the opened directory, so
+//! that no other path leads round it, and on a file in the [`workshop`](super::workshop), for file systems that lock
+//! only files (NFS) and to name the process.
 
 use std::fs::File;
 use std::io;

@@ -1,9 +1,11 @@
-//! Which directory the inbox is, whatever path leads to it: a random number that lies in it. Receipts are kept by it, so that at a start before a
-//! disk is mounted the empty directory beneath is not mistaken for the inbox that they speak of.
+//! Which directory the inbox is, whatever path leads to it: a random number that lies in it. Receipts are kept by it,
+//! so that at a start before a disk is mounted the empty directory beneath is not mistaken for the inbox that they
+//! speak of.
 //!
-//! Not chosen: the device's and the inode's numbers, for a device may have another one after the next boot; the file system's own id, which
-//! some make of the device's number; the time of birth, which network file systems do not keep. A copy of the whole directory brings the number
-//! along and does no harm: a receipt also names the inode and the bytes.
+//! Not chosen: the device's and the inode's numbers, for a device may have another one after the next boot; the file
+//! system's own id, which some make of the device's number; the time of birth, which network file systems do not keep.
+//! A copy of the whole directory brings the number along and does no harm: a receipt also names the inode and the
+//! bytes.
 
 use std::ffi::OsStr;
 use std::fs::File;
@@ -19,7 +21,8 @@ const NAME: &str = "id";
 /// The same while it is written.
 const DRAFT: &str = "id.new";
 
-/// Reads the number, or makes one. `ours`: the directory in the inbox that only the daemon may write, so that nobody else can forge it.
+/// Reads the number, or makes one. `ours`: the directory in the inbox that only the daemon may write, so that nobody
+/// else can forge it.
 pub fn identify(ours: &Folder) -> io::Result<InboxId> {
     if let Some(id) = read(ours)? {
         return Ok(id);
@@ -46,7 +49,9 @@ fn read(ours: &Folder) -> io::Result<Option<InboxId>> {
     };
     let text = beginning(&file)?;
     let text = text.trim_end();
-    let id = (text.len() == 32).then(|| u128::from_str_radix(text, 16).ok()).flatten();
+    let id = (text.len() == 32)
+        .then(|| u128::from_str_radix(text, 16).ok())
+        .flatten();
     // Never another number for it: with that, what a crash left would be taken twice.
     let id = id.ok_or_else(|| {
         io::Error::other(format!(
@@ -89,7 +94,10 @@ mod tests {
         for text in ["", "12", &"z".repeat(32)] {
             fs::write(dir.path().join(NAME), text).unwrap();
             let error = identify(&Folder::open(dir.path()).unwrap()).unwrap_err().to_string();
-            assert!(error.contains("/id holds no id") && error.contains("remove it"), "{error}");
+            assert!(
+                error.contains("/id holds no id") && error.contains("remove it"),
+                "{error}"
+            );
             assert_eq!(fs::read_to_string(dir.path().join(NAME)).unwrap(), text);
         }
     }

@@ -1,4 +1,5 @@
-//! What lies in the inbox just now, for those who look from outside: what waits to be taken, and the rows that could not be.
+//! What lies in the inbox just now, for those who look from outside: what waits to be taken, and the rows that could
+//! not be.
 
 use std::fs;
 use std::io;
@@ -15,7 +16,8 @@ use super::blocking;
 use super::parse::Format;
 use super::rows::{self, RowsError};
 
-/// So long the inbox may take to answer: a person waits, and a file system that hangs must not keep from them what the outbox has to say.
+/// So long the inbox may take to answer: a person waits, and a file system that hangs must not keep from them what the
+/// outbox has to say.
 const PATIENCE: Duration = Duration::from_secs(3);
 
 /// Counts; `None` where it cannot be told, for want of a right or because a producer holds the lock.
@@ -61,7 +63,12 @@ fn files(dir: &Path) -> io::Result<(u64, Option<Timestamp>)> {
         }
         // One that is gone by now was taken.
         let Ok(found) = entry.metadata() else { continue };
-        let changed = Timestamp::from_millis(found.ctime().saturating_mul(1000).saturating_add(found.ctime_nsec() / 1_000_000));
+        let changed = Timestamp::from_millis(
+            found
+                .ctime()
+                .saturating_mul(1000)
+                .saturating_add(found.ctime_nsec() / 1_000_000),
+        );
         count += 1;
         oldest = Some(oldest.map_or(changed, |oldest: Timestamp| oldest.min(changed)));
     }
@@ -97,9 +104,13 @@ mod tests {
             fs::write(inbox.dir.join(name), "{}").unwrap();
         }
         fs::create_dir(inbox.dir.join("f.json")).unwrap();
-        rows::insert(&inbox.database, &house.config.outbox.database, &["{}".to_owned(), "{}".to_owned()])
-            .await
-            .unwrap();
+        rows::insert(
+            &inbox.database,
+            &house.config.outbox.database,
+            &["{}".to_owned(), "{}".to_owned()],
+        )
+        .await
+        .unwrap();
         let found = look().await;
         assert_eq!(
             (found.waiting_files, found.waiting_rows, found.rejected_rows),

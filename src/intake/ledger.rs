@@ -1,8 +1,8 @@
-//! The receipts of files that are not durably gone yet, as the outbox has them. Held here so that a look at a file costs no query; every change
-//! is in the outbox first.
+//! The receipts of files that are not durably gone yet, as the outbox has them. Held here so that a look at a file
+//! costs no query; every change is in the outbox first.
 //!
-//! A receipt speaks of one inbox directory, by its [id](super::identity). Those of another one than the path names just now are kept until it
-//! is back, and are neither used nor forgotten.
+//! A receipt speaks of one inbox directory, by its [id](super::identity). Those of another one than the path names just
+//! now are kept until it is back, and are neither used nor forgotten.
 
 use std::collections::HashMap;
 use std::ffi::{OsStr, OsString};
@@ -37,7 +37,12 @@ impl Ledger {
 
     /// Receipts of version 1 know no directory: they are of the one that is there at the first start.
     async fn adopt(&mut self, outbox: &Outbox, here: InboxId) -> Result<(), StoreError> {
-        let orphans: Vec<FileReceipt> = self.elsewhere.iter().filter(|receipt| receipt.inbox.is_none()).cloned().collect();
+        let orphans: Vec<FileReceipt> = self
+            .elsewhere
+            .iter()
+            .filter(|receipt| receipt.inbox.is_none())
+            .cloned()
+            .collect();
         if orphans.is_empty() {
             return Ok(());
         }

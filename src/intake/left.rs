@@ -1,6 +1,6 @@
-//! The files that stay in the inbox although they were ready: they may not be read, their file system fails, `rejected/` cannot be used. Each is
-//! named once, as far as that helps anybody; beyond that they are counted. They rest, so that they are no burden to the others, and are tried
-//! again when they change and now and then.
+//! The files that stay in the inbox although they were ready: they may not be read, their file system fails,
+//! `rejected/` cannot be used. Each is named once, as far as that helps anybody; beyond that they are counted. They
+//! rest, so that they are no burden to the others, and are tried again when they change and now and then.
 
 use std::collections::{HashMap, HashSet};
 use std::ffi::{OsStr, OsString};
@@ -67,21 +67,38 @@ impl Left {
         } else if more == 0 {
             self.more = 0;
         }
-        self.resting
-            .retain(|stamp, rest| listing.resting.contains(stamp) || (rest.until <= now && now < rest.until + REST_MAX));
+        self.resting.retain(|stamp, rest| {
+            listing.resting.contains(stamp) || (rest.until <= now && now < rest.until + REST_MAX)
+        });
     }
 
     /// One stays; until when it rests.
-    pub fn leave(&mut self, name: &OsStr, look: Option<&Look>, error: &io::Error, now: Instant, rescan: Duration) -> Instant {
+    pub fn leave(
+        &mut self,
+        name: &OsStr,
+        look: Option<&Look>,
+        error: &io::Error,
+        now: Instant,
+        rescan: Duration,
+    ) -> Instant {
         self.say(name, error);
         let mut pause = rescan;
         if let Some(look) = look {
             let is_full = self.resting.len() >= RESTING_MAX;
             if let Some(rest) = self.resting.get_mut(&look.stamp()) {
                 pause = (rest.pause * 2).min(REST_MAX).max(rescan);
-                *rest = Rest { until: now + pause, pause };
+                *rest = Rest {
+                    until: now + pause,
+                    pause,
+                };
             } else if !is_full {
-                self.resting.insert(look.stamp(), Rest { until: now + pause, pause });
+                self.resting.insert(
+                    look.stamp(),
+                    Rest {
+                        until: now + pause,
+                        pause,
+                    },
+                );
             }
         }
         now + pause
@@ -160,10 +177,19 @@ mod tests {
         let mut left = Left::default();
         let now = Instant::now();
         for inode in 0..150 {
-            left.leave(OsStr::new(&format!("{inode}")), Some(&look(inode, 1)), &denied(), now, RESCAN);
+            left.leave(
+                OsStr::new(&format!("{inode}")),
+                Some(&look(inode, 1)),
+                &denied(),
+                now,
+                RESCAN,
+            );
         }
         let search = left.search(10, now);
-        assert_eq!((search.said.len(), search.named_max, search.resting.len()), (NAMED_MAX, 0, 150));
+        assert_eq!(
+            (search.said.len(), search.named_max, search.resting.len()),
+            (NAMED_MAX, 0, 150)
+        );
         let mut listing = Listing {
             still: ["7".into()].into(),
             resting: [(7, 1), (149, 1)].into(),

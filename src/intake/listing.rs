@@ -1,6 +1,6 @@
-//! A look at every name of the inbox: which files are the oldest that may be taken, and which names cannot be. What may not be read leaves the
-//! list before it is cut to its limit, however much of it there is; a name at which a look fails is passed over. One walk, a look at each
-//! file, and memory for twice the limit.
+//! A look at every name of the inbox: which files are the oldest that may be taken, and which names cannot be. What may
+//! not be read leaves the list before it is cut to its limit, however much of it there is; a name at which a look fails
+//! is passed over. One walk, a look at each file, and memory for twice the limit.
 
 use std::collections::HashSet;
 use std::ffi::{OsStr, OsString};
@@ -67,7 +67,8 @@ impl Folder {
     pub fn oldest(&self, search: &Search, wanted: impl Fn(&OsStr) -> bool) -> io::Result<Listing> {
         let mut listing = Listing::default();
         self.each(|name, kind| {
-            // A directory may be another file system, whose owner decides what a look at it does. What needs no look gets none.
+            // A directory may be another file system, whose owner decides what a look at it does. What needs no look
+            // gets none.
             if !wanted(name) || !matches!(kind, FileType::RegularFile | FileType::Unknown) {
                 return Ok(());
             }
@@ -93,7 +94,8 @@ impl Folder {
         Ok(())
     }
 
-    /// Whether a file may certainly not be read. Its mode tells most of the time; where it does not (another owner, an ACL), the kernel is asked.
+    /// Whether a file may certainly not be read. Its mode tells most of the time; where it does not (another owner, an
+    /// ACL), the kernel is asked.
     fn is_forbidden(&self, name: &OsStr, found: &Stat) -> bool {
         let for_all = 0o444;
         found.st_mode & for_all != for_all
@@ -156,7 +158,11 @@ impl Listing {
 
 /// Intake order: by change time, then by name.
 pub fn in_order(files: &mut [(OsString, Look)]) {
-    files.sort_unstable_by(|(name, look), (other_name, other)| look.changed_ns.cmp(&other.changed_ns).then_with(|| name.cmp(other_name)));
+    files.sort_unstable_by(|(name, look), (other_name, other)| {
+        look.changed_ns
+            .cmp(&other.changed_ns)
+            .then_with(|| name.cmp(other_name))
+    });
 }
 
 #[cfg(test)]
@@ -210,7 +216,11 @@ mod tests {
             (vec!["8".into(), "9".into()], false, 8)
         );
         assert_eq!((found.resting.len(), found.still.len()), (8, 1));
-        fs::set_permissions(dir.path().join("3"), fs::metadata(dir.path().join("3")).unwrap().permissions()).unwrap();
+        fs::set_permissions(
+            dir.path().join("3"),
+            fs::metadata(dir.path().join("3")).unwrap().permissions(),
+        )
+        .unwrap();
         let found = folder.oldest(&search, |_| true).unwrap();
         assert!(found.more && found.refused_count == 7, "{found:?}");
     }

@@ -6,9 +6,10 @@
 //! ```
 //!
 //! What holds everywhere here:
-//! - Nothing leaves the inbox before the commit that records it; nothing is admitted before it is durable where it lies.
-//! - With what is admitted a receipt is committed, which is forgotten only after the source is durably gone. Whatever a crash leaves
-//!   between is recognised by it and not taken twice.
+//! - Nothing leaves the inbox before the commit that records it; nothing is admitted before it is durable where it
+//!   lies.
+//! - With what is admitted a receipt is committed, which is forgotten only after the source is durably gone. Whatever a
+//!   crash leaves between is recognised by it and not taken twice.
 //! - Errors end nothing: they are said once, and what failed is tried again. Deliveries never notice.
 
 pub mod admit;
@@ -99,11 +100,13 @@ pub struct Context {
     pub hindrances: Arc<Hindrances>,
 }
 
-/// So long the first results wait at the very first start for the list of result types: else what lies in the inbox would be judged without
-/// it, a moment before it is there. Later starts remember the list, and an API that does not answer is not waited for any longer.
+/// So long the first results wait at the very first start for the list of result types: else what lies in the inbox
+/// would be judged without it, a moment before it is there. Later starts remember the list, and an API that does not
+/// answer is not waited for any longer.
 const FIRST_LIST_WAIT: Duration = Duration::from_secs(2);
 
-/// Takes files and rows until shutdown; what is being admitted then is finished first. `hold` is what [`prepare`] brought.
+/// Takes files and rows until shutdown; what is being admitted then is finished first. `hold` is what [`prepare`]
+/// brought.
 pub async fn run(context: Context, hold: Option<Hold>) {
     context.first_list().await;
     let waiting = Waiting::new(&context.hindrances);

@@ -1,8 +1,9 @@
-//! Which files are open for writing, as far as `/proc` shows it: of processes of the daemon's own user, or of all where it is root. What was opened
-//! before the watch began can be known by this alone. It only ever tells *that* one is open: another user's process, another container, another
-//! host of a network file system are not seen.
+//! Which files are open for writing, as far as `/proc` shows it: of processes of the daemon's own user, or of all where
+//! it is root. What was opened before the watch began can be known by this alone. It only ever tells *that* one is
+//! open: another user's process, another container, another host of a network file system are not seen.
 //!
-//! Not chosen: a lease on the file, which the kernel refuses while somebody writes: it takes the file's owner, who is rarely the daemon.
+//! Not chosen: a lease on the file, which the kernel refuses while somebody writes: it takes the file's owner, who is
+//! rarely the daemon.
 
 use std::collections::HashSet;
 use std::ffi::OsStr;
@@ -74,11 +75,14 @@ fn written(dir: &Path, asked: &HashSet<u64>) -> io::Result<HashSet<u64>> {
 
 fn of_process(process: &Path, device: u64, asked: &HashSet<u64>, open: &mut HashSet<u64>) -> io::Result<()> {
     for entry in fs::read_dir(process.join("fdinfo"))?.flatten() {
-        let Ok(text) = fs::read_to_string(entry.path()) else { continue };
+        let Ok(text) = fs::read_to_string(entry.path()) else {
+            continue;
+        };
         let Some(inode) = inode_written(&text).filter(|inode| asked.contains(inode)) else {
             continue;
         };
-        // Other file systems have files of the same number. Asked only of those: a look at just any file may hang with its server.
+        // Other file systems have files of the same number. Asked only of those: a look at just any file may hang with
+        // its server.
         let descriptor: PathBuf = process.join("fd").join(entry.file_name());
         if fs::metadata(descriptor).is_ok_and(|found| found.dev() == device && found.ino() == inode) {
             open.insert(inode);
@@ -104,8 +108,14 @@ mod tests {
 
     #[test]
     fn a_description_tells_who_writes_what() {
-        assert_eq!(inode_written("pos:\t0\nflags:\t0102001\nmnt_id:\t29\nino:\t4711\n"), Some(4711));
-        assert_eq!(inode_written("pos:\t0\nflags:\t02\nmnt_id:\t29\nino:\t4711\n"), Some(4711));
+        assert_eq!(
+            inode_written("pos:\t0\nflags:\t0102001\nmnt_id:\t29\nino:\t4711\n"),
+            Some(4711)
+        );
+        assert_eq!(
+            inode_written("pos:\t0\nflags:\t02\nmnt_id:\t29\nino:\t4711\n"),
+            Some(4711)
+        );
         for other in [
             "flags:\t0100000\nino:\t4711\n",
             "flags:\t01\n",
@@ -128,14 +138,22 @@ mod tests {
         let mut child = Command::new("sleep")
             .arg("60")
             .stdin(fs::File::open(dir.path().join("read")).unwrap())
-            .stdout(fs::File::options().append(true).open(dir.path().join("written")).unwrap())
+            .stdout(
+                fs::File::options()
+                    .append(true)
+                    .open(dir.path().join("written"))
+                    .unwrap(),
+            )
             .spawn()
             .unwrap();
         let look = |asked: &[u64]| Openers::look(dir.path(), asked.iter().copied().collect(), Instant::now());
         let openers = look(&[written, read, other]);
         child.kill().unwrap();
         child.wait().unwrap();
-        assert_eq!([written, read, other].map(|inode| openers.has(inode)), [true, false, false]);
+        assert_eq!(
+            [written, read, other].map(|inode| openers.has(inode)),
+            [true, false, false]
+        );
         assert!(openers.knows(read, openers.at.unwrap()) && !openers.knows(read + 1_000_000, openers.at.unwrap()));
         assert!(!look(&[written]).has(written), "it ended");
     }

@@ -1,7 +1,8 @@
 //! The files that are in the outbox and still in the inbox: when they are let go.
 //!
-//! Letting go syncs two directories and commits that the receipts are forgotten, for one file as for a hundred. Done at once, the disk was busy with it
-//! when the file's own request was to leave, and the next file waited for it: so it waits for a quiet moment, or until there are many.
+//! Letting go syncs two directories and commits that the receipts are forgotten, for one file as for a hundred. Done at
+//! once, the disk was busy with it when the file's own request was to leave, and the next file waited for it: so it
+//! waits for a quiet moment, or until there are many.
 
 use std::collections::HashSet;
 use std::ffi::{OsStr, OsString};

@@ -1,6 +1,7 @@
-//! Waiting for the file system of the inbox, which may hang: a network's server that is away, a disk that does not answer. What touches it runs
-//! on a thread that may block; its loop turns meanwhile, says so after a while, and leaves it where it stands at a shutdown. A loop waits for
-//! one such thread at a time, so that there are never more of them than loops.
+//! Waiting for the file system of the inbox, which may hang: a network's server that is away, a disk that does not
+//! answer. What touches it runs on a thread that may block; its loop turns meanwhile, says so after a while, and leaves
+//! it where it stands at a shutdown. A loop waits for one such thread at a time, so that there are never more of them
+//! than loops.
 
 use std::io;
 use std::sync::atomic::Ordering;
@@ -14,7 +15,8 @@ use super::Context;
 
 /// So long without a sign of life, a block read say, and it is said.
 const HUNG_AFTER: Duration = Duration::from_secs(10);
-/// How long a shutdown waits for what is under way. Left where it stands, it is as after a crash: nothing is lost or doubled.
+/// How long a shutdown waits for what is under way. Left where it stands, it is as after a crash: nothing is lost or
+/// doubled.
 const END_GRACE: Duration = Duration::from_secs(2);
 
 /// What hinders, with what mends it.
@@ -73,7 +75,10 @@ impl<'a> Wait<'a> {
         if !self.said && waited >= HUNG_AFTER {
             self.said = true;
             let dir = self.context.config.borrow().inbox.dir.display().to_string();
-            let why = format!("the file system of {dir} does not answer, for {} seconds by now", waited.as_secs());
+            let why = format!(
+                "the file system of {dir} does not answer, for {} seconds by now",
+                waited.as_secs()
+            );
             self.context.hindrances.met(Cause::Files, "use the inbox", &why, HINT);
         }
     }

@@ -1,5 +1,6 @@
-//! A file as a stream of results: reads blocks, feeds the [`Splitter`], and keeps the digest of what was consumed, so that a receipt can say
-//! at any result "up to here, and these bytes". Holds one block and one result at a time. Blocking: for a thread that may wait.
+//! A file as a stream of results: reads blocks, feeds the [`Splitter`], and keeps the digest of what was consumed, so
+//! that a receipt can say at any result "up to here, and these bytes". Holds one block and one result at a time.
+//! Blocking: for a thread that may wait.
 
 use std::fs::File;
 use std::io;
@@ -13,10 +14,12 @@ use crate::model::Digest;
 
 use super::parse::{Bad, Format, Piece, Splitter};
 
-/// How much is read at once, in bytes: large enough that reading costs nothing beside parsing, small enough to hold a few.
+/// How much is read at once, in bytes: large enough that reading costs nothing beside parsing, small enough to hold a
+/// few.
 const BLOCK_BYTES: usize = 64 * 1024;
 
-/// Counts the blocks that are read. A file may take longer than the watchdog waits for a loop's turn; each block is as good a sign of life.
+/// Counts the blocks that are read. A file may take longer than the watchdog waits for a loop's turn; each block is as
+/// good a sign of life.
 #[derive(Debug, Clone, Default)]
 pub struct Pulse(Arc<AtomicU64>);
 
@@ -85,8 +88,12 @@ pub struct Pieces {
 impl Pieces {
     /// From the file's beginning; `size` is what it has by now. Its cursor is neither used nor moved.
     pub fn new(file: File, size: u64, format: Format, bytes_max: usize) -> Self {
-        // A hundred small files are held at once, so their blocks are small as well; one byte more, to see the end in one read.
-        let block_bytes = usize::try_from(size).unwrap_or(BLOCK_BYTES).saturating_add(1).min(BLOCK_BYTES);
+        // A hundred small files are held at once, so their blocks are small as well; one byte more, to see the end in
+        // one read.
+        let block_bytes = usize::try_from(size)
+            .unwrap_or(BLOCK_BYTES)
+            .saturating_add(1)
+            .min(BLOCK_BYTES);
         Self {
             file,
             splitter: Splitter::new(format, bytes_max),
@@ -125,20 +132,24 @@ impl Pieces {
         }
     }
 
-    /// The next result that ends within the first `limit` bytes; `None` when those are consumed (or the file is shorter), whatever they end in.
+    /// The next result that ends within the first `limit` bytes; `None` when those are consumed (or the file is
+    /// shorter), whatever they end in.
     pub fn read_until(&mut self, limit: u64) -> Result<Option<Piece>, ReadError> {
         loop {
             let mut input = &self.block[self.rest.clone()];
             let before = input.len();
             let piece = self.splitter.next(&mut input);
             let consumed = before - input.len();
-            self.hasher.update(&self.block[self.rest.start..self.rest.start + consumed]);
+            self.hasher
+                .update(&self.block[self.rest.start..self.rest.start + consumed]);
             self.rest.start += consumed;
             self.taken += consumed as u64;
             if let Some(piece) = piece.map_err(ReadError::Bad)? {
                 return Ok(Some(piece));
             }
-            let room = usize::try_from(limit - self.taken).unwrap_or(BLOCK_BYTES).min(self.block.len());
+            let room = usize::try_from(limit - self.taken)
+                .unwrap_or(BLOCK_BYTES)
+                .min(self.block.len());
             let length = read(&self.file, &mut self.block[..room], self.taken)?;
             self.rest = 0..length;
             self.pulse.beat();
@@ -230,7 +241,10 @@ mod tests {
             digest_of_beginning(pieces.file(), 17, &Pulse::default()).unwrap(),
             Some(place.digest())
         );
-        assert_eq!(digest_of_beginning(pieces.file(), 1000, &Pulse::default()).unwrap(), None);
+        assert_eq!(
+            digest_of_beginning(pieces.file(), 1000, &Pulse::default()).unwrap(),
+            None
+        );
     }
 
     #[test]
@@ -256,12 +270,16 @@ mod tests {
         let line = format!("{{\"a\":\"{}\"}}\n", "x".repeat(1000));
         let content = line.repeat(300);
         let turns = Arc::new(AtomicU64::new(0));
-        let mut pieces = Pieces::new(file(content.as_bytes()), 300_000, Format::Lines, 2000).with_pulse(&Pulse::of(&turns));
+        let mut pieces =
+            Pieces::new(file(content.as_bytes()), 300_000, Format::Lines, 2000).with_pulse(&Pulse::of(&turns));
         let mut count = 0;
         while pieces.read_next().unwrap().is_some() {
             count += 1;
         }
-        assert_eq!((count, pieces.bookmark().digest()), (300, Digest::of(content.as_bytes())));
+        assert_eq!(
+            (count, pieces.bookmark().digest()),
+            (300, Digest::of(content.as_bytes()))
+        );
         // Signs of life on the way, once a block: a watchdog that sees no turn of the loop meanwhile must not bite.
         let blocks = content.len().div_ceil(BLOCK_BYTES) as u64;
         assert!(turns.load(Ordering::Relaxed) >= blocks);

@@ -1,4 +1,5 @@
-//! Whether intake can work at all, asked once at start: a wrong directory is to be named then (exit 78), not in a log at night.
+//! Whether intake can work at all, asked once at start: a wrong directory is to be named then (exit 78), not in a log
+//! at night.
 
 use std::fs::File;
 use std::io;
@@ -14,7 +15,8 @@ use super::folder::{Folder, hidden};
 use super::hold::Hold;
 use super::{blocking, rows, trust};
 
-/// So long the directory may take to answer. One that hangs does not keep the deliveries: it is looked at again by the files' loop.
+/// So long the directory may take to answer. One that hangs does not keep the deliveries: it is looked at again by the
+/// files' loop.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Why intake cannot begin; names the setting, the place and the cure.
@@ -28,9 +30,9 @@ pub enum PrepareError {
     InUse(String),
 }
 
-/// Checks `inbox.dir` (a directory in which files can be created, renamed and removed) and `inbox.database` (created where it is missing), and
-/// holds the directory: no other daemon may take from it. What a producer may have made of the row inbox stops no start, for it stops no
-/// delivery: the rows' loop tells it.
+/// Checks `inbox.dir` (a directory in which files can be created, renamed and removed) and `inbox.database` (created
+/// where it is missing), and holds the directory: no other daemon may take from it. What a producer may have made of
+/// the row inbox stops no start, for it stops no delivery: the rows' loop tells it.
 pub async fn prepare(inbox: &Inbox, outbox: &Path) -> Result<Option<Hold>, PrepareError> {
     let hold = directory(&inbox.dir).await?;
     match rows::try_open(&inbox.database, outbox).await {
@@ -67,9 +69,10 @@ async fn directory(dir: &Path) -> Result<Option<Hold>, PrepareError> {
     let told = |error: io::Error| PrepareError::Wrong(format!("inbox.dir = \"{}\": {}", dir.display(), told(&error)));
     match tried.and_then(|tried| tried).map_err(told)? {
         Ok(hold) => Ok(Some(hold)),
-        Err(held) if held.kind() == io::ErrorKind::WouldBlock => {
-            Err(PrepareError::InUse(format!("inbox.dir = \"{}\": {held}", dir.display())))
-        }
+        Err(held) if held.kind() == io::ErrorKind::WouldBlock => Err(PrepareError::InUse(format!(
+            "inbox.dir = \"{}\": {held}",
+            dir.display()
+        ))),
         Err(error) => Err(told(error)),
     }
 }
@@ -114,7 +117,9 @@ mod tests {
     #[tokio::test]
     async fn a_good_place_is_left_as_it_was_but_for_what_we_need() {
         let house = House::new().await;
-        prepare(&house.config.inbox, &house.config.outbox.database).await.unwrap();
+        prepare(&house.config.inbox, &house.config.outbox.database)
+            .await
+            .unwrap();
         assert_eq!(
             (house.names("inbox"), house.names("rows")),
             (
@@ -122,7 +127,9 @@ mod tests {
                 vec!["inbox.db".to_owned(), "inbox.db.lock".to_owned()]
             )
         );
-        prepare(&house.config.inbox, &house.config.outbox.database).await.unwrap();
+        prepare(&house.config.inbox, &house.config.outbox.database)
+            .await
+            .unwrap();
         assert_eq!(house.names("inbox/.reten-outbox"), ["lock"]);
     }
 
@@ -133,21 +140,34 @@ mod tests {
             hidden("probe", std::process::id().into()),
             hidden("probe-moved", std::process::id().into()),
         ];
-        for name in names.iter().filter_map(|name| name.to_str()).chain(["rejected", ".reten-outbox"]) {
+        for name in names
+            .iter()
+            .filter_map(|name| name.to_str())
+            .chain(["rejected", ".reten-outbox"])
+        {
             fs::create_dir_all(house.inbox(name).join("in the way")).unwrap();
             std::os::unix::fs::symlink("/nowhere", house.inbox(&format!("{name}.json"))).unwrap();
             fs::set_permissions(house.inbox(name), std::os::unix::fs::PermissionsExt::from_mode(0o777)).unwrap();
         }
-        prepare(&house.config.inbox, &house.config.outbox.database).await.unwrap();
+        prepare(&house.config.inbox, &house.config.outbox.database)
+            .await
+            .unwrap();
     }
 
     #[tokio::test]
     async fn an_inbox_that_another_daemon_holds_is_in_use() {
         let house = House::new().await;
-        let first = prepare(&house.config.inbox, &house.config.outbox.database).await.unwrap();
+        let first = prepare(&house.config.inbox, &house.config.outbox.database)
+            .await
+            .unwrap();
         assert!(first.is_some());
-        let second = prepare(&house.config.inbox, &house.config.outbox.database).await.unwrap_err();
-        assert!(matches!(&second, PrepareError::InUse(why) if why.contains("inbox.dir")), "{second}");
+        let second = prepare(&house.config.inbox, &house.config.outbox.database)
+            .await
+            .unwrap_err();
+        assert!(
+            matches!(&second, PrepareError::InUse(why) if why.contains("inbox.dir")),
+            "{second}"
+        );
     }
 
     #[tokio::test]

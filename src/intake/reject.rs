@@ -1,10 +1,12 @@
-//! `rejected/`: where a file goes that cannot be taken, or the bad lines of one, with a `NAME.error.json` beside it that says why.
+//! `rejected/`: where a file goes that cannot be taken, or the bad lines of one, with a `NAME.error.json` beside it
+//! that says why.
 //!
-//! Nothing there is ever overwritten. The order is: the report durable in the [`workshop`], the file moved to its place, the report to its
-//! own, the directories synced. A crash between leaves a report in the workshop, which [`recover`] gives its name or removes.
+//! Nothing there is ever overwritten. The order is: the report durable in the [`workshop`], the file moved to its
+//! place, the report to its own, the directories synced. A crash between leaves a report in the workshop, which
+//! [`recover`] gives its name or removes.
 //!
-//! Rejected results may be anybody's data, and are the only copy: the directory is looked at before each use, and where others may change it
-//! the file stays in the inbox.
+//! Rejected results may be anybody's data, and are the only copy: the directory is looked at before each use, and where
+//! others may change it the file stays in the inbox.
 
 use std::collections::HashMap;
 use std::ffi::{OsStr, OsString};
@@ -41,8 +43,7 @@ const WHOLE: &str = "the file as it came; nothing of it was taken, unless the re
 const LINES: &str = "the bad lines alone, one after the other in the order of `lines`, where `line` is the number in the original and `line_here` the \
                      one in this file; the good lines were taken";
 /// What a report says is to be done.
-const NEXT: &str =
-    "mend it and move it into the inbox, then delete this report, and what is still here of the file: nothing removes them by itself";
+const NEXT: &str = "mend it and move it into the inbox, then delete this report, and what is still here of the file: nothing removes them by itself";
 
 /// What `NAME.error.json` says.
 #[derive(Debug, Serialize)]
@@ -124,8 +125,9 @@ pub fn whole(inbox: &Folder, name: &OsStr, look: &Look, reason: &Reason) -> io::
     Ok(Some(moved))
 }
 
-/// Writes the bad lines of an NDJSON file there, as a file of that name; the original stays where it is. `is_resumed`: an earlier life of
-/// the daemon may have done it already, so an equal one is not written twice. Returns the name and the reason that was written.
+/// Writes the bad lines of an NDJSON file there, as a file of that name; the original stays where it is. `is_resumed`:
+/// an earlier life of the daemon may have done it already, so an equal one is not written twice. Returns the name and
+/// the reason that was written.
 pub fn lines(
     inbox: &Folder,
     name: &OsStr,
@@ -156,13 +158,23 @@ pub fn lines(
         workshop.remove(&draft)?;
         return Ok((earlier, reason));
     }
-    let moved = publish((workshop, &draft, Look::at(&file)?.inode), workshop, &rejected, (name, &reason))?;
+    let moved = publish(
+        (workshop, &draft, Look::at(&file)?.inode),
+        workshop,
+        &rejected,
+        (name, &reason),
+    )?;
     rejected.sync()?;
     Ok((moved, reason))
 }
 
 /// Lists the bad lines in the first `limits.1` bytes of a file, and copies them.
-pub fn collect(source: &File, to: impl io::Write, limits: (usize, u64), pulse: &Pulse) -> Result<(Vec<BadLine>, u64), ReadError> {
+pub fn collect(
+    source: &File,
+    to: impl io::Write,
+    limits: (usize, u64),
+    pulse: &Pulse,
+) -> Result<(Vec<BadLine>, u64), ReadError> {
     let (bytes_max, taken) = limits;
     let mut pieces = Pieces::new(source.try_clone()?, u64::MAX, Format::Lines, bytes_max).with_pulse(pulse);
     let mut to = BufWriter::new(to);
@@ -206,7 +218,8 @@ pub fn copy(source: &File, to: &mut impl io::Write, span: std::ops::Range<u64>, 
     Ok(())
 }
 
-/// Gives reports their names that a crash left in a workshop, where their file is there, and removes what it left half done. At start.
+/// Gives reports their names that a crash left in a workshop, where their file is there, and removes what it left half
+/// done. At start.
 pub fn recover(inbox: &Folder) -> io::Result<()> {
     let rejected = open(inbox)?;
     // Up to version 0.1 drafts lay in the directory itself.
@@ -218,7 +231,9 @@ pub fn recover(inbox: &Folder) -> io::Result<()> {
             if inode_of("lines", &draft).is_some() {
                 place.remove(&draft)?;
             }
-            let Some(inode) = inode_of("report", &draft) else { continue };
+            let Some(inode) = inode_of("report", &draft) else {
+                continue;
+            };
             // One walk, however many there are.
             let homes = match &mut homes {
                 Some(homes) => homes,
@@ -249,8 +264,14 @@ fn by_inode(rejected: &Folder) -> io::Result<HashMap<u64, OsString>> {
     Ok(homes)
 }
 
-/// Moves a file to a free name in `rejected/` and puts its report beside it. `from`: where it lies, under which name, and its inode.
-fn publish(from: (&Folder, &OsStr, u64), workshop: &Folder, rejected: &Folder, what: (&OsStr, &Reason)) -> io::Result<OsString> {
+/// Moves a file to a free name in `rejected/` and puts its report beside it. `from`: where it lies, under which name,
+/// and its inode.
+fn publish(
+    from: (&Folder, &OsStr, u64),
+    workshop: &Folder,
+    rejected: &Folder,
+    what: (&OsStr, &Reason),
+) -> io::Result<OsString> {
     let (place, place_name, inode) = from;
     let (name, reason) = what;
     let draft = hidden("report", inode);
@@ -282,8 +303,8 @@ fn write_report(mut file: File, name: &OsStr, reason: &Reason) -> io::Result<()>
     file.sync_all()
 }
 
-/// A number under which neither a file of this name nor its report lies. Found in a few looks, however many there are: they lie without gaps,
-/// and where a person made some any of them will do.
+/// A number under which neither a file of this name nor its report lies. Found in a few looks, however many there are:
+/// they lie without gaps, and where a person made some any of them will do.
 fn free_number(rejected: &Folder, name: &OsStr) -> io::Result<u64> {
     let is_free = |number| {
         let name = numbered(name, number);
@@ -305,7 +326,8 @@ fn free_number(rejected: &Folder, name: &OsStr) -> io::Result<u64> {
     Ok(free)
 }
 
-/// An earlier one of that name with the same content. One walk of the directory: needed only behind a crash, and for a file that grows.
+/// An earlier one of that name with the same content. One walk of the directory: needed only behind a crash, and for a
+/// file that grows.
 fn equal_one(rejected: &Folder, name: &OsStr, file: &File) -> io::Result<Option<OsString>> {
     let length = Look::at(file)?.size;
     let mut digest = None;
@@ -357,7 +379,11 @@ pub fn numbered(name: &OsStr, number: u64) -> OsString {
     let bytes = name.as_bytes();
     let dot = bytes.iter().rposition(|byte| *byte == b'.').unwrap_or(bytes.len());
     let (stem, ending) = bytes.split_at(dot);
-    let middle = if number == 1 { String::new() } else { format!(".{number}") };
+    let middle = if number == 1 {
+        String::new()
+    } else {
+        format!(".{number}")
+    };
     let room = NAME_BYTES_MAX.saturating_sub(REPORT_ENDING.len() + middle.len() + ending.len());
     let mut end = stem.len().min(room);
     // Not within a character, where it is text.

@@ -1,8 +1,9 @@
 //! Takes a file out of the inbox once all its results are committed, and never another one.
 //!
-//! Between a look at a name and its unlinking a producer may rename a new file over it, which would then be lost. So the file is first renamed
-//! aside into the [`workshop`], looked at there, and only then unlinked; a stranger goes back to its name. What a crash leaves aside
-//! goes back to its name as well ([`bring_back`]), where its receipt tells that it is taken.
+//! Between a look at a name and its unlinking a producer may rename a new file over it, which would then be lost. So
+//! the file is first renamed aside into the [`workshop`], looked at there, and only then unlinked; a stranger goes back
+//! to its name. What a crash leaves aside goes back to its name as well ([`bring_back`]), where its receipt tells that
+//! it is taken.
 
 use std::collections::{HashMap, HashSet};
 use std::ffi::{OsStr, OsString};
@@ -41,7 +42,8 @@ pub fn set_aside(inbox: &Folder, name: &OsStr, look: &Look) -> io::Result<SetAsi
     }
     let workshop = inbox.workshop()?;
     let aside = put_aside(inbox, name, workshop, look.inode)?;
-    // Crash here: the file lies aside. `bring_back` gives it its name again, and its receipt makes the next take a no-op.
+    // Crash here: the file lies aside. `bring_back` gives it its name again, and its receipt makes the next take a
+    // no-op.
     match workshop.look(&aside)? {
         Some(now) if now.inode == look.inode && now.is_same_content(look) => Ok(SetAside::Aside(aside)),
         Some(now) if now.inode == look.inode => {
@@ -50,7 +52,8 @@ pub fn set_aside(inbox: &Folder, name: &OsStr, look: &Look) -> io::Result<SetAsi
         }
         Some(_) => {
             if !give_back(inbox, &aside, name)? {
-                // A third file has the name: its producer replaced the second one himself, as if we had not been between them.
+                // A third file has the name: its producer replaced the second one himself, as if we had not been
+                // between them.
                 workshop.remove(&aside)?;
             }
             Ok(SetAside::Replaced)
@@ -59,7 +62,8 @@ pub fn set_aside(inbox: &Folder, name: &OsStr, look: &Look) -> io::Result<SetAsi
     }
 }
 
-/// Gives it its name again; false where that is in use by now. Then it lies aside until it is not, and [`bring_back`] does it.
+/// Gives it its name again; false where that is in use by now. Then it lies aside until it is not, and [`bring_back`]
+/// does it.
 pub fn give_back(inbox: &Folder, aside: &OsStr, name: &OsStr) -> io::Result<bool> {
     inbox.workshop()?.rename(aside, inbox, name)
 }
@@ -92,8 +96,8 @@ fn stuck(error: io::Error) -> io::Error {
     ))
 }
 
-/// Makes removals durable: only then may receipts be forgotten. First where the files were put, else a power cut could leave one there of
-/// which no receipt tells any more.
+/// Makes removals durable: only then may receipts be forgotten. First where the files were put, else a power cut could
+/// leave one there of which no receipt tells any more.
 pub fn sync(inbox: &Folder) -> io::Result<()> {
     if let Some(workshop) = inbox.used_workshop() {
         workshop.sync()?;
@@ -101,13 +105,15 @@ pub fn sync(inbox: &Folder) -> io::Result<()> {
     inbox.sync()
 }
 
-/// Gives files that a crash left aside their names again; returns the inodes of those that still lie there, for their names are in use.
+/// Gives files that a crash left aside their names again; returns the inodes of those that still lie there, for their
+/// names are in use.
 pub fn bring_back(inbox: &Folder, receipts: &[FileReceipt]) -> io::Result<HashSet<u64>> {
     let receipts: HashMap<u64, &FileReceipt> = receipts.iter().map(|receipt| (receipt.inode, receipt)).collect();
     let mut aside = HashSet::new();
     for workshop in workshop::all(inbox)? {
         for name in workshop.names()? {
-            // Without a receipt it is not of this outbox: receipts are forgotten only after both directories were synced without it.
+            // Without a receipt it is not of this outbox: receipts are forgotten only after both directories were
+            // synced without it.
             if let Some((inode, receipt)) = receipt_of(&name, &receipts)
                 && !workshop.rename(&name, inbox, &receipt.name)?
             {
@@ -115,10 +121,13 @@ pub fn bring_back(inbox: &Folder, receipts: &[FileReceipt]) -> io::Result<HashSe
             }
         }
     }
-    // Up to version 0.1 they lay in the inbox itself, where anybody may have made such a name: whatever comes of it, the others go on.
+    // Up to version 0.1 they lay in the inbox itself, where anybody may have made such a name: whatever comes of it,
+    // the others go on.
     for name in inbox.names()? {
         if let Some((inode, receipt)) = receipt_of(&name, &receipts)
-            && inbox.look(&name).is_ok_and(|look| look.is_some_and(|look| look.is_file))
+            && inbox
+                .look(&name)
+                .is_ok_and(|look| look.is_some_and(|look| look.is_file))
             && !inbox.rename(&name, inbox, &receipt.name).unwrap_or(false)
         {
             aside.insert(inode);
@@ -230,7 +239,11 @@ mod tests {
         fs::write(dir.path().join(&squatted).join("x"), "").unwrap();
         // What an outbox left that was replaced by an older one.
         fs::write(inbox.workshop().unwrap().path().join(&squatted), "").unwrap();
-        assert!(bring_back(&inbox, &[receipt(name, &look)]).unwrap().contains(&look.inode));
+        assert!(
+            bring_back(&inbox, &[receipt(name, &look)])
+                .unwrap()
+                .contains(&look.inode)
+        );
         let SetAside::Aside(aside) = set_aside(&inbox, name, &look).unwrap() else {
             panic!("nothing keeps it there")
         };

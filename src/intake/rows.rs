@@ -5,16 +5,17 @@
 //!  rows · room · clerk ── wire (socket) ── serve · database · schema · batch · outside ── inbox.db
 //! ```
 //!
-//! Anybody who drops rows may write that file, and what SQLite finds in it, it does: deletes what a journal names, computes what a schema says, dies of
-//! a file that is cut short. So nothing here opens it but the clerk, a child process that reaches that directory alone, has a time limit on
-//! every answer, and may die.
+//! Anybody who drops rows may write that file, and what SQLite finds in it, it does: deletes what a journal names,
+//! computes what a schema says, dies of a file that is cut short. So nothing here opens it but the clerk, a child
+//! process that reaches that directory alone, has a time limit on every answer, and may die.
 //!
-//! The two databases cannot commit together, so each batch is read, admitted to the outbox with a receipt a row, deleted here, and only then
-//! are the receipts forgotten.
+//! The two databases cannot commit together, so each batch is read, admitted to the outbox with a receipt a row,
+//! deleted here, and only then are the receipts forgotten.
 //!
-//! A foreign producer often has no busy timeout, and meets our locks as an error of its own. So we never look while its journal is there, and
-//! delete only when it has been quiet for a moment (see [`taken::Taken`]): a deletion syncs, and holds the write lock for milliseconds. Trouble with this
-//! file (locked, replaced, not ours) is said once and tried again; it stops nothing else.
+//! A foreign producer often has no busy timeout, and meets our locks as an error of its own. So we never look while its
+//! journal is there, and delete only when it has been quiet for a moment (see [`taken::Taken`]): a deletion syncs, and
+//! holds the write lock for milliseconds. Trouble with this file (locked, replaced, not ours) is said once and tried
+//! again; it stops nothing else.
 
 mod alone;
 mod batch;
@@ -97,8 +98,8 @@ pub async fn run(context: &Context, waiting: &Waiting) {
     room.close().await;
 }
 
-/// Whether a daemon may take rows from this inbox, and whether the kernel confines who opens it. The lock is only asked for: the loop takes it
-/// itself, and one that lost a race for it takes no rows and says so.
+/// Whether a daemon may take rows from this inbox, and whether the kernel confines who opens it. The lock is only asked
+/// for: the loop takes it itself, and one that lost a race for it takes no rows and says so.
 pub async fn try_open(path: &Path, outbox: &Path) -> Result<bool, RowsError> {
     let database = path.to_owned();
     drop(blocking(move || alone::take(&database)).await??);
@@ -113,7 +114,10 @@ pub async fn insert(path: &Path, outbox: &Path, texts: &[String]) -> Result<Vec<
             long.len()
         )));
     }
-    with_clerk(path, outbox, INSERT_MAX, async |clerk, _| clerk.insert(texts.to_vec()).await).await
+    with_clerk(path, outbox, INSERT_MAX, async |clerk, _| {
+        clerk.insert(texts.to_vec()).await
+    })
+    .await
 }
 
 /// How many rows wait to be taken, and how many could not be.
@@ -133,7 +137,11 @@ async fn with_clerk<T>(
         let opened = clerk.open(path, outbox).await?;
         work(&mut clerk, opened.confined).await
     });
-    let late = |_| Err(RowsError::Gone(format!("did not answer within {limit:?} and was ended")));
+    let late = |_| {
+        Err(RowsError::Gone(format!(
+            "did not answer within {limit:?} and was ended"
+        )))
+    };
     let done = done.await.unwrap_or_else(late);
     // One that the kernel holds is nobody's here: this command ends, and it with it.
     drop(clerk.end().await);
@@ -144,7 +152,9 @@ fn admission(context: &Context, inbox: [u8; 16], rows: &[Row]) -> Admission {
     let standards = context.standards();
     let mut admission = Admission::default();
     for row in rows {
-        let Some(judged) = row.judge(&standards.judge()) else { continue };
+        let Some(judged) = row.judge(&standards.judge()) else {
+            continue;
+        };
         if judged.has_unknown_code {
             context.unknown_code.notify_one();
         }

@@ -1,4 +1,5 @@
-//! A look at the whole inbox directory: opened anew, held, its workshop and `rejected/` in order, its files listed. Blocking.
+//! A look at the whole inbox directory: opened anew, held, its workshop and `rejected/` in order, its files listed.
+//! Blocking.
 
 use std::collections::HashSet;
 use std::io;
@@ -50,7 +51,8 @@ pub struct Scan {
     pub watch: Option<Watch>,
 }
 
-/// Opens the inbox that the path names just now, asks it which one it is, and holds it: a directory that took the other's place is held anew, or left alone where another daemon has it.
+/// Opens the inbox that the path names just now, asks it which one it is, and holds it: a directory that took the
+/// other's place is held anew, or left alone where another daemon has it.
 pub fn open(dir: &Path, pulse: Pulse, hold: &mut Option<Hold>) -> io::Result<(Folder, InboxId)> {
     let folder = Folder::open(dir)?.with_pulse(pulse);
     let is_held = hold.as_ref().map(|hold| hold.is_of(&folder)).transpose()?;

@@ -1,13 +1,14 @@
-//! When a file may be taken, and whether somebody may still be writing to it. Pure: it is told what was seen and when, and says what may be
-//! taken and when to look again.
+//! When a file may be taken, and whether somebody may still be writing to it. Pure: it is told what was seen and when,
+//! and says what may be taken and when to look again.
 //!
-//! A file seen being opened is taken when it is closed, one that was renamed into place at once; one only found (a scan, a link, after lost
-//! events) when two looks `inbox.settle` apart saw the same. What seemed unfinished is looked at once more, that long later. One that stays
-//! open is taken after a while as far as it is whole, and *kept*: it is not removed before it is closed, however long that takes.
+//! A file seen being opened is taken when it is closed, one that was renamed into place at once; one only found (a
+//! scan, a link, after lost events) when two looks `inbox.settle` apart saw the same. What seemed unfinished is looked
+//! at once more, that long later. One that stays open is taken after a while as far as it is whole, and *kept*: it is
+//! not removed before it is closed, however long that takes.
 //!
-//! Opens are counted. Those of the daemon itself are known beforehand and left out of the count. Two equal events in a row are merged by the kernel,
-//! so that a count can be wrong where two programs have one file open at once: too high a one leaves a file in the inbox whose results are in,
-//! and is said in the log.
+//! Opens are counted. Those of the daemon itself are known beforehand and left out of the count. Two equal events in a
+//! row are merged by the kernel, so that a count can be wrong where two programs have one file open at once: too high a
+//! one leaves a file in the inbox whose results are in, and is said in the log.
 
 mod seen;
 
@@ -24,9 +25,11 @@ use seen::Seen;
 /// The most files that are known at one time; what is beyond waits in the directory and is found when these are gone.
 pub const KNOWN_MAX: usize = 50_000;
 
-/// What stands still this long although it is open is taken as far as it is whole: whoever writes a line a day holds nobody's results up.
+/// What stands still this long although it is open is taken as far as it is whole: whoever writes a line a day holds
+/// nobody's results up.
 const OPEN_PATIENCE: Duration = Duration::from_mins(1);
-/// After lost events a file may be open without our knowing. So long it has to stand still before it is removed, where it can be taken before.
+/// After lost events a file may be open without our knowing. So long it has to stand still before it is removed, where
+/// it can be taken before.
 const DOUBT: Duration = Duration::from_secs(10);
 
 /// Whether somebody may still be writing to a file that may be taken.
@@ -201,7 +204,9 @@ impl Files {
     /// The inodes of the files of which it was not seen that they are closed.
     pub fn unsure(&self) -> HashSet<u64> {
         let unsure = self.known.values().filter(|seen| !seen.is_whole || seen.opens > 0);
-        unsure.filter_map(|seen| seen.look.map(|(look, _)| look.inode)).collect()
+        unsure
+            .filter_map(|seen| seen.look.map(|(look, _)| look.inode))
+            .collect()
     }
 
     /// Events were lost: what was open counts as open still, and any other may have been opened.
@@ -219,12 +224,16 @@ impl Files {
     pub fn found(&mut self, files: &[(OsString, Look)], all: bool, now: Instant) {
         if all {
             let there: HashSet<&OsStr> = files.iter().map(|(name, _)| name.as_os_str()).collect();
-            self.known.retain(|name, seen| there.contains(name.as_os_str()) || seen.rests(now));
+            self.known
+                .retain(|name, seen| there.contains(name.as_os_str()) || seen.rests(now));
         }
         for (name, look) in files {
             if self.known.len() < KNOWN_MAX || self.known.contains_key(name) {
                 let doubt = self.in_doubt.then(|| now + DOUBT);
-                let seen = || Seen { doubt, ..Seen::new(now) };
+                let seen = || Seen {
+                    doubt,
+                    ..Seen::new(now)
+                };
                 self.known.entry(name.clone()).or_insert_with(seen);
                 self.looked(name, Some(*look), now);
             }
@@ -261,7 +270,8 @@ impl Files {
         self.known.remove(name);
     }
 
-    /// It stays although it was ready, and was this look: it is to stand still once more. `unfinished`: because it seemed so.
+    /// It stays although it was ready, and was this look: it is to stand still once more. `unfinished`: because it
+    /// seemed so.
     pub fn unsettle(&mut self, name: &OsStr, look: Look, unfinished: bool, now: Instant) {
         let seen = self.known.entry(name.to_owned()).or_insert_with(|| Seen::new(now));
         seen.is_whole = false;
@@ -270,7 +280,8 @@ impl Files {
         seen.unfinished = unfinished.then_some(look);
     }
 
-    /// Its results are in, and it stays, because it may still be open: until it is closed, and at least until it is asked again who has it open.
+    /// Its results are in, and it stays, because it may still be open: until it is closed, and at least until it is
+    /// asked again who has it open.
     pub fn keep(&mut self, name: &OsStr, look: Look, now: Instant) {
         let seen = self.known.entry(name.to_owned()).or_insert_with(|| Seen::new(now));
         if !seen.look.is_some_and(|(last, _)| last.is_same_content(&look)) {
@@ -294,7 +305,8 @@ impl Files {
         }
     }
 
-    /// It stays for now, whatever it looks like. Only of one that somebody has open more is to be known than a scan tells.
+    /// It stays for now, whatever it looks like. Only of one that somebody has open more is to be known than a scan
+    /// tells.
     pub fn rest(&mut self, name: &OsStr, until: Instant) {
         if let Some(seen) = self.known.get_mut(name) {
             if seen.opens == 0 {
@@ -320,7 +332,8 @@ impl Files {
         self.known.values().filter_map(|seen| seen.when(self.settle)).min()
     }
 
-    /// The files that may be taken now, at most `limit`, in intake order. To be asked after the due names were looked at.
+    /// The files that may be taken now, at most `limit`, in intake order. To be asked after the due names were looked
+    /// at.
     pub fn ready(&self, now: Instant, limit: usize) -> Vec<Ready> {
         let is_ready = |seen: &Seen| seen.is_settled && seen.not_before.is_none_or(|at| at <= now);
         let mut ready: Vec<(OsString, Look)> = self

@@ -1,4 +1,5 @@
-//! How much room is left, asked without waiting for a file system that hangs: on a thread of its own, one at a time for each directory.
+//! How much room is left, asked without waiting for a file system that hangs: on a thread of its own, one at a time for
+//! each directory.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -15,8 +16,8 @@ use super::blocking;
 
 /// An answer serves for so long: taking many small batches does not ask for each.
 const FRESH: Duration = Duration::from_millis(50);
-/// And so long where so many bytes are free, which nothing of ours fills in that time: each asking is two switches of thread, which a file's
-/// request waits for.
+/// And so long where so many bytes are free, which nothing of ours fills in that time: each asking is two switches of
+/// thread, which a file's request waits for.
 const FRESH_OF_ROOMY: Duration = Duration::from_secs(1);
 const ROOMY: u64 = 1 << 30;
 /// What does not answer in this time counts as unknown, and is not waited for again before it has answered.

@@ -1,5 +1,5 @@
-//! Takes files: gathers what is ready, admits it with its receipts, and only then lets the files go. Beside each step stands what a crash there
-//! leaves behind. What is done with a file afterwards is in [`desk`](super::desk).
+//! Takes files: gathers what is ready, admits it with its receipts, and only then lets the files go. Beside each step
+//! stands what a crash there leaves behind. What is done with a file afterwards is in [`desk`](super::desk).
 
 use std::collections::VecDeque;
 use std::ffi::OsString;
@@ -42,7 +42,8 @@ impl Batch {
 }
 
 impl Desk {
-    /// Takes these files, oldest first, as far as there is room for them. Ends early at a shutdown; what is not finished then has its receipt.
+    /// Takes these files, oldest first, as far as there is room for them. Ends early at a shutdown; what is not
+    /// finished then has its receipt.
     pub async fn take(&mut self, context: &Context, waiting: &Waiting, ready: Vec<Ready>) {
         let ready = self.without_kept(context, ready).await;
         let with_receipt = |ready: Ready| {
@@ -55,7 +56,11 @@ impl Desk {
             self.eyes.catch_up(&mut self.known);
             // Others were taken before them, and somebody may have opened them meanwhile.
             queue.retain(|(ready, _)| ready.stays() || !self.known.is_open(&ready.name));
-            let names: Vec<OsString> = queue.iter().take(FILES_MAX).map(|(ready, _)| ready.name.clone()).collect();
+            let names: Vec<OsString> = queue
+                .iter()
+                .take(FILES_MAX)
+                .map(|(ready, _)| ready.name.clone())
+                .collect();
             for name in &names {
                 self.known.opening(name);
             }
@@ -81,11 +86,16 @@ impl Desk {
         }
     }
 
-    /// Asks who has those open of which it was not seen that they are closed. What is open and can give nothing more is kept.
+    /// Asks who has those open of which it was not seen that they are closed. What is open and can give nothing more is
+    /// kept.
     async fn without_kept(&mut self, context: &Context, mut ready: Vec<Ready>) -> Vec<Ready> {
-        let is_unknown = |openers: &Openers, one: &Ready| one.openness != Openness::Closed && !openers.knows(one.look.inode, one.touched);
+        let is_unknown = |openers: &Openers, one: &Ready| {
+            one.openness != Openness::Closed && !openers.knows(one.look.inode, one.touched)
+        };
         let now = Instant::now();
-        if ready.iter().any(|one| is_unknown(&self.eyes.openers, one)) && self.eyes.openers.next().is_none_or(|next| next <= now) {
+        if ready.iter().any(|one| is_unknown(&self.eyes.openers, one))
+            && self.eyes.openers.next().is_none_or(|next| next <= now)
+        {
             let look = look_for_openers(&self.known, self.folder.path(), context);
             if let Ok(openers) = look.await {
                 self.eyes.openers = openers;
@@ -130,7 +140,9 @@ impl Desk {
             match found {
                 Found::Results(taking, chunk) => match chunk.end {
                     End::More => large = Some((taking, counts)),
-                    End::Whole | End::Unfinished(_) if taking.stays => self.keep(&taking.name, taking.look, taking.bad_lines, true),
+                    End::Whole | End::Unfinished(_) if taking.stays => {
+                        self.keep(&taking.name, taking.look, taking.bad_lines, true);
+                    }
                     End::Whole => whole.push(*taking),
                     End::Unfinished(_) => self.known.unsettle(&taking.name, taking.look, true, Instant::now()),
                 },

@@ -1,8 +1,8 @@
-//! One file on its way into the outbox: read in chunks that are admitted one by one, and recognised again after a crash by its receipt.
-//! Blocking, and without the store: [`take`](super::take) does what is decided here.
+//! One file on its way into the outbox: read in chunks that are admitted one by one, and recognised again after a crash
+//! by its receipt. Blocking, and without the store: [`take`](super::take) does what is decided here.
 //!
-//! A `.json` is read to its end before its first chunk is given out: it is taken whole or not at all. Of NDJSON the bad lines are counted and
-//! passed over; [`reject`](super::reject) reads the file once more to collect them.
+//! A `.json` is read to its end before its first chunk is given out: it is taken whole or not at all. Of NDJSON the bad
+//! lines are counted and passed over; [`reject`](super::reject) reads the file once more to collect them.
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -42,7 +42,10 @@ impl Standards {
     pub fn judge(&self) -> Judge<'_> {
         Judge {
             settings: &self.config.validation,
-            result_types: self.result_types.as_deref().filter(|_| self.config.validation.result_types),
+            result_types: self
+                .result_types
+                .as_deref()
+                .filter(|_| self.config.validation.result_types),
             now: self.now,
         }
     }
@@ -82,8 +85,8 @@ pub struct Taking {
     synced: Option<Look>,
     /// The inbox in which it lies.
     inbox: Option<InboxId>,
-    /// The largest result, by the configuration at the first reading: a line is judged alike each time it is read, or it would fall
-    /// between being taken and being rejected.
+    /// The largest result, by the configuration at the first reading: a line is judged alike each time it is read, or
+    /// it would fall between being taken and being rejected.
     result_bytes_max: usize,
 }
 
@@ -125,20 +128,34 @@ pub enum End {
 
 impl Taking {
     /// Opens a file of the inbox and continues where `receipt` says, if it is of this very file.
-    pub fn open(folder: &Folder, name: OsString, receipt: Option<&FileReceipt>, bytes_max: usize) -> io::Result<Opened> {
-        let Some(format) = Format::of(&name) else { return Ok(Opened::Gone) };
+    pub fn open(
+        folder: &Folder,
+        name: OsString,
+        receipt: Option<&FileReceipt>,
+        bytes_max: usize,
+    ) -> io::Result<Opened> {
+        let Some(format) = Format::of(&name) else {
+            return Ok(Opened::Gone);
+        };
         let Some((file, look)) = folder.open_file(&name)? else {
             return Ok(Opened::Gone);
         };
         let pieces = |file, bytes_max| Pieces::new(file, look.size, format, bytes_max).with_pulse(folder.pulse());
-        let first_max = receipt.and_then(|receipt| receipt.result_bytes_max).unwrap_or(bytes_max);
+        let first_max = receipt
+            .and_then(|receipt| receipt.result_bytes_max)
+            .unwrap_or(bytes_max);
         let mut taking = Self::new(pieces(file, first_max), name, format, look);
         (taking.inbox, taking.result_bytes_max) = (folder.id(), first_max);
         match receipt {
             None => Ok(Opened::Taking(Box::new(taking))),
             Some(receipt) if taking.resume(receipt)? => Ok(Opened::Taking(Box::new(taking))),
             Some(_) => {
-                let mut fresh = Self::new(pieces(taking.pieces.file().try_clone()?, bytes_max), taking.name, format, look);
+                let mut fresh = Self::new(
+                    pieces(taking.pieces.file().try_clone()?, bytes_max),
+                    taking.name,
+                    format,
+                    look,
+                );
                 (fresh.inbox, fresh.result_bytes_max) = (folder.id(), bytes_max);
                 Ok(Opened::Stale(Box::new(fresh)))
             }
@@ -165,8 +182,8 @@ impl Taking {
         }
     }
 
-    /// Reads what the receipt says is taken; false when these are other bytes. An equal file dropped later under the same name has another
-    /// modification time, unless it was given the same one on purpose.
+    /// Reads what the receipt says is taken; false when these are other bytes. An equal file dropped later under the
+    /// same name has another modification time, unless it was given the same one on purpose.
     fn resume(&mut self, receipt: &FileReceipt) -> io::Result<bool> {
         let nothing_behind = self.look.size == receipt.taken;
         if self.look.inode != receipt.inode || self.look.size < receipt.taken {
@@ -196,7 +213,8 @@ impl Taking {
         Ok(true)
     }
 
-    /// The next results. `Err(Bad)`: the file cannot be taken; of a `.json` nothing was given out before, unless it was changed under our eyes.
+    /// The next results. `Err(Bad)`: the file cannot be taken; of a `.json` nothing was given out before, unless it was
+    /// changed under our eyes.
     pub fn chunk(&mut self, standards: &Standards) -> Result<Chunk, ReadError> {
         let is_first = self.mark.found() == 0;
         let chunk = self.read(standards)?;
@@ -229,9 +247,11 @@ impl Taking {
                     bytes += judged.entry.payload.bytes().len();
                     let place = piece.place.line;
                     chunk.has_unknown_code |= judged.has_unknown_code;
-                    chunk
-                        .warnings
-                        .extend(judged.warning.map(|what| format!("{}, line {place}: {what}", self.shown)));
+                    chunk.warnings.extend(
+                        judged
+                            .warning
+                            .map(|what| format!("{}, line {place}: {what}", self.shown)),
+                    );
                     chunk.entries.push(judged.entry);
                 }
                 Err(bad) if self.format == Format::Json => return Err(ReadError::Bad(bad)),
@@ -280,8 +300,9 @@ impl Taking {
         Ok(())
     }
 
-    /// Makes the file's bytes and times durable, where they are not yet. Before each admission: else a power cut could bring the name back
-    /// with other bytes or another time than the receipt knows, and what is left of them would be taken once more.
+    /// Makes the file's bytes and times durable, where they are not yet. Before each admission: else a power cut could
+    /// bring the name back with other bytes or another time than the receipt knows, and what is left of them would be
+    /// taken once more.
     pub fn sync(&mut self) -> io::Result<()> {
         if !self.synced.is_some_and(|synced| synced.is_same_content(&self.look)) {
             self.pieces.file().sync_all()?;
@@ -316,7 +337,10 @@ impl Taking {
 
     /// Whether the file still begins with what was given out.
     pub fn is_as_taken(&self) -> io::Result<bool> {
-        Ok(digest_of_beginning(self.pieces.file(), self.mark.taken(), self.pieces.pulse())? == Some(self.mark.digest()))
+        Ok(
+            digest_of_beginning(self.pieces.file(), self.mark.taken(), self.pieces.pulse())?
+                == Some(self.mark.digest()),
+        )
     }
 
     /// What counts the blocks that are read of it.
@@ -334,6 +358,8 @@ impl Taking {
 pub fn fault_of(piece: &Piece) -> Option<Bad> {
     match &piece.text {
         Err(bad) => Some(bad.clone()),
-        Ok(text) => Object::parse(text).err().map(|why| piece.place.bad(text, &why, piece.ended)),
+        Ok(text) => Object::parse(text)
+            .err()
+            .map(|why| piece.place.bad(text, &why, piece.ended)),
     }
 }

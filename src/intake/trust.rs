@@ -1,5 +1,5 @@
-//! Whether a directory in the inbox may be used for what is ours. Producers may write the inbox: whoever is first there with a name of ours, or
-//! may write a directory of ours, could read, change or delete what we put into it.
+//! Whether a directory in the inbox may be used for what is ours. Producers may write the inbox: whoever is first there
+//! with a name of ours, or may write a directory of ours, could read, change or delete what we put into it.
 
 use std::io;
 use std::path::Path;
@@ -32,7 +32,11 @@ pub fn check(found: &Stat, owner: Owner, path: &Path, is_new: bool) -> io::Resul
     let fault = if FileType::from_raw_mode(found.st_mode) != FileType::Directory {
         "it is no directory".to_owned()
     } else if !is_owned {
-        format!("it belongs to uid {}, and the daemon runs as uid {}", found.st_uid, us.as_raw())
+        format!(
+            "it belongs to uid {}, and the daemon runs as uid {}",
+            found.st_uid,
+            us.as_raw()
+        )
     } else if mode & 0o022 != 0 {
         format!("others may write it (mode {mode:04o})")
     } else {

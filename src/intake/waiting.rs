@@ -1,5 +1,6 @@
-//! When intake waits: too large a backlog, too little free disk, an outbox that cannot be written, an inbox that cannot be read. What waits stays
-//! in the inbox. It is said once when it begins and once when it is over, and is shown to those who watch meanwhile.
+//! When intake waits: too large a backlog, too little free disk, an outbox that cannot be written, an inbox that cannot
+//! be read. What waits stays in the inbox. It is said once when it begins and once when it is over, and is shown to
+//! those who watch meanwhile.
 
 use std::io;
 use std::path::Path;
@@ -163,11 +164,15 @@ impl Waiting {
 
 fn hint(error: &StoreError) -> &'static str {
     match error {
-        StoreError::Busy(_) => "end the process that holds the outbox, or wait until it is done; what waits in the inbox stays there",
+        StoreError::Busy(_) => {
+            "end the process that holds the outbox, or wait until it is done; what waits in the inbox stays there"
+        }
         StoreError::Full(_) => {
             "free some disk space; what waits in the inbox stays there, and deliveries wait until their outcomes can be stored"
         }
-        StoreError::Broken(_) => "look at the disk and at the permissions of the outbox; what waits in the inbox stays there",
+        StoreError::Broken(_) => {
+            "look at the disk and at the permissions of the outbox; what waits in the inbox stays there"
+        }
         StoreError::Closed => "the daemon is ending",
     }
 }

@@ -1,6 +1,6 @@
-//! Hints from inotify, so that what is dropped is seen within a millisecond. Only hints: whatever it misses (a full queue, a directory that is
-//! gone, a file system that tells nothing) the rescan finds. With `store::sqlite::touch` the only file that knows the
-//! `inotify` crate.
+//! Hints from inotify, so that what is dropped is seen within a millisecond. Only hints: whatever it misses (a full
+//! queue, a directory that is gone, a file system that tells nothing) the rescan finds. With `store::sqlite::touch` the
+//! only file that knows the `inotify` crate.
 
 use std::ffi::{OsStr, OsString};
 use std::io;
@@ -14,8 +14,8 @@ use super::settle::Sight;
 
 /// The bytes that are read of the kernel's queue at once: about 500 events with names of common length.
 const BUFFER_BYTES: usize = 32 * 1024;
-/// The most reads of one catching up: several times what the kernel queues by default (16,384 events), so that whoever goes on making events
-/// cannot hold it up. What had happened before is read by then.
+/// The most reads of one catching up: several times what the kernel queues by default (16,384 events), so that whoever
+/// goes on making events cannot hold it up. What had happened before is read by then.
 const READS_MAX: usize = 256;
 
 /// What happened in the inbox.
@@ -43,8 +43,8 @@ impl Watch {
         Self::on(dir, seen | WatchMask::MOVE_SELF | WatchMask::DELETE_SELF)
     }
 
-    /// On the directory of the row database. With a rollback journal, the journal's deletion is the commit; what else is seen serves other
-    /// journal modes and a file that is replaced.
+    /// On the directory of the row database. With a rollback journal, the journal's deletion is the commit; what else
+    /// is seen serves other journal modes and a file that is replaced.
     pub fn rows(dir: &Path) -> io::Result<Self> {
         let seen = WatchMask::CREATE | WatchMask::MODIFY | WatchMask::DELETE | WatchMask::MOVED_TO;
         Self::on(dir, seen | WatchMask::MOVE_SELF | WatchMask::DELETE_SELF)
@@ -82,7 +82,8 @@ impl Watch {
         Ok(hints)
     }
 
-    /// Waits for events of the database of this name and the files SQLite keeps beside it. False when the watch is lost. Cancel safe.
+    /// Waits for events of the database of this name and the files SQLite keeps beside it. False when the watch is
+    /// lost. Cancel safe.
     pub async fn touched(&mut self, database: &OsStr) -> io::Result<bool> {
         loop {
             let seen = self
@@ -112,7 +113,9 @@ impl Watch {
 }
 
 fn is_lost(mask: EventMask) -> bool {
-    mask.intersects(EventMask::Q_OVERFLOW | EventMask::IGNORED | EventMask::UNMOUNT | EventMask::MOVE_SELF | EventMask::DELETE_SELF)
+    mask.intersects(
+        EventMask::Q_OVERFLOW | EventMask::IGNORED | EventMask::UNMOUNT | EventMask::MOVE_SELF | EventMask::DELETE_SELF,
+    )
 }
 
 fn hint(event: &Event<&OsStr>) -> Option<Hint> {
@@ -152,7 +155,10 @@ mod tests {
     use super::*;
 
     async fn seen(watch: &mut Watch) -> Vec<Hint> {
-        tokio::time::timeout(Duration::from_secs(10), watch.hints()).await.unwrap().unwrap()
+        tokio::time::timeout(Duration::from_secs(10), watch.hints())
+            .await
+            .unwrap()
+            .unwrap()
     }
 
     #[tokio::test]
@@ -205,8 +211,14 @@ mod tests {
 
     #[test]
     fn a_missing_directory_is_an_error_and_no_silence() {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
         let _guard = runtime.enter();
-        assert_eq!(Watch::files(Path::new("/nonexistent")).unwrap_err().kind(), io::ErrorKind::NotFound);
+        assert_eq!(
+            Watch::files(Path::new("/nonexistent")).unwrap_err().kind(),
+            io::ErrorKind::NotFound
+        );
     }
 }

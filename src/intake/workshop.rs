@@ -1,8 +1,9 @@
-//! The directory of our own in the inbox, on its file system and for nobody but us: drafts of reports and of bad lines, files on their way out,
-//! the lock. In the inbox itself any name could be taken by a producer before we use it, and keep a file there for ever.
+//! The directory of our own in the inbox, on its file system and for nobody but us: drafts of reports and of bad lines,
+//! files on their way out, the lock. In the inbox itself any name could be taken by a producer before we use it, and
+//! keep a file there for ever.
 //!
-//! Where somebody was first with its name, it is a directory of another name, which nobody could know before. What an earlier life left in
-//! either is found by looking at who owns it.
+//! Where somebody was first with its name, it is a directory of another name, which nobody could know before. What an
+//! earlier life left in either is found by looking at who owns it.
 
 use std::ffi::{OsStr, OsString};
 use std::io;
@@ -56,7 +57,9 @@ fn spare_ones(inbox: &Folder) -> io::Result<Vec<Folder>> {
 }
 
 fn is_spare(name: &OsStr) -> bool {
-    let digits = name.to_str().and_then(|name| name.strip_prefix(NAME)?.strip_prefix('.'));
+    let digits = name
+        .to_str()
+        .and_then(|name| name.strip_prefix(NAME)?.strip_prefix('.'));
     digits.is_some_and(|digits| digits.len() == DIGITS && digits.bytes().all(|byte| byte.is_ascii_hexdigit()))
 }
 
@@ -74,7 +77,10 @@ mod tests {
         assert!(all(&inbox).unwrap().is_empty());
         let workshop = open(&inbox).unwrap();
         assert_eq!(workshop.path(), dir.path().join(NAME));
-        assert_eq!(fs::metadata(workshop.path()).unwrap().permissions().mode() & 0o777, 0o700);
+        assert_eq!(
+            fs::metadata(workshop.path()).unwrap().permissions().mode() & 0o777,
+            0o700
+        );
         assert_eq!((all(&inbox).unwrap().len(), stranger(&inbox)), (1, None));
     }
 

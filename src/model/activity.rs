@@ -1,11 +1,13 @@
-//! How two submissions relate: the activity whose order they share, and the key under which a producer says "this is the same one".
+//! How two submissions relate: the activity whose order they share, and the key under which a producer says "this is
+//! the same one".
 
 use std::fmt;
 
 use sha2::{Digest as _, Sha256};
 
-/// The activity a result belongs to: `activity_id` where it is given (its case does not matter), else `provider_activity_id`.
-/// The two never equal one another, whatever their text: results that name one activity by different ids give up their order.
+/// The activity a result belongs to: `activity_id` where it is given (its case does not matter), else
+/// `provider_activity_id`. The two never equal one another, whatever their text: results that name one activity by
+/// different ids give up their order.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum ActivityKey {
     /// Reten's own id, in lower case.
@@ -14,8 +16,8 @@ pub enum ActivityKey {
     Provider(String),
 }
 
-/// The queue of one activity in the outbox: 64 bits of a hash of its key. Two activities that share a lane by chance (one in 10^5 at
-/// ten million activities) merely wait for one another.
+/// The queue of one activity in the outbox: 64 bits of a hash of its key. Two activities that share a lane by chance
+/// (one in 10^5 at ten million activities) merely wait for one another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Lane(pub i64);
 
@@ -54,7 +56,8 @@ impl fmt::Display for ActivityKey {
     }
 }
 
-/// The producer's own name for a submission (`$outbox.key`, a row's `submission_key`): unique as long as the submission is kept.
+/// The producer's own name for a submission (`$outbox.key`, a row's `submission_key`): unique as long as the submission
+/// is kept.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct SubmissionKey(pub String);
 
@@ -64,7 +67,8 @@ impl fmt::Display for SubmissionKey {
     }
 }
 
-/// SHA-256 of something that has to be recognised again: a payload's members and values in any order, a file's first bytes, a row's columns.
+/// SHA-256 of something that has to be recognised again: a payload's members and values in any order, a file's first
+/// bytes, a row's columns.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Digest(pub [u8; 32]);
 
@@ -92,7 +96,10 @@ mod tests {
 
     #[test]
     fn ids_of_different_kinds_never_share_a_lane() {
-        assert_ne!(ActivityKey::Reten("x".into()).lane(), ActivityKey::Provider("x".into()).lane());
+        assert_ne!(
+            ActivityKey::Reten("x".into()).lane(),
+            ActivityKey::Provider("x".into()).lane()
+        );
     }
 
     #[test]

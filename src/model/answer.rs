@@ -100,7 +100,8 @@ pub enum Exchange {
     Failed {
         /// What happened.
         fault: Fault,
-        /// Whether the request may have reached the API: `false` only where it failed before anything could have been sent.
+        /// Whether the request may have reached the API: `false` only where it failed before anything could have been
+        /// sent.
         on_the_wire: bool,
     },
 }

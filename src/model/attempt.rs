@@ -4,8 +4,8 @@ use crate::clock::Timestamp;
 
 use super::answer::{Answer, Fault};
 
-/// Counts the attempts of a submission from 1, over its whole life. With the id and the state it guards every settlement: an answer to
-/// an attempt that is no longer the current one changes nothing.
+/// Counts the attempts of a submission from 1, over its whole life. With the id and the state it guards every
+/// settlement: an answer to an attempt that is no longer the current one changes nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct AttemptNumber(pub u32);
 

@@ -1,4 +1,5 @@
-//! What intake hands to the store: results with their directives, and the receipts that make taking them happen exactly once.
+//! What intake hands to the store: results with their directives, and the receipts that make taking them happen exactly
+//! once.
 
 use std::ffi::OsString;
 
@@ -12,7 +13,8 @@ use super::token::ReplaceToken;
 /// Where a result came from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Origin {
-    /// A file of the inbox (or of `enqueue`): its name, escaped where it is no UTF-8, and the line of an NDJSON or the item of an array, from 1.
+    /// A file of the inbox (or of `enqueue`): its name, escaped where it is no UTF-8, and the line of an NDJSON or the
+    /// item of an array, from 1.
     File {
         /// The file's name without its directory.
         name: String,
@@ -61,16 +63,18 @@ pub struct Entry {
     pub directives: Directives,
     /// Where it came from.
     pub origin: Origin,
-    /// Digest of the object's members and values in any order, without `$outbox` ([`Payload::digest`]); there when a key is. Two entries of
-    /// one key are the same result when it is equal.
+    /// Digest of the object's members and values in any order, without `$outbox` ([`Payload::digest`]); there when a
+    /// key is. Two entries of one key are the same result when it is equal.
     pub digest: Option<Digest>,
     /// What is wrong with it, in one line, where it is to become a dead letter, `invalid`.
     pub invalid: Option<String>,
-    /// Of an invalid one: whether nothing but the tenant's list of result types speaks against it. A changed list may make it valid.
+    /// Of an invalid one: whether nothing but the tenant's list of result types speaks against it. A changed list may
+    /// make it valid.
     pub by_result_types: bool,
 }
 
-/// Proof that something was taken out of the inbox: committed with what it proves, forgotten only after the source is durably gone.
+/// Proof that something was taken out of the inbox: committed with what it proves, forgotten only after the source is
+/// durably gone.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Receipt {
     /// Of a file, or of its beginning.
@@ -79,13 +83,13 @@ pub enum Receipt {
     Row(RowReceipt),
 }
 
-/// How far a file has been taken. A file found again after a crash is the one of this receipt when its name and inode are the same and
-/// its first `taken` bytes have this digest; where nothing lies behind them, its modification time must be the same too, so that
-/// an equal file dropped later under the same name is not mistaken for it.
+/// How far a file has been taken. A file found again after a crash is the one of this receipt when its name and inode
+/// are the same and its first `taken` bytes have this digest; where nothing lies behind them, its modification time
+/// must be the same too, so that an equal file dropped later under the same name is not mistaken for it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FileReceipt {
-    /// The inbox directory's own random id. The path may name another directory at the next start; `None`: of an outbox of version 1, which
-    /// knew none.
+    /// The inbox directory's own random id. The path may name another directory at the next start; `None`: of an outbox
+    /// of version 1, which knew none.
     pub inbox: Option<[u8; 16]>,
     /// The name in `inbox.dir`, as bytes.
     pub name: OsString,
@@ -99,11 +103,13 @@ pub struct FileReceipt {
     pub lines: u64,
     /// Digest of those bytes.
     pub digest: Digest,
-    /// The largest result in bytes (`inbox.max_result_size`) when the file was first read; all of it is judged by that. `None`: of version 1.
+    /// The largest result in bytes (`inbox.max_result_size`) when the file was first read; all of it is judged by that.
+    /// `None`: of version 1.
     pub result_bytes_max: Option<usize>,
 }
 
-/// A row taken. After a power cut SQLite may give a rolled-back id out again: the same id with another digest is a new row.
+/// A row taken. After a power cut SQLite may give a rolled-back id out again: the same id with another digest is a new
+/// row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RowReceipt {
     /// The inbox database's own random id.
@@ -119,8 +125,8 @@ pub struct RowReceipt {
 pub struct Admission {
     /// The results, in intake order.
     pub entries: Vec<Entry>,
-    /// For rows: one an entry, in the same order (an entry whose receipt is known already is skipped). For files: the new state of each
-    /// file's receipt, replacing the older one of the same name and inode.
+    /// For rows: one an entry, in the same order (an entry whose receipt is known already is skipped). For files: the
+    /// new state of each file's receipt, replacing the older one of the same name and inode.
     pub receipts: Vec<Receipt>,
 }
 
@@ -129,7 +135,8 @@ pub struct Admission {
 pub enum Admitted {
     /// It is in the outbox, pending.
     Accepted(SubmissionId),
-    /// It is in the outbox as a dead letter, `invalid`; why, in one line (the entry's own reason, or that its key belongs to another object).
+    /// It is in the outbox as a dead letter, `invalid`; why, in one line (the entry's own reason, or that its key
+    /// belongs to another object).
     Invalid {
         /// Its number.
         id: SubmissionId,

@@ -1,7 +1,8 @@
-//! A result as it was received: the same members in the same order, with the same digits in numbers. Nothing here re-serialises.
+//! A result as it was received: the same members in the same order, with the same digits in numbers. Nothing here
+//! re-serialises.
 //!
-//! [`Object`] is a view over the text that knows where each top-level member lies; [`Payload`] is the text that will be the request's body.
-//! Both are safe at any depth of nesting: no function here recurses.
+//! [`Object`] is a view over the text that knows where each top-level member lies; [`Payload`] is the text that will be
+//! the request's body. Both are safe at any depth of nesting: no function here recurses.
 
 use std::borrow::Cow;
 use std::ops::Range;
@@ -140,7 +141,8 @@ impl<'a> Object<'a> {
         }
     }
 
-    /// The body to send: the text without its `$outbox` members and without white space around it. Everything else stays as it came.
+    /// The body to send: the text without its `$outbox` members and without white space around it. Everything else
+    /// stays as it came.
     pub fn payload(&self) -> Payload {
         let mut kept = String::with_capacity(self.text.len());
         let mut from = 0;
@@ -154,7 +156,9 @@ impl<'a> Object<'a> {
             } else {
                 (
                     member.span.start,
-                    self.members.get(place + 1).map_or(member.span.end, |next| next.span.start),
+                    self.members
+                        .get(place + 1)
+                        .map_or(member.span.end, |next| next.span.start),
                 )
             };
             kept.push_str(&self.text[from..start]);
@@ -176,8 +180,8 @@ impl Payload {
         Self(Bytes::copy_from_slice(text.as_bytes()))
     }
 
-    /// The bytes of a text. Such as are no UTF-8 (the database could have been touched by other hands) become replacement characters, and stop
-    /// nobody else's delivery.
+    /// The bytes of a text. Such as are no UTF-8 (the database could have been touched by other hands) become
+    /// replacement characters, and stop nobody else's delivery.
     pub fn from_bytes(bytes: Bytes) -> Self {
         match std::str::from_utf8(&bytes) {
             Ok(_) => Self(bytes),
@@ -190,7 +194,8 @@ impl Payload {
         &self.0
     }
 
-    /// The same as text. Total, although the bytes came from a text: the database could have been touched by other hands.
+    /// The same as text. Total, although the bytes came from a text: the database could have been touched by other
+    /// hands.
     pub fn text(&self) -> Cow<'_, str> {
         // Many times as fast as the search for what is none, which hardly ever finds anything.
         std::str::from_utf8(&self.0).map_or_else(|_| String::from_utf8_lossy(&self.0), Cow::Borrowed)
@@ -202,12 +207,14 @@ impl Payload {
         Object::parse(&text).is_ok_and(|object| object.get(HARD_OVERRIDE) == Some("true"))
     }
 
-    /// The same result with `"hard_override": true`: in the place of the producer's own member, else as the first one. A payload that is no
-    /// object comes back unchanged.
+    /// The same result with `"hard_override": true`: in the place of the producer's own member, else as the first one.
+    /// A payload that is no object comes back unchanged.
     #[must_use]
     pub fn with_hard_override(&self) -> Self {
         let text = self.text();
-        let Ok(object) = Object::parse(&text) else { return self.clone() };
+        let Ok(object) = Object::parse(&text) else {
+            return self.clone();
+        };
         let mut out = String::with_capacity(text.len() + 24);
         let mut from = 0;
         for member in object.members.iter().filter(|member| member.name == HARD_OVERRIDE) {
@@ -229,8 +236,8 @@ impl Payload {
         Self::from_text(&out)
     }
 
-    /// Digest of the object: equal for the same members and values in any order, whatever the white space, the escapes in strings and the
-    /// way a number is written (`1.50` and `15e-1` are one value).
+    /// Digest of the object: equal for the same members and values in any order, whatever the white space, the escapes
+    /// in strings and the way a number is written (`1.50` and `15e-1` are one value).
     pub fn digest(&self) -> Digest {
         digest_of(&self.text())
     }

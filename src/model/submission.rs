@@ -5,7 +5,8 @@ use std::str::FromStr;
 
 use crate::clock::Timestamp;
 
-/// The number of a submission: given at intake in ascending order, never used twice, and so also its place in the order of its activity.
+/// The number of a submission: given at intake in ascending order, never used twice, and so also its place in the order
+/// of its activity.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct SubmissionId(pub i64);
 
@@ -85,7 +86,8 @@ pub enum DeadReason {
 pub enum ParkReason {
     /// The activity already has a result.
     Conflict,
-    /// The same, but an earlier attempt of this very submission may have reached the API: the registered result may be ours.
+    /// The same, but an earlier attempt of this very submission may have reached the API: the registered result may be
+    /// ours.
     ConflictAfterLostResponse,
 }
 

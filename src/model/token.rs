@@ -1,5 +1,6 @@
-//! The token by which a mended twin says whose place it takes (`$outbox.replaces`): a submission's number, and a mark that only this outbox can
-//! make. Whoever may drop results knows or guesses numbers; without a mark they could close what is others'.
+//! The token by which a mended twin says whose place it takes (`$outbox.replaces`): a submission's number, and a mark
+//! that only this outbox can make. Whoever may drop results knows or guesses numbers; without a mark they could close
+//! what is others'.
 
 use std::fmt;
 use std::fmt::Write as _;

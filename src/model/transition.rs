@@ -20,7 +20,8 @@ pub enum Transition {
     Retry {
         /// When.
         due: Timestamp,
-        /// The planned wait. What of it is served adds to the submission's age (`retry.max_age`) when it is claimed next.
+        /// The planned wait. What of it is served adds to the submission's age (`retry.max_age`) when it is claimed
+        /// next.
         wait: Duration,
     },
     /// Resend at once with `"hard_override": true`.
@@ -38,7 +39,8 @@ pub enum Transition {
     Release,
     /// After a crash: back to pending, its attempt recorded as interrupted and lost.
     Recover,
-    /// A person (or the gate's opening, or a changed list of result types) puts it back: due now, attempts and age start anew.
+    /// A person (or the gate's opening, or a changed list of result types) puts it back: due now, attempts and age
+    /// start anew.
     Requeue,
     /// A person says that ours replaces the registered one: requeued with `hard_override`.
     ForceOverride,
@@ -145,9 +147,18 @@ mod tests {
             Transition::Edit,
         ];
         for transition in &all {
-            assert!(!transition.allowed_from().contains(&StateName::Delivered), "{}", transition.name());
+            assert!(
+                !transition.allowed_from().contains(&StateName::Delivered),
+                "{}",
+                transition.name()
+            );
             let from_dismissed = transition.allowed_from().contains(&StateName::Dismissed);
-            assert_eq!(from_dismissed, *transition == Transition::Replace, "{}", transition.name());
+            assert_eq!(
+                from_dismissed,
+                *transition == Transition::Replace,
+                "{}",
+                transition.name()
+            );
         }
     }
 }

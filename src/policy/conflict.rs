@@ -1,8 +1,8 @@
 //! The `[conflict]` rules: what to do about a 409 (the README, "Configuration", `[conflict]`).
 //!
-//! The order is the contract's: `accept` after a lost response, then a request that carried `hard_override` already, then the submission's own
-//! word, the first rule that matches, the policy. What would override is then held against the two limits that no rule lifts: a
-//! superseded submission, and `override_within`.
+//! The order is the contract's: `accept` after a lost response, then a request that carried `hard_override` already,
+//! then the submission's own word, the first rule that matches, the policy. What would override is then held against
+//! the two limits that no rule lifts: a superseded submission, and `override_within`.
 
 use std::time::Duration;
 
@@ -48,9 +48,13 @@ pub struct Rule {
     pub policy: ConflictPolicy,
 }
 
-/// What is known of a submission whose request was answered with 409. A member of the payload that is missing or cannot be read is `None`.
+/// What is known of a submission whose request was answered with 409. A member of the payload that is missing or cannot
+/// be read is `None`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-#[expect(clippy::struct_excessive_bools, reason = "independent facts, each named where it is used")]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "independent facts, each named where it is used"
+)]
 pub struct Past<'a> {
     /// An earlier attempt may have reached the API without our seeing the answer.
     pub lost_response: bool,
@@ -105,7 +109,10 @@ pub fn decide(settings: &ConflictSettings, past: &Past<'_>) -> Decided {
     });
     let decided = |decision, rule: String| Decided { decision, rule };
     if past.lost_response && settings.after_lost_response == AfterLostResponse::Accept {
-        return decided(Decision::AcceptAsOurs, "conflict.after_lost_response = \"accept\"".to_owned());
+        return decided(
+            Decision::AcceptAsOurs,
+            "conflict.after_lost_response = \"accept\"".to_owned(),
+        );
     }
     if past.carried_override {
         return decided(park, "409 although the request carried hard_override".to_owned());
@@ -127,7 +134,10 @@ fn wanted(settings: &ConflictSettings, past: &Past<'_>) -> (ConflictPolicy, Stri
         return (policy, "the submission's on_conflict".to_owned());
     }
     match settings.rules.iter().position(|rule| rule.matches(past)) {
-        Some(place) => (settings.rules[place].policy, format!("conflict.rules, number {}", place + 1)),
+        Some(place) => (
+            settings.rules[place].policy,
+            format!("conflict.rules, number {}", place + 1),
+        ),
         None => (settings.policy, "conflict.policy".to_owned()),
     }
 }
@@ -153,7 +163,8 @@ impl Rule {
                 .as_ref()
                 .is_none_or(|wanted| found.is_some_and(|found| wanted.iter().any(|one| one == found)))
         };
-        self.registered_by_us.is_none_or(|wanted| wanted == past.registered_by_us)
+        self.registered_by_us
+            .is_none_or(|wanted| wanted == past.registered_by_us)
             && self.source.as_deref().is_none_or(|wanted| past.source == Some(wanted))
             && is_one_of(&self.result, past.result)
             && is_one_of(&self.status, past.status)

@@ -1,11 +1,12 @@
 //! The gate before the API: one pure state machine, and what of it is remembered in the outbox.
 //!
-//! The caller asks [`Gate::allowance`] what may be sent, tells [`Gate::step`] what was sent and what came back, and carries out what the
-//! [`Step`] says. Laws, held by properties: nothing is sent while it is closed, at most one request finds out whether it may open,
-//! answers to requests of an earlier era never open it, and no state is a dead end.
+//! The caller asks [`Gate::allowance`] what may be sent, tells [`Gate::step`] what was sent and what came back, and
+//! carries out what the [`Step`] says. Laws, held by properties: nothing is sent while it is closed, at most one
+//! request finds out whether it may open, answers to requests of an earlier era never open it, and no state is a dead
+//! end.
 //!
-//! Reading order: this file (what goes in and comes out), `machine` (the moves), `states` (what an answer does), then each state's own part:
-//! `flow` (`throttled`), `outage` (`probing`), `key` (`unauthorized`), `fuse` (`rejecting`).
+//! Reading order: this file (what goes in and comes out), `machine` (the moves), `states` (what an answer does), then
+//! each state's own part: `flow` (`throttled`), `outage` (`probing`), `key` (`unauthorized`), `fuse` (`rejecting`).
 
 use std::time::Duration;
 
@@ -35,10 +36,11 @@ use outage::{Faults, Probing};
 pub const GATE: &str = "gate";
 /// The name under which a person's pause is remembered ([`PauseRecord`] as JSON); nothing there means not paused.
 pub const PAUSE: &str = "pause";
-/// The name under which the daemon remembers the pause that it goes by (the text under [`PAUSE`], or nothing): so that `pause`, `resume` and `status`
-/// say what is in force, and not only what was asked for.
+/// The name under which the daemon remembers the pause that it goes by (the text under [`PAUSE`], or nothing): so that
+/// `pause`, `resume` and `status` say what is in force, and not only what was asked for.
 pub const PAUSE_IN_FORCE: &str = "pause_in_force";
-/// The name under which `resume` asks for a verdict at once ([`PauseRecord`] as JSON: who asked and when). The daemon removes it.
+/// The name under which `resume` asks for a verdict at once ([`PauseRecord`] as JSON: who asked and when). The daemon
+/// removes it.
 pub const ASK: &str = "ask";
 
 /// What the outbox remembers of the gate beneath a pause. Times are milliseconds since 1970.
@@ -75,7 +77,8 @@ pub struct PauseRecord {
 pub struct GateSettings {
     /// `auth.probe_interval`: how often a closed gate finds out whether the key works again.
     pub probe_interval: Duration,
-    /// `retry.initial_interval`: the first gap after the one that goes first met a fault; doubled with each further one.
+    /// `retry.initial_interval`: the first gap after the one that goes first met a fault; doubled with each further
+    /// one.
     pub gap_min: Duration,
     /// The smaller of `retry.max_interval` and a minute: the longest such gap.
     pub gap_max: Duration,
@@ -125,7 +128,8 @@ pub enum Role {
 /// What a request carries from its sending to its answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Ticket {
-    /// Counts closings, openings and changes of the key: what was sent in an earlier era says nothing of the present one.
+    /// Counts closings, openings and changes of the key: what was sent in an earlier era says nothing of the present
+    /// one.
     era: u64,
     /// Its place among all departures: tells what was under way already when the flow was last narrowed.
     number: u64,
@@ -227,7 +231,8 @@ pub struct Step {
     pub refused: Option<Refused>,
     /// To be logged.
     pub change: Option<Change>,
-    /// To be remembered under [`GATE`], before any submission that was refused is settled: after a crash the gate must know what it closed on.
+    /// To be remembered under [`GATE`], before any submission that was refused is settled: after a crash the gate must
+    /// know what it closed on.
     pub remember: Option<GateRecord>,
 }
 
@@ -256,9 +261,11 @@ enum GateState {
 struct Open {
     /// The one that goes first after an opening.
     lead: Lead,
-    /// Whether anything was delivered in this era: then a single refusal says something of that submission and nothing of the key.
+    /// Whether anything was delivered in this era: then a single refusal says something of that submission and nothing
+    /// of the key.
     delivered: bool,
-    /// How many were refused once more since the last delivery. A key that is revoked while only such are left must close the gate too.
+    /// How many were refused once more since the last delivery. A key that is revoked while only such are left must
+    /// close the gate too.
     refused_again: u32,
     flow: Flow,
     faults: Faults,

@@ -1,4 +1,5 @@
-//! What mends each documented error, in one line that names the command to type. Pure: what went wrong comes in, words come out.
+//! What mends each documented error, in one line that names the command to type. Pure: what went wrong comes in, words
+//! come out.
 //!
 //! Where a submission's number is known, commands are shown with it; else with `ID`.
 
@@ -17,7 +18,9 @@ pub fn of_submission(state: &State, last: Option<&Attempt>, id: SubmissionId) ->
     match state {
         // What was put back is no longer what its last attempt made of it.
         State::Pending { .. } | State::Sending if last.is_some_and(|last| is_end(last.outcome)) => None,
-        State::Pending { .. } | State::Sending | State::Dead(DeadReason::Rejected | DeadReason::Unauthorized) => of_last(),
+        State::Pending { .. } | State::Sending | State::Dead(DeadReason::Rejected | DeadReason::Unauthorized) => {
+            of_last()
+        }
         State::Delivered | State::Dismissed => None,
         State::Dead(DeadReason::Invalid) => Some(format!(
             "it was never sent: correct it with `reten-outbox edit {id}`, which checks it and requeues it, or `reten-outbox dismiss {id}`"
@@ -42,7 +45,9 @@ pub fn of_submission(state: &State, last: Option<&Attempt>, id: SubmissionId) ->
 const fn is_end(outcome: AttemptOutcome) -> bool {
     match outcome {
         AttemptOutcome::Delivered | AttemptOutcome::Accepted | AttemptOutcome::Dead | AttemptOutcome::Parked => true,
-        AttemptOutcome::Retry | AttemptOutcome::Override | AttemptOutcome::Released | AttemptOutcome::Interrupted => false,
+        AttemptOutcome::Retry | AttemptOutcome::Override | AttemptOutcome::Released | AttemptOutcome::Interrupted => {
+            false
+        }
     }
 }
 
@@ -50,20 +55,25 @@ const fn is_end(outcome: AttemptOutcome) -> bool {
 pub fn of_attempt(attempt: &Attempt, id: Option<SubmissionId>) -> Option<String> {
     match attempt.outcome {
         AttemptOutcome::Delivered | AttemptOutcome::Accepted | AttemptOutcome::Override => None,
-        AttemptOutcome::Retry | AttemptOutcome::Dead | AttemptOutcome::Parked | AttemptOutcome::Released | AttemptOutcome::Interrupted => {
-            match (&attempt.fault, &attempt.answer) {
-                (Some(fault), _) => Some(of_fault(fault.kind).to_owned()),
-                (None, Some(answer)) => Some(of_answer(answer, id)),
-                (None, None) => None,
-            }
-        }
+        AttemptOutcome::Retry
+        | AttemptOutcome::Dead
+        | AttemptOutcome::Parked
+        | AttemptOutcome::Released
+        | AttemptOutcome::Interrupted => match (&attempt.fault, &attempt.answer) {
+            (Some(fault), _) => Some(of_fault(fault.kind).to_owned()),
+            (None, Some(answer)) => Some(of_answer(answer, id)),
+            (None, None) => None,
+        },
     }
 }
 
 /// What mends an answer that was not taken for a success.
 pub fn of_answer(answer: &Answer, id: Option<SubmissionId>) -> String {
     let documented = ApiError::parse(&answer.body);
-    let message = documented.as_ref().and_then(|error| error.message.as_deref()).unwrap_or_default();
+    let message = documented
+        .as_ref()
+        .and_then(|error| error.message.as_deref())
+        .unwrap_or_default();
     match answer.status {
         200..=299 => {
             "a 2xx whose body is not JSON: a proxy or a captive portal seems to answer in the API's place; check api.base_url and \
@@ -104,9 +114,9 @@ pub fn of_answer(answer: &Answer, id: Option<SubmissionId>) -> String {
 pub fn of_query(status: u16) -> Option<&'static str> {
     match status {
         401 => Some(of_refused_key()),
-        403 => {
-            Some("the key lacks the permission VIEW_ACTIVITIES: ask the tenant's administrator for it; it may still be good for submitting")
-        }
+        403 => Some(
+            "the key lacks the permission VIEW_ACTIVITIES: ask the tenant's administrator for it; it may still be good for submitting",
+        ),
         _ => None,
     }
 }
@@ -114,19 +124,30 @@ pub fn of_query(status: u16) -> Option<&'static str> {
 /// What mends a fault on the way. Each is tried again by itself.
 pub const fn of_fault(kind: FaultKind) -> &'static str {
     match kind {
-        FaultKind::Dns => "the host of api.base_url (or of api.proxy) cannot be resolved: check its spelling and this machine's DNS",
+        FaultKind::Dns => {
+            "the host of api.base_url (or of api.proxy) cannot be resolved: check its spelling and this machine's DNS"
+        }
         FaultKind::Connect => "no connection: check api.base_url, api.proxy and the firewalls in between",
         FaultKind::Tls => {
             "no trusted connection: check this machine's clock, and name the authority's certificate in api.ca_file where it is a private one"
         }
-        FaultKind::Timeout => "no whole answer within api.timeout: raise it if the API is known to be slow; the request may have arrived",
-        FaultKind::Reset => "the connection ended before the answer: the API or a proxy closed it; the request may have arrived",
-        FaultKind::Cut => "the answer broke off: the API or a proxy closed the connection; the request may have arrived",
-        FaultKind::Interrupted => "the daemon ended while the request was on its way; it is sent again, as it may not have arrived",
+        FaultKind::Timeout => {
+            "no whole answer within api.timeout: raise it if the API is known to be slow; the request may have arrived"
+        }
+        FaultKind::Reset => {
+            "the connection ended before the answer: the API or a proxy closed it; the request may have arrived"
+        }
+        FaultKind::Cut => {
+            "the answer broke off: the API or a proxy closed the connection; the request may have arrived"
+        }
+        FaultKind::Interrupted => {
+            "the daemon ended while the request was on its way; it is sent again, as it may not have arrived"
+        }
     }
 }
 
-/// What mends a fault on the way to an API that has answered with this very configuration before: nothing of ours, as a rule.
+/// What mends a fault on the way to an API that has answered with this very configuration before: nothing of ours, as a
+/// rule.
 pub const fn of_passing_fault(kind: FaultKind) -> &'static str {
     match kind {
         FaultKind::Dns | FaultKind::Connect | FaultKind::Timeout | FaultKind::Reset | FaultKind::Cut => {
@@ -179,13 +200,20 @@ fn bad_request(message: &str, id: Option<SubmissionId>) -> String {
             "task_result.result must be one of the tenant's result types, exactly as the API lists them (validation.result_types = true \
              checks it before sending)",
         ),
-        (names(&["activity_id"]), "activity_id (a UUID) or provider_activity_id is required"),
+        (
+            names(&["activity_id"]),
+            "activity_id (a UUID) or provider_activity_id is required",
+        ),
         (
             names(&["iso 8601", "iso8601", "date"]) && !names(&["occurred_at", "future_scheduled_at"]),
             "dates are ISO 8601: 2026-11-23T10:00:00Z",
         ),
     ];
-    let applying: Vec<&str> = remedies.iter().filter(|(applies, _)| *applies).map(|(_, remedy)| *remedy).collect();
+    let applying: Vec<&str> = remedies
+        .iter()
+        .filter(|(applies, _)| *applies)
+        .map(|(_, remedy)| *remedy)
+        .collect();
     let what = if applying.is_empty() {
         "the API refuses the body".to_owned()
     } else {

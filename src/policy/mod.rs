@@ -1,5 +1,5 @@
-//! Decisions. No `async`, no I/O, no clock, no randomness: what a rule needs to know comes in as an argument, and what it decides
-//! comes out as a value that others carry out.
+//! Decisions. No `async`, no I/O, no clock, no randomness: what a rule needs to know comes in as an argument, and what
+//! it decides comes out as a value that others carry out.
 
 pub mod conflict;
 pub mod gate;

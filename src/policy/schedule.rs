@@ -1,7 +1,8 @@
 //! When the next attempt is due. The only file that knows the `backoff` crate.
 //!
-//! The crate gives the curve. Its jitter is left out, because it exceeds the maximum by up to half and cannot be given its randomness;
-//! so is its limit on the elapsed time (15 minutes unless told otherwise), because that counts the time of one process.
+//! The crate gives the curve. Its jitter is left out, because it exceeds the maximum by up to half and cannot be given
+//! its randomness; so is its limit on the elapsed time (15 minutes unless told otherwise), because that counts the time
+//! of one process.
 
 use std::time::Duration;
 
@@ -34,8 +35,9 @@ pub enum Next {
     Exhausted,
 }
 
-/// What follows the attempt number `tries` (from 1), after `waited` in waits served. `not_earlier` is what `Retry-After` asked for, `roll` a
-/// random number from 0 to 1: the place of the wait between the shortest and the longest one that are allowed.
+/// What follows the attempt number `tries` (from 1), after `waited` in waits served. `not_earlier` is what
+/// `Retry-After` asked for, `roll` a random number from 0 to 1: the place of the wait between the shortest and the
+/// longest one that are allowed.
 pub fn next(settings: &RetrySettings, tries: u32, waited: Duration, not_earlier: Option<Duration>, roll: f64) -> Next {
     let tried_enough = settings.max_attempts.is_some_and(|max| tries >= max);
     let too_old = settings.max_age.is_some_and(|max| waited >= max);
@@ -46,8 +48,8 @@ pub fn next(settings: &RetrySettings, tries: u32, waited: Duration, not_earlier:
     let spread = settings.randomization_factor.clamp(0.0, 1.0);
     let curve = curve(settings, tries).as_secs_f64();
     let asked = not_earlier.map_or(0.0, |wait| wait.as_secs_f64().min(max));
-    // The roll moves the wait within what is allowed; cutting it off afterwards would leave a herd exactly on the maximum, and another
-    // one exactly on `Retry-After`.
+    // The roll moves the wait within what is allowed; cutting it off afterwards would leave a herd exactly on the
+    // maximum, and another one exactly on `Retry-After`.
     let shortest = (curve * (1.0 - spread)).max(asked);
     let longest = (curve * (1.0 + spread)).max(asked + curve * spread).min(max);
     let wait = shortest + (longest - shortest).max(0.0) * roll.clamp(0.0, 1.0);
@@ -72,8 +74,8 @@ fn curve(settings: &RetrySettings, tries: u32) -> Duration {
     whole_microseconds(backoff.next_backoff().unwrap_or(settings.max_interval)).min(settings.max_interval)
 }
 
-/// Whole microseconds in and out of the crate: it adds up to a nanosecond at random even without jitter, and a wait of 599.9999999999 s
-/// came back as 600.9999999999, because its seconds are rounded and its nanoseconds are not.
+/// Whole microseconds in and out of the crate: it adds up to a nanosecond at random even without jitter, and a wait of
+/// 599.9999999999 s came back as 600.9999999999, because its seconds are rounded and its nanoseconds are not.
 fn whole_microseconds(wait: Duration) -> Duration {
     Duration::from_micros(u64::try_from(wait.as_micros()).unwrap_or(u64::MAX))
 }

@@ -1,7 +1,7 @@
 //! A payload against the API's documented contract and the list of result types.
 //!
-//! What is refused here would be refused there with a 400. Where the docs leave room, the payload gets the benefit of the doubt: a good
-//! result held back is worse than a bad one answered with 400.
+//! What is refused here would be refused there with a 400. Where the docs leave room, the payload gets the benefit of
+//! the doubt: a good result held back is worse than a bad one answered with 400.
 
 mod look;
 #[cfg(test)]
@@ -36,7 +36,8 @@ pub enum ValidationMode {
     /// A violation makes a dead letter, `invalid`.
     #[default]
     Strict,
-    /// A violation is logged, and the result is sent; but for a member that stands twice, of which nobody knows which one counts.
+    /// A violation is logged, and the result is sent; but for a member that stands twice, of which nobody knows which
+    /// one counts.
     Warn,
     /// Nothing is looked at, beyond that the payload is a JSON object.
     Off,
@@ -58,9 +59,15 @@ pub struct ResultType {
 
 /// Everything by which an object breaks the contract, in the contract's order; nothing where `settings.mode` is `off`.
 ///
-/// `result_types` is the tenant's list, where it is known; an empty one is taken for unknown, because a tenant without result types could
-/// submit nothing at all. A member that is `null` counts as absent. The `$outbox` member is the caller's to check.
-pub fn validate(object: &Object<'_>, settings: &ValidationSettings, result_types: Option<&[ResultType]>, now: Timestamp) -> Vec<Violation> {
+/// `result_types` is the tenant's list, where it is known; an empty one is taken for unknown, because a tenant without
+/// result types could submit nothing at all. A member that is `null` counts as absent. The `$outbox` member is the
+/// caller's to check.
+pub fn validate(
+    object: &Object<'_>,
+    settings: &ValidationSettings,
+    result_types: Option<&[ResultType]>,
+    now: Timestamp,
+) -> Vec<Violation> {
     match settings.mode {
         ValidationMode::Off => return Vec::new(),
         ValidationMode::Strict | ValidationMode::Warn => {}
@@ -79,20 +86,29 @@ pub fn validate(object: &Object<'_>, settings: &ValidationSettings, result_types
     top.of_kind("raw_payload", "an object", is_object);
     match top.present("task_result").map(|raw| (raw, Object::parse(raw))) {
         None => top.violated("task_result", Rule::Missing),
-        Some((_, Ok(task_result))) => top.violations.extend(validate_task_result(&task_result, result_types, now)),
+        Some((_, Ok(task_result))) => top
+            .violations
+            .extend(validate_task_result(&task_result, result_types, now)),
         Some((_, Err(_))) => top.violated("task_result", Rule::NotA("an object")),
     }
     top.violations
 }
 
-fn validate_task_result(task_result: &Object<'_>, result_types: Option<&[ResultType]>, now: Timestamp) -> Vec<Violation> {
+fn validate_task_result(
+    task_result: &Object<'_>,
+    result_types: Option<&[ResultType]>,
+    now: Timestamp,
+) -> Vec<Violation> {
     let mut look = Look::at(task_result, "task_result.");
     let code = look.required_text("result");
     let known = result_types.filter(|types| !types.is_empty());
     let result_type = code.as_ref().zip(known).and_then(|(code, types)| {
         let found = types.iter().find(|known| known.code == *code);
         if found.is_none() {
-            look.violated("result", Rule::NoResultType(types.iter().map(|known| known.code.clone()).collect()));
+            look.violated(
+                "result",
+                Rule::NoResultType(types.iter().map(|known| known.code.clone()).collect()),
+            );
         }
         found
     });

@@ -1,7 +1,8 @@
-//! What one exchange means (the README, "What becomes of each answer"): for its submission the [`Outcome`], for everyone behind it the
-//! [`Signal`]. The gate never sees a status, the row never sees the gate.
+//! What one exchange means (the README, "What becomes of each answer"): for its submission the [`Outcome`], for
+//! everyone behind it the [`Signal`]. The gate never sees a status, the row never sees the gate.
 //!
-//! [`judge`] is total: every status is named by its range, so that a new rule is a change of one arm and nothing is decided by falling through.
+//! [`judge`] is total: every status is named by its range, so that a new rule is a change of one arm and nothing is
+//! decided by falling through.
 
 use std::time::{Duration, UNIX_EPOCH};
 
@@ -113,7 +114,10 @@ impl NotEarlier {
 
 /// An HTTP date in any of its three forms; `None` also before 1970.
 fn http_date(text: &str) -> Option<Timestamp> {
-    let since = httpdate::parse_http_date(text.trim()).ok()?.duration_since(UNIX_EPOCH).ok()?;
+    let since = httpdate::parse_http_date(text.trim())
+        .ok()?
+        .duration_since(UNIX_EPOCH)
+        .ok()?;
     Some(Timestamp::default().plus(since))
 }
 
@@ -160,7 +164,9 @@ impl Verdict {
 /// What this exchange means. `past` is looked at for a 409 only.
 pub fn judge(exchange: &Exchange, past: &Past<'_>, policy: &VerdictPolicy<'_>) -> Verdict {
     match exchange {
-        Exchange::Failed { fault, on_the_wire } if fault.kind == FaultKind::Timeout => Verdict::overload(None, *on_the_wire),
+        Exchange::Failed { fault, on_the_wire } if fault.kind == FaultKind::Timeout => {
+            Verdict::overload(None, *on_the_wire)
+        }
         Exchange::Failed { fault: _, on_the_wire } => Verdict::fault(None, *on_the_wire),
         Exchange::Answered(answer) => judge_answer(answer, past, policy),
     }
@@ -173,7 +179,9 @@ pub fn judge(exchange: &Exchange, past: &Past<'_>, policy: &VerdictPolicy<'_>) -
 fn judge_answer(answer: &Answer, past: &Past<'_>, policy: &VerdictPolicy<'_>) -> Verdict {
     let not_earlier = NotEarlier::of(answer);
     match answer.status {
-        200..=299 if !policy.require_json || is_empty_or_json(answer) => Verdict::plain(Outcome::Delivered, Signal::Healthy),
+        200..=299 if !policy.require_json || is_empty_or_json(answer) => {
+            Verdict::plain(Outcome::Delivered, Signal::Healthy)
+        }
         200..=299 => Verdict::fault(not_earlier, true),
         300..=399 => Verdict::fault(not_earlier, false),
         400 => Verdict::plain(Outcome::Dead(DeadReason::Rejected), Signal::Rejected),
@@ -181,8 +189,11 @@ fn judge_answer(answer: &Answer, past: &Past<'_>, policy: &VerdictPolicy<'_>) ->
         403 => refused(Refusal::Forbidden),
         408 | 425 | 429 => Verdict::plain(Outcome::Retry { not_earlier }, Signal::Throttled),
         409 => judge_conflict(past, policy.conflict),
-        402 | 404..=407 | 410..=424 | 426..=428 | 430..=499 => Verdict::plain(Outcome::Dead(DeadReason::Rejected), Signal::Answered),
-        // A gateway's 502 says nothing of the application behind it, and a status that HTTP does not know says nothing at all.
+        402 | 404..=407 | 410..=424 | 426..=428 | 430..=499 => {
+            Verdict::plain(Outcome::Dead(DeadReason::Rejected), Signal::Answered)
+        }
+        // A gateway's 502 says nothing of the application behind it, and a status that HTTP does not know says nothing
+        // at all.
         503 => Verdict::overload(not_earlier, true),
         0..=199 | 500..=502 | 504..=u16::MAX => Verdict::fault(not_earlier, true),
     }
@@ -208,10 +219,14 @@ fn judge_conflict(past: &Past<'_>, settings: &ConflictSettings) -> Verdict {
     }
 }
 
-/// Whether a 2xx has the body that the API gives: none, or JSON. Of a body longer than what is kept, its content type and its first byte
-/// decide: a page of a captive portal has neither.
+/// Whether a 2xx has the body that the API gives: none, or JSON. Of a body longer than what is kept, its content type
+/// and its first byte decide: a page of a captive portal has neither.
 fn is_empty_or_json(answer: &Answer) -> bool {
-    let body = answer.body.strip_prefix("\u{feff}".as_bytes()).unwrap_or(&answer.body).trim_ascii();
+    let body = answer
+        .body
+        .strip_prefix("\u{feff}".as_bytes())
+        .unwrap_or(&answer.body)
+        .trim_ascii();
     if !answer.is_truncated() {
         return body.is_empty() || serde_json::from_slice::<IgnoredAny>(body).is_ok();
     }
@@ -220,7 +235,12 @@ fn is_empty_or_json(answer: &Answer) -> bool {
 
 /// `application/json`, or any type with the suffix `+json`; parameters and case do not matter.
 fn is_json_type(content_type: &str) -> bool {
-    let kind = content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    let kind = content_type
+        .split(';')
+        .next()
+        .unwrap_or_default()
+        .trim()
+        .to_ascii_lowercase();
     kind == "application/json" || kind.ends_with("+json")
 }
 

@@ -1,6 +1,7 @@
 //! Answers and their bodies, the well-formed and the broken ones.
 //!
-//! A body here may end early, trickle or never end; hyper turns an error of the body into a closed connection, which is the point.
+//! A body here may end early, trickle or never end; hyper turns an error of the body into a closed connection, which is
+//! the point.
 
 use std::{
     fmt,
@@ -20,7 +21,8 @@ use tokio::time::{Sleep, sleep};
 
 use super::ledger::Ticket;
 
-/// The pause between two bytes of a dripping body: slow enough for any deadline on the whole, quick enough for one on a single read.
+/// The pause between two bytes of a dripping body: slow enough for any deadline on the whole, quick enough for one on a
+/// single read.
 const DRIP_EVERY: Duration = Duration::from_millis(100);
 /// One piece of an endless body: large enough to outrun a reader's limit at once.
 static FILLER: [u8; 16 * 1024] = [b'x'; 16 * 1024];
@@ -124,7 +126,9 @@ impl HttpBody for Body {
 pub fn raw(status: u16, content_type: &'static str, bytes: impl Into<Bytes>) -> Response<Body> {
     let mut response = Response::new(Body::whole(bytes.into()));
     *response.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    response
+        .headers_mut()
+        .insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
     response
 }
 
@@ -135,7 +139,9 @@ pub fn json(status: u16, body: &Value) -> Response<Body> {
 
 /// The documented body of a failed request.
 pub fn error(status: u16, message: impl Into<Value>) -> Response<Body> {
-    let name = StatusCode::from_u16(status).ok().and_then(|status| status.canonical_reason());
+    let name = StatusCode::from_u16(status)
+        .ok()
+        .and_then(|status| status.canonical_reason());
     json(
         status,
         &json!({"statusCode": status, "error": name.unwrap_or("Unknown"), "message": message.into()}),
@@ -167,8 +173,9 @@ pub fn documented(status: u16) -> Response<Body> {
 
 /// A page such as a captive portal or a proxy sends.
 pub fn html(status: u16) -> Response<Body> {
-    let page =
-        format!("<!doctype html>\n<html><head><title>{status}</title></head><body><h1>Please sign in to the network</h1></body></html>\n");
+    let page = format!(
+        "<!doctype html>\n<html><head><title>{status}</title></head><body><h1>Please sign in to the network</h1></body></html>\n"
+    );
     raw(status, "text/html; charset=utf-8", page)
 }
 

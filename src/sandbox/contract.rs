@@ -33,7 +33,9 @@ pub(super) fn refuse(settings: &Settings, call: &Call<'_>) -> Option<Response<Bo
 /// Exactly one header with exactly the key: with spaces or twice it is malformed.
 pub(super) fn key_is_good(headers: &HeaderMap, settings: &Settings) -> bool {
     let mut keys = headers.get_all("x-api-key").iter();
-    keys.next().is_some_and(|key| key.as_bytes() == settings.api_key.as_bytes()) && keys.next().is_none()
+    keys.next()
+        .is_some_and(|key| key.as_bytes() == settings.api_key.as_bytes())
+        && keys.next().is_none()
 }
 
 /// The API as it is documented.
@@ -47,7 +49,10 @@ pub(super) fn answer(shared: &Shared, settings: &Settings, call: &Call<'_>) -> R
     if !shared.options.validate {
         return answer::raw(201, "application/json", UNJUDGED);
     }
-    let content_type = call.headers.get(CONTENT_TYPE).map_or(&b""[..], |value| value.as_bytes());
+    let content_type = call
+        .headers
+        .get(CONTENT_TYPE)
+        .map_or(&b""[..], |value| value.as_bytes());
     if !content_type.starts_with(b"application/json") {
         return answer::error(400, "Content-Type must be application/json");
     }
@@ -73,7 +78,10 @@ fn register(shared: &Shared, call: &Call<'_>) -> Response<Body> {
     if !is_known(commerce, options.known_commerces.as_deref(), &options.unknown) {
         return answer::error(404, "Commerce not found in this tenant");
     }
-    match shared.ledger.register(activity, call.body, call.glance.hard_override == Some(true)) {
+    match shared
+        .ledger
+        .register(activity, call.body, call.glance.hard_override == Some(true))
+    {
         Some(place) => answer::json(
             201,
             &json!({"id": format!("00000000-0000-4000-8000-{place:012x}"), "status": "REGISTERED"}),

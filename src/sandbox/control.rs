@@ -1,5 +1,5 @@
-//! The endpoints under `/_sandbox/`, for rehearsals and tests: to see what came, and to change how the sandbox behaves. No key is
-//! needed, so the sandbox belongs on a loopback address.
+//! The endpoints under `/_sandbox/`, for rehearsals and tests: to see what came, and to change how the sandbox behaves.
+//! No key is needed, so the sandbox belongs on a loopback address.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -118,8 +118,14 @@ fn shown(settings: &Settings) -> Value {
         ("result_types", json!(settings.result_types)),
         ("fail_share", json!(settings.fail_share)),
         ("latency_ms", json!(u64::try_from(settings.latency.as_millis()).ok())),
-        ("latency_jitter_ms", json!(u64::try_from(settings.latency_jitter.as_millis()).ok())),
-        ("step_for_all", json!(settings.step_for_all.as_ref().map(|turn| &turn.text))),
+        (
+            "latency_jitter_ms",
+            json!(u64::try_from(settings.latency_jitter.as_millis()).ok()),
+        ),
+        (
+            "step_for_all",
+            json!(settings.step_for_all.as_ref().map(|turn| &turn.text)),
+        ),
     ]);
     json!(shown)
 }

@@ -63,7 +63,10 @@ pub(super) async fn respond(shared: &Shared, request: Request<Incoming>) -> Resu
     let ticket = shared.ledger.arrive(&body, || record(shared, &call, &settings));
     let (answer, step) = if too_long {
         // The rest of the body is still coming, so nothing more can be read from this connection.
-        (Ok(answer::with_header(answer::documented(413), CONNECTION, "close")), None)
+        (
+            Ok(answer::with_header(answer::documented(413), CONNECTION, "close")),
+            None,
+        )
     } else {
         decide(shared, &settings, &call, &ticket).await
     };
@@ -121,10 +124,19 @@ async fn decide(
 ) -> (Result<Response<Body>, Hangup>, Option<String>) {
     let seed = shared.options.seed;
     if settings.latency + settings.latency_jitter > Duration::ZERO {
-        sleep(faults::latency(seed, ticket.n, settings.latency, settings.latency_jitter)).await;
+        sleep(faults::latency(
+            seed,
+            ticket.n,
+            settings.latency,
+            settings.latency_jitter,
+        ))
+        .await;
     }
     if let Some(turn) = &settings.step_for_all {
-        return (perform(shared, settings, call, ticket, turn).await, Some(turn.text.clone()));
+        return (
+            perform(shared, settings, call, ticket, turn).await,
+            Some(turn.text.clone()),
+        );
     }
     if let Some(refusal) = contract::refuse(settings, call) {
         return (Ok(refusal), None);
@@ -135,19 +147,32 @@ async fn decide(
     match call.glance.external_status.as_deref().and_then(Script::read) {
         Some(Err(unknown)) => (Ok(answer::error(400, unknown.to_string())), None),
         Some(Ok(script)) => match script.turn(shared.ledger.count_turn(&call.glance)) {
-            Some(turn) => (perform(shared, settings, call, ticket, turn).await, Some(turn.text.clone())),
+            Some(turn) => (
+                perform(shared, settings, call, ticket, turn).await,
+                Some(turn.text.clone()),
+            ),
             None => (Ok(contract::answer(shared, settings, call)), None),
         },
         None => (Ok(contract::answer(shared, settings, call)), None),
     }
 }
 
-/// One step. Where it accepts, a result that breaks the contract is refused as ever, and that answer takes the step's shape.
-async fn perform(shared: &Shared, settings: &Settings, call: &Call<'_>, ticket: &Ticket, turn: &Turn) -> Result<Response<Body>, Hangup> {
+/// One step. Where it accepts, a result that breaks the contract is refused as ever, and that answer takes the step's
+/// shape.
+async fn perform(
+    shared: &Shared,
+    settings: &Settings,
+    call: &Call<'_>,
+    ticket: &Ticket,
+    turn: &Turn,
+) -> Result<Response<Body>, Hangup> {
     let contract = || contract::answer(shared, settings, call);
     let accept = |accept: bool| accept.then(contract);
     Ok(match &turn.step {
-        Step::Status { status, retry_after: None } if (200..300).contains(status) => accepted_as(*status, contract()),
+        Step::Status {
+            status,
+            retry_after: None,
+        } if (200..300).contains(status) => accepted_as(*status, contract()),
         Step::Status { status, retry_after } => status_answer(shared, call, *status, retry_after.as_ref()),
         Step::Slow(wait) => {
             sleep(*wait).await;
@@ -179,9 +204,16 @@ async fn perform(shared: &Shared, settings: &Settings, call: &Call<'_>, ticket: 
         Step::Shaped(Shape::Empty, status) => answer::empty(shaped(*status, contract)),
         Step::Shaped(Shape::Endless, status) => answer::endless(shaped(*status, contract)),
         Step::Shaped(Shape::Html, status) => answer::html(*status),
-        Step::Shaped(Shape::Garbage, status) => answer::raw(*status, "application/octet-stream", &b"\xff\xfe\x00{garbage\x1b[31m"[..]),
+        Step::Shaped(Shape::Garbage, status) => answer::raw(
+            *status,
+            "application/octet-stream",
+            &b"\xff\xfe\x00{garbage\x1b[31m"[..],
+        ),
         Step::EchoKey => {
-            let key = call.headers.get("x-api-key").map(|key| String::from_utf8_lossy(key.as_bytes()));
+            let key = call
+                .headers
+                .get("x-api-key")
+                .map(|key| String::from_utf8_lossy(key.as_bytes()));
             answer::error(400, format!("Rejected the request of key {}", key.unwrap_or_default()))
         }
         Step::Big(bytes) => answer::error(400, "x".repeat(*bytes)),

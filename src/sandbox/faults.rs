@@ -1,8 +1,8 @@
 //! How the sandbox misbehaves: scripts that a result carries in its `external_status`, and chance.
 //!
-//! A script is `sim:STEP[,STEP…]`; the k-th step answers the k-th request for that result, and when the steps are used up the
-//! contract applies again. `STEPxN` stands for N times `STEP`. Everything here is pure: the same script, seed and request number
-//! always give the same fault, so that a failed rehearsal can be run again.
+//! A script is `sim:STEP[,STEP…]`; the k-th step answers the k-th request for that result, and when the steps are used
+//! up the contract applies again. `STEPxN` stands for N times `STEP`. Everything here is pure: the same script, seed
+//! and request number always give the same fault, so that a failed rehearsal can be run again.
 
 use std::{fmt, time::Duration};
 
@@ -22,7 +22,8 @@ const BIG_MAX: usize = 64 << 20;
 /// One way to answer a request. "Accepts" means: judged by the contract, and registered if it is good.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Step {
-    /// The documented answer of that status. A 2xx accepts; a 3xx names a `Location` on this very sandbox, where following it is seen.
+    /// The documented answer of that status. A 2xx accepts; a 3xx names a `Location` on this very sandbox, where
+    /// following it is seen.
     Status {
         /// 200 to 999.
         status: u16,
@@ -107,7 +108,11 @@ pub struct UnknownStep(String);
 
 impl fmt::Display for UnknownStep {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "external_status: unknown step `{}` in a sim: script; known are {KNOWN}", self.0)
+        write!(
+            f,
+            "external_status: unknown step `{}` in a sim: script; known are {KNOWN}",
+            self.0
+        )
     }
 }
 
@@ -181,7 +186,9 @@ fn step(name: &str) -> Option<Step> {
 
 /// `503`, `429@3`, `503@date+3`.
 fn answered(text: &str) -> Option<Step> {
-    let (code, after) = text.split_once('@').map_or((text, None), |(code, after)| (code, Some(after)));
+    let (code, after) = text
+        .split_once('@')
+        .map_or((text, None), |(code, after)| (code, Some(after)));
     let retry_after = match after {
         None => None,
         Some(seconds) if is_digits(seconds) => Some(RetryAfter::Seconds(seconds.to_owned())),
@@ -237,7 +244,11 @@ fn size(text: &str) -> Option<usize> {
         "MiB" => 1 << 20,
         _ => return None,
     };
-    number.parse::<usize>().ok()?.checked_mul(unit).filter(|size| *size <= BIG_MAX)
+    number
+        .parse::<usize>()
+        .ok()?
+        .checked_mul(unit)
+        .filter(|size| *size <= BIG_MAX)
 }
 
 /// Whether chance lets the `n`-th request fail, and with which 5xx; `share` is between 0 and 1.
@@ -261,7 +272,10 @@ mod tests {
     use super::*;
 
     fn status(status: u16) -> Step {
-        Step::Status { status, retry_after: None }
+        Step::Status {
+            status,
+            retry_after: None,
+        }
     }
 
     #[test]
@@ -309,8 +323,8 @@ mod tests {
     #[test]
     fn what_is_no_step_is_named() {
         for text in [
-            "", "99", "100", "1000", "5xx", "503x0", "503x", "503@", "503@soon", "slow", "slow=2", "slow=2h", "big=9GiB", "html20", "held",
-            "drop=1",
+            "", "99", "100", "1000", "5xx", "503x0", "503x", "503@", "503@soon", "slow", "slow=2", "slow=2h",
+            "big=9GiB", "html20", "held", "drop=1",
         ] {
             let script = format!("sim:503,{text}");
             let error = Script::read(&script).expect("a script").expect_err(text).to_string();
@@ -326,7 +340,9 @@ mod tests {
         let script = Script::read("sim:500x2, 429@1 ,drop-after-acceptx2")
             .expect("a script")
             .expect("known steps");
-        let turns: Vec<_> = (0..6).map(|count| script.turn(count).map(|turn| turn.text.as_str())).collect();
+        let turns: Vec<_> = (0..6)
+            .map(|count| script.turn(count).map(|turn| turn.text.as_str()))
+            .collect();
         assert_eq!(
             turns,
             [

@@ -1,7 +1,7 @@
 //! What the sandbox remembers: the requests, the registered results, the turns of the scripts, and the counts.
 //!
-//! One lock, never held across an await. All memory is bounded: what no longer fits is forgotten oldest first (requests), or
-//! answered without being remembered (results and scripts).
+//! One lock, never held across an await. All memory is bounded: what no longer fits is forgotten oldest first
+//! (requests), or answered without being remembered (results and scripts).
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet, VecDeque},
@@ -16,13 +16,15 @@ use super::rules::{Activity, Glance};
 
 /// The newest requests that are kept.
 const REQUESTS_MAX: usize = 100_000;
-/// The bodies of all kept requests together, in bytes: with bodies of a megabyte the number alone would not bound the memory.
+/// The bodies of all kept requests together, in bytes: with bodies of a megabyte the number alone would not bound the
+/// memory.
 const REQUEST_BYTES_MAX: usize = 256 << 20;
 /// What is kept of one body, in bytes.
 const BODY_BYTES_MAX: usize = 64 << 10;
 /// The bodies of all registered results together, in bytes; beyond it they are registered without.
 const RESULT_BYTES_MAX: usize = 512 << 20;
-/// The activities and the scripted results that are kept apart. A rehearsal has thousands; a benchmark turns the rules off.
+/// The activities and the scripted results that are kept apart. A rehearsal has thousands; a benchmark turns the rules
+/// off.
 const ACTIVITIES_MAX: usize = 2_000_000;
 
 /// What became of a request.
@@ -176,7 +178,10 @@ impl Ledger {
     /// `existing` are ids of activities that have a result already; without `keeps` no request and no body is kept.
     pub fn new(existing: &[String], keeps: bool) -> Self {
         // A UUID is looked up in lower case; another id as it is.
-        let existing = existing.iter().flat_map(|id| [id.clone(), id.to_ascii_lowercase()]).collect();
+        let existing = existing
+            .iter()
+            .flat_map(|id| [id.clone(), id.to_ascii_lowercase()])
+            .collect();
         Self {
             memory: Mutex::default(),
             existing,
@@ -203,7 +208,9 @@ impl Ledger {
             memory.record_bytes += body.len();
             memory.records.push_back(Record { n, body, ..record });
             while memory.records.len() > REQUESTS_MAX || memory.record_bytes > REQUEST_BYTES_MAX {
-                let Some(oldest) = memory.records.pop_front() else { break };
+                let Some(oldest) = memory.records.pop_front() else {
+                    break;
+                };
                 memory.record_bytes -= oldest.body.len();
             }
         }
@@ -230,7 +237,11 @@ impl Ledger {
 
     /// How many requests for this very result there were before; counts this one.
     pub fn count_turn(&self, glance: &Glance) -> u64 {
-        let identity = (glance.activity(), glance.commerce_external_id.clone(), glance.occurred_at.clone());
+        let identity = (
+            glance.activity(),
+            glance.commerce_external_id.clone(),
+            glance.occurred_at.clone(),
+        );
         let mut memory = self.lock();
         if memory.turns.len() >= ACTIVITIES_MAX && !memory.turns.contains_key(&identity) {
             return 0;
@@ -240,7 +251,8 @@ impl Ledger {
         *count - 1
     }
 
-    /// Registers a result and returns the activity's place among the registered ones; `None` if it has one that is not to be overridden.
+    /// Registers a result and returns the activity's place among the registered ones; `None` if it has one that is not
+    /// to be overridden.
     pub fn register(&self, activity: Activity, body: &Bytes, hard_override: bool) -> Option<usize> {
         let mut guard = self.lock();
         let memory = &mut *guard;

@@ -1,12 +1,13 @@
 //! A local simulator of the Reten integration API: for the demo, for rehearsals, and for every end-to-end test.
 //!
-//! It keeps the documented contract (key, permissions, validation, result types, 409), and it can be told to fail: by a script that a
-//! result carries in its `external_status` (`sim:503x2,drop-after-accept`), by chance, or for all requests through the endpoints under
-//! `/_sandbox/`. It uses nothing of the daemon: a misreading of the API must not be made twice in the same words.
+//! It keeps the documented contract (key, permissions, validation, result types, 409), and it can be told to fail: by a
+//! script that a result carries in its `external_status` (`sim:503x2,drop-after-accept`), by chance, or for all
+//! requests through the endpoints under `/_sandbox/`. It uses nothing of the daemon: a misreading of the API must not
+//! be made twice in the same words.
 //!
 //! - `rules`: the contract, pure. `faults`: scripts and chance, pure.
-//! - `server`: connections. `exchange`: one request from arrival to answer. `contract`: the API when all is well. `answer`: bodies, the
-//!   broken ones too. `ledger`: what is remembered.
+//! - `server`: connections. `exchange`: one request from arrival to answer. `contract`: the API when all is well.
+//!   `answer`: bodies, the broken ones too. `ledger`: what is remembered.
 //! - `control`: the endpoints under `/_sandbox/`.
 //!
 //! It remembers in memory only: a restarted sandbox has registered nothing. No failure of a client stops it.
@@ -99,9 +100,11 @@ pub struct Options {
     pub body_bytes_max: usize,
     /// Keeps the requests for `/_sandbox/requests`, and the bodies of the results. Off for benchmarks.
     pub record: bool,
-    /// Applies rules and scripts. Without, every POST with the right key is a success that registers nothing: for benchmarks.
+    /// Applies rules and scripts. Without, every POST with the right key is a success that registers nothing: for
+    /// benchmarks.
     pub validate: bool,
-    /// The time in milliseconds since 1970, for dates that must be in the future. The default stands still at 0: every date is.
+    /// The time in milliseconds since 1970, for dates that must be in the future. The default stands still at 0: every
+    /// date is.
     pub now: fn() -> i64,
     /// Told of every request.
     pub report: Option<Report>,
@@ -172,7 +175,13 @@ pub struct RequestLine<'a> {
 impl fmt::Display for RequestLine<'_> {
     /// `POST /api/integration/activity-results/tasks 503 crm-1 (sim: 503)`. What came from outside is escaped.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {} {}", self.method.escape_debug(), self.path.escape_debug(), self.answered)?;
+        write!(
+            f,
+            "{} {} {}",
+            self.method.escape_debug(),
+            self.path.escape_debug(),
+            self.answered
+        )?;
         if let Some(activity) = self.activity {
             write!(f, " {}", activity.escape_debug())?;
         }

@@ -1,8 +1,8 @@
 //! The API's contract for a submitted result, as its public documentation states it.
 //!
-//! Pure: the body, the list of result types and the time go in; what is registered, or every reason to refuse it, comes out.
-//! Written from the documentation alone and sharing no code with the validation of the daemon: a misreading must not be made twice
-//! in the same words. Where the documentation is silent, the sandbox accepts.
+//! Pure: the body, the list of result types and the time go in; what is registered, or every reason to refuse it, comes
+//! out. Written from the documentation alone and sharing no code with the validation of the daemon: a misreading must
+//! not be made twice in the same words. Where the documentation is silent, the sandbox accepts.
 
 use std::collections::BTreeMap;
 
@@ -27,8 +27,8 @@ pub struct ResultType {
     pub requires_future_scheduled_at: bool,
 }
 
-/// The members of a JSON object, each value as it was written. An object with a duplicate member is refused: which one counts
-/// would be anybody's guess.
+/// The members of a JSON object, each value as it was written. An object with a duplicate member is refused: which one
+/// counts would be anybody's guess.
 pub struct Members<'a>(BTreeMap<String, &'a RawValue>);
 
 /// The activity that a result is for.
@@ -101,11 +101,17 @@ pub fn check(members: &Members<'_>, types: &[ResultType], now_ms: i64) -> Result
     ) {
         (Some(id), _) if !id.is_empty() => top.expect(is_uuid(&id), "activity_id", "must be a UUID"),
         (_, Some(id)) if !id.is_empty() => {}
-        _ => top.violations.push("activity_id or provider_activity_id is required".to_owned()),
+        _ => top
+            .violations
+            .push("activity_id or provider_activity_id is required".to_owned()),
     }
     top.filled("commerce_external_id");
     if let Some(text) = top.filled("occurred_at") {
-        top.expect(instant_ms(&text).is_some(), "occurred_at", "must be a valid ISO 8601 date string");
+        top.expect(
+            instant_ms(&text).is_some(),
+            "occurred_at",
+            "must be a valid ISO 8601 date string",
+        );
     }
     top.one_of("status", &STATUSES, true);
     top.optional::<String>("external_status");
@@ -140,7 +146,9 @@ fn check_task_result(members: &Members<'_>, types: &[ResultType], now_ms: i64) -
         violations: Vec::new(),
     };
     let code = task.filled("result");
-    let known = code.as_ref().and_then(|code| types.iter().find(|known| known.code == *code));
+    let known = code
+        .as_ref()
+        .and_then(|code| types.iter().find(|known| known.code == *code));
     if let (Some(code), None) = (&code, known) {
         let codes: Vec<_> = types.iter().map(|known| known.code.as_str()).collect();
         task.violations.push(format!(
@@ -160,7 +168,11 @@ fn check_task_result(members: &Members<'_>, types: &[ResultType], now_ms: i64) -
     if let Some(text) = scheduled {
         match instant_ms(&text) {
             None => task.expect(false, "future_scheduled_at", "must be a valid ISO 8601 date string"),
-            Some(scheduled_ms) => task.expect(!required || scheduled_ms > now_ms, "future_scheduled_at", "must be in the future"),
+            Some(scheduled_ms) => task.expect(
+                !required || scheduled_ms > now_ms,
+                "future_scheduled_at",
+                "must be in the future",
+            ),
         }
     }
     task.object("payload");
@@ -199,7 +211,11 @@ impl Check<'_> {
     }
 
     fn one_of(&mut self, name: &str, values: &[&str], required: bool) {
-        let found = if required { self.filled(name) } else { self.optional(name) };
+        let found = if required {
+            self.filled(name)
+        } else {
+            self.optional(name)
+        };
         if let Some(text) = found {
             let rule = format!("must be one of the following values: {}", values.join(", "));
             self.expect(values.contains(&text.as_str()), name, &rule);
@@ -272,8 +288,8 @@ fn is_uuid(text: &str) -> bool {
         })
 }
 
-/// The milliseconds since 1970 of `2026-11-23`, `2026-11-23T10:00[:00[.123]]` and these with `Z`, `+03:00` or `+0300`; `None` if it is no
-/// such date. What names no offset is taken as UTC.
+/// The milliseconds since 1970 of `2026-11-23`, `2026-11-23T10:00[:00[.123]]` and these with `Z`, `+03:00` or `+0300`;
+/// `None` if it is no such date. What names no offset is taken as UTC.
 fn instant_ms(text: &str) -> Option<i64> {
     let bytes = text.as_bytes();
     // The calendar library also reads what ISO 8601 does not: spaces for the T, names of zones in brackets.
@@ -290,7 +306,13 @@ fn instant_ms(text: &str) -> Option<i64> {
         return Some(instant.as_millisecond());
     }
     let local: jiff::civil::DateTime = text.parse().ok()?;
-    Some(local.to_zoned(jiff::tz::TimeZone::UTC).ok()?.timestamp().as_millisecond())
+    Some(
+        local
+            .to_zoned(jiff::tz::TimeZone::UTC)
+            .ok()?
+            .timestamp()
+            .as_millisecond(),
+    )
 }
 
 #[cfg(test)]

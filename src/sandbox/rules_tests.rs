@@ -34,7 +34,10 @@ fn judge(body: &str) -> Vec<String> {
 fn with(pointer: &str, value: Option<Value>) -> String {
     let mut body = good();
     let (parent, name) = pointer.rsplit_once('/').expect("a pointer");
-    let parent = body.pointer_mut(parent).and_then(Value::as_object_mut).expect("an object");
+    let parent = body
+        .pointer_mut(parent)
+        .and_then(Value::as_object_mut)
+        .expect("an object");
     match value {
         Some(value) => parent.insert(name.to_owned(), value),
         None => parent.remove(name),
@@ -64,7 +67,11 @@ fn good_bodies_pass() {
             Some(json!({"result": "RESCHEDULE", "future_scheduled_at": "2026-06-01T00:00:01Z"})),
         ),
     ] {
-        assert_eq!(judge(&with(pointer, value.clone())), Vec::<String>::new(), "{pointer} {value:?}");
+        assert_eq!(
+            judge(&with(pointer, value.clone())),
+            Vec::<String>::new(),
+            "{pointer} {value:?}"
+        );
     }
 }
 
@@ -72,11 +79,27 @@ fn good_bodies_pass() {
 fn each_violation_is_named() {
     for (pointer, value, expected) in [
         ("/activity_id", None, "activity_id or provider_activity_id is required"),
-        ("/activity_id", Some(json!("")), "activity_id or provider_activity_id is required"),
+        (
+            "/activity_id",
+            Some(json!("")),
+            "activity_id or provider_activity_id is required",
+        ),
         ("/activity_id", Some(json!("crm-1")), "activity_id must be a UUID"),
-        ("/commerce_external_id", None, "commerce_external_id should not be empty"),
-        ("/commerce_external_id", Some(json!("")), "commerce_external_id should not be empty"),
-        ("/commerce_external_id", Some(json!(7)), "commerce_external_id must be a string"),
+        (
+            "/commerce_external_id",
+            None,
+            "commerce_external_id should not be empty",
+        ),
+        (
+            "/commerce_external_id",
+            Some(json!("")),
+            "commerce_external_id should not be empty",
+        ),
+        (
+            "/commerce_external_id",
+            Some(json!(7)),
+            "commerce_external_id must be a string",
+        ),
         ("/occurred_at", Some(Value::Null), "occurred_at should not be empty"),
         (
             "/occurred_at",
@@ -105,7 +128,11 @@ fn each_violation_is_named() {
             "status must be one of the following values: EFFECTIVE, NOT_EFFECTIVE, PENDING",
         ),
         ("/external_status", Some(json!(1)), "external_status must be a string"),
-        ("/hard_override", Some(json!("true")), "hard_override must be a boolean value"),
+        (
+            "/hard_override",
+            Some(json!("true")),
+            "hard_override must be a boolean value",
+        ),
         ("/raw_payload", Some(json!([])), "raw_payload must be an object"),
         ("/task_result", None, "task_result should not be empty"),
         ("/task_result/result", None, "task_result.result should not be empty"),
@@ -114,7 +141,11 @@ fn each_violation_is_named() {
             Some(json!("MAIL")),
             "task_result.contact_type must be one of the following values: INBOUND, OUTBOUND",
         ),
-        ("/task_result/payload", Some(json!("x")), "task_result.payload must be an object"),
+        (
+            "/task_result/payload",
+            Some(json!("x")),
+            "task_result.payload must be an object",
+        ),
         (
             "/task_result/future_scheduled_at",
             Some(json!("soon")),
@@ -148,18 +179,28 @@ fn what_is_not_one_clean_object_is_refused() {
         ("[]", "expected an object"),
         ("{\"a\":1", "not a JSON object"),
         ("{} {}", "trailing characters"),
-        ("{\"status\":\"EFFECTIVE\",\"status\":\"PENDING\"}", "duplicate member status"),
+        (
+            "{\"status\":\"EFFECTIVE\",\"status\":\"PENDING\"}",
+            "duplicate member status",
+        ),
         ("{\"a\":1,\"\\u0061\":1}", "duplicate member a"),
     ] {
         let violations = judge(body);
-        assert!(violations.iter().any(|message| message.contains(part)), "{body}: {violations:?}");
+        assert!(
+            violations.iter().any(|message| message.contains(part)),
+            "{body}: {violations:?}"
+        );
     }
     let twice = good()
         .to_string()
         .replace("\"result\":", "\"result\":\"SALE_COMPLETED\",\"result\":");
     assert!(judge(&twice)[0].contains("duplicate member result"));
     let inside = with("/raw_payload", Some(json!({"marker": 1}))).replace("\"marker\":1", "\"a\":1,\"a\":2");
-    assert_eq!(judge(&inside), Vec::<String>::new(), "what is stored as it is, is not read");
+    assert_eq!(
+        judge(&inside),
+        Vec::<String>::new(),
+        "what is stored as it is, is not read"
+    );
 }
 
 #[test]
@@ -169,7 +210,13 @@ fn the_uuid_wins_and_its_case_does_not_matter() {
         provider_activity_id: Some(provider.into()),
         ..Glance::default()
     };
-    assert_eq!(glance(&UUID.to_uppercase(), "crm-1").activity(), Some(Activity::Id(UUID.into())));
-    assert_eq!(glance("", "CRM-1").activity(), Some(Activity::ProviderId("CRM-1".into())));
+    assert_eq!(
+        glance(&UUID.to_uppercase(), "crm-1").activity(),
+        Some(Activity::Id(UUID.into()))
+    );
+    assert_eq!(
+        glance("", "CRM-1").activity(),
+        Some(Activity::ProviderId("CRM-1".into()))
+    );
     assert_eq!(glance("", "").activity(), None);
 }

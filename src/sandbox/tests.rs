@@ -30,7 +30,8 @@ fn overriding(provider_activity_id: &str) -> Value {
     body
 }
 
-/// Everything the server sends until it closes, or until the deadline; and the error of the socket, if that is how it ended.
+/// Everything the server sends until it closes, or until the deadline; and the error of the socket, if that is how it
+/// ended.
 async fn exchange(
     sandbox: &Sandbox,
     method: &str,
@@ -214,7 +215,11 @@ async fn a_lost_response_has_registered_its_result() {
         let lost = body(step, &format!("sim:{step}"));
         let (answer, error) = submit(&sandbox, &lost).await;
         assert_eq!(answer, "", "{step}");
-        assert_eq!(error, step.starts_with("reset").then_some(io::ErrorKind::ConnectionReset), "{step}");
+        assert_eq!(
+            error,
+            step.starts_with("reset").then_some(io::ErrorKind::ConnectionReset),
+            "{step}"
+        );
         assert_eq!(status(&sandbox, &lost).await, registered, "{step}");
     }
     let (cut, _) = submit(&sandbox, &body("cut", "sim:cut")).await;
@@ -253,7 +258,11 @@ async fn held_answers_wait_for_their_release() {
         let (answer, ()) = tokio::join!(submit(&sandbox, &held), async {
             eventually("one held", || sandbox.stats().held == 1).await;
             assert_eq!(
-                sandbox.results().iter().filter(|result| result.activity == step).count(),
+                sandbox
+                    .results()
+                    .iter()
+                    .filter(|result| result.activity == step)
+                    .count(),
                 registered,
                 "{step}"
             );
@@ -280,7 +289,12 @@ async fn settings_change_at_run_time() {
         let answered = status(&sandbox, &body("a", "")).await;
         assert_eq!(answered.min(501), expected.min(501), "{change}");
     }
-    for change in ["{\"fail_share\":2}", "{\"step_for_all\":\"never\"}", "{\"dwon\":true}", "down"] {
+    for change in [
+        "{\"fail_share\":2}",
+        "{\"step_for_all\":\"never\"}",
+        "{\"dwon\":true}",
+        "down",
+    ] {
         let (answer, _) = exchange(&sandbox, "POST", "/_sandbox/settings", "", change, LONG).await;
         assert_eq!(status_of(&answer), 400, "{change}");
     }
@@ -290,7 +304,10 @@ async fn settings_change_at_run_time() {
         "{requests}"
     );
     let (stats, _) = exchange(&sandbox, "GET", "/_sandbox/stats", "", "", LONG).await;
-    assert!(stats.contains(r#""201":1"#) && stats.contains(r#""requests":6"#), "{stats}");
+    assert!(
+        stats.contains(r#""201":1"#) && stats.contains(r#""requests":6"#),
+        "{stats}"
+    );
     exchange(&sandbox, "DELETE", "/_sandbox/requests", "", "", LONG).await;
     assert_eq!(sandbox.requests().len(), 0);
 }

@@ -10,7 +10,8 @@ use super::Filter;
 pub enum Act {
     /// Due now, attempts and age anew. What `not_before` holds goes on being held, unless it is forced.
     Requeue,
-    /// The same for what was `invalid`, and only that, because another list of result types makes it valid: a rule of the contract, no person's.
+    /// The same for what was `invalid`, and only that, because another list of result types makes it valid: a rule of
+    /// the contract, no person's.
     Revalidate,
     /// Ours replaces the registered one.
     Override,
@@ -18,7 +19,8 @@ pub enum Act {
     Accept,
     /// Close without delivering.
     Dismiss,
-    /// A corrected payload (boxed: it is far larger than the others). `invalid` in it is a reason to refuse, before this is called.
+    /// A corrected payload (boxed: it is far larger than the others). `invalid` in it is a reason to refuse, before
+    /// this is called.
     Edit(Box<Entry>),
 }
 
@@ -41,8 +43,8 @@ pub struct ActRequest {
     pub now: Timestamp,
 }
 
-/// What an act is for. Looked at again in the transaction that acts: between a look and the act a person may have thought for an hour, and
-/// others may have mended meanwhile what was to be closed.
+/// What an act is for. Looked at again in the transaction that acts: between a look and the act a person may have
+/// thought for an hour, and others may have mended meanwhile what was to be closed.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Still {
     /// It matches this (boxed: most acts have none).

@@ -12,7 +12,8 @@ pub enum OpenError {
     /// There is none yet.
     #[error("{0}")]
     Missing(String),
-    /// Corrupt, truncated, newer, read-only, no database at all, a wrong owner (exit 78): names the file and what to do.
+    /// Corrupt, truncated, newer, read-only, no database at all, a wrong owner (exit 78): names the file and what to
+    /// do.
     #[error("{0}")]
     Unusable(String),
 }

@@ -1,7 +1,8 @@
 //! The outbox: the one durable thing of the house, and the only seam between intake and delivery.
 //!
-//! [`Outbox`] speaks in the domain's verbs and in `model` types only; that it is SQLite is known below `sqlite` alone. One task owns the
-//! one write connection of this process; whatever a method promises is committed (WAL, `synchronous=FULL`) before the method returns.
+//! [`Outbox`] speaks in the domain's verbs and in `model` types only; that it is SQLite is known below `sqlite` alone.
+//! One task owns the one write connection of this process; whatever a method promises is committed (WAL,
+//! `synchronous=FULL`) before the method returns.
 //!
 //! A second kind of store makes [`Outbox`] an enum in this file; nobody who calls it changes.
 
@@ -26,7 +27,8 @@ pub use acts::{ACT_IDS_MAX, Act, ActRequest, Acted, Still, Sweep};
 pub use error::{OpenError, StoreError};
 pub use sending::{ClaimOrder, ClaimRequest, Claimed, Leap, Place, Relations, Settled, Settlement, Stretch};
 pub use sqlite::{
-    Backup, BackupFile, Holder, Marks, Restored, Running, Touch, Way, daemon_is_running, free_bytes, holder, read_note, restore,
+    Backup, BackupFile, Holder, Marks, Restored, Running, Touch, Way, daemon_is_running, free_bytes, holder, read_note,
+    restore,
 };
 pub use views::{Content, DeadLetter, Event, Filter, Listed, Miscount, Story, Tally};
 pub use wreck::{Found, Wreck};
@@ -36,7 +38,8 @@ pub use wreck::{Found, Wreck};
 pub enum Role {
     /// The one daemon: takes the lock, creates and migrates, checks, recovers what a crash left.
     Daemon,
-    /// A command that changes something, beside the daemon or without it. Creates and migrates too (`enqueue` before the first start).
+    /// A command that changes something, beside the daemon or without it. Creates and migrates too (`enqueue` before
+    /// the first start).
     Tool,
     /// A command that only looks. Never writes a byte; a missing database is [`OpenError::Missing`].
     Reader,
@@ -79,7 +82,10 @@ impl Outbox {
     /// Hands out submissions, their attempts counted and durable.
     ///
     /// It is on its way when this returns, before its future is awaited.
-    pub fn claim(&self, request: ClaimRequest) -> impl Future<Output = Result<Vec<Claimed>, StoreError>> + Send + use<> {
+    pub fn claim(
+        &self,
+        request: ClaimRequest,
+    ) -> impl Future<Output = Result<Vec<Claimed>, StoreError>> + Send + use<> {
         self.database.claim(request)
     }
 
@@ -94,8 +100,9 @@ impl Outbox {
         settled.into_iter().next().ok_or(StoreError::Closed)
     }
 
-    /// The same of several in one commit, one answer for each. They are on their way when this returns, before its future is awaited: a claim
-    /// that is asked for next comes into the same commit, and finds the activities that they free.
+    /// The same of several in one commit, one answer for each. They are on their way when this returns, before its
+    /// future is awaited: a claim that is asked for next comes into the same commit, and finds the activities that they
+    /// free.
     pub fn settle_all(
         &self,
         settlements: Vec<(Arc<Settlement>, Timestamp)>,
@@ -103,23 +110,26 @@ impl Outbox {
         self.database.settle(settlements)
     }
 
-    /// When the next claim of [`ClaimOrder::Due`] could find something; `None` when nothing is pending. May lie in the past.
+    /// When the next claim of [`ClaimOrder::Due`] could find something; `None` when nothing is pending. May lie in the
+    /// past.
     pub async fn next_due(&self, wait_max: Duration) -> Result<Option<Timestamp>, StoreError> {
         self.database.next_due(wait_max).await
     }
 
-    /// Goes through the next pending heads behind this place, the least tried first, a bounded number of them: whose they are.
+    /// Goes through the next pending heads behind this place, the least tried first, a bounded number of them: whose
+    /// they are.
     pub async fn look_for_sources(&self, after: Place) -> Result<Stretch, StoreError> {
         self.database.look_for_sources(after).await
     }
 
-    /// The same as [`Outbox::changed`] without waiting, while a commit of ours is on its way, which brings the next answer; `None` while none is.
+    /// The same as [`Outbox::changed`] without waiting, while a commit of ours is on its way, which brings the next
+    /// answer; `None` while none is.
     pub fn changed_before_this_commit(&self) -> Option<bool> {
         self.database.changed_before_this_commit()
     }
 
-    /// Whether another process has written since the last call (`PRAGMA data_version` on the writing connection), as of now or of a commit of
-    /// ours two milliseconds ago.
+    /// Whether another process has written since the last call (`PRAGMA data_version` on the writing connection), as of
+    /// now or of a commit of ours two milliseconds ago.
     pub async fn changed(&self) -> Result<bool, StoreError> {
         self.database.changed().await
     }
@@ -139,13 +149,23 @@ impl Outbox {
         self.database.select(filter).await
     }
 
-    /// Dead letters that are `invalid` by the tenant's list of result types alone, with numbers above `after`, oldest first, at most `limit`.
-    pub async fn refused_by_result_types(&self, after: SubmissionId, limit: u32) -> Result<Vec<(SubmissionId, Payload)>, StoreError> {
+    /// Dead letters that are `invalid` by the tenant's list of result types alone, with numbers above `after`, oldest
+    /// first, at most `limit`.
+    pub async fn refused_by_result_types(
+        &self,
+        after: SubmissionId,
+        limit: u32,
+    ) -> Result<Vec<(SubmissionId, Payload)>, StoreError> {
         self.database.refused_by_result_types(after, limit).await
     }
 
     /// What matches, newest first, at most `limit`, with numbers below `before` (to page through any number of them).
-    pub async fn list(&self, filter: &Filter, before: Option<SubmissionId>, limit: u32) -> Result<Vec<Listed>, StoreError> {
+    pub async fn list(
+        &self,
+        filter: &Filter,
+        before: Option<SubmissionId>,
+        limit: u32,
+    ) -> Result<Vec<Listed>, StoreError> {
         self.database.list(filter, before, limit).await
     }
 
@@ -169,7 +189,8 @@ impl Outbox {
         self.database.tally().await
     }
 
-    /// Counts again what the counts by state say, and corrects them; those that were wrong. Only another hand makes them so.
+    /// Counts again what the counts by state say, and corrects them; those that were wrong. Only another hand makes
+    /// them so.
     pub async fn recount(&self) -> Result<Vec<Miscount>, StoreError> {
         self.database.recount().await
     }
@@ -184,19 +205,21 @@ impl Outbox {
         self.database.found_short().await;
     }
 
-    /// What hears of writes, of ours and of others, from outside: for who is at rest, and asks [`Outbox::changed`] then.
+    /// What hears of writes, of ours and of others, from outside: for who is at rest, and asks [`Outbox::changed`]
+    /// then.
     pub fn touch(&self) -> Touch {
         self.database.touch()
     }
 
-    /// Waits for a commit, of ours or a noticed one of others, or for another process's lock to be met or gone. Of what came while nobody waited the
-    /// next one hears at once.
+    /// Waits for a commit, of ours or a noticed one of others, or for another process's lock to be met or gone. Of what
+    /// came while nobody waited the next one hears at once.
     pub async fn stirred(&self) {
         self.database.stirred().await;
     }
 
-    /// Goes through the next activities in which submissions wait, and puts those in order whose next one another hand took away. `after` is
-    /// where the last look ended; how many there were, and where the next look begins (`None`: at the beginning again).
+    /// Goes through the next activities in which submissions wait, and puts those in order whose next one another hand
+    /// took away. `after` is where the last look ended; how many there were, and where the next look begins (`None`: at
+    /// the beginning again).
     pub async fn put_in_order(&self, after: Option<i64>) -> Result<(u64, Option<i64>), StoreError> {
         self.database.put_in_order(after).await
     }
@@ -211,19 +234,21 @@ impl Outbox {
         self.database.remember(name, value, now).await
     }
 
-    /// What makes the tokens of [`crate::model::Directives::replaces`]. `None` where this outbox never made one and is opened only to look.
+    /// What makes the tokens of [`crate::model::Directives::replaces`]. `None` where this outbox never made one and is
+    /// opened only to look.
     pub async fn marks(&self, now: Timestamp) -> Result<Option<Marks>, StoreError> {
         self.database.marks(now).await
     }
 
-    /// Stores the gate's state under `name` and, in the same transaction, requeues what this episode dead-lettered as `unauthorized`
-    /// (superseded ones excepted), or only forgets the episode (`requeue` false). Returns how many were requeued.
+    /// Stores the gate's state under `name` and, in the same transaction, requeues what this episode dead-lettered as
+    /// `unauthorized` (superseded ones excepted), or only forgets the episode (`requeue` false). Returns how many were
+    /// requeued.
     pub async fn open_gate(&self, name: &str, value: String, requeue: bool, now: Timestamp) -> Result<u64, StoreError> {
         self.database.open_gate(name, value, requeue, now).await
     }
 
-    /// Puts the oldest back of what this episode dead-lettered, to be the trial where nothing pending can be it; those in `refused` only where
-    /// there is no other, the first of them first. Which one, if there was one.
+    /// Puts the oldest back of what this episode dead-lettered, to be the trial where nothing pending can be it; those
+    /// in `refused` only where there is no other, the first of them first. Which one, if there was one.
     pub async fn revive(&self, refused: Vec<SubmissionId>, now: Timestamp) -> Result<Option<SubmissionId>, StoreError> {
         self.database.revive(refused, now).await
     }
@@ -233,8 +258,8 @@ impl Outbox {
         self.database.sweep(sweep).await
     }
 
-    /// Checkpoints, gives a bounded number of free pages back, and keeps the WAL bounded. Cheap when there is nothing to do; whether there is
-    /// more to give back.
+    /// Checkpoints, gives a bounded number of free pages back, and keeps the WAL bounded. Cheap when there is nothing
+    /// to do; whether there is more to give back.
     pub async fn tidy(&self) -> Result<bool, StoreError> {
         self.database.tidy().await
     }
@@ -249,8 +274,8 @@ impl Outbox {
         self.database.locked_for()
     }
 
-    /// Leaves a note for those who look, which they find by [`read_note`] also when the database can be neither written nor opened. Only the
-    /// daemon can; whether it could. Not durable.
+    /// Leaves a note for those who look, which they find by [`read_note`] also when the database can be neither written
+    /// nor opened. Only the daemon can; whether it could. Not durable.
     pub async fn note(&self, text: String) -> bool {
         self.database.note(text).await
     }

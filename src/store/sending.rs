@@ -23,21 +23,24 @@ pub struct ClaimRequest {
 pub enum ClaimOrder {
     /// What is due, the longest due first.
     Due,
-    /// Any pending head of its lane that no `not_before` holds: of those that are due the least tried, and where none is due the one that will
-    /// be soonest. A probe.
+    /// Any pending head of its lane that no `not_before` holds: of those that are due the least tried, and where none
+    /// is due the one that will be soonest. A probe.
     LeastTried,
-    /// The same, but one on which the key was refused before only where there is no other: it goes first after an opening, and one that the
-    /// key may never touch must not close the gate on everyone again and again.
+    /// The same, but one on which the key was refused before only where there is no other: it goes first after an
+    /// opening, and one that the key may never touch must not close the gate on everyone again and again.
     Lead,
     /// The same, to find out whether the key has its permission back.
     Trial {
-        /// Those that were refused on trial, the latest last: each only where there is none that was not, the one refused longest ago first.
+        /// Those that were refused on trial, the latest last: each only where there is none that was not, the one
+        /// refused longest ago first.
         refused: Vec<SubmissionId>,
-        /// Whether the opening will requeue this episode's dead letters: then none is taken that would overtake one of its own activity.
-        /// Decided here, in the transaction of the claim: a list that was read before it may miss one.
+        /// Whether the opening will requeue this episode's dead letters: then none is taken that would overtake one of
+        /// its own activity. Decided here, in the transaction of the claim: a list that was read before it may miss
+        /// one.
         spare_dead: bool,
     },
-    /// This very one, if it is a pending head that no `not_before` holds: a sample of a producer's, found in a [`Stretch`].
+    /// This very one, if it is a pending head that no `not_before` holds: a sample of a producer's, found in a
+    /// [`Stretch`].
     This(SubmissionId),
 }
 

@@ -1,7 +1,9 @@
 //! Questions and answers of those who only look.
 
 use crate::clock::Timestamp;
-use crate::model::{Attempt, ConflictPolicy, Digest, Facts, Origin, Payload, State, StateName, SubmissionId, SubmissionKey};
+use crate::model::{
+    Attempt, ConflictPolicy, Digest, Facts, Origin, Payload, State, StateName, SubmissionId, SubmissionKey,
+};
 
 /// Which submissions. Every condition that is named must hold.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]

@@ -1,15 +1,19 @@
-//! Text from outside (servers, file names, keys, payloads) made safe to show: one line, and nothing in it that a terminal obeys or an eye misses.
+//! Text from outside (servers, file names, keys, payloads) made safe to show: one line, and nothing in it that a
+//! terminal obeys or an eye misses.
 
 use std::borrow::Cow;
 use std::fmt::Write as _;
 
-/// The longest value of a field, in bytes before escaping. A server's message of megabytes must not crowd out every other line; 2 KiB holds any
-/// path and any message that a person would read, and a line of a dozen such values still fits journald's line limit of 48 KiB.
+/// The longest value of a field, in bytes before escaping. A server's message of megabytes must not crowd out every
+/// other line; 2 KiB holds any path and any message that a person would read, and a line of a dozen such values still
+/// fits journald's line limit of 48 KiB.
 pub const VALUE_BYTES_MAX: usize = 2048;
 
-/// Whether a character is escaped: it moves the cursor, ends the line, changes the direction of what stands round it, or is not seen at all.
+/// Whether a character is escaped: it moves the cursor, ends the line, changes the direction of what stands round it,
+/// or is not seen at all.
 pub fn is_hidden(c: char) -> bool {
-    // U+200B-200F and 2028-202E hold the line separators and bidirectional marks, 2060-206F the isolates, E0000-E0FFF the invisible tags.
+    // U+200B-200F and 2028-202E hold the line separators and bidirectional marks, 2060-206F the isolates, E0000-E0FFF
+    // the invisible tags.
     c.is_control()
         || matches!(c,
             '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}' | '\u{180b}'..='\u{180f}' | '\u{200b}'..='\u{200f}'
@@ -17,7 +21,8 @@ pub fn is_hidden(c: char) -> bool {
             | '\u{e0000}'..='\u{e0fff}')
 }
 
-/// The text with its hidden characters shown as `\n`, `\t`, `\r` or `\u{202e}`; a backslash stays as it is. For people: tables, messages.
+/// The text with its hidden characters shown as `\n`, `\t`, `\r` or `\u{202e}`; a backslash stays as it is. For people:
+/// tables, messages.
 pub fn visible(text: &str) -> Cow<'_, str> {
     if !text.contains(is_hidden) {
         return Cow::Borrowed(text);
@@ -29,12 +34,13 @@ pub fn visible(text: &str) -> Cow<'_, str> {
     Cow::Owned(shown)
 }
 
-/// Appends a value of a text line: bare where that is unmistakable, else in quotes with `\` escapes. What is longer than
-/// [`VALUE_BYTES_MAX`] is cut, and says by how much.
+/// Appends a value of a text line: bare where that is unmistakable, else in quotes with `\` escapes. What is longer
+/// than [`VALUE_BYTES_MAX`] is cut, and says by how much.
 pub(super) fn push_text_value(out: &mut String, value: &str) {
     let (kept, cut) = shorten(value);
-    let bare =
-        !kept.is_empty() && cut == 0 && !kept.contains(|c: char| c == '"' || c == '\\' || c == '=' || c.is_whitespace() || is_hidden(c));
+    let bare = !kept.is_empty()
+        && cut == 0
+        && !kept.contains(|c: char| c == '"' || c == '\\' || c == '=' || c.is_whitespace() || is_hidden(c));
     if bare {
         out.push_str(kept);
         return;
@@ -58,8 +64,8 @@ pub(super) fn push_field_value(out: &mut String, value: &str) {
     push_cut(out, cut);
 }
 
-/// Appends a JSON string. Hidden characters are written as `\uXXXX`, so that a line of JSON is as safe on a terminal as a line of text,
-/// and still reads back as the very same value (unless it was cut).
+/// Appends a JSON string. Hidden characters are written as `\uXXXX`, so that a line of JSON is as safe on a terminal as
+/// a line of text, and still reads back as the very same value (unless it was cut).
 pub(super) fn push_json_string(out: &mut String, value: &str) {
     let (kept, cut) = shorten(value);
     out.push('"');
@@ -166,7 +172,10 @@ mod tests {
     #[test]
     fn a_very_long_value_is_cut_at_a_character_and_says_so() {
         let long = format!("{}ñ", "x".repeat(VALUE_BYTES_MAX - 1));
-        assert_eq!(text(&long), format!("\"{}… [2 bytes more]\"", "x".repeat(VALUE_BYTES_MAX - 1)));
+        assert_eq!(
+            text(&long),
+            format!("\"{}… [2 bytes more]\"", "x".repeat(VALUE_BYTES_MAX - 1))
+        );
         assert!(json(&"y".repeat(1 << 20)).len() < VALUE_BYTES_MAX + 64);
     }
 

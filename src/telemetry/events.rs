@@ -1,7 +1,8 @@
-//! The events of the log, whose names operators script against: one function each, so that name, level and fields are decided once.
+//! The events of the log, whose names operators script against: one function each, so that name, level and fields are
+//! decided once.
 //!
-//! Values go in as they are; the layer that writes them escapes what comes from outside. No event carries the API key, and none at `info` or
-//! above a result's body: an answer's documented `error` and `message` are as much as is shown.
+//! Values go in as they are; the layer that writes them escapes what comes from outside. No event carries the API key,
+//! and none at `info` or above a result's body: an answer's documented `error` and `message` are as much as is shown.
 
 use std::path::Path;
 use std::time::Duration;
@@ -180,8 +181,20 @@ pub fn intake_resumed(what: &str) {
 // ---- the daemon ----
 
 /// The daemon is up: databases open, recovery done, inbox watched.
-#[expect(clippy::too_many_arguments, reason = "each is a field of the event, named at the one call")]
-pub fn started(version: &str, config: &str, api: &str, outbox: &Path, inbox: &Path, rows: &Path, recovered: u64, seed: u64) {
+#[expect(
+    clippy::too_many_arguments,
+    reason = "each is a field of the event, named at the one call"
+)]
+pub fn started(
+    version: &str,
+    config: &str,
+    api: &str,
+    outbox: &Path,
+    inbox: &Path,
+    rows: &Path,
+    recovered: u64,
+    seed: u64,
+) {
     event!(target: TARGET, Level::INFO, event = "started", version = version, config = config, api = api, outbox = %outbox.display(), inbox = %inbox.display(), rows = %rows.display(), recovered = recovered, seed = seed);
 }
 
@@ -254,7 +267,9 @@ pub fn internal_error(operation: &str, error: &str) {
 pub fn gate(from: &str, to: &str, why: &str, hint: Option<&str>) {
     match to {
         "open" => event!(target: TARGET, Level::INFO, event = "gate", from = from, to = to, why = why, hint = hint),
-        "unauthorized" | "rejecting" => event!(target: TARGET, Level::ERROR, event = "gate", from = from, to = to, why = why, hint = hint),
+        "unauthorized" | "rejecting" => {
+            event!(target: TARGET, Level::ERROR, event = "gate", from = from, to = to, why = why, hint = hint);
+        }
         _ => event!(target: TARGET, Level::WARN, event = "gate", from = from, to = to, why = why, hint = hint),
     }
 }

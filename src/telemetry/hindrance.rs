@@ -1,7 +1,8 @@
-//! What hinders intake or storage at present. Whoever meets it says so here: the log hears of it when it begins and once when it is over, and
-//! those who watch find here what it is, since when, and what mends it.
+//! What hinders intake or storage at present. Whoever meets it says so here: the log hears of it when it begins and
+//! once when it is over, and those who watch find here what it is, since when, and what mends it.
 //!
-//! In memory alone, on purpose: what hinders is most often that nothing can be stored. A crash forgets it, and the next start meets it again.
+//! In memory alone, on purpose: what hinders is most often that nothing can be stored. A crash forgets it, and the next
+//! start meets it again.
 
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -38,7 +39,8 @@ pub enum Cause {
     Rows,
     /// Deliveries: the outbox cannot be read or written.
     Storage,
-    /// Both: another process has the outbox locked, and nobody has given up on it yet. Never logged by itself, since who waits for it will.
+    /// Both: another process has the outbox locked, and nobody has given up on it yet. Never logged by itself, since
+    /// who waits for it will.
     Lock,
 }
 
@@ -80,7 +82,8 @@ pub struct Hindrance {
 #[derive(Debug, Default)]
 pub struct Hindrances {
     present: Mutex<Vec<Present>>,
-    /// Since when rows wait that were seen and may not be taken, in milliseconds since 1970; 0 where there are none. A row does not say its age.
+    /// Since when rows wait that were seen and may not be taken, in milliseconds since 1970; 0 where there are none. A
+    /// row does not say its age.
     rows_wait_since: AtomicI64,
     news: Notify,
 }
@@ -97,8 +100,8 @@ impl Present {
     /// It still hinders; whether that is worth another word.
     fn goes_on(&mut self, why: &str, hint: &str, now: Timestamp) -> bool {
         let Hindrance { cause, .. } = self.hindrance;
-        let is_other =
-            self.hindrance.hint != hint || matches!(cause, Cause::Rows | Cause::Files | Cause::Rejected) && self.hindrance.why != why;
+        let is_other = self.hindrance.hint != hint
+            || matches!(cause, Cause::Rows | Cause::Files | Cause::Rejected) && self.hindrance.why != why;
         // Of an outbox that stays away the log hears again and again; a full disk or a backlog is said once.
         let is_due = cause == Cause::Storage && now.since(self.said_at) >= TELL_EVERY;
         why.clone_into(&mut self.hindrance.why);
@@ -213,7 +216,9 @@ impl Hindrances {
             self.tell();
             match cause {
                 Cause::Backlog | Cause::Disk | Cause::Outbox => events::intake_waiting(why, hint),
-                Cause::Files | Cause::Rejected | Cause::Rows | Cause::Storage => events::storage_error(operation, why, hint),
+                Cause::Files | Cause::Rejected | Cause::Rows | Cause::Storage => {
+                    events::storage_error(operation, why, hint);
+                }
                 Cause::Lock => {}
             }
         }

@@ -16,8 +16,8 @@ use super::layer::{Output, Renderer, Rendering};
 use super::lines::Lines;
 use crate::config::{Level, Log, LogFormat};
 
-/// How long the end of the process waits for the last lines. A reader that is there takes them in milliseconds; one that is not must not hold
-/// the daemon's restart up.
+/// How long the end of the process waits for the last lines. A reader that is there takes them in milliseconds; one
+/// that is not must not hold the daemon's restart up.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Logging, as long as this lives. Dropping it writes what still waits, for at most a second.
@@ -27,16 +27,22 @@ pub struct Telemetry {
     filter: reload::Handle<Targets, Registry>,
 }
 
-/// Turns logging on for the whole process, to standard error, and makes panics log entries instead of text between them. Once a process:
-/// a second call is an error, as is a thread that cannot be started.
+/// Turns logging on for the whole process, to standard error, and makes panics log entries instead of text between
+/// them. Once a process: a second call is an error, as is a thread that cannot be started.
 pub fn init(log: &Log) -> anyhow::Result<Telemetry> {
     let lines = Lines::start(StandardError, events::lines_lost)?;
     let renderer = Renderer::new(output(log.format), lines)?;
     let (filter, handle) = reload::Layer::new(targets(log.level));
-    tracing_subscriber::registry().with(filter).with(renderer.clone()).try_init()?;
+    tracing_subscriber::registry()
+        .with(filter)
+        .with(renderer.clone())
+        .try_init()?;
     std::panic::set_hook(Box::new(log_panic));
     warn_of_journald(log.format);
-    Ok(Telemetry { renderer, filter: handle })
+    Ok(Telemetry {
+        renderer,
+        filter: handle,
+    })
 }
 
 impl Telemetry {
@@ -72,8 +78,8 @@ fn targets(level: Level) -> Targets {
 /// The form that fits where this process's standard error leads.
 fn output(format: LogFormat) -> Output {
     // https://no-color.org: set to anything but the empty string.
-    let plain =
-        std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty()) || std::env::var_os("TERM").is_some_and(|term| term == "dumb");
+    let plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty())
+        || std::env::var_os("TERM").is_some_and(|term| term == "dumb");
     let leads_to = if io::stderr().is_terminal() {
         LeadsTo::Terminal { colour: !plain }
     } else if journald::is_standard_error() {
@@ -98,7 +104,9 @@ enum LeadsTo {
 fn choose(format: LogFormat, leads_to: LeadsTo, journal_is_there: bool) -> Output {
     match (format, leads_to) {
         (LogFormat::Auto, LeadsTo::Journal) | (LogFormat::Journald, _) if journal_is_there => Output::Journal,
-        (LogFormat::Auto | LogFormat::Text, LeadsTo::Terminal { colour: true }) => Output::Lines(Rendering::ColouredText),
+        (LogFormat::Auto | LogFormat::Text, LeadsTo::Terminal { colour: true }) => {
+            Output::Lines(Rendering::ColouredText)
+        }
         (LogFormat::Auto, LeadsTo::Terminal { colour: false }) | (LogFormat::Text, _) => Output::Lines(Rendering::Text),
         (LogFormat::Auto, LeadsTo::Journal | LeadsTo::Elsewhere) | (LogFormat::Json | LogFormat::Journald, _) => {
             Output::Lines(Rendering::Json)
@@ -116,14 +124,18 @@ fn warn_of_journald(format: LogFormat) {
     }
 }
 
-/// The hook: a panic is one log entry like any other, so that it is neither lost nor spread over lines that no alert matches.
+/// The hook: a panic is one log entry like any other, so that it is neither lost nor spread over lines that no alert
+/// matches.
 fn log_panic(panic: &PanicHookInfo<'_>) {
     let story = panic.payload_as_str().unwrap_or("a panic without words");
-    let place = panic.location().map_or_else(|| "an unknown place".to_owned(), ToString::to_string);
+    let place = panic
+        .location()
+        .map_or_else(|| "an unknown place".to_owned(), ToString::to_string);
     events::internal_error("panic", &format!("{story}, at {place}"));
 }
 
-/// Standard error without the standard library's lock on it: a write that stands still must not stop whoever prints the last error.
+/// Standard error without the standard library's lock on it: a write that stands still must not stop whoever prints the
+/// last error.
 struct StandardError;
 
 impl Write for StandardError {
@@ -157,7 +169,11 @@ mod tests {
             (LogFormat::Journald, LeadsTo::Elsewhere, false, lines(Rendering::Json)),
         ];
         for (format, leads_to, journal, output) in cases {
-            assert_eq!(choose(format, leads_to, journal), output, "{format:?} {leads_to:?} {journal}");
+            assert_eq!(
+                choose(format, leads_to, journal),
+                output,
+                "{format:?} {leads_to:?} {journal}"
+            );
         }
     }
 

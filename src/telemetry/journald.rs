@@ -1,9 +1,10 @@
 //! Entries of the systemd journal in its native protocol: a field a line, `RETEN_` before our names, so that
 //! `journalctl RETEN_EVENT=dead_lettered` finds them.
 //!
-//! An entry ends with an empty line and goes out as one datagram, on the thread of [`lines`](super::lines): a journald that stands still holds
-//! that thread up and nobody else, and what no longer fits the buffer is counted. (The crate `tracing-journald` sends in the caller's place,
-//! on a socket that waits: with journald stopped the daemon would stop with it.)
+//! An entry ends with an empty line and goes out as one datagram, on the thread of [`lines`](super::lines): a journald
+//! that stands still holds that thread up and nobody else, and what no longer fits the buffer is counted. (The crate
+//! `tracing-journald` sends in the caller's place, on a socket that waits: with journald stopped the daemon would stop
+//! with it.)
 
 use std::env;
 use std::fmt::{self, Write as _};
@@ -59,13 +60,16 @@ pub(super) fn is_there() -> bool {
     Path::new(SOCKET).exists()
 }
 
-/// Begins a line on standard error that the journal is to keep as an error (`sd-daemon(3)`); without it a line is one of information.
+/// Begins a line on standard error that the journal is to keep as an error (`sd-daemon(3)`); without it a line is one
+/// of information.
 pub const ERROR_MARK: &str = "<3>";
 
-/// Whether standard error is the journal's: the service manager says so by device and inode (`systemd.exec(5)`), which a shell that was started
-/// in the service and redirects it would still inherit.
+/// Whether standard error is the journal's: the service manager says so by device and inode (`systemd.exec(5)`), which
+/// a shell that was started in the service and redirects it would still inherit.
 pub fn is_standard_error() -> bool {
-    let Ok(stream) = env::var("JOURNAL_STREAM") else { return false };
+    let Ok(stream) = env::var("JOURNAL_STREAM") else {
+        return false;
+    };
     rustix::fs::fstat(rustix::stdio::stderr()).is_ok_and(|found| stream == format!("{}:{}", found.st_dev, found.st_ino))
 }
 
@@ -134,7 +138,13 @@ impl Entry {
     /// Journald takes capitals, digits and underscores, and drops every other field.
     fn field(&mut self, name: &str, value: impl FnOnce(&mut String)) {
         self.fields.push_str("RETEN_");
-        let known = |c: char| if c.is_ascii_alphanumeric() { c.to_ascii_uppercase() } else { '_' };
+        let known = |c: char| {
+            if c.is_ascii_alphanumeric() {
+                c.to_ascii_uppercase()
+            } else {
+                '_'
+            }
+        };
         self.fields.extend(name.chars().map(known));
         self.fields.push('=');
         value(&mut self.fields);
@@ -171,7 +181,8 @@ mod tests {
 
     #[test]
     fn an_entry_has_each_field_by_itself_and_all_in_the_message() {
-        let entries = entries_of(|| events::file_rejected("a b.json", "line 1\nis bad", "rejected/a b.json", "correct it"));
+        let entries =
+            entries_of(|| events::file_rejected("a b.json", "line 1\nis bad", "rejected/a b.json", "correct it"));
         assert_eq!(
             entries,
             [
@@ -186,8 +197,17 @@ mod tests {
     fn a_value_from_outside_can_neither_end_an_entry_nor_add_a_field() {
         let entries = entries_of(|| events::warning("x\n\nPRIORITY=0\nMESSAGE=forged", "y\r\nRETEN_EVENT=forged"));
         assert_eq!(entries[0].matches("\n\n").count(), 1, "{entries:?}");
-        assert_eq!(entries[0].lines().filter(|line| line.starts_with("MESSAGE=")).count(), 1);
-        assert_eq!(entries[0].lines().filter(|line| line.starts_with("RETEN_EVENT=")).count(), 1);
+        assert_eq!(
+            entries[0].lines().filter(|line| line.starts_with("MESSAGE=")).count(),
+            1
+        );
+        assert_eq!(
+            entries[0]
+                .lines()
+                .filter(|line| line.starts_with("RETEN_EVENT="))
+                .count(),
+            1
+        );
     }
 
     #[test]

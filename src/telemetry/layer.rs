@@ -1,4 +1,5 @@
-//! Renders an event as one line (or, for the journal, one entry), as text for people or as JSON for programs, straight from its fields into one string.
+//! Renders an event as one line (or, for the journal, one entry), as text for people or as JSON for programs, straight
+//! from its fields into one string.
 
 use std::fmt::{self, Write as _};
 use std::io;
@@ -16,7 +17,8 @@ use super::journald::{self, Journal};
 use super::lines::Lines;
 use crate::clock::{self, Timestamp};
 
-/// How wide the event's name is in text: that of `retry_scheduled`, so that the fields of nearly all events begin in one column.
+/// How wide the event's name is in text: that of `retry_scheduled`, so that the fields of nearly all events begin in
+/// one column.
 const EVENT_WIDTH: usize = 15;
 
 /// Enough for most lines, in bytes, so that a line is one allocation.
@@ -51,13 +53,15 @@ impl Output {
     ];
 }
 
-/// The layer: every event that the filter lets through becomes a line of `lines`, or an entry of the journal. Clones are one and the same.
+/// The layer: every event that the filter lets through becomes a line of `lines`, or an entry of the journal. Clones
+/// are one and the same.
 #[derive(Clone)]
 pub(super) struct Renderer {
     /// The place in [`Output::ALL`]: it may change at a reload, and a lock on every line would be a dear way to know.
     output: Arc<AtomicUsize>,
     lines: Lines,
-    /// Its own buffer and thread, from the first time that it is asked for: a journal that stands still must not hold standard error up.
+    /// Its own buffer and thread, from the first time that it is asked for: a journal that stands still must not hold
+    /// standard error up.
     journal: Arc<OnceLock<Lines>>,
 }
 

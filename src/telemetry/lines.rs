@@ -1,19 +1,22 @@
 //! The writer that never blocks who logs: lines go into a bounded buffer, and a thread of its own writes them.
 //!
-//! When the buffer is full (standard error is a pipe nobody reads, a stopped terminal, a full disk), lines are dropped and counted. As soon
-//! as something could be written again, the count is reported, and only then forgotten. The thread is never waited for without a limit:
-//! at the end it gets [`Lines::flush`]'s timeout, and a write that still stands then ends with the process.
+//! When the buffer is full (standard error is a pipe nobody reads, a stopped terminal, a full disk), lines are dropped
+//! and counted. As soon as something could be written again, the count is reported, and only then forgotten. The thread
+//! is never waited for without a limit: at the end it gets [`Lines::flush`]'s timeout, and a write that still stands
+//! then ends with the process.
 
 use std::io::{self, ErrorKind, Write};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, ThreadId};
 use std::time::Duration;
 
-/// The most bytes that wait to be written; as many again may be in the thread's hands. A megabyte is some 5,000 lines: enough for a reader
-/// that pauses for a moment under full load, little enough for the smallest machine. (A limit in lines would bound nothing that this does not.)
+/// The most bytes that wait to be written; as many again may be in the thread's hands. A megabyte is some 5,000 lines:
+/// enough for a reader that pauses for a moment under full load, little enough for the smallest machine. (A limit in
+/// lines would bound nothing that this does not.)
 const WAITING_BYTES_MAX: usize = 1 << 20;
 
-/// How long lines gather before they are written: under load a wake-up and a write for each of them would cost more than the line.
+/// How long lines gather before they are written: under load a wake-up and a write for each of them would cost more
+/// than the line.
 const GATHER: Duration = Duration::from_millis(2);
 
 /// How long to wait when a non-blocking standard error (shared with a program that made it so) takes nothing more.
@@ -48,8 +51,12 @@ struct State {
 }
 
 impl Lines {
-    /// Starts the thread. `report` is called on it with the number of lines lost; what it logs through these lines is never dropped.
-    pub(super) fn start(output: impl Write + Send + 'static, report: impl Fn(u64) + Send + 'static) -> io::Result<Self> {
+    /// Starts the thread. `report` is called on it with the number of lines lost; what it logs through these lines is
+    /// never dropped.
+    pub(super) fn start(
+        output: impl Write + Send + 'static,
+        report: impl Fn(u64) + Send + 'static,
+    ) -> io::Result<Self> {
         let lines = Self {
             shared: Arc::new(Shared {
                 state: Mutex::default(),
@@ -130,7 +137,8 @@ impl Shared {
         }
     }
 
-    /// After a batch that failed: its lines are lost too, and there is nobody to tell. After one that went out: what is to be told now.
+    /// After a batch that failed: its lines are lost too, and there is nobody to tell. After one that went out: what is
+    /// to be told now.
     fn count(&self, failed: bool, lines: u64) -> u64 {
         let mut state = self.lock();
         if failed {
@@ -155,7 +163,10 @@ fn write_patiently(output: &mut impl Write, mut bytes: &[u8]) -> io::Result<()> 
     output.flush()
 }
 
-#[expect(clippy::disallowed_methods, reason = "on the log's own thread, which nobody waits for")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "on the log's own thread, which nobody waits for"
+)]
 fn pause(duration: Duration) {
     thread::sleep(duration);
 }

@@ -5,11 +5,12 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
-/// The longest that one piece of work passes for a patient one: several times as long as the outbox waits for a lock. Beyond it the loop counts as
-/// stuck, which is what a watchdog is for.
+/// The longest that one piece of work passes for a patient one: several times as long as the outbox waits for a lock.
+/// Beyond it the loop counts as stuck, which is what a watchdog is for.
 const PATIENT_MAX: Duration = Duration::from_mins(2);
 
-/// Does this, and counts a turn as often as `every` says while it waits: behind a person's backup, or a disk that takes its time, we are alive.
+/// Does this, and counts a turn as often as `every` says while it waits: behind a person's backup, or a disk that takes
+/// its time, we are alive.
 pub async fn lively<T>(turns: &AtomicU64, every: Duration, work: impl Future<Output = T>) -> T {
     tokio::pin!(work);
     let begun = Instant::now();

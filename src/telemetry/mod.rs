@@ -1,5 +1,5 @@
-//! How the daemon is watched: one function an event of the contract ([`events`]), rendered as text or JSON with everything from outside
-//! escaped, and written by a thread of its own, so that logging never holds the queue up.
+//! How the daemon is watched: one function an event of the contract ([`events`]), rendered as text or JSON with
+//! everything from outside escaped, and written by a thread of its own, so that logging never holds the queue up.
 //!
 //! ```text
 //! events::parked(…) ── tracing ──► layer (renders, escapes) ──► lines (bounded; drops and counts) ──► thread ──► standard error

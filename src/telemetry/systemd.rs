@@ -1,5 +1,5 @@
-//! What the service manager is told (`sd_notify(3)`): one datagram a message to the socket it names. Never an error for the daemon: without
-//! such a socket, or with one that takes nothing, messages go nowhere.
+//! What the service manager is told (`sd_notify(3)`): one datagram a message to the socket it names. Never an error for
+//! the daemon: without such a socket, or with one that takes nothing, messages go nowhere.
 
 use std::ffi::OsStr;
 use std::io;
@@ -18,7 +18,8 @@ pub struct Notifier {
 }
 
 impl Notifier {
-    /// As the environment says: `$NOTIFY_SOCKET` (a path, or `@` and an abstract name), `$WATCHDOG_USEC` where it is meant for this process.
+    /// As the environment says: `$NOTIFY_SOCKET` (a path, or `@` and an abstract name), `$WATCHDOG_USEC` where it is
+    /// meant for this process.
     pub fn from_env() -> Self {
         let to = std::env::var_os("NOTIFY_SOCKET").and_then(|name| connect(&name).ok());
         let meant_for_us = std::env::var("WATCHDOG_PID").map_or(true, |pid| pid == std::process::id().to_string());
@@ -34,7 +35,8 @@ impl Notifier {
         self.to.is_some()
     }
 
-    /// How often [`Notifier::watchdog`] is expected: half of what the service manager would tolerate. `None`: it does not watch.
+    /// How often [`Notifier::watchdog`] is expected: half of what the service manager would tolerate. `None`: it does
+    /// not watch.
     pub fn watchdog_interval(&self) -> Option<Duration> {
         self.watchdog.filter(|_| self.to.is_some())
     }

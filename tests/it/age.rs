@@ -7,7 +7,9 @@ use crate::harness::{World, eventually, scripted};
 #[test]
 fn a_wait_that_was_cut_short_is_not_counted_as_served() {
     let mut world = World::new();
-    world.set("retry.max_interval", "\"10m\"").set("retry.max_age", "\"10m\"");
+    world
+        .set("retry.max_interval", "\"10m\"")
+        .set("retry.max_age", "\"10m\"");
     world.start();
     // Each answer asks for the whole of `max_age`.
     let results: Vec<Value> = (0..5).map(|n| scripted(&format!("act-{n}"), "503@600x99")).collect();

@@ -31,7 +31,10 @@ fn what_is_claimed_ahead_is_bounded_and_goes_back_uncharged_at_a_pause() {
         other => Err(format!("{other:?}")),
     });
     let waiting = world.list(&["--state", "pending"]);
-    assert!(waiting.iter().all(|one| one["attempts"] == 0), "nothing of them was charged");
+    assert!(
+        waiting.iter().all(|one| one["attempts"] == 0),
+        "nothing of them was charged"
+    );
     world.sandbox.settings(&json!({"step_for_all": null}));
     world.sandbox.release();
     world.ok(&["resume"]);

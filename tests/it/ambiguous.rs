@@ -1,5 +1,5 @@
-//! Every way to lose an answer that may have been a success: the next 409 is told apart from a foreign result, `accept` takes it for ours, and
-//! `show` says why.
+//! Every way to lose an answer that may have been a success: the next 409 is told apart from a foreign result, `accept`
+//! takes it for ours, and `show` says why.
 
 use serde_json::{Value, json};
 
@@ -26,7 +26,9 @@ fn flat(text: &str) -> String {
 }
 
 fn dropped(world: &mut World) {
-    world.set("api.timeout", "\"700ms\"").set("delivery.max_in_flight", "16");
+    world
+        .set("api.timeout", "\"700ms\"")
+        .set("delivery.max_in_flight", "16");
     world.start();
     let results: Vec<Value> = LOST.iter().map(|(script, _)| scripted(script, script)).collect();
     world.drop_results("lost.ndjson", &results);
@@ -50,7 +52,10 @@ fn a_409_after_any_lost_answer_is_parked_as_likely_ours_and_show_says_why() {
     }
     let logged = world.event("parked");
     assert!(
-        logged["hint"].as_str().unwrap().contains("without our seeing the answer"),
+        logged["hint"]
+            .as_str()
+            .unwrap()
+            .contains("without our seeing the answer"),
         "{logged}"
     );
 }
@@ -64,7 +69,11 @@ fn where_it_is_accepted_every_one_of_them_is_delivered() {
     dropped(&mut world);
     let delivered = world.wait_for("delivered", LOST.len());
     assert!(
-        world.sandbox.bodies().iter().all(|body| !body.contains("hard_override")),
+        world
+            .sandbox
+            .bodies()
+            .iter()
+            .all(|body| !body.contains("hard_override")),
         "what is ours is not overridden"
     );
     let told = world.ok(&["show", &delivered[0]["id"].to_string()]);
@@ -121,7 +130,10 @@ fn a_crash_while_the_answer_is_awaited_is_a_lost_answer() {
     let found = world.wait_for("parked", 1);
     assert_eq!(found[0]["reason"], "conflict_after_lost_response");
     let told = world.ok(&["show", &found[0]["id"].to_string()]);
-    assert!(flat(&told).contains("the daemon ended before its answer came"), "{told}");
+    assert!(
+        flat(&told).contains("the daemon ended before its answer came"),
+        "{told}"
+    );
     assert!(flat(&told).contains("taken up again by daemon (recovery)"), "{told}");
 }
 
@@ -144,7 +156,10 @@ fn a_shutdown_that_cannot_wait_for_the_answer_is_one_too() {
 fn a_lost_answer_is_remembered_by_a_requeue_and_forgotten_by_an_edit() {
     let mut world = World::new();
     world.set("retry.max_attempts", "1").start();
-    world.drop_results("two.ndjson", &[scripted("requeued", "503,409"), scripted("edited", "503,409")]);
+    world.drop_results(
+        "two.ndjson",
+        &[scripted("requeued", "503,409"), scripted("edited", "503,409")],
+    );
     world.wait_for("dead", 2);
     let id = |activity: &str| world.of_activity(activity)["id"].to_string();
     let told = world.ok(&["show", &id("requeued")]);
@@ -155,7 +170,11 @@ fn a_lost_answer_is_remembered_by_a_requeue_and_forgotten_by_an_edit() {
     assert!(edited.status.success());
     world.wait_for("parked", 2);
     assert_eq!(world.of_activity("requeued")["reason"], "conflict_after_lost_response");
-    assert_eq!(world.of_activity("edited")["reason"], "conflict", "the payload is another one");
+    assert_eq!(
+        world.of_activity("edited")["reason"],
+        "conflict",
+        "the payload is another one"
+    );
 }
 
 #[test]

@@ -1,4 +1,5 @@
-//! `backup` and `restore`: a copy beside the running daemon, and back in its place, whoever does it and whatever lies there.
+//! `backup` and `restore`: a copy beside the running daemon, and back in its place, whoever does it and whatever lies
+//! there.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -62,7 +63,9 @@ fn a_backup_is_whole_its_owners_alone_and_made_beside_a_daemon_under_load() {
         assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
         let file = Path::new(&file);
         assert_eq!(column(file, "PRAGMA integrity_check"), ["ok"]);
-        let count: usize = column(file, "SELECT CAST(count(*) AS TEXT) FROM delivery")[0].parse().unwrap();
+        let count: usize = column(file, "SELECT CAST(count(*) AS TEXT) FROM delivery")[0]
+            .parse()
+            .unwrap();
         assert!(count >= 300 && told.contains(&format!("{count} submissions")), "{told}");
         let sum = Command::new("sha256sum").arg(file).output().unwrap();
         // Reading it by SQL changed nothing of it.
@@ -125,14 +128,26 @@ fn what_was_delivered_since_the_backup_comes_back_as_maybe_ours_and_show_says_so
     world.drop_results("later.ndjson", &results("later", 2));
     world.taken();
     let refused = world.run(&["restore", &file]);
-    assert_eq!(refused.status.code(), Some(69), "while the daemon runs: {}", both(&refused));
+    assert_eq!(
+        refused.status.code(),
+        Some(69),
+        "while the daemon runs: {}",
+        both(&refused)
+    );
     world.stop();
     let told = world.ok(&["restore", &file]);
-    assert!(told.contains("3 of them are marked") && told.contains("systemctl start"), "{told}");
+    assert!(
+        told.contains("3 of them are marked") && told.contains("systemctl start"),
+        "{told}"
+    );
     let aside = beside(&world, "outbox.db.replaced-");
     assert!(told.contains(&aside[0]), "{told}\n{aside:?}");
     assert_eq!(
-        fs::metadata(world.path("outbox/outbox.db")).unwrap().permissions().mode() & 0o777,
+        fs::metadata(world.path("outbox/outbox.db"))
+            .unwrap()
+            .permissions()
+            .mode()
+            & 0o777,
         0o600
     );
     // What came in since is in the old one alone.
@@ -142,7 +157,9 @@ fn what_was_delivered_since_the_backup_comes_back_as_maybe_ours_and_show_says_so
     assert_eq!(fs::read(&old).unwrap(), before);
     assert_eq!(salvaged.lines().count(), 2, "{salvaged}");
     assert!(
-        salvaged.lines().all(|line| line.contains("\"provider_activity_id\":\"later-")),
+        salvaged
+            .lines()
+            .all(|line| line.contains("\"provider_activity_id\":\"later-")),
         "{salvaged}"
     );
     world.sandbox.settings(&json!({"down": false}));
@@ -171,7 +188,10 @@ fn what_was_delivered_since_the_backup_comes_back_as_maybe_ours_and_show_says_so
     let ids: Vec<i64> = later.iter().map(|one| one["id"].as_i64().unwrap()).collect();
     assert!(ids[0] > 5 && ids[1] > 5, "a number is never given twice: {ids:?}");
     assert_eq!(world.sandbox.results().as_array().unwrap().len(), 5);
-    assert!(world.ok(&["salvage", &old]).is_empty(), "nothing is left to be salvaged");
+    assert!(
+        world.ok(&["salvage", &old]).is_empty(),
+        "nothing is left to be salvaged"
+    );
 }
 
 #[test]
@@ -182,7 +202,10 @@ fn a_restored_outbox_can_wait_for_a_person() {
     world.sandbox.settings(&json!({"down": false}));
     world.set("conflict.policy", "\"override\"");
     let told = world.ok(&["restore", "--pause", &file]);
-    assert!(told.contains("resume") && told.contains("after_lost_response"), "{told}");
+    assert!(
+        told.contains("resume") && told.contains("after_lost_response"),
+        "{told}"
+    );
     world.start();
     assert_eq!(world.status()["gate"], "paused");
     world.ok(&["resume"]);
@@ -205,7 +228,11 @@ fn what_is_no_whole_backup_of_ours_is_refused_and_nothing_changes() {
     fs::write(&newer, &good).unwrap();
     crate::harness::sql(&newer, "PRAGMA user_version = 9999");
     for (what, bytes, words) in [
-        ("text", b"this is no database, but quite a long text".to_vec(), "damaged"),
+        (
+            "text",
+            b"this is no database, but quite a long text".to_vec(),
+            "damaged",
+        ),
         ("truncated", good[..good.len() / 2].to_vec(), "damaged"),
         ("torn", torn, "damaged"),
         ("empty", Vec::new(), "empty"),
@@ -302,10 +329,13 @@ fn a_restore_that_is_killed_leaves_the_old_outbox_or_the_new_one() {
     for _ in 0..8 {
         if world.list(&[]).len() == 30 {
             world.drop_results("more.ndjson", &results(&roll.u32(..).to_string(), 5));
-            eventually(
-                "five more",
-                || if world.list(&[]).len() == 35 { Ok(()) } else { Err(String::new()) },
-            );
+            eventually("five more", || {
+                if world.list(&[]).len() == 35 {
+                    Ok(())
+                } else {
+                    Err(String::new())
+                }
+            });
         }
         world.stop();
         let mut restore = world

@@ -1,4 +1,5 @@
-//! Acts on very many at once: new results go out beside them, the API is not hammered, and nothing of a submission's past is lost.
+//! Acts on very many at once: new results go out beside them, the API is not hammered, and nothing of a submission's
+//! past is lost.
 
 use std::process::Stdio;
 
@@ -134,7 +135,11 @@ fn an_act_on_what_is_being_sent_is_refused_with_its_reason() {
     for act in ["requeue", "override", "accept", "dismiss"] {
         let refused = world.run(&[act, &id]);
         assert_eq!(refused.status.code(), Some(1), "{act}");
-        assert!(stderr(&refused).contains("is being sent just now"), "{act}: {}", stderr(&refused));
+        assert!(
+            stderr(&refused).contains("is being sent just now"),
+            "{act}: {}",
+            stderr(&refused)
+        );
     }
     world.sandbox.release();
     world.wait_for("delivered", 1);

@@ -1,5 +1,5 @@
-//! Rows of the outbox that another program changes in SQL: whatever state they are put into, everything else goes on, and the counts become
-//! true again.
+//! Rows of the outbox that another program changes in SQL: whatever state they are put into, everything else goes on,
+//! and the counts become true again.
 
 use std::fs;
 
@@ -13,8 +13,16 @@ fn counts_are(world: &World, expected: &Value) {
     eventually(&format!("the counts {expected}"), || {
         let status = world.status();
         let counts = &status["counts"];
-        let agree = expected.as_object().unwrap().iter().all(|(state, count)| counts[state] == *count);
-        if agree { Ok(()) } else { Err(format!("{counts}\n{}", world.log())) }
+        let agree = expected
+            .as_object()
+            .unwrap()
+            .iter()
+            .all(|(state, count)| counts[state] == *count);
+        if agree {
+            Ok(())
+        } else {
+            Err(format!("{counts}\n{}", world.log()))
+        }
     });
 }
 
@@ -48,7 +56,8 @@ fn counts_and_orders_that_were_changed_by_hand_are_put_right_at_the_next_start()
     world.drop_results("four.ndjson", &results);
     world.wait_for("pending", 4);
     world.stop();
-    // Whoever is next in the first activity, while another waits for it; and one that nobody sends is said to be on its way.
+    // Whoever is next in the first activity, while another waits for it; and one that nobody sends is said to be on its
+    // way.
     world.sql(OUTBOX, "UPDATE delivery SET state = 'dismissed' WHERE id = 1");
     world.sql(
         OUTBOX,
@@ -63,7 +72,10 @@ fn counts_and_orders_that_were_changed_by_hand_are_put_right_at_the_next_start()
         &world,
         &json!({"pending": 0, "sending": 0, "delivered": 3, "dead": 0, "parked": 0, "dismissed": 1}),
     );
-    assert_eq!(world.column(OUTBOX, "SELECT state FROM tally WHERE state = 'parked'"), ["parked"]);
+    assert_eq!(
+        world.column(OUTBOX, "SELECT state FROM tally WHERE state = 'parked'"),
+        ["parked"]
+    );
     let order = world.event_where("storage_error", |line| line["operation"] == "order");
     assert_eq!(order["level"], "error");
     assert!(order["hint"].as_str().unwrap().contains("`dismiss`"), "{order}");
@@ -88,8 +100,15 @@ fn attempts_that_were_set_back_by_hand_are_settled_like_others() {
     world.start();
     world.drop_results("one.ndjson", &[result("act-1", &json!({}))]);
     eventually("some attempts", || {
-        let attempts = world.list(&[]).first().map_or(0, |one| one["attempts"].as_u64().unwrap());
-        if attempts >= 3 { Ok(()) } else { Err(attempts.to_string()) }
+        let attempts = world
+            .list(&[])
+            .first()
+            .map_or(0, |one| one["attempts"].as_u64().unwrap());
+        if attempts >= 3 {
+            Ok(())
+        } else {
+            Err(attempts.to_string())
+        }
     });
     world.stop();
     world.sql(OUTBOX, "UPDATE delivery SET attempts = 0");
@@ -142,7 +161,10 @@ fn a_larger_outbox_with_a_torn_page_in_its_middle_is_said_to_be_damaged_while_wh
     world.start();
     let damaged = world.event_where("storage_error", |line| line["operation"] == "check");
     assert!(damaged["error"].as_str().unwrap().contains("damaged"), "{damaged}");
-    assert!(damaged["hint"].as_str().unwrap().contains("reten-outbox restore"), "{damaged}");
+    assert!(
+        damaged["hint"].as_str().unwrap().contains("reten-outbox restore"),
+        "{damaged}"
+    );
     world.drop_results("small.ndjson", &[result("act-small", &json!({}))]);
     world.wait_for("delivered", 13);
 }

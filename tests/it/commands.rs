@@ -15,7 +15,12 @@ fn assorted(world: &mut World) {
     keyed["$outbox"] = json!({"key": "k-1", "source": "crm"});
     world.drop_results(
         "four.ndjson",
-        &[keyed, scripted("act-dead", "404"), scripted("act-parked", "409"), invalid],
+        &[
+            keyed,
+            scripted("act-dead", "404"),
+            scripted("act-parked", "409"),
+            invalid,
+        ],
     );
     world.settled();
     world.wait_for("dead", 2);
@@ -122,7 +127,10 @@ fn status_counts_and_check_exits_1_with_a_reason() {
     let output = world.run(&["status", "--check", "--max-dead", "1"]);
     assert_eq!(output.status.code(), Some(1));
     assert!(stdout(&output).contains("dead"), "{}", both(&output));
-    assert_eq!(world.run(&["status", "--check", "--max-parked", "0"]).status.code(), Some(1));
+    assert_eq!(
+        world.run(&["status", "--check", "--max-parked", "0"]).status.code(),
+        Some(1)
+    );
     world.ok(&["pause"]);
     assert_eq!(world.run(&["status", "--check"]).status.code(), Some(1));
     world.ok(&["resume"]);
@@ -137,12 +145,23 @@ fn override_accept_and_dismiss_settle_what_is_parked() {
     world.start();
     world.drop_results(
         "three.ndjson",
-        &[scripted("act-1", "409"), scripted("act-2", "409"), scripted("act-3", "409")],
+        &[
+            scripted("act-1", "409"),
+            scripted("act-2", "409"),
+            scripted("act-3", "409"),
+        ],
     );
     world.wait_for("parked", 3);
     world.ok(&["override", &id(&world, "act-1")]);
     world.wait_for("delivered", 1);
-    assert!(world.sandbox.bodies().last().unwrap().contains(r#""hard_override":true"#));
+    assert!(
+        world
+            .sandbox
+            .bodies()
+            .last()
+            .unwrap()
+            .contains(r#""hard_override":true"#)
+    );
     world.ok(&["accept", &id(&world, "act-2")]);
     world.ok(&["dismiss", &id(&world, "act-3")]);
     assert_eq!(world.of_activity("act-2")["state"], "delivered");
@@ -161,7 +180,11 @@ fn an_act_from_the_wrong_state_is_refused_with_its_reason() {
         assert_eq!(output.status.code(), Some(1), "{verb}");
         assert!(both(&output).contains("delivered"), "{verb}: {}", both(&output));
         assert_eq!(world.run(&[verb, "99999"]).status.code(), Some(3), "{verb}");
-        assert_eq!(world.run(&[verb]).status.code(), Some(2), "{verb} without ids or filter");
+        assert_eq!(
+            world.run(&[verb]).status.code(),
+            Some(2),
+            "{verb} without ids or filter"
+        );
     }
 }
 
@@ -173,7 +196,11 @@ fn bulk_acts_ask_or_want_yes_and_a_dry_run_changes_nothing() {
     world.drop_results("bad.ndjson", &results);
     world.wait_for("dead", 30);
     let refused = world.run(&["requeue", "--state", "dead"]);
-    assert!(!refused.status.success(), "without a terminal and --yes: {}", both(&refused));
+    assert!(
+        !refused.status.success(),
+        "without a terminal and --yes: {}",
+        both(&refused)
+    );
     let dry = world.run(&["requeue", "--state", "dead", "--dry-run"]);
     assert!(dry.status.success() && both(&dry).contains("30"), "{}", both(&dry));
     assert_eq!(world.list(&["--state", "dead"]).len(), 30);
@@ -186,7 +213,11 @@ fn ids_come_from_standard_input_too() {
     let mut world = World::new();
     world.start();
     world.drop_results("bad.ndjson", &[scripted("act-1", "400"), scripted("act-2", "400")]);
-    let ids: Vec<String> = world.wait_for("dead", 2).iter().map(|one| one["id"].to_string()).collect();
+    let ids: Vec<String> = world
+        .wait_for("dead", 2)
+        .iter()
+        .map(|one| one["id"].to_string())
+        .collect();
     let ids = ids.join("\n");
     let output = world.run_with_input(&["requeue", "-"], &ids);
     assert!(output.status.success(), "{}", both(&output));
@@ -199,7 +230,11 @@ fn edit_corrects_validates_and_keeps_the_old_payload() {
     world.start();
     world.drop_results("bad.ndjson", &[scripted("act-1", "400x9")]);
     let id = world.wait_for("dead", 1)[0]["id"].to_string();
-    fs::write(world.path("wrong.json"), result("act-1", &json!({"status": "DONE"})).to_string()).unwrap();
+    fs::write(
+        world.path("wrong.json"),
+        result("act-1", &json!({"status": "DONE"})).to_string(),
+    )
+    .unwrap();
     let output = world.run(&["edit", &id, "--payload", world.path("wrong.json").to_str().unwrap()]);
     assert_eq!(output.status.code(), Some(1));
     assert!(stderr(&output).contains("status"), "{}", both(&output));
@@ -286,7 +321,12 @@ fn enqueue_and_validate_name_what_is_wrong_and_where() {
         );
     }
     fs::write(world.path("good.json"), result("act-1", &json!({})).to_string()).unwrap();
-    assert!(world.run(&["validate", world.path("good.json").to_str().unwrap()]).status.success());
+    assert!(
+        world
+            .run(&["validate", world.path("good.json").to_str().unwrap()])
+            .status
+            .success()
+    );
     assert_ne!(world.run(&["enqueue", "/nonexistent.json"]).status.code(), Some(0));
 }
 
@@ -295,7 +335,10 @@ fn purge_deletes_what_is_final_and_old_enough() {
     let mut world = World::new();
     assorted(&mut world);
     assert_eq!(
-        world.run(&["purge", "--state", "pending", "--older-than", "0"]).status.code(),
+        world
+            .run(&["purge", "--state", "pending", "--older-than", "0"])
+            .status
+            .code(),
         Some(2)
     );
     world.ok(&["purge", "--state", "delivered", "--older-than", "1h", "--yes"]);

@@ -32,7 +32,10 @@ fn wrong_values_and_unknown_keys_are_named_with_their_line() {
         world.set(key, value);
         for verb in ["check-config", "run"] {
             let said = problem(&world, &[verb]);
-            assert!(said.contains(expected) && said.contains("config.toml:"), "{key} = {value}: {said}");
+            assert!(
+                said.contains(expected) && said.contains("config.toml:"),
+                "{key} = {value}: {said}"
+            );
         }
     }
 }
@@ -47,7 +50,12 @@ fn in_the_journal_every_line_of_a_failure_has_the_priority_of_an_error() {
         let meta = to.metadata().unwrap();
         let of_file = format!("{}:{}", meta.dev(), meta.ino());
         let stream = if stream.is_empty() { of_file } else { stream.to_owned() };
-        let status = world.command(&["run"]).env("JOURNAL_STREAM", stream).stderr(to).status().unwrap();
+        let status = world
+            .command(&["run"])
+            .env("JOURNAL_STREAM", stream)
+            .stderr(to)
+            .status()
+            .unwrap();
         assert_eq!(status.code(), Some(78));
         fs::read_to_string(&path).unwrap()
     };
@@ -87,7 +95,11 @@ fn check_config_prints_what_is_in_force_and_hides_the_secrets() {
         .arg("check-config")
         .output()
         .unwrap();
-    assert!(output.status.success(), "what it prints is a configuration: {}", both(&output));
+    assert!(
+        output.status.success(),
+        "what it prints is a configuration: {}",
+        both(&output)
+    );
 }
 
 #[test]
@@ -121,7 +133,11 @@ fn a_malformed_key_is_refused_without_being_shown_and_blanks_at_its_ends_are_cut
             let output = world.run(&[verb]);
             assert_eq!(output.status.code(), Some(78), "{verb} {key:?}: {}", both(&output));
             assert!(stderr(&output).contains("api-key"), "{}", both(&output));
-            assert!(!both(&output).contains("rtn_sk_two"), "the key is never shown: {}", both(&output));
+            assert!(
+                !both(&output).contains("rtn_sk_two"),
+                "the key is never shown: {}",
+                both(&output)
+            );
         }
     }
     let mut world = World::new();
@@ -181,7 +197,12 @@ fn a_reload_is_all_or_nothing() {
     world.set("conflict.policy", "\"park\"").start();
     world.set("conflict.policy", "\"overwrite\"");
     world.signal("HUP");
-    assert!(world.event("reload_failed")["error"].as_str().unwrap().contains("conflict.policy"));
+    assert!(
+        world.event("reload_failed")["error"]
+            .as_str()
+            .unwrap()
+            .contains("conflict.policy")
+    );
     world.set("conflict.policy", "\"park\"");
     world.drop_results("one.ndjson", &[crate::harness::scripted("act-1", "409")]);
     world.wait_for("parked", 1);
@@ -199,6 +220,8 @@ fn the_manual_shows_every_key_with_its_default() {
     let settings = include_str!("../../config/config.toml")
         .lines()
         .filter(|line| !line.starts_with('#') && line.contains(" = "));
-    let missing: Vec<&str> = settings.filter(|line| !manual.lines().any(|shown| shown == *line)).collect();
+    let missing: Vec<&str> = settings
+        .filter(|line| !manual.lines().any(|shown| shown == *line))
+        .collect();
     assert!(missing.is_empty(), "{missing:?}");
 }

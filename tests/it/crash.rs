@@ -1,4 +1,5 @@
-//! `kill -9` at any moment, restarts, shutdown: nothing accepted is lost, nothing is delivered twice that the API took once.
+//! `kill -9` at any moment, restarts, shutdown: nothing accepted is lost, nothing is delivered twice that the API took
+//! once.
 
 use std::collections::BTreeMap;
 
@@ -62,7 +63,12 @@ fn kills_at_random_moments_neither_lose_nor_double_a_result() {
     });
     world.taken();
     let mut accepted: BTreeMap<String, u32> = BTreeMap::new();
-    for request in world.sandbox.requests().iter().filter(|request| request["answered"] == 201) {
+    for request in world
+        .sandbox
+        .requests()
+        .iter()
+        .filter(|request| request["answered"] == 201)
+    {
         let body: Value = serde_json::from_str(request["body"].as_str().unwrap()).unwrap();
         *accepted
             .entry(body["provider_activity_id"].as_str().unwrap().to_owned())
@@ -192,7 +198,12 @@ fn an_outbox_that_cannot_be_used_is_refused_by_name_and_not_a_byte_of_it_changes
     ] {
         std::fs::write(&path, &bytes).unwrap();
         let output = world.run(&["run"]);
-        assert_eq!(output.status.code(), Some(78), "{what}: {}", crate::harness::both(&output));
+        assert_eq!(
+            output.status.code(),
+            Some(78),
+            "{what}: {}",
+            crate::harness::both(&output)
+        );
         assert!(
             crate::harness::stderr(&output).contains("outbox.db"),
             "{what}: {}",

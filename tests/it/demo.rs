@@ -18,5 +18,9 @@ fn the_demo_shows_every_outcome_exits_0_and_leaves_nothing_behind() {
         began.elapsed().as_secs() < 60,
         "it is meant to take under 15 seconds on a free machine"
     );
-    assert_eq!(std::fs::read_dir(place.path()).unwrap().count(), 0, "nothing is left behind");
+    assert_eq!(
+        std::fs::read_dir(place.path()).unwrap().count(),
+        0,
+        "nothing is left behind"
+    );
 }

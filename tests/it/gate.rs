@@ -38,7 +38,10 @@ fn a_new_key_in_the_key_file_opens_the_gate() {
     let mut world = World::new();
     fs::write(world.path("api-key"), "rtn_sk_an_old_one").unwrap();
     world.set("auth.probe_interval", "\"1h\"").start();
-    world.drop_results("one.ndjson", &[result("act-1", &json!({})), result("act-2", &json!({}))]);
+    world.drop_results(
+        "one.ndjson",
+        &[result("act-1", &json!({})), result("act-2", &json!({}))],
+    );
     world.event_where("gate", |line| line["to"] == "unauthorized");
     fs::write(world.path("api-key"), KEY).unwrap();
     world.signal("HUP");
@@ -51,7 +54,10 @@ fn a_closed_gate_survives_a_restart_and_asks_at_once() {
     let mut world = World::new();
     fs::write(world.path("api-key"), "rtn_sk_an_old_one").unwrap();
     world.set("auth.probe_interval", "\"1h\"").start();
-    world.drop_results("one.ndjson", &[result("act-1", &json!({})), result("act-2", &json!({}))]);
+    world.drop_results(
+        "one.ndjson",
+        &[result("act-1", &json!({})), result("act-2", &json!({}))],
+    );
     world.event_where("gate", |line| line["to"] == "unauthorized");
     world.wait_for("dead", 2);
     world.stop();
@@ -92,8 +98,15 @@ fn a_403_is_tried_with_one_submission_an_interval_that_stays_uncharged() {
         if seen >= 3 { Ok(()) } else { Err(seen.to_string()) }
     });
     assert_eq!(world.list(&["--state", "dead"]).len(), 1);
-    assert!(world.list(&["--state", "pending"]).iter().all(|one| one["attempts"] == 0));
-    world.sandbox.settings(&json!({"permissions": ["SUBMIT_ACTIVITY_RESULT"]}));
+    assert!(
+        world
+            .list(&["--state", "pending"])
+            .iter()
+            .all(|one| one["attempts"] == 0)
+    );
+    world
+        .sandbox
+        .settings(&json!({"permissions": ["SUBMIT_ACTIVITY_RESULT"]}));
     world.wait_for("delivered", 5);
 }
 
@@ -110,7 +123,8 @@ fn one_that_is_refused_again_while_others_are_delivered_stays_dead() {
         ],
     );
     world.wait_for("delivered", 2);
-    // It may have closed the gate, and be what finds out whether the key works again; the next one proves that the key does.
+    // It may have closed the gate, and be what finds out whether the key works again; the next one proves that the key
+    // does.
     world.drop_results("two.ndjson", &[result("act-3", &json!({}))]);
     world.wait_for("delivered", 3);
     let dead = world.wait_for("dead", 1);
@@ -130,7 +144,10 @@ fn whatever_the_answer_to_the_question_looks_like_a_key_that_is_not_refused_open
     world.set("api.result_types_path", "\"/api/nowhere\"");
     world.sandbox.settings(&json!({"api_key": "another"}));
     world.start();
-    world.drop_results("one.ndjson", &[result("act-1", &json!({})), result("act-2", &json!({}))]);
+    world.drop_results(
+        "one.ndjson",
+        &[result("act-1", &json!({})), result("act-2", &json!({}))],
+    );
     world.event_where("gate", |line| line["to"] == "unauthorized");
     world.sandbox.settings(&json!({"api_key": KEY}));
     world.wait_for("delivered", 2);
@@ -149,7 +166,11 @@ fn one_that_always_gets_401_does_not_go_first_and_closes_nothing_a_second_time()
     let dead = world.wait_for("dead", 1);
     assert_eq!(dead[0]["provider_activity_id"], "poison");
     assert_eq!(world.status()["gate"], "open");
-    let closings = world.events("gate").iter().filter(|line| line["to"] == "unauthorized").count();
+    let closings = world
+        .events("gate")
+        .iter()
+        .filter(|line| line["to"] == "unauthorized")
+        .count();
     assert_eq!(closings, 1, "{}", world.log());
 }
 
@@ -184,7 +205,9 @@ fn a_trial_overtakes_no_dead_letter_of_its_activity_however_many_there_are() {
             .all(|body| body.contains("\"step\":0")),
         "the later one waits"
     );
-    world.sandbox.settings(&json!({"permissions": ["SUBMIT_ACTIVITY_RESULT"]}));
+    world
+        .sandbox
+        .settings(&json!({"permissions": ["SUBMIT_ACTIVITY_RESULT"]}));
     world.wait_for("delivered", 231);
     let last = world.sandbox.bodies().into_iter().rfind(of_act_0).unwrap();
     assert!(last.contains("\"step\":1"), "{last}");
@@ -196,21 +219,26 @@ fn a_trial_overtakes_no_dead_letter_of_its_activity_however_many_there_are() {
 #[test]
 fn what_a_person_says_is_heeded_although_the_outbox_fails_behind_the_notice() {
     let mut world = World::new();
-    world.set("delivery.reject_fuse", "5").set("delivery.max_in_flight", "1");
+    world
+        .set("delivery.reject_fuse", "5")
+        .set("delivery.max_in_flight", "1");
     world.sandbox.settings(&json!({"step_for_all": "400"}));
     world.start();
     let results: Vec<Value> = (0..8).map(|n| result(&format!("act-{n}"), &json!({}))).collect();
     world.drop_results("eight.ndjson", &results);
     world.event_where("gate", |line| line["to"] == "rejecting");
     world.wait_for("dead", 5);
-    let said =
-        "INSERT INTO memory (name, value, at) VALUES ('ask', '{\"by\":\"ana\",\"at\":0}', 0), ('pause', '{\"by\":\"ana\",\"at\":0}', 0)";
+    let said = "INSERT INTO memory (name, value, at) VALUES ('ask', '{\"by\":\"ana\",\"at\":0}', 0), ('pause', '{\"by\":\"ana\",\"at\":0}', 0)";
     let reason = |world: &World| world.status()["gate_reason"].as_str().unwrap_or_default().to_owned();
     locked_behind(&world, said, || {
         world.event_where("gate", |line| line["to"] == "paused");
         world.event("storage_error");
         assert_eq!(world.status()["gate"], "paused");
-        assert!(reason(&world).contains("has not taken notice yet"), "{}", reason(&world));
+        assert!(
+            reason(&world).contains("has not taken notice yet"),
+            "{}",
+            reason(&world)
+        );
     });
     eventually("the daemon's notice", || {
         let reason = reason(&world);
@@ -225,7 +253,10 @@ fn what_a_person_says_is_heeded_although_the_outbox_fails_behind_the_notice() {
 /// Runs SQL on the outbox as a foreign process does, and then holds its lock while something else is done.
 fn locked_behind(world: &World, statement: &'static str, meanwhile: impl FnOnce()) {
     use sqlx::{ConnectOptions, Connection};
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
     runtime.block_on(async {
         let options = sqlx::sqlite::SqliteConnectOptions::new().filename(world.path("outbox/outbox.db"));
         let mut connection = options.connect().await.unwrap();

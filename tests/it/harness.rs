@@ -1,5 +1,5 @@
-//! Handles on the built program: a sandbox API, a daemon, an inbox, and the commands, each a process of its own over real HTTP and real
-//! SQLite. Everything ends with the test; when a test fails, the daemon's log is printed.
+//! Handles on the built program: a sandbox API, a daemon, an inbox, and the commands, each a process of its own over
+//! real HTTP and real SQLite. Everything ends with the test; when a test fails, the daemon's log is printed.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -15,7 +15,8 @@ use serde_json::{Value, json};
 /// The key that the sandbox takes and the daemon has, unless a test says otherwise.
 pub const KEY: &str = "rtn_sk_test_7f3a9c2e5b81d406";
 
-/// How long anything may take before a test gives up on it. Generous: a loaded machine with two cores must not fail a test.
+/// How long anything may take before a test gives up on it. Generous: a loaded machine with two cores must not fail a
+/// test.
 const PATIENCE: Duration = Duration::from_secs(90);
 
 /// A directory with a configuration, a sandbox and (when started) a daemon.
@@ -205,7 +206,11 @@ impl World {
             Some(_) => clean(Command::new(self.path("reten-outbox"))),
             None => program(),
         };
-        command.arg("--config").arg(self.config()).args(arguments).stdin(Stdio::null());
+        command
+            .arg("--config")
+            .arg(self.config())
+            .args(arguments)
+            .stdin(Stdio::null());
         command.envs(self.environment.iter().cloned());
         if let Some(user) = self.user {
             command.uid(user).gid(user);
@@ -240,7 +245,12 @@ impl World {
     /// Runs a command that must succeed; its standard output.
     pub fn ok(&self, arguments: &[&str]) -> String {
         let output = self.run(arguments);
-        assert!(output.status.success(), "{arguments:?}: {}\n{}", output.status, both(&output));
+        assert!(
+            output.status.success(),
+            "{arguments:?}: {}\n{}",
+            output.status,
+            both(&output)
+        );
         String::from_utf8(output.stdout).unwrap()
     }
 
@@ -273,7 +283,12 @@ impl World {
     pub fn spawn_by(&mut self, mut command: Command) -> &mut Self {
         assert!(self.daemon.is_none(), "one daemon at a time");
         let log = fs::File::create(self.path("log")).unwrap();
-        let child = command.stdout(Stdio::null()).stderr(log).process_group(0).spawn().unwrap();
+        let child = command
+            .stdout(Stdio::null())
+            .stderr(log)
+            .process_group(0)
+            .spawn()
+            .unwrap();
         self.daemon = Some(Daemon { child });
         self
     }
@@ -299,7 +314,9 @@ impl World {
 
     /// Waits for the daemon's end.
     pub fn wait(&mut self) -> ExitStatus {
-        let status = eventually("the daemon's end", || self.ended().ok_or_else(|| "still running".to_owned()));
+        let status = eventually("the daemon's end", || {
+            self.ended().ok_or_else(|| "still running".to_owned())
+        });
         self.daemon = None;
         status
     }
@@ -328,18 +345,27 @@ impl World {
 
     /// The log's lines as JSON.
     pub fn log_lines(&self) -> Vec<Value> {
-        self.log().lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
+        self.log()
+            .lines()
+            .filter_map(|line| serde_json::from_str(line).ok())
+            .collect()
     }
 
     /// The log's entries with this event.
     pub fn events(&self, event: &str) -> Vec<Value> {
-        self.log_lines().into_iter().filter(|line| line["event"] == event).collect()
+        self.log_lines()
+            .into_iter()
+            .filter(|line| line["event"] == event)
+            .collect()
     }
 
     /// Waits for an entry with this event that satisfies the condition.
     pub fn event_where(&self, event: &str, holds: impl Fn(&Value) -> bool) -> Value {
         eventually(&format!("event {event}"), || {
-            self.events(event).into_iter().find(|line| holds(line)).ok_or_else(|| self.log())
+            self.events(event)
+                .into_iter()
+                .find(|line| holds(line))
+                .ok_or_else(|| self.log())
         })
     }
 
@@ -365,7 +391,10 @@ impl World {
     pub fn list(&self, arguments: &[&str]) -> Vec<Value> {
         let mut all = vec!["list", "--json", "--limit", "0"];
         all.extend_from_slice(arguments);
-        self.ok(&all).lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+        self.ok(&all)
+            .lines()
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect()
     }
 
     /// `show ID --json`.
@@ -395,7 +424,8 @@ impl World {
         self.taken();
         eventually("everything settled", || {
             let status = self.status();
-            let open = status["counts"]["pending"].as_u64().unwrap_or(1) + status["counts"]["sending"].as_u64().unwrap_or(1);
+            let open =
+                status["counts"]["pending"].as_u64().unwrap_or(1) + status["counts"]["sending"].as_u64().unwrap_or(1);
             if open == 0 {
                 Ok(())
             } else {
@@ -413,7 +443,10 @@ impl World {
 
     /// The names in the inbox that are no dot-names, sorted.
     pub fn inbox(&self) -> Vec<String> {
-        names(&self.path("inbox")).into_iter().filter(|name| name != "rejected").collect()
+        names(&self.path("inbox"))
+            .into_iter()
+            .filter(|name| name != "rejected")
+            .collect()
     }
 
     /// The names in `rejected/`, sorted.
@@ -446,7 +479,10 @@ impl World {
     /// Inserts a row into the inbox.
     pub fn insert(&self, result: &Value) {
         let text = result.to_string().replace('\'', "''");
-        self.sql("rows/inbox.db", &format!("INSERT INTO inbox (payload) VALUES ('{text}')"));
+        self.sql(
+            "rows/inbox.db",
+            &format!("INSERT INTO inbox (payload) VALUES ('{text}')"),
+        );
     }
 }
 
@@ -454,7 +490,10 @@ impl World {
     /// Inserts a row as a program that waits for no lock does; whether it could.
     pub fn insert_at_once(&self, payload: &str) -> bool {
         use sqlx::{ConnectOptions, Connection};
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
         runtime.block_on(async {
             let options = sqlx::sqlite::SqliteConnectOptions::new()
                 .filename(self.path("rows/inbox.db"))
@@ -498,7 +537,10 @@ impl Sandbox {
         let mut seen = String::new();
         let address = loop {
             let start = seen.len();
-            assert!(lines.read_line(&mut seen).unwrap() > 0, "the sandbox said no address: {seen}");
+            assert!(
+                lines.read_line(&mut seen).unwrap() > 0,
+                "the sandbox said no address: {seen}"
+            );
             if let Some(at) = seen[start..].find("http://") {
                 let rest = &seen[start + at + 7..];
                 let end = rest
@@ -586,7 +628,11 @@ pub fn http(address: SocketAddr, method: &str, path: &str, body: &str) -> (u16, 
     stream.read_to_end(&mut answer).unwrap();
     let answer = String::from_utf8_lossy(&answer).into_owned();
     let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((answer.as_str(), ""));
-    let status = head.split(' ').nth(1).and_then(|status| status.parse().ok()).unwrap_or(0);
+    let status = head
+        .split(' ')
+        .nth(1)
+        .and_then(|status| status.parse().ok())
+        .unwrap_or(0);
     let body = if head.to_ascii_lowercase().contains("transfer-encoding: chunked") {
         unchunked(body)
     } else {
@@ -672,9 +718,14 @@ pub fn stderr(output: &Output) -> String {
 
 fn with_database<T>(path: &Path, work: impl AsyncFnOnce(&mut sqlx::SqliteConnection) -> T) -> T {
     use sqlx::{ConnectOptions, Connection};
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
     runtime.block_on(async {
-        let options = sqlx::sqlite::SqliteConnectOptions::new().filename(path).busy_timeout(PATIENCE);
+        let options = sqlx::sqlite::SqliteConnectOptions::new()
+            .filename(path)
+            .busy_timeout(PATIENCE);
         let mut connection = options.connect().await.unwrap();
         let outcome = work(&mut connection).await;
         connection.close().await.unwrap();
@@ -685,7 +736,10 @@ fn with_database<T>(path: &Path, work: impl AsyncFnOnce(&mut sqlx::SqliteConnect
 /// Runs SQL on a database, as any foreign program would.
 pub fn sql(path: &Path, statement: &str) {
     with_database(path, async |connection| {
-        sqlx::raw_sql(sqlx::AssertSqlSafe(statement)).execute(connection).await.unwrap();
+        sqlx::raw_sql(sqlx::AssertSqlSafe(statement))
+            .execute(connection)
+            .await
+            .unwrap();
     });
 }
 

@@ -20,12 +20,19 @@ fn what_not_before_holds_is_held_through_a_correction_and_sent_by_a_forced_reque
     for _ in 0..2 {
         world.ok(&["edit", &id.to_string(), payload[0], payload[1]]);
         let held = world.of_activity("held");
-        assert_eq!((&held["state"], &held["next_attempt_at"]), (&json!("pending"), &json!(FAR)));
+        assert_eq!(
+            (&held["state"], &held["next_attempt_at"]),
+            (&json!("pending"), &json!(FAR))
+        );
         assert_eq!(world.show(id)["not_before"], FAR);
     }
     let refused = world.run(&["requeue", &id.to_string()]);
     assert_eq!(refused.status.code(), Some(1), "{}", both(&refused));
-    assert!(both(&refused).contains("is held until 2099-01-01"), "{}", both(&refused));
+    assert!(
+        both(&refused).contains("is held until 2099-01-01"),
+        "{}",
+        both(&refused)
+    );
     // One of another activity that is delivered: the daemon had its chance.
     world.drop_results("two.ndjson", &[result("other", &json!({}))]);
     world.wait_for("delivered", 1);
@@ -35,7 +42,9 @@ fn what_not_before_holds_is_held_through_a_correction_and_sent_by_a_forced_reque
     let shown = world.show(id);
     assert!(shown["not_before"].is_null(), "{shown}");
     assert!(
-        shown["history"].to_string().contains("not_before held it until 2099-01-01"),
+        shown["history"]
+            .to_string()
+            .contains("not_before held it until 2099-01-01"),
         "{shown}"
     );
 }

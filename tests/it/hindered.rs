@@ -1,4 +1,5 @@
-//! What hinders intake or storage is seen where people and monitoring look: a full disk, a foreign lock, a backlog; and its end is said once.
+//! What hinders intake or storage is seen where people and monitoring look: a full disk, a foreign lock, a backlog; and
+//! its end is said once.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -18,13 +19,19 @@ pub struct Locker {
 
 impl Locker {
     pub fn on(path: &Path, begin: &'static str) -> Self {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
         let connection = runtime.block_on(async {
             let options = SqliteConnectOptions::new()
                 .filename(path)
                 .busy_timeout(std::time::Duration::from_secs(30));
             let mut connection = options.connect().await.unwrap();
-            sqlx::raw_sql(AssertSqlSafe(begin)).execute(&mut connection).await.unwrap();
+            sqlx::raw_sql(AssertSqlSafe(begin))
+                .execute(&mut connection)
+                .await
+                .unwrap();
             connection
         });
         Self {
@@ -93,7 +100,11 @@ fn hindrance(world: &World, naming: &str) -> Value {
 fn none_is_left(world: &World) {
     eventually("no hindrance", || {
         let found = hindrances(world);
-        if found.is_empty() { Ok(()) } else { Err(format!("{found:?}")) }
+        if found.is_empty() {
+            Ok(())
+        } else {
+            Err(format!("{found:?}"))
+        }
     });
 }
 
@@ -105,7 +116,9 @@ fn check_fails(world: &World, arguments: &[&str], says: &str) {
 }
 
 fn results(prefix: &str, count: usize) -> Vec<Value> {
-    (0..count).map(|n| result(&format!("{prefix}-{n}"), &json!({}))).collect()
+    (0..count)
+        .map(|n| result(&format!("{prefix}-{n}"), &json!({})))
+        .collect()
 }
 
 #[test]
@@ -147,7 +160,9 @@ fn a_foreign_lock_on_the_outbox_is_seen_at_once_with_the_process_that_holds_it()
 #[test]
 fn a_disk_without_a_free_byte_is_seen_its_hints_are_true_and_its_end_is_said_once() {
     let mut world = World::new();
-    let Some(disk) = Disk::mount(&world.path("outbox")) else { return };
+    let Some(disk) = Disk::mount(&world.path("outbox")) else {
+        return;
+    };
     world.sandbox.settings(&json!({"step_for_all": "hold"}));
     world.start();
     world.drop_results("first.ndjson", &results("act", 40));
@@ -168,17 +183,30 @@ fn a_disk_without_a_free_byte_is_seen_its_hints_are_true_and_its_end_is_said_onc
     );
     check_fails(&world, &[], "disk");
     let text = world.ok(&["status"]);
-    assert!(text.contains("Nothing is sent until the outbox can be written again"), "{text}");
+    assert!(
+        text.contains("Nothing is sent until the outbox can be written again"),
+        "{text}"
+    );
     disk.make_room();
     world.wait_for("delivered", 240);
     none_is_left(&world);
-    // A checkpoint may find some room in between: then it is over, and begins again. Each end is said once, and the last word is an end.
-    for (begins, ends) in [("storage_error", "storage_resumed"), ("intake_waiting", "intake_resumed")] {
+    // A checkpoint may find some room in between: then it is over, and begins again. Each end is said once, and the
+    // last word is an end.
+    for (begins, ends) in [
+        ("storage_error", "storage_resumed"),
+        ("intake_waiting", "intake_resumed"),
+    ] {
         world.event(ends);
         // What has no end of its own is tried again with the next file.
-        let lines = world.log_lines().into_iter().filter(|line| line["operation"] != "forget receipts");
+        let lines = world
+            .log_lines()
+            .into_iter()
+            .filter(|line| line["operation"] != "forget receipts");
         let said: Vec<Value> = lines.map(|line| line["event"].clone()).collect();
-        let said: Vec<&Value> = said.iter().filter(|event| **event == begins || **event == ends).collect();
+        let said: Vec<&Value> = said
+            .iter()
+            .filter(|event| **event == begins || **event == ends)
+            .collect();
         assert!(said.last().is_some_and(|last| **last == ends), "{}", world.log());
         assert!(
             said.windows(2).all(|pair| !(*pair[0] == ends && *pair[1] == ends)),
@@ -234,11 +262,15 @@ fn a_producer_that_keeps_the_row_inbox_locked_is_named() {
     });
     let inbox = world.path("rows/inbox.db");
     let locker = Locker::on(&inbox, "BEGIN EXCLUSIVE");
-    // By another process: to close the file here would drop this one's lock. A file that lies still is looked into once a minute.
+    // By another process: to close the file here would drop this one's lock. A file that lies still is looked into once
+    // a minute.
     assert!(Command::new("touch").arg(&inbox).status().unwrap().success());
     let seen = hindrance(&world, "intake of rows");
     assert!(
-        seen["why"].as_str().unwrap().contains(&format!("process {}", std::process::id())),
+        seen["why"]
+            .as_str()
+            .unwrap()
+            .contains(&format!("process {}", std::process::id())),
         "{seen}"
     );
     check_fails(&world, &[], "intake of rows");

@@ -108,7 +108,8 @@ fn a_wrong_directive_makes_a_dead_letter_and_never_a_guess() {
     }
     let dead = world.wait_for("dead", 5);
     assert!(
-        dead.iter().all(|one| one["reason"] == "invalid" && one["attempts"] == 0),
+        dead.iter()
+            .all(|one| one["reason"] == "invalid" && one["attempts"] == 0),
         "{dead:?}"
     );
     assert!(world.sandbox.requests().is_empty());
@@ -120,7 +121,10 @@ fn not_before_is_waited_for_and_holds_up_its_activity() {
     world.start();
     let mut first = result("act-1", &json!({"occurred_at": "2026-11-01T00:00:00Z"}));
     first["$outbox"] = json!({"not_before": "2099-01-01T00:00:00Z"});
-    world.drop_results("one.ndjson", &[first, result("act-1", &json!({})), result("act-2", &json!({}))]);
+    world.drop_results(
+        "one.ndjson",
+        &[first, result("act-1", &json!({})), result("act-2", &json!({}))],
+    );
     world.wait_for("delivered", 1);
     let pending = world.wait_for("pending", 2);
     assert_eq!(pending[1]["next_attempt_at"].as_str().map(|at| &at[..4]), Some("2099"));
@@ -137,7 +141,11 @@ fn rows_are_taken_deleted_and_sent() {
     world.wait_for("delivered", 25);
     eventually("an empty table", || {
         let left = world.column("rows/inbox.db", "SELECT CAST(count(*) AS TEXT) FROM inbox");
-        if left == ["0"] { Ok(()) } else { Err(format!("{left:?}")) }
+        if left == ["0"] {
+            Ok(())
+        } else {
+            Err(format!("{left:?}"))
+        }
     });
     assert!(world.of_activity("act-3")["origin"]["row"].is_i64());
 }
@@ -157,7 +165,11 @@ fn a_stream_of_producers_that_wait_for_no_lock_is_taken_whole_and_the_table_empt
     world.wait_for("delivered", 200);
     eventually("an empty table", || {
         let left = world.column("rows/inbox.db", "SELECT CAST(count(*) AS TEXT) FROM inbox");
-        if left == ["0"] { Ok(()) } else { Err(format!("{left:?}")) }
+        if left == ["0"] {
+            Ok(())
+        } else {
+            Err(format!("{left:?}"))
+        }
     });
 }
 
@@ -174,7 +186,9 @@ fn rows_inserted_while_the_daemon_is_down_are_taken_at_its_start_in_their_order(
     world.start();
     world.wait_for("delivered", 3);
     let bodies = world.sandbox.bodies();
-    let days: Vec<bool> = (0..3).map(|n| bodies[n].contains(&format!("2026-11-0{}T", n + 1))).collect();
+    let days: Vec<bool> = (0..3)
+        .map(|n| bodies[n].contains(&format!("2026-11-0{}T", n + 1)))
+        .collect();
     assert_eq!(days, [true; 3], "{bodies:?}");
 }
 
@@ -232,7 +246,11 @@ fn what_cannot_be_taken_goes_to_rejected_with_its_reason() {
         }
     });
     for (name, content, why) in &cases {
-        assert_eq!(&fs::read(world.path("inbox/rejected").join(name)).unwrap(), content, "{name}");
+        assert_eq!(
+            &fs::read(world.path("inbox/rejected").join(name)).unwrap(),
+            content,
+            "{name}"
+        );
         let reason = fs::read_to_string(world.path("inbox/rejected").join(format!("{name}.error.json"))).unwrap();
         assert!(reason.to_lowercase().contains(&why.to_lowercase()), "{name}: {reason}");
         serde_json::from_str::<Value>(&reason).unwrap();
@@ -280,7 +298,10 @@ fn of_an_ndjson_only_the_bad_lines_are_rejected() {
         .collect();
     assert_eq!(here, [1, 2], "{reason}");
     assert!(reason["holds"].to_string().contains("the bad lines alone"), "{reason}");
-    assert!(reason["next"].to_string().contains("nothing removes them by itself"), "{reason}");
+    assert!(
+        reason["next"].to_string().contains("nothing removes them by itself"),
+        "{reason}"
+    );
 }
 
 #[test]
@@ -314,12 +335,16 @@ fn an_object_that_breaks_the_apis_contract_is_a_dead_letter_that_can_be_mended()
     let mut missing = result("act-1", &json!({}));
     missing.as_object_mut().unwrap().remove("commerce_external_id");
     world.drop_file("missing.json", missing.to_string());
-    world.drop_file("twice.json", r#"{"provider_activity_id":"act-2","provider_activity_id":"act-3"}"#);
+    world.drop_file(
+        "twice.json",
+        r#"{"provider_activity_id":"act-2","provider_activity_id":"act-3"}"#,
+    );
     let unknown_code = result("act-4", &json!({"task_result": {"result": "SOLD"}}));
     world.drop_file("code.json", unknown_code.to_string());
     let dead = world.wait_for("dead", 3);
     assert!(
-        dead.iter().all(|one| one["reason"] == "invalid" && one["hint"].is_string()),
+        dead.iter()
+            .all(|one| one["reason"] == "invalid" && one["hint"].is_string()),
         "{dead:?}"
     );
     assert!(world.sandbox.requests().is_empty());
@@ -336,7 +361,11 @@ fn names_of_every_kind_work_and_other_files_are_left_alone() {
     let mut world = World::new();
     let odd = std::ffi::OsString::from_vec(b"n\xff\n \x1b[31m.json".to_vec());
     fs::write(world.path("inbox").join(&odd), result("act-1", &json!({})).to_string()).unwrap();
-    fs::write(world.path("inbox/with space.ndjson"), format!("{}\n", result("act-2", &json!({})))).unwrap();
+    fs::write(
+        world.path("inbox/with space.ndjson"),
+        format!("{}\n", result("act-2", &json!({}))),
+    )
+    .unwrap();
     fs::write(world.path("inbox/notes.txt"), "x").unwrap();
     fs::write(world.path("inbox/half.json.part"), "x").unwrap();
     fs::write(world.path("inbox/.hidden.json"), "x").unwrap();
@@ -351,7 +380,11 @@ fn names_of_every_kind_work_and_other_files_are_left_alone() {
     eventually("only strangers left", || {
         let left = world.inbox();
         let expected = ["dir.json", "fifo.json", "half.json.part", "link.json", "notes.txt"];
-        if left == expected { Ok(()) } else { Err(format!("{left:?}")) }
+        if left == expected {
+            Ok(())
+        } else {
+            Err(format!("{left:?}"))
+        }
     });
     assert!(world.path("inbox/.hidden.json").exists());
     assert!(!world.log().contains('\u{1b}'));
@@ -372,7 +405,11 @@ fn a_result_over_the_limit_is_refused_by_size() {
     world.insert(&large);
     eventually("the row among the rejected", || {
         let rows = world.column("rows/inbox.db", "SELECT CAST(count(*) AS TEXT) FROM rejected");
-        if rows == ["1"] { Ok(()) } else { Err(format!("{rows:?}")) }
+        if rows == ["1"] {
+            Ok(())
+        } else {
+            Err(format!("{rows:?}"))
+        }
     });
 }
 

@@ -32,12 +32,24 @@ fn every_event_has_its_name_level_and_fields() {
         ("accepted", "info", &["count"]),
         ("file_rejected", "error", &["file", "error"]),
         ("duplicate", "warn", &["key"]),
-        ("delivered", "info", &["submission", "activity", "attempt", "status", "elapsed_ms"]),
+        (
+            "delivered",
+            "info",
+            &["submission", "activity", "attempt", "status", "elapsed_ms"],
+        ),
         ("retry_scheduled", "warn", &["submission", "attempt", "status"]),
-        ("dead_lettered", "error", &["submission", "status", "error", "message", "hint"]),
+        (
+            "dead_lettered",
+            "error",
+            &["submission", "status", "error", "message", "hint"],
+        ),
         ("conflict_overridden", "warn", &["submission"]),
         ("parked", "warn", &["submission", "reason"]),
-        ("summary", "info", &["pending", "dead", "parked", "delivered", "failed", "gate"]),
+        (
+            "summary",
+            "info",
+            &["pending", "dead", "parked", "delivered", "failed", "gate"],
+        ),
     ];
     for (event, level, fields) in expected {
         let line = world.event_where(event, |line| line["level"] == level);

@@ -52,7 +52,10 @@ fn an_answer_that_comes_late_closes_only_what_is_still_what_was_asked_about() {
     screen.read_to_end(&mut seen).unwrap();
     assert!(child.wait().unwrap().success());
     let said = String::from_utf8_lossy(&seen);
-    assert!(said.contains("2 submissions dismissed, 1 skipped (1 changed meanwhile)"), "{said}");
+    assert!(
+        said.contains("2 submissions dismissed, 1 skipped (1 changed meanwhile)"),
+        "{said}"
+    );
     assert_eq!(world.of_activity("act-1")["state"], "pending");
     world.ok(&["resume"]);
     world.wait_for("delivered", 1);
@@ -71,7 +74,8 @@ fn edit_gives_many_payloads_to_a_command_and_sends_what_it_changes() {
     let dry = world.run(&[&arguments[..], &["--dry-run"]].concat());
     let said = both(&dry);
     assert!(
-        said.contains("-   \"external_status\": \"sim:400x99\"") && said.contains("+   \"external_status\": \"mended\""),
+        said.contains("-   \"external_status\": \"sim:400x99\"")
+            && said.contains("+   \"external_status\": \"mended\""),
         "{said}"
     );
     let counted = |would: &str| format!("3 submissions {would}edited and requeued, 1 unchanged, 1 left alone");
@@ -95,9 +99,19 @@ fn a_command_that_fails_leaves_its_submission_alone_and_one_that_is_not_there_en
     let mut world = World::new();
     world.start();
     let ids: Vec<String> = dead(&world, 2).iter().map(|one| one["id"].to_string()).collect();
-    let output = world.run(&["edit", &ids[0], &ids[1], "--with", "grep act-1 && exit 0; exit 7", "--dry-run"]);
+    let output = world.run(&[
+        "edit",
+        &ids[0],
+        &ids[1],
+        "--with",
+        "grep act-1 && exit 0; exit 7",
+        "--dry-run",
+    ]);
     let said = both(&output);
-    assert!(output.status.code() == Some(1) && said.contains("exit status: 7"), "{said}");
+    assert!(
+        output.status.code() == Some(1) && said.contains("exit status: 7"),
+        "{said}"
+    );
     let output = world.run(&["edit", "--state", "dead", "--with", "no-such-command-at-all", "--yes"]);
     assert_eq!(output.status.code(), Some(1));
     assert!(stderr(&output).contains("cannot be run"), "{}", both(&output));
@@ -127,7 +141,14 @@ fn a_thousand_corrections_are_all_made() {
         .collect();
     world.drop_results("bad.ndjson", &results);
     world.taken();
-    let said = world.ok(&["edit", "--reason", "invalid", "--with", "sed s/DONE/EFFECTIVE/", "--yes"]);
+    let said = world.ok(&[
+        "edit",
+        "--reason",
+        "invalid",
+        "--with",
+        "sed s/DONE/EFFECTIVE/",
+        "--yes",
+    ]);
     assert!(said.contains("1000 submissions edited and requeued"), "{said}");
     world.settled();
     assert_eq!(world.status()["counts"]["delivered"], 1000);
@@ -145,7 +166,10 @@ fn what_not_before_holds_is_counted_and_left_to_it() {
     world.drop_results("five.ndjson", &results);
     world.wait_for("pending", 5);
     let told = world.ok(&["requeue", "--state", "pending", "--yes"]);
-    assert!(told.contains("2 submissions requeued, 3 skipped (3 held by not_before"), "{told}");
+    assert!(
+        told.contains("2 submissions requeued, 3 skipped (3 held by not_before"),
+        "{told}"
+    );
     assert!(
         world.ok(&["list"]).contains("on 2099-01-01"),
         "a date, and not so many thousand days"
@@ -173,8 +197,19 @@ fn as_root_the_command_of_an_edit_runs_as_the_outboxs_owner() {
         .unwrap();
     assert!(owned.success());
     fs::set_permissions(world.dir.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
-    let output = world.run(&["edit", "--state", "dead", "--dry-run", "--with", "sed s/sim:400x99/$(id -u)/"]);
-    assert!(both(&output).contains("+   \"external_status\": \"65534\""), "{}", both(&output));
+    let output = world.run(&[
+        "edit",
+        "--state",
+        "dead",
+        "--dry-run",
+        "--with",
+        "sed s/sim:400x99/$(id -u)/",
+    ]);
+    assert!(
+        both(&output).contains("+   \"external_status\": \"65534\""),
+        "{}",
+        both(&output)
+    );
 }
 
 #[test]
@@ -188,14 +223,23 @@ fn pause_asks_for_a_reason_and_shows_it_or_that_there_is_none() {
         println!("skipped: no script(1) to make a terminal");
         return;
     }
-    let command = format!("{} --config {} pause", env!("CARGO_BIN_EXE_reten-outbox"), world.config().display());
+    let command = format!(
+        "{} --config {} pause",
+        env!("CARGO_BIN_EXE_reten-outbox"),
+        world.config().display()
+    );
     let mut child = Command::new("script")
         .args(["-qec", &command, "/dev/null"])
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .spawn()
         .unwrap();
-    child.stdin.take().unwrap().write_all(b"the CRM sends rubbish\n").unwrap();
+    child
+        .stdin
+        .take()
+        .unwrap()
+        .write_all(b"the CRM sends rubbish\n")
+        .unwrap();
     let output = child.wait_with_output().unwrap();
     assert!(output.status.success(), "{}", both(&output));
     assert!(world.ok(&["pause"]).contains(": the CRM sends rubbish"));

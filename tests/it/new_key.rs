@@ -1,4 +1,5 @@
-//! A new key: one way that always works, a restart, and nobody is left to believe that a key is in force which the daemon does not hold.
+//! A new key: one way that always works, a restart, and nobody is left to believe that a key is in force which the
+//! daemon does not hold.
 
 use std::fs;
 
@@ -6,7 +7,8 @@ use serde_json::json;
 
 use crate::harness::{KEY, World, eventually, result};
 
-/// A daemon whose key is a credential, as systemd hands it over, and is refused; a good one lies in `api.key_file` already.
+/// A daemon whose key is a credential, as systemd hands it over, and is refused; a good one lies in `api.key_file`
+/// already.
 fn refused_credential() -> World {
     let mut world = World::new();
     let credentials = world.path("credentials/reten-outbox@acme.service");
@@ -24,7 +26,10 @@ fn refused_credential() -> World {
 fn resume_says_that_the_daemon_still_holds_the_key_of_its_start() {
     let mut world = refused_credential();
     let said = world.ok(&["resume"]);
-    for words in ["still holds the key of its start", "`systemctl restart reten-outbox@acme`"] {
+    for words in [
+        "still holds the key of its start",
+        "`systemctl restart reten-outbox@acme`",
+    ] {
         assert!(said.contains(words), "{words}: {said}");
     }
     // With that one in place as well, there is nothing that a restart would bring.
@@ -44,10 +49,15 @@ fn a_key_file_that_changes_behind_a_credential_is_told_in_the_log() {
     let world = refused_credential();
     fs::write(world.path("api-key"), format!("{KEY} \n")).unwrap();
     let warning = world.event_where("warning", |line| {
-        line["message"].as_str().is_some_and(|text| text.contains("api-key changed"))
+        line["message"]
+            .as_str()
+            .is_some_and(|text| text.contains("api-key changed"))
     });
     assert!(
-        warning["hint"].as_str().unwrap().contains("systemctl restart reten-outbox@acme"),
+        warning["hint"]
+            .as_str()
+            .unwrap()
+            .contains("systemctl restart reten-outbox@acme"),
         "{warning}"
     );
 }

@@ -30,10 +30,21 @@ fn a_later_one_waits_while_an_earlier_one_is_retried_and_others_do_not() {
     );
     world.wait_for("delivered", 3);
     let order: Vec<String> = world.sandbox.bodies().iter().map(|body| day(body)).collect();
-    let own: Vec<&str> = order.iter().map(String::as_str).filter(|day| *day != "2026-11-09").collect();
+    let own: Vec<&str> = order
+        .iter()
+        .map(String::as_str)
+        .filter(|day| *day != "2026-11-09")
+        .collect();
     assert_eq!(
         own,
-        ["2026-11-01", "2026-11-01", "2026-11-01", "2026-11-01", "2026-11-01", "2026-11-02"]
+        [
+            "2026-11-01",
+            "2026-11-01",
+            "2026-11-01",
+            "2026-11-01",
+            "2026-11-01",
+            "2026-11-02"
+        ]
     );
     assert!(
         order.iter().position(|day| day == "2026-11-09").unwrap() <= 2,
@@ -81,7 +92,10 @@ fn the_case_of_an_activity_id_does_not_matter() {
 fn a_superseded_one_is_left_alone_unless_forced() {
     let mut world = World::new();
     world.start();
-    world.drop_results("one.ndjson", &[correction("act-1", 1, "400"), correction("act-1", 2, "empty")]);
+    world.drop_results(
+        "one.ndjson",
+        &[correction("act-1", 1, "400"), correction("act-1", 2, "empty")],
+    );
     let later = world.wait_for("delivered", 1)[0]["id"].to_string();
     let earlier = world.wait_for("dead", 1)[0]["id"].to_string();
     let output = world.run(&["requeue", &earlier]);
@@ -92,7 +106,11 @@ fn a_superseded_one_is_left_alone_unless_forced() {
     );
     // In bulk it is skipped and counted.
     let said = world.run(&["requeue", "--state", "dead", "--yes"]);
-    assert!(crate::harness::both(&said).contains('1'), "{}", crate::harness::both(&said));
+    assert!(
+        crate::harness::both(&said).contains('1'),
+        "{}",
+        crate::harness::both(&said)
+    );
     assert_eq!(world.list(&["--state", "dead"]).len(), 1);
     world.ok(&["requeue", &earlier, "--force"]);
     world.wait_for("delivered", 2);
@@ -142,7 +160,10 @@ fn many_activities_with_many_results_each_stay_in_order_under_faults() {
     let mut last: std::collections::BTreeMap<String, String> = std::collections::BTreeMap::new();
     for body in world.sandbox.bodies() {
         let body: Value = serde_json::from_str(&body).unwrap();
-        let (activity, at) = (body["provider_activity_id"].to_string(), body["occurred_at"].to_string());
+        let (activity, at) = (
+            body["provider_activity_id"].to_string(),
+            body["occurred_at"].to_string(),
+        );
         let before = last.insert(activity.clone(), at.clone()).unwrap_or_default();
         assert!(before <= at, "{activity}: {before} then {at}");
     }

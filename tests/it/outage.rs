@@ -1,4 +1,5 @@
-//! Bad weather: an outage, an API that asks for patience, a producer whose results are all wrong. Requests are counted at the server.
+//! Bad weather: an outage, an API that asks for patience, a producer whose results are all wrong. Requests are counted
+//! at the server.
 
 use serde_json::{Value, json};
 
@@ -17,14 +18,20 @@ fn from_source(prefix: &str, source: &str, count: usize, changes: Value) -> Vec<
 fn gate_is(world: &World, state: &str) {
     eventually(&format!("the gate {state}"), || {
         let status = world.status();
-        if status["gate"] == state { Ok(()) } else { Err(status.to_string()) }
+        if status["gate"] == state {
+            Ok(())
+        } else {
+            Err(status.to_string())
+        }
     });
 }
 
 #[test]
 fn an_outage_costs_what_was_in_flight_and_some_probes_and_the_backlog_follows_at_once() {
     let mut world = World::new();
-    world.set("retry.initial_interval", "\"200ms\"").set("retry.max_interval", "\"1s\"");
+    world
+        .set("retry.initial_interval", "\"200ms\"")
+        .set("retry.max_interval", "\"1s\"");
     world.sandbox.settings(&json!({"down": true}));
     world.start();
     world.drop_results("backlog.ndjson", &results("act", 300, &json!({})));
@@ -41,21 +48,33 @@ fn an_outage_costs_what_was_in_flight_and_some_probes_and_the_backlog_follows_at
         .iter()
         .filter(|one| one["attempts"] == 0)
         .count();
-    assert!(untouched >= 300 - world.sandbox.requests().len(), "{untouched} untouched");
+    assert!(
+        untouched >= 300 - world.sandbox.requests().len(),
+        "{untouched} untouched"
+    );
     let mut tried: Vec<String> = world.sandbox.bodies();
     tried.sort_unstable();
     tried.dedup();
-    assert_eq!(tried.len(), world.sandbox.requests().len(), "each probe is the least tried one");
+    assert_eq!(
+        tried.len(),
+        world.sandbox.requests().len(),
+        "each probe is the least tried one"
+    );
     world.sandbox.settings(&json!({"down": false}));
     world.wait_for("delivered", 300);
     gate_is(&world, "open");
-    assert!(world.events("gate").iter().any(|line| line["to"] == "throttled"), "a slow start");
+    assert!(
+        world.events("gate").iter().any(|line| line["to"] == "throttled"),
+        "a slow start"
+    );
 }
 
 #[test]
 fn an_outage_outlives_a_restart_which_begins_with_a_probe() {
     let mut world = World::new();
-    world.set("retry.initial_interval", "\"20s\"").set("retry.max_interval", "\"30s\"");
+    world
+        .set("retry.initial_interval", "\"20s\"")
+        .set("retry.max_interval", "\"30s\"");
     world.sandbox.settings(&json!({"down": true}));
     world.start();
     world.drop_results("backlog.ndjson", &results("act", 40, &json!({})));
@@ -74,7 +93,11 @@ fn an_outage_outlives_a_restart_which_begins_with_a_probe() {
     // Those that were in flight when it began wait out their first interval; the others follow at once.
     eventually("the untouched ones", || {
         let delivered = world.list(&["--state", "delivered"]).len();
-        if delivered >= 20 { Ok(()) } else { Err(world.ok(&["status"])) }
+        if delivered >= 20 {
+            Ok(())
+        } else {
+            Err(world.ok(&["status"]))
+        }
     });
 }
 
@@ -88,21 +111,33 @@ fn one_poison_submission_closes_nothing_and_waits_by_itself() {
             .list(&["--activity", "poison"])
             .first()
             .map_or(0, |one| one["attempts"].as_u64().unwrap());
-        if attempts >= 6 { Ok(()) } else { Err(attempts.to_string()) }
+        if attempts >= 6 {
+            Ok(())
+        } else {
+            Err(attempts.to_string())
+        }
     });
     world.drop_results("good.ndjson", &results("act", 20, &json!({})));
     world.wait_for("delivered", 20);
     assert!(world.events("gate").iter().all(|line| line["to"] != "probing"));
     let state = world.of_activity("poison")["state"].clone();
-    assert!(state == "pending" || state == "sending", "it goes on by itself, and is {state}");
+    assert!(
+        state == "pending" || state == "sending",
+        "it goes on by itself, and is {state}"
+    );
 }
 
 #[test]
 fn retry_after_said_to_two_activities_holds_everyone_and_is_capped() {
     let mut world = World::new();
-    world.set("delivery.max_in_flight", "2").set("retry.max_interval", "\"4s\"");
+    world
+        .set("delivery.max_in_flight", "2")
+        .set("retry.max_interval", "\"4s\"");
     world.start();
-    world.drop_results("first.ndjson", &[scripted("act-1", "429@3600"), scripted("act-2", "429@3600")]);
+    world.drop_results(
+        "first.ndjson",
+        &[scripted("act-1", "429@3600"), scripted("act-2", "429@3600")],
+    );
     world.event_where("gate", |line| {
         line["to"] == "throttled"
             && world.status()["gate_reason"]
@@ -160,7 +195,9 @@ fn a_bad_producer_blows_the_fuse_and_a_good_one_closes_it_again() {
 #[test]
 fn resume_opens_a_blown_fuse_and_one_command_brings_back_what_was_rejected() {
     let mut world = World::new();
-    world.set("delivery.reject_fuse", "5").set("delivery.max_in_flight", "1");
+    world
+        .set("delivery.reject_fuse", "5")
+        .set("delivery.max_in_flight", "1");
     world.start();
     world.drop_results("old.ndjson", &[scripted("old", "400x1")]);
     world.wait_for("dead", 1);
@@ -182,7 +219,11 @@ fn resume_opens_a_blown_fuse_and_one_command_brings_back_what_was_rejected() {
     arguments.push("--yes");
     world.ok(&arguments);
     world.wait_for("delivered", 31);
-    assert_eq!(world.of_activity("old")["state"], "dead", "what was rejected before stays dead");
+    assert_eq!(
+        world.of_activity("old")["state"],
+        "dead",
+        "what was rejected before stays dead"
+    );
 }
 
 #[test]
@@ -218,15 +259,25 @@ fn an_outage_keeps_to_what_the_api_asks_for_and_a_person_may_ask_sooner() {
 #[test]
 fn what_one_alone_was_told_is_kept_by_the_probes_of_an_outage() {
     let mut world = World::new();
-    world.set("retry.max_interval", "\"10m\"").set("delivery.max_in_flight", "1");
+    world
+        .set("retry.max_interval", "\"10m\"")
+        .set("delivery.max_in_flight", "1");
     world.start();
     let mut results = vec![scripted("told", "503@600")];
     results.extend((0..4).map(|n| scripted(&format!("act-{n}"), "503x2")));
     world.drop_results("five.ndjson", &results);
     world.event_where("gate", |line| line["to"] == "probing");
     world.wait_for("delivered", 4);
-    let of_told = world.sandbox.bodies().iter().filter(|body| body.contains("\"told\"")).count();
-    assert_eq!((of_told, world.of_activity("told")["state"].as_str()), (1, Some("pending")));
+    let of_told = world
+        .sandbox
+        .bodies()
+        .iter()
+        .filter(|body| body.contains("\"told\""))
+        .count();
+    assert_eq!(
+        (of_told, world.of_activity("told")["state"].as_str()),
+        (1, Some("pending"))
+    );
 }
 
 #[test]
@@ -241,16 +292,28 @@ fn a_429_without_a_time_rests_everything_longer_each_time() {
     world.drop_results("backlog.ndjson", &results("act", 40, &json!({})));
     let seen: Vec<i64> = eventually("three behind those that were in flight", || {
         let requests = world.sandbox.requests();
-        let seen: Vec<i64> = requests.iter().map(|one| one["received_ms"].as_i64().unwrap()).collect();
-        if seen.len() >= 7 { Ok(seen) } else { Err(format!("{seen:?}")) }
+        let seen: Vec<i64> = requests
+            .iter()
+            .map(|one| one["received_ms"].as_i64().unwrap())
+            .collect();
+        if seen.len() >= 7 {
+            Ok(seen)
+        } else {
+            Err(format!("{seen:?}"))
+        }
     });
-    // At most four were in flight, so three rests lie before the seventh: 400, 800 and 1600 ms, each at most a tenth shorter.
+    // At most four were in flight, so three rests lie before the seventh: 400, 800 and 1600 ms, each at most a tenth
+    // shorter.
     assert!(seen[6] - seen[0] >= 2500, "{seen:?}");
     assert_eq!(world.status()["gate"], "throttled");
     world.sandbox.settings(&json!({"step_for_all": null}));
     eventually("the untouched ones", || {
         let delivered = world.list(&["--state", "delivered"]).len();
-        if delivered >= 30 { Ok(()) } else { Err(delivered.to_string()) }
+        if delivered >= 30 {
+            Ok(())
+        } else {
+            Err(delivered.to_string())
+        }
     });
 }
 
@@ -274,7 +337,9 @@ fn a_producer_with_one_id_for_everything_blows_the_fuse_as_well() {
 #[test]
 fn resume_of_a_stopped_daemon_opens_a_blown_fuse_at_the_next_start() {
     let mut world = World::new();
-    world.set("delivery.reject_fuse", "5").set("delivery.max_in_flight", "1");
+    world
+        .set("delivery.reject_fuse", "5")
+        .set("delivery.max_in_flight", "1");
     world.sandbox.settings(&json!({"step_for_all": "400"}));
     world.start();
     world.drop_results("many.ndjson", &results("act", 30, &json!({})));

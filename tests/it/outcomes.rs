@@ -107,7 +107,11 @@ fn server_errors_are_retried_until_they_pass() {
         let shown = outcome(&mut world, script, "delivered");
         assert!(shown["attempts"].as_u64().unwrap() >= 2, "{script}");
         let retries = world.events("retry_scheduled");
-        assert_eq!(retries.len() as u64, shown["attempts"].as_u64().unwrap() - 1, "{script}");
+        assert_eq!(
+            retries.len() as u64,
+            shown["attempts"].as_u64().unwrap() - 1,
+            "{script}"
+        );
         assert_eq!(retries[0]["level"], "warn");
     }
 }
@@ -219,7 +223,10 @@ fn a_409_to_an_override_is_parked_whatever_the_policy() {
     world.set("conflict.policy", "\"override\"").start();
     world.drop_results(
         "own.ndjson",
-        &[result("act-1", &json!({"hard_override": true, "external_status": "sim:409x5"}))],
+        &[result(
+            "act-1",
+            &json!({"hard_override": true, "external_status": "sim:409x5"}),
+        )],
     );
     assert_eq!(world.wait_for("parked", 1)[0]["attempts"], 1);
 }
@@ -304,7 +311,11 @@ fn a_bad_key_costs_at_most_what_is_in_flight_and_everything_comes_back() {
     assert_eq!(closed["level"], "error");
     eventually("the dead ones", || {
         let dead = world.list(&["--state", "dead", "--reason", "unauthorized"]).len();
-        if (1..=4).contains(&dead) { Ok(()) } else { Err(dead.to_string()) }
+        if (1..=4).contains(&dead) {
+            Ok(())
+        } else {
+            Err(dead.to_string())
+        }
     });
     assert_eq!(world.status()["gate"], "unauthorized");
     assert!(world.sandbox.requests().len() <= 4);
@@ -334,5 +345,9 @@ fn an_outcome_that_cannot_be_stored_keeps_no_other_from_it() {
     world.event("storage_error");
     world.sql("outbox/outbox.db", "DROP TRIGGER refuse");
     world.wait_for("delivered", 8);
-    assert_eq!(world.sandbox.bodies().len(), 8, "what could not be stored was not sent again");
+    assert_eq!(
+        world.sandbox.bodies().len(),
+        8,
+        "what could not be stored was not sent again"
+    );
 }

@@ -13,7 +13,9 @@ const MANY: usize = 5000;
 
 fn many(world: &World) -> String {
     let path = world.path("many.ndjson");
-    let lines: Vec<String> = (0..MANY).map(|n| result(&format!("act-{n}"), &json!({})).to_string()).collect();
+    let lines: Vec<String> = (0..MANY)
+        .map(|n| result(&format!("act-{n}"), &json!({})).to_string())
+        .collect();
     fs::write(&path, lines.join("\n") + "\n").unwrap();
     path.display().to_string()
 }
@@ -36,7 +38,12 @@ fn with_a_reader_that_leaves(world: &World, arguments: &[&str]) -> Output {
 /// Runs a command whose standard output has no room at all.
 fn on_a_full_disk(world: &World, arguments: &[&str]) -> Output {
     let full = OpenOptions::new().write(true).open("/dev/full").unwrap();
-    let child = world.command(arguments).stdout(full).stderr(Stdio::piped()).spawn().unwrap();
+    let child = world
+        .command(arguments)
+        .stdout(full)
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
     child.wait_with_output().unwrap()
 }
 
@@ -63,7 +70,12 @@ fn enqueue_takes_all_of_it_where_its_lines_have_no_room() {
     let world = World::new();
     let file = many(&world);
     let output = on_a_full_disk(&world, &["enqueue", &file]);
-    assert_eq!((pending(&world), output.status.code()), (json!(MANY), Some(1)), "{}", both(&output));
+    assert_eq!(
+        (pending(&world), output.status.code()),
+        (json!(MANY), Some(1)),
+        "{}",
+        both(&output)
+    );
     assert!(stderr(&output).contains("No space left"), "{}", both(&output));
 }
 
@@ -125,11 +137,24 @@ fn a_list_that_found_no_room_is_a_failure_and_one_that_nobody_reads_is_none() {
         .spawn()
         .unwrap();
     drop(child.stdout.take());
-    assert_eq!(child.wait().unwrap().code(), Some(1), "a problem stays one, whoever reads of it");
+    assert_eq!(
+        child.wait().unwrap().code(),
+        Some(1),
+        "a problem stays one, whoever reads of it"
+    );
     // An act is done to its end.
     let output = on_a_full_disk(&world, &["dismiss", "--state", "pending", "--yes"]);
-    assert_eq!((output.status.code(), pending(&world)), (Some(1), json!(0)), "{}", both(&output));
-    assert!(stderr(&output).contains("what was asked for is done"), "{}", both(&output));
+    assert_eq!(
+        (output.status.code(), pending(&world)),
+        (Some(1), json!(0)),
+        "{}",
+        both(&output)
+    );
+    assert!(
+        stderr(&output).contains("what was asked for is done"),
+        "{}",
+        both(&output)
+    );
     world.start();
 }
 
@@ -140,9 +165,15 @@ fn no_column_is_cut_in_a_pipe_and_a_narrow_terminal_cuts() {
     let long = format!("visit-{}", "0123456789".repeat(9));
     world.drop_results("one.ndjson", &[scripted(&long, "400")]);
     world.wait_for("dead", 1);
-    let message = world.of_activity(&long)["error"]["message"].as_str().unwrap().to_owned();
+    let message = world.of_activity(&long)["error"]["message"]
+        .as_str()
+        .unwrap()
+        .to_owned();
     let piped = world.ok(&["list"]);
-    assert!(piped.contains(&long) && piped.contains(&message) && !piped.contains('…'), "{piped}");
+    assert!(
+        piped.contains(&long) && piped.contains(&message) && !piped.contains('…'),
+        "{piped}"
+    );
     let narrow = world.command(&["list"]).env("COLUMNS", "80").output().unwrap();
     let narrow = stdout(&narrow);
     assert!(
@@ -157,12 +188,19 @@ fn several_states_are_one_list() {
     world.start();
     world.drop_results(
         "three.ndjson",
-        &[scripted("act-1", "400"), scripted("act-2", "409"), result("act-3", &json!({}))],
+        &[
+            scripted("act-1", "400"),
+            scripted("act-2", "409"),
+            result("act-3", &json!({})),
+        ],
     );
     world.settled();
     let states = |arguments: &[&str]| -> Vec<String> {
         let listed = world.list(arguments);
-        listed.iter().map(|one| one["state"].as_str().unwrap().to_owned()).collect()
+        listed
+            .iter()
+            .map(|one| one["state"].as_str().unwrap().to_owned())
+            .collect()
     };
     assert_eq!(states(&["--state", "dead", "--state", "parked"]), ["parked", "dead"]);
     assert_eq!(states(&["--state", "dead,delivered"]), ["delivered", "dead"]);
@@ -170,7 +208,8 @@ fn several_states_are_one_list() {
     assert!(dry.contains("2 submissions would be requeued"), "{dry}");
 }
 
-/// As a user who is not root and may not look into `/etc/reten-outbox`, in a mount namespace that has such an `/etc` for itself.
+/// As a user who is not root and may not look into `/etc/reten-outbox`, in a mount namespace that has such an `/etc`
+/// for itself.
 #[test]
 fn a_configuration_that_may_not_be_read_is_not_an_absent_one() {
     let script = "mount -t tmpfs tmpfs /etc && mkdir -m 700 /etc/reten-outbox && \
@@ -222,7 +261,11 @@ fn a_group_counts_what_differs_by_numbers_alone_as_one() {
             one
         })
         .collect();
-    results.extend([scripted("act-a", "400"), scripted("act-b", "400"), scripted("act-c", "409")]);
+    results.extend([
+        scripted("act-a", "400"),
+        scripted("act-b", "400"),
+        scripted("act-c", "409"),
+    ]);
     world.drop_results("bad.ndjson", &results);
     world.wait_for("dead", 9);
     let grouped = |arguments: &[&str]| -> Vec<Value> {
@@ -231,7 +274,10 @@ fn a_group_counts_what_differs_by_numbers_alone_as_one() {
     };
     let groups = grouped(&["--state", "dead"]);
     assert_eq!(
-        groups.iter().map(|group| group["count"].as_u64().unwrap()).collect::<Vec<_>>(),
+        groups
+            .iter()
+            .map(|group| group["count"].as_u64().unwrap())
+            .collect::<Vec<_>>(),
         [7, 2],
         "{groups:?}"
     );
@@ -239,7 +285,10 @@ fn a_group_counts_what_differs_by_numbers_alone_as_one() {
         (&groups[0]["source"], &groups[0]["reason"], &groups[1]["http_status"]),
         (&json!("crm"), &json!("invalid"), &json!(400))
     );
-    assert!(groups[0]["error"]["message"].as_str().unwrap().contains("DONE-#"), "{groups:?}");
+    assert!(
+        groups[0]["error"]["message"].as_str().unwrap().contains("DONE-#"),
+        "{groups:?}"
+    );
     for field in ["first_seen", "last_seen", "newest_id", "state"] {
         assert!(!groups[0][field].is_null(), "{field}: {groups:?}");
     }

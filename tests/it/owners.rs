@@ -89,10 +89,14 @@ fn an_outbox_that_is_roots_is_named_with_its_cure_by_everybody() {
         both(&status)
     );
     assert!(stderr(&status).contains("chown"), "{}", both(&status));
-    // Other users may not reach the program that is tested. Copied by another process: a file that this one has open for writing while a
-    // neighbouring test starts a command cannot be run.
+    // Other users may not reach the program that is tested. Copied by another process: a file that this one has open
+    // for writing while a neighbouring test starts a command cannot be run.
     let copy = world.path("reten-outbox");
-    let copied = Command::new("cp").arg(program().get_program()).arg(&copy).status().unwrap();
+    let copied = Command::new("cp")
+        .arg(program().get_program())
+        .arg(&copy)
+        .status()
+        .unwrap();
     assert!(copied.success());
     let daemon = std::os::unix::process::CommandExt::uid(&mut Command::new(&copy), NOBODY)
         .arg("--config")

@@ -1,5 +1,5 @@
-//! The places that others may write, or that are not there alone: names of ours that somebody took first, locks on what is shared, files
-//! that may not be read, a file system that hangs.
+//! The places that others may write, or that are not there alone: names of ours that somebody took first, locks on what
+//! is shared, files that may not be read, a file system that hangs.
 
 use std::fs;
 use std::io::{BufRead as _, BufReader};
@@ -126,7 +126,8 @@ fn names_of_ours_that_somebody_took_first_keep_no_file_and_no_start() {
 #[test]
 fn a_probe_that_somebody_took_first_keeps_no_start() {
     let mut world = World::new();
-    // The first version tried out its rights under names with its process number; of any number, as far as they can be guessed.
+    // The first version tried out its rights under names with its process number; of any number, as far as they can be
+    // guessed.
     for number in 0..2000 {
         let pid = std::process::id() + number;
         fs::create_dir_all(world.path(&format!("inbox/.reten-outbox.probe.{pid}/x"))).unwrap();
@@ -147,7 +148,10 @@ fn a_rejected_directory_that_others_may_change_is_not_used_until_it_is_mended() 
     world.wait_for("delivered", 2);
     let trouble = world.event_where("storage_error", |line| line["operation"] == "use rejected/");
     let told = trouble.to_string();
-    assert!(told.contains("others may write it") && told.contains("chmod go-w"), "{told}");
+    assert!(
+        told.contains("others may write it") && told.contains("chmod go-w"),
+        "{told}"
+    );
     let left = world.event_where("file_left", |line| line["file"] == "bad.json");
     assert!(left["hint"].to_string().contains("chmod go-w"), "{left}");
     assert_eq!(world.inbox(), ["bad.json", "half.ndjson"]);
@@ -156,14 +160,18 @@ fn a_rejected_directory_that_others_may_change_is_not_used_until_it_is_mended() 
         // Mended halfway: it still belongs to somebody else.
         chown(&rejected, Some(STRANGER), None).unwrap();
         may_write(&rejected, 0o700);
-        world.event_where("storage_error", |line| line["error"].to_string().contains("belongs to uid 4711"));
+        world.event_where("storage_error", |line| {
+            line["error"].to_string().contains("belongs to uid 4711")
+        });
         chown(&rejected, Some(0), None).unwrap();
     }
     may_write(&rejected, 0o750);
     world.taken();
     assert_eq!(world.rejected().len(), 4);
     assert_eq!(fs::read_to_string(rejected.join("half.ndjson")).unwrap(), "bad\n");
-    world.event_where("intake_resumed", |line| line["message"].to_string().contains("rejected/"));
+    world.event_where("intake_resumed", |line| {
+        line["message"].to_string().contains("rejected/")
+    });
     // Nothing of the file whose good line was in already was taken twice.
     assert_eq!(world.list(&[]).len(), 2);
 }
@@ -236,7 +244,10 @@ fn a_rejected_directory_that_root_made_for_itself_is_named_with_its_cure() {
         chown(world.path("inbox/bad.json"), Some(NOBODY), None).unwrap();
         world.start();
         let trouble = world.event_where("storage_error", |line| line["operation"] == "use rejected/");
-        assert!(trouble["hint"].to_string().contains(&format!("chown {NOBODY}")), "{trouble}");
+        assert!(
+            trouble["hint"].to_string().contains(&format!("chown {NOBODY}")),
+            "{trouble}"
+        );
         let left = world.event("file_left");
         assert!(left["hint"].to_string().contains(&format!("chown {NOBODY}")), "{left}");
         chown(&rejected, Some(NOBODY), None).unwrap();
@@ -249,9 +260,14 @@ fn a_rejected_directory_that_root_made_for_itself_is_named_with_its_cure() {
 /// The daemon in a view of the file systems of its own, so that what is mounted for it ends with it.
 fn start_apart(world: &mut World, before: &str) {
     let mut command = Command::new("unshare");
-    command.args(["-m", "sh", "-c"]).arg(format!("{before} exec \"$0\" \"$@\""));
+    command
+        .args(["-m", "sh", "-c"])
+        .arg(format!("{before} exec \"$0\" \"$@\""));
     let daemon = world.command(&["run"]);
-    command.arg(daemon.get_program()).args(daemon.get_args()).stdin(Stdio::null());
+    command
+        .arg(daemon.get_program())
+        .args(daemon.get_args())
+        .stdin(Stdio::null());
     world.spawn_by(command).started();
 }
 
@@ -271,7 +287,9 @@ impl Mounted {
             .spawn()
             .unwrap();
         let mut said = String::new();
-        BufReader::new(holder.stdout.as_mut().unwrap()).read_line(&mut said).unwrap();
+        BufReader::new(holder.stdout.as_mut().unwrap())
+            .read_line(&mut said)
+            .unwrap();
         assert_eq!(said, "mounted\n");
         Self { holder }
     }
@@ -305,12 +323,16 @@ fn an_inbox_that_hangs_stops_no_delivery_and_no_stop() {
         world.insert(&result(&format!("act-{n}"), &json!({})));
         world.wait_for("delivered", n);
     }
-    let told = world.event_where("storage_error", |line| line["error"].to_string().contains("does not answer"));
+    let told = world.event_where("storage_error", |line| {
+        line["error"].to_string().contains("does not answer")
+    });
     assert!(told["hint"].to_string().contains("findmnt"), "{told}");
     // Who looks is told what the outbox has to say.
     let status = world.command(&["status", "--json"]);
     let mut looks = Command::new("nsenter");
-    looks.args(["-t", &world.pid().to_string(), "-m"]).arg(status.get_program());
+    looks
+        .args(["-t", &world.pid().to_string(), "-m"])
+        .arg(status.get_program());
     let looks = looks
         .args(status.get_args())
         .stdout(Stdio::piped())
@@ -318,7 +340,10 @@ fn an_inbox_that_hangs_stops_no_delivery_and_no_stop() {
         .spawn()
         .unwrap();
     let told = both(&within_patience(looks, "status"));
-    assert!(told.contains("\"delivered\"") && told.contains("does not answer"), "{told}");
+    assert!(
+        told.contains("\"delivered\"") && told.contains("does not answer"),
+        "{told}"
+    );
     world.insert(&result("act-5", &json!({})));
     world.wait_for("delivered", 5);
     world.stop();
@@ -344,7 +369,9 @@ fn an_inbox_that_hangs_at_the_start_keeps_no_delivery() {
     );
     start_apart(&mut world, &before);
     world.wait_for("delivered", 1);
-    world.event_where("storage_error", |line| line["error"].to_string().contains("does not answer"));
+    world.event_where("storage_error", |line| {
+        line["error"].to_string().contains("does not answer")
+    });
     world.stop();
 }
 

@@ -1,4 +1,5 @@
-//! The tenant's list of result types: how it is kept, what happens without it, and what a change of it does to what was `invalid`.
+//! The tenant's list of result types: how it is kept, what happens without it, and what a change of it does to what was
+//! `invalid`.
 
 use serde_json::{Value, json};
 
@@ -24,8 +25,15 @@ fn looking_often() -> World {
 /// Waits until the list is in the outbox.
 fn knows_the_list(world: &World) {
     eventually("the list of result types", || {
-        let known = world.column("outbox/outbox.db", "SELECT value FROM memory WHERE name = 'result_types'");
-        if known.is_empty() { Err("none".to_owned()) } else { Ok(()) }
+        let known = world.column(
+            "outbox/outbox.db",
+            "SELECT value FROM memory WHERE name = 'result_types'",
+        );
+        if known.is_empty() {
+            Err("none".to_owned())
+        } else {
+            Ok(())
+        }
     });
 }
 
@@ -48,7 +56,11 @@ fn an_unknown_code_is_invalid_before_any_request() {
         (dead[0]["reason"].as_str(), dead[0]["attempts"].as_u64()),
         (Some("invalid"), Some(0))
     );
-    assert!(dead[0]["error"]["message"].as_str().unwrap().contains("NO_SUCH"), "{}", dead[0]);
+    assert!(
+        dead[0]["error"]["message"].as_str().unwrap().contains("NO_SUCH"),
+        "{}",
+        dead[0]
+    );
     assert!(world.sandbox.requests().is_empty());
 }
 
@@ -57,15 +69,24 @@ fn what_a_changed_list_makes_valid_is_sent_by_itself_and_logged() {
     let world = looking_often();
     world.drop_results(
         "two.ndjson",
-        &[of_code("act-1", "NEW_CODE", &json!({})), of_code("act-2", "OTHER", &json!({}))],
+        &[
+            of_code("act-1", "NEW_CODE", &json!({})),
+            of_code("act-2", "OTHER", &json!({})),
+        ],
     );
     let dead = world.wait_for("dead", 2);
-    types(&world, &json!([listed("SALE_COMPLETED", false), listed("NEW_CODE", false)]));
+    types(
+        &world,
+        &json!([listed("SALE_COMPLETED", false), listed("NEW_CODE", false)]),
+    );
     let delivered = world.wait_for("delivered", 1);
     assert_eq!(delivered[0]["provider_activity_id"], "act-1");
     assert_eq!(world.wait_for("dead", 1)[0]["provider_activity_id"], "act-2");
     let logged = world.event("requeued");
-    assert_eq!((logged["count"].as_u64(), logged["level"].as_str()), (Some(1), Some("info")));
+    assert_eq!(
+        (logged["count"].as_u64(), logged["level"].as_str()),
+        (Some(1), Some("info"))
+    );
     assert_eq!(world.sandbox.requests().len(), 1);
     let id = dead.iter().find(|one| one["provider_activity_id"] == "act-1").unwrap()["id"]
         .as_i64()
@@ -88,7 +109,10 @@ fn what_is_wrong_in_any_other_way_stays_where_it_is() {
     let good = of_code("good", "NEW_CODE", &json!({}));
     world.drop_results("five.ndjson", &[wrong_directive, incomplete, keyed, other_of_key, good]);
     world.wait_for("dead", 4);
-    types(&world, &json!([listed("SALE_COMPLETED", false), listed("NEW_CODE", false)]));
+    types(
+        &world,
+        &json!([listed("SALE_COMPLETED", false), listed("NEW_CODE", false)]),
+    );
     world.wait_for("delivered", 2);
     let mut stayed: Vec<Value> = world
         .wait_for("dead", 3)
@@ -104,7 +128,10 @@ fn what_a_person_closed_and_what_is_superseded_is_left_alone() {
     let world = looking_often();
     world.drop_results(
         "older.ndjson",
-        &[of_code("old", "NEW_CODE", &json!({})), of_code("closed", "NEW_CODE", &json!({}))],
+        &[
+            of_code("old", "NEW_CODE", &json!({})),
+            of_code("closed", "NEW_CODE", &json!({})),
+        ],
     );
     world.wait_for("dead", 2);
     world.ok(&["dismiss", "--activity", "closed", "--yes"]);
@@ -117,7 +144,10 @@ fn what_a_person_closed_and_what_is_superseded_is_left_alone() {
     );
     world.wait_for("delivered", 1);
     world.wait_for("dead", 2);
-    types(&world, &json!([listed("SALE_COMPLETED", false), listed("NEW_CODE", false)]));
+    types(
+        &world,
+        &json!([listed("SALE_COMPLETED", false), listed("NEW_CODE", false)]),
+    );
     world.wait_for("delivered", 2);
     assert_eq!(world.of_activity("closed")["state"], "dismissed");
     let dead = world.wait_for("dead", 1);
@@ -188,10 +218,14 @@ fn more_than_a_page_comes_back_in_the_order_of_intake() {
 fn without_a_list_results_are_sent_and_one_warning_says_so() {
     let mut world = World::new();
     world.set("validation.refresh", "\"100ms\"");
-    world.sandbox.settings(&json!({"permissions": ["SUBMIT_ACTIVITY_RESULT"]}));
+    world
+        .sandbox
+        .settings(&json!({"permissions": ["SUBMIT_ACTIVITY_RESULT"]}));
     world.start();
     world.event_where("warning", |line| {
-        line["message"].as_str().is_some_and(|text| text.contains("result types"))
+        line["message"]
+            .as_str()
+            .is_some_and(|text| text.contains("result types"))
     });
     world.drop_results("one.ndjson", &[of_code("act-1", "SALE_COMPLETED", &json!({}))]);
     world.wait_for("delivered", 1);

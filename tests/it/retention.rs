@@ -1,4 +1,5 @@
-//! What was delivered or dismissed leaves after its time, its room comes back, and what a person still has to look at stays.
+//! What was delivered or dismissed leaves after its time, its room comes back, and what a person still has to look at
+//! stays.
 
 use std::fs;
 
@@ -73,12 +74,19 @@ fn a_reload_is_heard_at_once_and_dead_and_parked_stay_whatever_their_age() {
     world.signal("HUP");
     eventually("two that have left", || {
         let left = world.list(&[]);
-        if left.len() == 2 { Ok(()) } else { Err(format!("{left:?}")) }
+        if left.len() == 2 {
+            Ok(())
+        } else {
+            Err(format!("{left:?}"))
+        }
     });
     assert_eq!(world.of_activity("dead")["state"], "dead");
     assert_eq!(world.of_activity("parked")["state"], "parked");
     let counts = world.status()["counts"].clone();
-    assert_eq!((counts["delivered"].as_u64(), counts["dismissed"].as_u64()), (Some(0), Some(0)));
+    assert_eq!(
+        (counts["delivered"].as_u64(), counts["dismissed"].as_u64()),
+        (Some(0), Some(0))
+    );
 }
 
 #[test]
@@ -94,6 +102,10 @@ fn a_key_is_remembered_as_long_as_its_submission_is_kept() {
     world.drop_results("anew.ndjson", &[keyed("act-1", "k-1")]);
     eventually("a second request", || {
         let requests = world.sandbox.requests().len();
-        if requests >= 2 { Ok(()) } else { Err(requests.to_string()) }
+        if requests >= 2 {
+            Ok(())
+        } else {
+            Err(requests.to_string())
+        }
     });
 }

@@ -10,12 +10,18 @@ use crate::harness::{World, both, eventually, result};
 
 /// The daemon's child that alone opens the row inbox.
 fn clerk_of(daemon: u32) -> Option<u32> {
-    let parent = |status: &str| status.lines().find_map(|line| line.strip_prefix("PPid:")?.trim().parse().ok());
+    let parent = |status: &str| {
+        status
+            .lines()
+            .find_map(|line| line.strip_prefix("PPid:")?.trim().parse().ok())
+    };
     let pids = fs::read_dir("/proc")
         .unwrap()
         .filter_map(|entry| entry.unwrap().file_name().to_str()?.parse().ok());
     let mut pids: Vec<u32> = pids.collect();
-    pids.retain(|pid| fs::read_to_string(format!("/proc/{pid}/status")).is_ok_and(|status| parent(&status) == Some(daemon)));
+    pids.retain(|pid| {
+        fs::read_to_string(format!("/proc/{pid}/status")).is_ok_and(|status| parent(&status) == Some(daemon))
+    });
     pids.pop()
 }
 
@@ -35,8 +41,8 @@ fn signal(pid: u32, name: &str) {
     );
 }
 
-/// A journal as a crash of a program leaves it that was writing several databases: no page to roll back, and at the end the super-journal,
-/// which SQLite deletes behind the rollback, whatever it is.
+/// A journal as a crash of a program leaves it that was writing several databases: no page to roll back, and at the end
+/// the super-journal, which SQLite deletes behind the rollback, whatever it is.
 fn journal_with_super_journal(database: &Path, named: &Path) -> Vec<u8> {
     const MAGIC: [u8; 8] = [0xd9, 0xd5, 0x05, 0xf9, 0x20, 0xa1, 0x63, 0xd7];
     let mut journal = MAGIC.to_vec();
@@ -83,22 +89,36 @@ fn row_delivered(world: &World, activity: &str) {
 fn emptied(world: &World) {
     eventually("an empty table", || {
         let left = world.column("rows/inbox.db", "SELECT CAST(count(*) AS TEXT) FROM inbox");
-        if left == ["0"] { Ok(()) } else { Err(format!("{left:?}")) }
+        if left == ["0"] {
+            Ok(())
+        } else {
+            Err(format!("{left:?}"))
+        }
     });
 }
 
 fn refused(world: &World, why: &str) {
-    eventually("a refusal", || if refusals(world, why) > 0 { Ok(()) } else { Err(world.log()) });
+    eventually("a refusal", || {
+        if refusals(world, why) > 0 {
+            Ok(())
+        } else {
+            Err(world.log())
+        }
+    });
 }
 
 /// How often the row inbox was refused for it.
 fn refusals(world: &World, why: &str) -> usize {
-    let is_one = |line: &&Value| line["operation"] == "take rows" && line["error"].as_str().is_some_and(|error| error.contains(why));
+    let is_one = |line: &&Value| {
+        line["operation"] == "take rows" && line["error"].as_str().is_some_and(|error| error.contains(why))
+    };
     world.events("storage_error").iter().filter(is_one).count()
 }
 
 fn taken_again(world: &World) {
-    world.event_where("intake_resumed", |line| line.to_string().contains("rows are taken again"));
+    world.event_where("intake_resumed", |line| {
+        line.to_string().contains("rows are taken again")
+    });
 }
 
 #[test]
@@ -111,7 +131,10 @@ fn a_journal_that_names_another_file_deletes_nothing_and_stops_no_delivery() {
     emptied(&world);
     let database = world.path("rows/inbox.db");
     let journal = world.path("rows/inbox.db-journal");
-    for (number, victim) in ["outbox/outbox.db", "outbox/outbox.db.lock", "of-others"].iter().enumerate() {
+    for (number, victim) in ["outbox/outbox.db", "outbox/outbox.db.lock", "of-others"]
+        .iter()
+        .enumerate()
+    {
         let craft = || {
             let crafted = world.path("rows/crafted");
             fs::write(&crafted, journal_with_super_journal(&database, &world.path(victim))).unwrap();
@@ -123,7 +146,11 @@ fn a_journal_that_names_another_file_deletes_nothing_and_stops_no_delivery() {
             if !journal.exists() {
                 craft();
             }
-            if refusals(&world, victim) > 0 { Ok(()) } else { Err(world.log()) }
+            if refusals(&world, victim) > 0 {
+                Ok(())
+            } else {
+                Err(world.log())
+            }
         });
         delivers(&world, &format!("meanwhile-{number}"));
         assert!(world.path(victim).exists(), "{victim}");
@@ -156,16 +183,23 @@ fn a_file_in_wal_mode_is_refused_and_its_cut_shared_memory_kills_nobody() {
     let directory = world.dir.path().to_owned();
     let named = |name: &str, ending: &str| directory.join(format!("{name}.db{ending}"));
     let sql = |database: &Path, statement: String| {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
         runtime.block_on(async {
             let mut producer = sqlx::sqlite::SqliteConnectOptions::new()
                 .filename(database)
                 .connect()
                 .await
                 .unwrap();
-            sqlx::raw_sql(sqlx::AssertSqlSafe(statement)).execute(&mut producer).await.unwrap();
+            sqlx::raw_sql(sqlx::AssertSqlSafe(statement))
+                .execute(&mut producer)
+                .await
+                .unwrap();
             if database == aside {
-                // Both in one blink of whoever looks: a database still empty beside its WAL costs that WAL, by SQLite's own hand.
+                // Both in one blink of whoever looks: a database still empty beside its WAL costs that WAL, by SQLite's
+                // own hand.
                 for ending in ["", "-wal"] {
                     fs::copy(named("aside", ending), named("draft", ending)).unwrap();
                 }
@@ -256,12 +290,17 @@ fn who_opens_the_row_inbox_has_nothing_secret_and_reaches_its_directory_alone() 
     let inside = fs::canonicalize(world.path("rows")).unwrap();
     for entry in fs::read_dir(format!("/proc/{pid}/fd")).unwrap() {
         // One that was closed meanwhile holds nothing.
-        let Ok(open) = fs::read_link(entry.unwrap().path()) else { continue };
+        let Ok(open) = fs::read_link(entry.unwrap().path()) else {
+            continue;
+        };
         let is_file = open.is_absolute() && open != Path::new("/dev/null");
         assert!(!is_file || open.starts_with(&inside), "{}", open.display());
     }
     let limits = fs::read_to_string(format!("/proc/{pid}/limits")).unwrap();
-    let core = limits.lines().find(|line| line.starts_with("Max core file size")).unwrap();
+    let core = limits
+        .lines()
+        .find(|line| line.starts_with("Max core file size"))
+        .unwrap();
     assert_eq!(core.split_whitespace().nth(4), Some("0"), "{core}");
     if world.log().contains("has no Landlock") {
         println!("SKIPPED: this kernel has no Landlock");

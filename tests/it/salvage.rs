@@ -12,7 +12,12 @@ fn filled(world: &mut World, count: usize) -> Vec<Value> {
     world.sandbox.settings(&json!({"down": true}));
     world.start();
     let results: Vec<Value> = (0..count)
-        .map(|n| result(&format!("act-{n}"), &json!({"raw_payload": {"text": "x".repeat(n * 37 % 9_000)}})))
+        .map(|n| {
+            result(
+                &format!("act-{n}"),
+                &json!({"raw_payload": {"text": "x".repeat(n * 37 % 9_000)}}),
+            )
+        })
         .collect();
     world.drop_results("all.ndjson", &results);
     world.taken();
@@ -30,7 +35,10 @@ fn salvaged(text: &str, dropped: &[Value]) -> BTreeSet<usize> {
     for line in text.lines() {
         let mut value: Value = serde_json::from_str(line).unwrap();
         let directives = value.as_object_mut().unwrap().remove("$outbox").unwrap();
-        assert!(directives["key"].as_str().unwrap().starts_with("salvaged-"), "{directives}");
+        assert!(
+            directives["key"].as_str().unwrap().starts_with("salvaged-"),
+            "{directives}"
+        );
         let place = dropped.iter().position(|one| *one == value);
         assert!(found.insert(place.unwrap()), "twice: {line}");
     }
@@ -93,7 +101,11 @@ fn a_damaged_outbox_is_replaced_by_its_backup_and_the_rest_is_salvaged() {
     later.push(result("act-0", &json!({"raw_payload": {"text": ""}})));
     world.drop_results("later.ndjson", &later);
     eventually("all taken in", || {
-        if world.list(&[]).len() == 52 { Ok(()) } else { Err(String::new()) }
+        if world.list(&[]).len() == 52 {
+            Ok(())
+        } else {
+            Err(String::new())
+        }
     });
     world.stop();
     let outbox = world.path("outbox/outbox.db");
@@ -138,7 +150,11 @@ fn what_is_in_use_or_holds_nothing_of_ours_is_refused() {
     let outbox = world.path("outbox/outbox.db").display().to_string();
     let refused = world.run(&["salvage", &outbox]);
     assert_eq!(refused.status.code(), Some(69), "{}", both(&refused));
-    assert!(stderr(&refused).contains(&world.pid().to_string()), "{}", both(&refused));
+    assert!(
+        stderr(&refused).contains(&world.pid().to_string()),
+        "{}",
+        both(&refused)
+    );
     world.stop();
     assert_eq!(
         world.ok(&["salvage", &outbox]).lines().count(),

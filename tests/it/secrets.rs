@@ -10,7 +10,11 @@ use crate::harness::{KEY, World, result, scripted};
 fn files(dir: &Path, found: &mut Vec<std::path::PathBuf>) {
     for entry in fs::read_dir(dir).unwrap().map(Result::unwrap) {
         let path = entry.path();
-        if path.is_dir() { files(&path, found) } else { found.push(path) }
+        if path.is_dir() {
+            files(&path, found);
+        } else {
+            found.push(path);
+        }
     }
 }
 
@@ -41,8 +45,12 @@ fn the_key_is_in_no_log_no_database_no_process_list_and_no_output() {
             .parse::<u32>()
             .is_ok_and(|pid| pid == world.pid());
         if is_ours {
-            assert!(!holds_key(&fs::read(process.path().join("cmdline")).unwrap_or_default()));
-            assert!(!holds_key(&fs::read(process.path().join("environ")).unwrap_or_default()));
+            assert!(!holds_key(
+                &fs::read(process.path().join("cmdline")).unwrap_or_default()
+            ));
+            assert!(!holds_key(
+                &fs::read(process.path().join("environ")).unwrap_or_default()
+            ));
         }
     }
     for arguments in [
@@ -58,6 +66,9 @@ fn the_key_is_in_no_log_no_database_no_process_list_and_no_output() {
     world.stop();
     let mut found = Vec::new();
     files(world.dir.path(), &mut found);
-    let holders: Vec<_> = found.into_iter().filter(|path| holds_key(&fs::read(path).unwrap())).collect();
+    let holders: Vec<_> = found
+        .into_iter()
+        .filter(|path| holds_key(&fs::read(path).unwrap()))
+        .collect();
     assert_eq!(holders, [world.path("api-key")]);
 }

@@ -66,7 +66,11 @@ fn a_file_that_is_torn_while_somebody_holds_its_lock_is_read_when_that_is_over()
             child.kill().unwrap();
         }
         let output = child.wait_with_output().unwrap();
-        assert!(arguments == ["run"] || output.status.success(), "{arguments:?}: {}", both(&output));
+        assert!(
+            arguments == ["run"] || output.status.success(),
+            "{arguments:?}: {}",
+            both(&output)
+        );
     }
 }
 
@@ -80,7 +84,12 @@ fn edit(world: &World, id: &str) {
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
-    child.stdin.take().unwrap().write_all(payload.to_string().as_bytes()).unwrap();
+    child
+        .stdin
+        .take()
+        .unwrap()
+        .write_all(payload.to_string().as_bytes())
+        .unwrap();
     let output = child.wait_with_output().unwrap();
     assert!(output.status.success(), "edit {id}: {}", both(&output));
 }
@@ -91,7 +100,11 @@ fn four_commands_at_a_time_beside_a_daemon_under_load_all_succeed() {
     world.start();
     let dead: Vec<Value> = (0..40).map(|n| scripted(&format!("dead-{n}"), "404")).collect();
     world.drop_results("dead.ndjson", &dead);
-    let dead: Vec<String> = world.wait_for("dead", 40).iter().map(|one| one["id"].to_string()).collect();
+    let dead: Vec<String> = world
+        .wait_for("dead", 40)
+        .iter()
+        .map(|one| one["id"].to_string())
+        .collect();
     std::thread::scope(|scope| {
         for hand in 0..4 {
             let (world, dead) = (&world, &dead);
@@ -100,7 +113,9 @@ fn four_commands_at_a_time_beside_a_daemon_under_load_all_succeed() {
                     edit(world, id);
                     world.ok(&["list", "--limit", "20"]);
                     world.ok(&["status", "--check"]);
-                    let results: Vec<Value> = (0..60).map(|n| result(&format!("{hand}-{round}-{n}"), &json!({}))).collect();
+                    let results: Vec<Value> = (0..60)
+                        .map(|n| result(&format!("{hand}-{round}-{n}"), &json!({})))
+                        .collect();
                     world.drop_results(&format!("{hand}-{round}.ndjson"), &results);
                 }
             });

@@ -10,7 +10,10 @@ use crate::harness::{World, eventually, result, scripted};
 
 /// Does something while another program holds the write lock of this database.
 fn while_locked<T>(path: &Path, work: impl FnOnce() -> T) -> T {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
     runtime.block_on(async {
         let options = sqlx::sqlite::SqliteConnectOptions::new()
             .filename(path)
@@ -51,7 +54,11 @@ fn an_outcome_that_cannot_be_stored_before_the_end_is_recovered_at_the_next_star
     world.drop_results("one.ndjson", &[scripted("act-1", "hold-after-accept")]);
     eventually("the request at the server", || {
         let requests = world.sandbox.requests().len();
-        if requests == 1 { Ok(()) } else { Err(requests.to_string()) }
+        if requests == 1 {
+            Ok(())
+        } else {
+            Err(requests.to_string())
+        }
     });
     while_locked(&world.path("outbox/outbox.db"), || {
         world.sandbox.release();
@@ -72,7 +79,11 @@ fn a_reload_that_is_asked_for_while_the_outbox_opens_is_served_once_it_is_open()
         let pid = world.pid();
         eventually("a daemon that hears SIGHUP", || {
             let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-            let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:")).unwrap().trim();
+            let caught = status
+                .lines()
+                .find_map(|line| line.strip_prefix("SigCgt:"))
+                .unwrap()
+                .trim();
             let hears = u64::from_str_radix(caught, 16).unwrap() & 1 == 1;
             if hears { Ok(()) } else { Err(status) }
         });

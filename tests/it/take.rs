@@ -1,4 +1,5 @@
-//! Files whose producers are not done with them, and what is known of files across restarts: nothing of them is lost, nothing is taken twice.
+//! Files whose producers are not done with them, and what is known of files across restarts: nothing of them is lost,
+//! nothing is taken twice.
 
 use std::fs;
 use std::io::Write;
@@ -129,7 +130,9 @@ fn the_limit_of_size_with_which_a_file_was_first_read_is_its_limit_through_reloa
         results[0] = result("large", &json!({"raw_payload": {"x": "y".repeat(3000)}}));
         world.drop_results("log.ndjson", &results);
         world.wait_for("pending", 499);
-        world.set("inbox.max_result_size", "\"1MiB\"").set("inbox.max_pending", "0");
+        world
+            .set("inbox.max_result_size", "\"1MiB\"")
+            .set("inbox.max_pending", "0");
         if restart {
             world.kill().start();
         } else {
@@ -158,7 +161,10 @@ fn a_start_before_the_disk_of_the_inbox_is_mounted_forgets_nothing() {
     fs::create_dir(world.path("inbox")).unwrap();
     world.start();
     let told = world.event_where("warning", |line| {
-        line["message"].as_str().unwrap_or_default().contains("another directory")
+        line["message"]
+            .as_str()
+            .unwrap_or_default()
+            .contains("another directory")
     });
     assert!(told["hint"].as_str().unwrap().contains("mounted"), "{told}");
     world.stop();

@@ -56,7 +56,10 @@ fn many_without_keys_are_exported_mended_and_dropped_and_no_original_stays_dead(
     // The same file once more, by mistake.
     world.drop_file("again.ndjson", &mended);
     world.taken();
-    counts(&world, &json!({"delivered": MANY, "dismissed": MANY, "dead": 0, "pending": 0}));
+    counts(
+        &world,
+        &json!({"delivered": MANY, "dismissed": MANY, "dead": 0, "pending": 0}),
+    );
     assert_eq!(world.sandbox.requests().len(), MANY);
     assert_eq!(world.events("duplicate").len(), MANY);
 }
@@ -96,7 +99,10 @@ fn by_file_row_and_enqueue_a_twin_replaces_what_is_dead_parked_or_dismissed() {
             "{of_new}"
         );
         let told = world.ok(&["show", &old.to_string()]);
-        assert!(told.contains(&format!("Nothing: submission {new} took its place")), "{told}");
+        assert!(
+            told.contains(&format!("Nothing: submission {new} took its place")),
+            "{told}"
+        );
     }
     assert!(
         !world.sandbox.bodies().iter().any(|body| body.contains("replaces")),
@@ -127,7 +133,10 @@ fn a_producer_cannot_close_what_is_others() {
         .collect();
     world.drop_results("evil.ndjson", &twins);
     world.insert(&claiming("evil-row", &forged[0]));
-    counts(&world, &json!({"dead": 2 + forged.len() + 1, "dismissed": 0, "delivered": 0}));
+    counts(
+        &world,
+        &json!({"dead": 2 + forged.len() + 1, "dismissed": 0, "delivered": 0}),
+    );
     let said = |name: &str| world.of_activity(name)["error"]["message"].as_str().unwrap().to_owned();
     assert_eq!(said("evil-0"), said("evil-2"), "nobody learns which numbers there are");
     assert!(
@@ -148,7 +157,11 @@ fn a_producer_cannot_close_what_is_others() {
         let found = world.list(&["--activity", "late"]);
         if found.is_empty() { Err(String::new()) } else { Ok(()) }
     });
-    assert!(said("late").contains(&format!("submission {id} is pending")), "{}", said("late"));
+    assert!(
+        said("late").contains(&format!("submission {id} is pending")),
+        "{}",
+        said("late")
+    );
 }
 
 #[test]

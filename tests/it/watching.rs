@@ -1,4 +1,5 @@
-//! What those see who watch: `status` as fresh as the outbox, also with a wrong configuration; the service manager's line; hints in an outage.
+//! What those see who watch: `status` as fresh as the outbox, also with a wrong configuration; the service manager's
+//! line; hints in an outage.
 
 use std::fs;
 use std::os::unix::net::UnixDatagram;
@@ -42,7 +43,10 @@ fn status_knows_the_last_error_as_soon_as_the_outbox_does_and_breaks_the_dead_do
     );
     let text = world.ok(&["status"]);
     assert!(text.contains("by reason     40 rejected 404 ("), "{text}");
-    assert!(text.contains("by source     30 of crm, 10 of erp, 1 of no source"), "{text}");
+    assert!(
+        text.contains("by source     30 of crm, 10 of erp, 1 of no source"),
+        "{text}"
+    );
     assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
 }
 
@@ -65,7 +69,11 @@ fn the_rate_is_there_within_moments_and_not_when_it_was_last_stored() {
     });
     locker.let_go();
     world.kill();
-    assert_eq!(world.status()["delivered_per_minute"], Value::Null, "of a daemon that is gone");
+    assert_eq!(
+        world.status()["delivered_per_minute"],
+        Value::Null,
+        "of a daemon that is gone"
+    );
 }
 
 #[test]
@@ -131,11 +139,16 @@ fn a_wrong_configuration_does_not_hide_the_queue() {
     let status: Value = serde_json::from_str(&stdout(&output)).unwrap();
     assert_eq!(status["counts"]["dead"], 1);
     assert!(
-        status["configuration_error"].as_str().unwrap().contains("retry.max_interval"),
+        status["configuration_error"]
+            .as_str()
+            .unwrap()
+            .contains("retry.max_interval"),
         "{status}"
     );
     // Also a line that breaks off, below what says where the outbox is.
-    let whole = fs::read_to_string(world.config()).unwrap().replace("\"10 minutes\"", "\"10m\"");
+    let whole = fs::read_to_string(world.config())
+        .unwrap()
+        .replace("\"10 minutes\"", "\"10m\"");
     fs::write(world.config(), format!("{whole}\n[nonsense\n")).unwrap();
     let output = world.run(&["status"]);
     assert_eq!(output.status.code(), Some(78), "{}", both(&output));

@@ -61,7 +61,10 @@ impl<'a> Report<'a> {
             }
         }
         for (id, why) in self.refused.iter().take(LINES_MAX) {
-            note(&format!("submission {id} {}", refusal(verb.name(), &verb.transition(), why)));
+            note(&format!(
+                "submission {id} {}",
+                refusal(verb.name(), &verb.transition(), why)
+            ));
         }
         if total > LINES_MAX || args.in_bulk() {
             let count = self.done.len();
@@ -109,12 +112,20 @@ pub fn refusal(verb: &str, transition: &Transition, acted: &Acted) -> String {
             )
         }
         Acted::WrongState(state) => {
-            format!("is {}: {verb} is for what is {}", state.name(), one_of(transition.allowed_from()))
+            format!(
+                "is {}: {verb} is for what is {}",
+                state.name(),
+                one_of(transition.allowed_from())
+            )
         }
         Acted::Superseded(later) => {
-            format!("is superseded: submission {later} of the same activity came later and is delivered; --force does it all the same")
+            format!(
+                "is superseded: submission {later} of the same activity came later and is delivered; --force does it all the same"
+            )
         }
-        Acted::HeldUntil(until) => format!("is held until {until} by its `not_before`; --force lifts that, and it is due now"),
+        Acted::HeldUntil(until) => {
+            format!("is held until {until} by its `not_before`; --force lifts that, and it is due now")
+        }
     }
 }
 
@@ -134,11 +145,16 @@ mod tests {
 
     #[test]
     fn named_ones_must_be_done_and_matching_ones_are_skipped() {
-        let acted = |why: &[Acted]| -> Vec<(SubmissionId, Acted)> { (1..).map(SubmissionId).zip(why.iter().cloned()).collect() };
+        let acted = |why: &[Acted]| -> Vec<(SubmissionId, Acted)> {
+            (1..).map(SubmissionId).zip(why.iter().cloned()).collect()
+        };
         let cases = [
             (acted(&[Acted::Done]), Exit::Done),
             (acted(&[Acted::Done, Acted::Superseded(SubmissionId(9))]), Exit::Failed),
-            (acted(&[Acted::WrongState(State::Delivered), Acted::NoSuch]), Exit::NoSuch),
+            (
+                acted(&[Acted::WrongState(State::Delivered), Acted::NoSuch]),
+                Exit::NoSuch,
+            ),
         ];
         for (acted, expected) in &cases {
             let report = Report::of(acted);

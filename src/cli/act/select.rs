@@ -53,13 +53,17 @@ impl FromStr for Named {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        if text == "-" { Ok(Self::Input) } else { text.parse().map(Self::Id) }
+        if text == "-" {
+            Ok(Self::Input)
+        } else {
+            text.parse().map(Self::Id)
+        }
     }
 }
 
 impl Args {
-    /// Never everything by accident, and never a filter that silently does not count. `name` is the command's, `from` the states from which
-    /// it is possible.
+    /// Never everything by accident, and never a filter that silently does not count. `name` is the command's, `from`
+    /// the states from which it is possible.
     pub fn check(&self, name: &str, from: &[StateName]) -> Result<(), CliError> {
         match (self.ids.is_empty(), self.filter.is_empty()) {
             (true, true) => Err(CliError::Usage(format!(
@@ -94,7 +98,10 @@ impl Args {
                     let mut text = String::new();
                     let read = io::stdin().lock().take(INPUT_BYTES_MAX + 1).read_to_string(&mut text);
                     if read.context("standard input cannot be read")? as u64 > INPUT_BYTES_MAX {
-                        return Err(CliError::Usage(format!("standard input is longer than {INPUT_BYTES_MAX} bytes; use a filter")).into());
+                        return Err(CliError::Usage(format!(
+                            "standard input is longer than {INPUT_BYTES_MAX} bytes; use a filter"
+                        ))
+                        .into());
                     }
                     ids.extend(parse_ids(&text)?);
                 }
@@ -105,7 +112,8 @@ impl Args {
         Ok(ids)
     }
 
-    /// What is named, or what the filter matches, oldest first; without a state of its own, of the states from which the act is possible.
+    /// What is named, or what the filter matches, oldest first; without a state of its own, of the states from which
+    /// the act is possible.
     pub async fn selected(&self, outbox: &Outbox, from: &[StateName], now: Timestamp) -> anyhow::Result<Selection> {
         if !self.in_bulk() {
             let found = self.named()?.into_iter().map(|id| (id, None)).collect();
@@ -159,7 +167,12 @@ impl Selection {
         let states: BTreeSet<Option<StateName>> = self.found.iter().map(|(_, state)| *state).collect();
         let mut pieces = Vec::new();
         for state in states {
-            let ids: Vec<SubmissionId> = self.found.iter().filter(|(_, of)| *of == state).map(|(id, _)| *id).collect();
+            let ids: Vec<SubmissionId> = self
+                .found
+                .iter()
+                .filter(|(_, of)| *of == state)
+                .map(|(id, _)| *id)
+                .collect();
             pieces.extend(ids.chunks(limit).map(|piece| (state, piece.to_vec())));
         }
         pieces
@@ -212,7 +225,10 @@ mod tests {
 
     #[test]
     fn numbers_are_taken_once_each_and_wrong_ones_named_with_their_line() {
-        assert_eq!(args(&["2", "1", "2"]).named().unwrap(), [SubmissionId(2), SubmissionId(1)]);
+        assert_eq!(
+            args(&["2", "1", "2"]).named().unwrap(),
+            [SubmissionId(2), SubmissionId(1)]
+        );
         assert_eq!(parse_ids("3\n 4 5\n\n").unwrap(), [3, 4, 5].map(SubmissionId));
         assert!(parse_ids("3\nx").unwrap_err().to_string().contains("line 2"));
     }

@@ -1,7 +1,8 @@
 //! `edit --with 'COMMAND'`: many payloads, each through a command of the person's own.
 //!
-//! A command that fails, or whose output is not valid, leaves its submission alone. What is changed is stored in pieces while the next payloads
-//! are read, so that memory is bounded whatever the number, and an end in the middle leaves whole submissions behind.
+//! A command that fails, or whose output is not valid, leaves its submission alone. What is changed is stored in pieces
+//! while the next payloads are read, so that memory is bounded whatever the number, and an end in the middle leaves
+//! whole submissions behind.
 
 use std::io::{self, Write};
 use std::process::Stdio;
@@ -82,7 +83,9 @@ struct Count {
 /// Edits what the arguments select, in order.
 pub async fn run(editing: &Editing<'_>, out: &mut dyn Write) -> anyhow::Result<Exit> {
     let (args, context) = (editing.args, editing.context);
-    let selection = args.selected(editing.outbox, Transition::Edit.allowed_from(), context.now).await?;
+    let selection = args
+        .selected(editing.outbox, Transition::Edit.allowed_from(), context.now)
+        .await?;
     let total = selection.found.len();
     if args.in_bulk() && total > 1 && !args.yes && !args.dry_run {
         confirm(&format!(
@@ -101,7 +104,12 @@ pub async fn run(editing: &Editing<'_>, out: &mut dyn Write) -> anyhow::Result<E
     Ok(if is_refused { Exit::Failed } else { Exit::Done })
 }
 
-async fn through(editing: &Editing<'_>, selection: &Selection, count: &mut Count, out: &mut dyn Write) -> anyhow::Result<()> {
+async fn through(
+    editing: &Editing<'_>,
+    selection: &Selection,
+    count: &mut Count,
+    out: &mut dyn Write,
+) -> anyhow::Result<()> {
     let progress = Progress::new("payloads");
     let at_once = thread::available_parallelism().map_or(1, usize::from).min(COMMANDS_MAX);
     let mut edited = stream::iter(&selection.found)
@@ -162,7 +170,12 @@ impl Editing<'_> {
     }
 
     /// Stores corrections. Asked for at once, they come into one commit; each looks again at what it was made for.
-    async fn store(&self, selection: &Selection, corrections: Vec<Correction>, count: &mut Count) -> anyhow::Result<()> {
+    async fn store(
+        &self,
+        selection: &Selection,
+        corrections: Vec<Correction>,
+        count: &mut Count,
+    ) -> anyhow::Result<()> {
         let act = |correction: Correction| {
             let mut still = selection.still(correction.state);
             still.payload = Some(correction.from);
@@ -217,7 +230,9 @@ impl Count {
         if self.shown > DIFFERENCES_SHOWN {
             return Ok(());
         }
-        let Act::Edit(entry) = &correction.act else { return Ok(()) };
+        let Act::Edit(entry) = &correction.act else {
+            return Ok(());
+        };
         writeln!(out, "submission {}", correction.id)?;
         for line in diff::lines(&laid_out(&correction.from), &laid_out(&entry.payload)) {
             writeln!(out, "  {}", escape::json(&line))?;
@@ -231,7 +246,10 @@ impl Count {
         let others = [
             (self.unchanged, "unchanged"),
             (self.skipped, "skipped"),
-            (self.failed, "left alone, since the command failed or its output is not valid"),
+            (
+                self.failed,
+                "left alone, since the command failed or its output is not valid",
+            ),
         ];
         let mut parts = vec![format!("{} {noun} {would}edited and requeued", self.done)];
         parts.extend(
@@ -305,8 +323,16 @@ mod tests {
     #[tokio::test]
     async fn a_command_gets_the_payload_and_its_output_counts() {
         assert_eq!(filter("cat", "{}").await.as_deref(), Ok("{}"));
-        assert_eq!(filter("echo '{\"a\":1}'", &"x".repeat(200_000)).await.as_deref(), Ok("{\"a\":1}\n"));
-        assert!(filter("cat; exit 3", "{}").await.unwrap_err().contains("exit status: 3"));
+        assert_eq!(
+            filter("echo '{\"a\":1}'", &"x".repeat(200_000)).await.as_deref(),
+            Ok("{\"a\":1}\n")
+        );
+        assert!(
+            filter("cat; exit 3", "{}")
+                .await
+                .unwrap_err()
+                .contains("exit status: 3")
+        );
         assert!(filter("printf '\\377'", "{}").await.unwrap_err().contains("UTF-8"));
         assert!(filter("kill -9 $$", "{}").await.unwrap_err().contains("signal"));
     }
@@ -316,7 +342,9 @@ mod tests {
         let why = filter("yes", &"x".repeat(200_000)).await.unwrap_err();
         assert!(why.contains("longer than inbox.max_result_size"), "{why}");
         let payload = Payload::from_text("{}");
-        let error = filtered("no-such-command-here 2>/dev/null", &payload, 10).await.unwrap_err();
+        let error = filtered("no-such-command-here 2>/dev/null", &payload, 10)
+            .await
+            .unwrap_err();
         assert!(error.to_string().contains("cannot be run"), "{error}");
     }
 

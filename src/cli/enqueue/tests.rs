@@ -110,6 +110,9 @@ async fn where_the_outbox_may_not_be_written_they_become_rows() {
     };
     let mut out = Vec::new();
     reading.insert_as_rows(&sources[0], &mut out).await.unwrap();
-    assert_eq!(String::from_utf8(out).unwrap(), "accepted as row 1\naccepted as row 2\n");
+    assert_eq!(
+        String::from_utf8(out).unwrap(),
+        "accepted as row 1\naccepted as row 2\n"
+    );
     assert!(!desk.context.config.outbox.database.exists());
 }

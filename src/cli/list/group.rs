@@ -17,7 +17,8 @@ use crate::store::Listed;
 
 use super::Pages;
 
-/// Kinds that are told apart: bounds the memory where every message is another one. What comes beyond them is counted together.
+/// Kinds that are told apart: bounds the memory where every message is another one. What comes beyond them is counted
+/// together.
 const KINDS_MAX: usize = 10_000;
 
 /// As much of a message tells one kind from another.
@@ -122,7 +123,8 @@ impl Seen {
 
 impl Kind {
     fn of(listed: &Listed) -> Self {
-        let error = error_of(listed).map(|error| (error.status_code, error.error, error.message.as_deref().map(blanked)));
+        let error =
+            error_of(listed).map(|error| (error.status_code, error.error, error.message.as_deref().map(blanked)));
         Self {
             shown: story::state(listed),
             state: listed.state.name().name(),
@@ -158,11 +160,21 @@ impl Kind {
 
     /// A line of numbers, and what the API (or our own check) said below it.
     fn told(&self, seen: &Seen, width: usize, now: Timestamp) -> String {
-        let source = self.source.as_deref().map(|source| format!(", from {}", visible(source)));
+        let source = self
+            .source
+            .as_deref()
+            .map(|source| format!(", from {}", visible(source)));
         let (first, last) = (ago(seen.first, now), ago(seen.last, now));
-        let when = if first == last { first } else { format!("{first} to {last}") };
+        let when = if first == last {
+            first
+        } else {
+            format!("{first} to {last}")
+        };
         let source = source.unwrap_or_default();
-        let mut told = format!("{:>width$}  {}{source}, {when}, newest {}\n", seen.count, self.shown, seen.newest);
+        let mut told = format!(
+            "{:>width$}  {}{source}, {when}, newest {}\n",
+            seen.count, self.shown, seen.newest
+        );
         let said = self
             .error()
             .map(|error| error.line())
@@ -228,7 +240,10 @@ mod tests {
     fn messages_differ_by_their_words_and_not_by_their_numbers() {
         let cases = [
             ("Commerce COM-123 is unknown", "Commerce COM-# is unknown"),
-            ("activity 7e57d004-2b97-0e7a-b45f-5387367791cd has one", "activity # has one"),
+            (
+                "activity 7e57d004-2b97-0e7a-b45f-5387367791cd has one",
+                "activity # has one",
+            ),
             ("507f1f77bcf86cd799439011 gone", "# gone"),
             ("1.50 > 3", "#.# > #"),
             ("añ0, café-7", "añ#, café-#"),

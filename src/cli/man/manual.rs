@@ -1,4 +1,5 @@
-//! The program's own page: the manual in short. The commands come from the text of `--help`; the rest lies beside this file.
+//! The program's own page: the manual in short. The commands come from the text of `--help`; the rest lies beside this
+//! file.
 
 use std::fmt::Write as _;
 

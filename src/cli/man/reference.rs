@@ -1,4 +1,5 @@
-//! The page of the configuration file, made of the commented defaults: what is explained there is explained here in the same words.
+//! The page of the configuration file, made of the commented defaults: what is explained there is explained here in the
+//! same words.
 
 use std::fmt::Write as _;
 
@@ -48,8 +49,13 @@ impl<'a> Page<'a> {
             self.roff(format_args!(".SH {}", escaped(line)));
         } else if let Some((key, rest)) = line.split_once(" = ") {
             let (value, remark) = rest.split_once("  #").unwrap_or((rest, ""));
-            self.roff(format_args!(".TP\n.B {} = {}", escaped(key.trim()), escaped(value.trim())));
-            self.comment.extend(Some(remark.trim()).filter(|remark| !remark.is_empty()));
+            self.roff(format_args!(
+                ".TP\n.B {} = {}",
+                escaped(key.trim()),
+                escaped(value.trim())
+            ));
+            self.comment
+                .extend(Some(remark.trim()).filter(|remark| !remark.is_empty()));
             self.tell();
         } else {
             self.flush();
@@ -67,7 +73,10 @@ impl<'a> Page<'a> {
     /// Writes the comment: as prose, and from a line that is itself configuration on as it stands.
     fn tell(&mut self) {
         let comment = std::mem::take(&mut self.comment);
-        let example = comment.iter().position(|line| line.starts_with('[')).unwrap_or(comment.len());
+        let example = comment
+            .iter()
+            .position(|line| line.starts_with('['))
+            .unwrap_or(comment.len());
         for line in &comment[..example] {
             if line.is_empty() {
                 self.roff(format_args!(".PP"));
@@ -90,7 +99,8 @@ impl<'a> Page<'a> {
     }
 }
 
-/// Text that roff prints as it stands: no escape sequence, no request at a line's beginning, no hyphen instead of a minus sign.
+/// Text that roff prints as it stands: no escape sequence, no request at a line's beginning, no hyphen instead of a
+/// minus sign.
 fn escaped(text: &str) -> String {
     let safe = text.replace('\\', "\\e").replace('-', "\\-");
     if safe.starts_with(['.', '\'']) {
@@ -107,8 +117,9 @@ mod tests {
 
     #[test]
     fn a_key_is_told_with_its_default_and_its_comment() {
-        let page =
-            page("# About it all.\n\n[api]\n# How long - in all.\ntimeout = \"30s\"  # .so never\n# After it:\n# [[api.rules]]\n# a = 1\n");
+        let page = page(
+            "# About it all.\n\n[api]\n# How long - in all.\ntimeout = \"30s\"  # .so never\n# After it:\n# [[api.rules]]\n# a = 1\n",
+        );
         let body = page.strip_prefix(HEAD).unwrap().strip_suffix(FOOT).unwrap();
         assert_eq!(
             body,

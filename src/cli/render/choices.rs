@@ -15,7 +15,9 @@ pub fn commands(story: &Story, now: Timestamp) -> Vec<(String, String)> {
         State::Pending { .. } if is_held => "send it now, whatever its `not_before` says",
         State::Pending { .. } => "send it as soon as possible",
         State::Dead(DeadReason::Invalid) => "send it as it is",
-        State::Sending | State::Delivered | State::Dead(_) | State::Parked(_) | State::Dismissed => "send it again as it is",
+        State::Sending | State::Delivered | State::Dead(_) | State::Parked(_) | State::Dismissed => {
+            "send it again as it is"
+        }
     };
     let mut acts = vec![
         (Transition::Edit, "edit", "correct the payload and send it".to_owned()),
@@ -25,7 +27,11 @@ pub fn commands(story: &Story, now: Timestamp) -> Vec<(String, String)> {
             "override",
             "replace the registered result by ours".to_owned(),
         ),
-        (Transition::Accept, "accept", "the registered result is ours: delivered".to_owned()),
+        (
+            Transition::Accept,
+            "accept",
+            "the registered result is ours: delivered".to_owned(),
+        ),
         (Transition::Dismiss, "dismiss", "close it without delivering".to_owned()),
     ];
     if let State::Parked(reason) = story.listed.state {
@@ -39,7 +45,9 @@ pub fn commands(story: &Story, now: Timestamp) -> Vec<(String, String)> {
     }
     let force = |act: &Transition| match act {
         Transition::Requeue if is_held => " --force",
-        Transition::Edit | Transition::Requeue | Transition::ForceOverride if story.superseded_by.is_some() => " --force",
+        Transition::Edit | Transition::Requeue | Transition::ForceOverride if story.superseded_by.is_some() => {
+            " --force"
+        }
         _ => "",
     };
     acts.into_iter()
@@ -57,7 +65,10 @@ fn likely(reason: ParkReason, story: &Story) -> (Transition, String) {
         );
     }
     if story.attempts.last().is_some_and(|last| last.hard_override) {
-        return (Transition::Dismiss, "the API does not let it replace what is registered".to_owned());
+        return (
+            Transition::Dismiss,
+            "the API does not let it replace what is registered".to_owned(),
+        );
     }
     match reason {
         ParkReason::ConflictAfterLostResponse => (
@@ -102,7 +113,11 @@ mod tests {
             ["override", "dismiss", "accept", "edit", "requeue"]
         );
         assert_eq!(verbs(State::Pending { due: NOW }), ["edit", "requeue", "dismiss"]);
-        assert!(verbs(State::Sending).is_empty() && verbs(State::Delivered).is_empty() && verbs(State::Dismissed).is_empty());
+        assert!(
+            verbs(State::Sending).is_empty()
+                && verbs(State::Delivered).is_empty()
+                && verbs(State::Dismissed).is_empty()
+        );
     }
 
     #[test]
@@ -112,7 +127,9 @@ mod tests {
         story.listed.state = State::Parked(ParkReason::ConflictAfterLostResponse);
         assert_eq!(first(&story).0, "reten-outbox accept 12");
         assert!(
-            first(&story).1.starts_with("likely: what is registered is this very one"),
+            first(&story)
+                .1
+                .starts_with("likely: what is registered is this very one"),
             "{:?}",
             first(&story)
         );

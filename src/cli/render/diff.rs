@@ -1,15 +1,21 @@
 //! What differs between two texts, line by line, for a person to glance at.
 
-/// Above this many lines that differ they are not matched with one another: the table of their common parts grows with the square.
+/// Above this many lines that differ they are not matched with one another: the table of their common parts grows with
+/// the square.
 const MATCHED_MAX: usize = 300;
 
 /// Equal lines that are shown around what differs.
 const AROUND: usize = 1;
 
-/// Lines with `-` were in the first text alone, those with `+` are in the second alone; equal ones far from a difference are left out.
+/// Lines with `-` were in the first text alone, those with `+` are in the second alone; equal ones far from a
+/// difference are left out.
 pub fn lines(before: &str, after: &str) -> Vec<String> {
     let (before, after): (Vec<&str>, Vec<&str>) = (before.lines().collect(), after.lines().collect());
-    let same_first = before.iter().zip(&after).take_while(|(left, right)| left == right).count();
+    let same_first = before
+        .iter()
+        .zip(&after)
+        .take_while(|(left, right)| left == right)
+        .count();
     let (left, right) = (&before[same_first..], &after[same_first..]);
     let same_last = left
         .iter()
@@ -79,7 +85,10 @@ mod tests {
     #[test]
     fn only_what_differs_is_shown_with_its_neighbours() {
         let before = "{\n  a\n  b\n  c\n  d\n}";
-        assert_eq!(lines(before, "{\n  a\n  b\n  C\n  d\n}"), ["    b", "-   c", "+   C", "    d"]);
+        assert_eq!(
+            lines(before, "{\n  a\n  b\n  C\n  d\n}"),
+            ["    b", "-   c", "+   C", "    d"]
+        );
         assert_eq!(lines(before, before), Vec::<String>::new());
         assert_eq!(lines("a\nx\nb\ny", "a\nb\nz\ny"), ["  a", "- x", "  b", "+ z", "  y"]);
         assert_eq!(lines("", "a"), ["+ a"]);
@@ -89,6 +98,9 @@ mod tests {
     fn very_long_ones_are_shown_one_after_the_other() {
         let (before, after) = ("a\n".repeat(400), "b\n".repeat(400));
         let shown = lines(&before, &after);
-        assert_eq!((shown.len(), shown[0].as_str(), shown[400].as_str()), (800, "- a", "+ b"));
+        assert_eq!(
+            (shown.len(), shown[0].as_str(), shown[400].as_str()),
+            (800, "- a", "+ b")
+        );
     }
 }

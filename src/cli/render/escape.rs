@@ -1,4 +1,5 @@
-//! Text of several lines, and JSON, made safe for a terminal. One line is [`visible`]'s work; these two are built on it.
+//! Text of several lines, and JSON, made safe for a terminal. One line is [`visible`]'s work; these two are built on
+//! it.
 
 use std::borrow::Cow;
 use std::fmt::Write as _;
@@ -11,8 +12,9 @@ pub fn lines(text: &str) -> String {
     text.split('\n').map(visible).collect::<Vec<_>>().join("\n")
 }
 
-/// JSON text with everything hidden inside its strings as `\uXXXX`: the same value, in any terminal. White space between tokens is ASCII
-/// in valid JSON, so whatever is found here beyond ASCII stands in a string; the ASCII controls cannot stand there unescaped, but DEL can.
+/// JSON text with everything hidden inside its strings as `\uXXXX`: the same value, in any terminal. White space
+/// between tokens is ASCII in valid JSON, so whatever is found here beyond ASCII stands in a string; the ASCII controls
+/// cannot stand there unescaped, but DEL can.
 pub fn json(text: &str) -> Cow<'_, str> {
     let escapes = |character: char| character >= '\u{7f}' && is_hidden(character);
     if !text.chars().any(escapes) {

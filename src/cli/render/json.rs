@@ -1,4 +1,5 @@
-//! The JSON of `list` and `show` (the README, "Commands"): one object a line, safe on a terminal, the fields of the contract and more.
+//! The JSON of `list` and `show` (the README, "Commands"): one object a line, safe on a terminal, the fields of the
+//! contract and more.
 
 mod steps;
 
@@ -26,7 +27,10 @@ pub fn story(story: &Story) -> serde_json::Result<String> {
         listed: ListedView::of(&story.listed),
         superseded_by: story.superseded_by.map(|id| id.0),
         payload: PayloadView(&story.payload),
-        history: steps(story).iter().map(|step| StepView::of(step, story.listed.id)).collect(),
+        history: steps(story)
+            .iter()
+            .map(|step| StepView::of(step, story.listed.id))
+            .collect(),
     };
     let text = serde_json::to_string(&view)?;
     Ok(escape::json(&text).into_owned())

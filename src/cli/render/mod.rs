@@ -1,4 +1,5 @@
-//! How results look: tables, times, JSON. Pure: what goes in decides what comes out; nothing here asks the terminal or the clock.
+//! How results look: tables, times, JSON. Pure: what goes in decides what comes out; nothing here asks the terminal or
+//! the clock.
 
 pub mod choices;
 pub mod diff;

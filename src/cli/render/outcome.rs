@@ -1,4 +1,5 @@
-//! How it went with a submission, in the terms of the contract: the error, what mends it, when it goes on. For tables and JSON alike.
+//! How it went with a submission, in the terms of the contract: the error, what mends it, when it goes on. For tables
+//! and JSON alike.
 
 use serde::Serialize;
 

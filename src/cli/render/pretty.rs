@@ -1,4 +1,5 @@
-//! JSON laid out for reading, token by token: the same members, order and digits. Nothing is parsed into numbers, and nothing recurses.
+//! JSON laid out for reading, token by token: the same members, order and digits. Nothing is parsed into numbers, and
+//! nothing recurses.
 
 use serde::de::IgnoredAny;
 

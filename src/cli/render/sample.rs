@@ -2,7 +2,9 @@
 
 use crate::clock::Timestamp;
 use crate::model::payload::Object;
-use crate::model::{Answer, Attempt, AttemptNumber, AttemptOutcome, DeadReason, Facts, Origin, Payload, State, SubmissionId};
+use crate::model::{
+    Answer, Attempt, AttemptNumber, AttemptOutcome, DeadReason, Facts, Origin, Payload, State, SubmissionId,
+};
 use crate::store::{Event, Listed, Story};
 
 /// A dead one with one attempt, and this payload.

@@ -73,7 +73,10 @@ pub fn origin(origin: &Origin) -> String {
     let (name, place) = match origin {
         Origin::File { name, line, item } => {
             let line = line.map(|line| format!(", line {line}"));
-            (format!("file {name}"), line.or_else(|| item.map(|item| format!(", item {item}"))))
+            (
+                format!("file {name}"),
+                line.or_else(|| item.map(|item| format!(", item {item}"))),
+            )
         }
         Origin::Row { id } => (format!("row {id} of the inbox database"), None),
         Origin::User { name, line } => (format!("user {name}"), line.map(|line| format!(", line {line}"))),
@@ -101,7 +104,9 @@ pub fn next(story: &Story, obstacle: Option<&str>, now: Timestamp) -> String {
 fn pending(story: &Story, obstacle: Option<&str>, now: Timestamp) -> String {
     let listed = &story.listed;
     if let Some(earlier) = listed.waits_behind {
-        return format!("It waits behind submission {earlier} of the same activity, which goes first: `reten-outbox show {earlier}`.");
+        return format!(
+            "It waits behind submission {earlier} of the same activity, which goes first: `reten-outbox show {earlier}`."
+        );
     }
     let when = match (next_attempt_at(listed), obstacle) {
         (Some(at), _) if at > now && listed.not_before == Some(at) => {
@@ -121,7 +126,10 @@ fn may_be_ours(story: &Story) -> String {
         .history
         .last()
         .is_some_and(|last| last.what == Transition::ForceOverride.name());
-    let by_policy = story.attempts.last().is_some_and(|last| last.outcome == AttemptOutcome::Override);
+    let by_policy = story
+        .attempts
+        .last()
+        .is_some_and(|last| last.outcome == AttemptOutcome::Override);
     if by_person || by_policy {
         return String::new();
     }
@@ -132,7 +140,10 @@ fn may_be_ours(story: &Story) -> String {
 
 /// By whom it was replaced, where it was: then that one is to be looked at.
 fn dismissed(story: &Story) -> String {
-    let replaced = story.history.last().filter(|last| last.what == Transition::Replace.name());
+    let replaced = story
+        .history
+        .last()
+        .filter(|last| last.what == Transition::Replace.name());
     match replaced.and_then(|last| last.detail.as_deref()) {
         Some(how) => format!("Nothing: {}.", visible(how)),
         None => "Nothing: it was closed without being delivered.".to_owned(),
@@ -140,7 +151,10 @@ fn dismissed(story: &Story) -> String {
 }
 
 fn delivered(story: &Story) -> String {
-    let accepted = story.attempts.last().is_some_and(|last| last.outcome == AttemptOutcome::Accepted);
+    let accepted = story
+        .attempts
+        .last()
+        .is_some_and(|last| last.outcome == AttemptOutcome::Accepted);
     match words::why_likely_ours(story).filter(|_| accepted) {
         Some(why) => format!(
             "Nothing: the API has it. It said that the activity has a result already, and conflict.after_lost_response takes that for ours: {why}."
@@ -170,7 +184,8 @@ fn parked(reason: ParkReason, story: &Story) -> String {
             )
         }
         (ParkReason::ConflictAfterLostResponse, None) => {
-            "its activity already has a result, which may be this very one: the answer to an earlier request was lost.".to_owned()
+            "its activity already has a result, which may be this very one: the answer to an earlier request was lost."
+                .to_owned()
         }
     }
 }
@@ -225,13 +240,23 @@ mod tests {
         };
         assert!(next(&story, None, NOW).contains("in 12 s"));
         story.listed.not_before = Some(NOW.minus(Duration::from_hours(2)));
-        assert!(next(&story, None, NOW).contains("in 12 s"), "what was waited for is over");
+        assert!(
+            next(&story, None, NOW).contains("in 12 s"),
+            "what was waited for is over"
+        );
         let due = NOW.plus(Duration::from_hours(2));
         (story.listed.not_before, story.listed.state) = (Some(due), State::Pending { due });
-        assert!(next(&story, None, NOW).contains("in 2 h"), "{}", next(&story, None, NOW));
+        assert!(
+            next(&story, None, NOW).contains("in 2 h"),
+            "{}",
+            next(&story, None, NOW)
+        );
         story.listed.not_before = None;
         let told = next(&story, Some("the gate is paused"), NOW);
-        assert!(told.contains("in 2 h") && told.contains("but the gate is paused"), "{told}");
+        assert!(
+            told.contains("in 2 h") && told.contains("but the gate is paused"),
+            "{told}"
+        );
         story.listed.waits_behind = Some(SubmissionId(7));
         assert!(next(&story, None, NOW).contains("submission 7"));
         assert_eq!(when(&story.listed, NOW), "after 7");
@@ -244,7 +269,10 @@ mod tests {
         story.listed.lost_response = true;
         story.attempts[0].lost_response = true;
         let told = next(&story, None, NOW);
-        assert!(told.contains("likely this very one: the request of attempt 1 went out"), "{told}");
+        assert!(
+            told.contains("likely this very one: the request of attempt 1 went out"),
+            "{told}"
+        );
         story.listed.state = State::Delivered;
         assert_eq!(next(&story, None, NOW), "Nothing: the API has it.");
         story.attempts[0].outcome = AttemptOutcome::Accepted;

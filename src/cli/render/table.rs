@@ -1,5 +1,5 @@
-//! Tables for people: columns as wide as they need, the wide ones cut with `…` where the line would not fit. Without a width, as in a pipe, no
-//! cell is cut.
+//! Tables for people: columns as wide as they need, the wide ones cut with `…` where the line would not fit. Without a
+//! width, as in a pipe, no cell is cut.
 
 use unicode_width::{UnicodeWidthChar as _, UnicodeWidthStr as _};
 
@@ -28,15 +28,19 @@ pub struct Layout<'a> {
 }
 
 impl<'a> Layout<'a> {
-    /// Each column as wide as its widest cell; then the widest that may be cut loses a column at a time until the line fits `width`
-    /// (or only columns that are never cut are left). Without a `width` a cell that is wider than its column stands out of it: one very long
-    /// id must not make every line as long.
+    /// Each column as wide as its widest cell; then the widest that may be cut loses a column at a time until the line
+    /// fits `width` (or only columns that are never cut are left). Without a `width` a cell that is wider than its
+    /// column stands out of it: one very long id must not make every line as long.
     pub fn fit(columns: &'a [Column], rows: &[Vec<String>], width: Option<usize>) -> Self {
         let widest = |place: usize, column: &Column| {
             let cells = rows.iter().filter_map(|row| row.get(place)).map(|cell| cell.width());
             cells.max().unwrap_or(0).min(column.most).max(column.heading.width())
         };
-        let mut widths: Vec<usize> = columns.iter().enumerate().map(|(place, column)| widest(place, column)).collect();
+        let mut widths: Vec<usize> = columns
+            .iter()
+            .enumerate()
+            .map(|(place, column)| widest(place, column))
+            .collect();
         let gaps = GAP * columns.len().saturating_sub(1);
         while width.is_some_and(|width| widths.iter().sum::<usize>() + gaps > width) {
             let cuttable = columns
@@ -106,7 +110,8 @@ pub fn truncate(text: &str, width: usize) -> String {
     out
 }
 
-/// The text in lines of at most `width` columns, broken at blanks, each behind `indent`. A longer word stands on a line of its own.
+/// The text in lines of at most `width` columns, broken at blanks, each behind `indent`. A longer word stands on a line
+/// of its own.
 pub fn wrap(text: &str, indent: &str, width: usize) -> String {
     let mut lines = vec![String::new()];
     for word in text.split_whitespace() {
@@ -166,7 +171,11 @@ mod tests {
 
     #[test]
     fn the_widest_column_is_cut_first_and_no_line_is_too_long() {
-        let rows = [row(["123", "dead: rejected", "the commerce is not known in this tenant"])];
+        let rows = [row([
+            "123",
+            "dead: rejected",
+            "the commerce is not known in this tenant",
+        ])];
         for width in [19, 24, 30, 50] {
             let lines = table(&rows, width);
             assert!(lines.iter().all(|line| line.width() <= width), "{width}: {lines:?}");

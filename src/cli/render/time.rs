@@ -8,12 +8,22 @@ use crate::clock::Timestamp;
 pub fn span(span: Duration) -> String {
     let seconds = span.as_secs();
     let (minutes, hours, days) = (seconds / 60, seconds / 3600, seconds / 86_400);
-    let pair = |large: String, small: u64, unit: &str| if small == 0 { large } else { format!("{large} {small} {unit}") };
+    let pair = |large: String, small: u64, unit: &str| {
+        if small == 0 {
+            large
+        } else {
+            format!("{large} {small} {unit}")
+        }
+    };
     match seconds {
         0..=59 => format!("{seconds} s"),
         60..=3599 => format!("{minutes} min"),
         3600..=86_399 => pair(format!("{hours} h"), minutes % 60, "min"),
-        _ => pair(format!("{days} {}", if days == 1 { "day" } else { "days" }), hours % 24, "h"),
+        _ => pair(
+            format!("{days} {}", if days == 1 { "day" } else { "days" }),
+            hours % 24,
+            "h",
+        ),
     }
 }
 
@@ -21,7 +31,11 @@ pub fn span(span: Duration) -> String {
 pub fn short_span(duration: Duration) -> String {
     let text = span(duration);
     let mut words = text.split(' ');
-    format!("{} {}", words.next().unwrap_or_default(), words.next().unwrap_or_default())
+    format!(
+        "{} {}",
+        words.next().unwrap_or_default(),
+        words.next().unwrap_or_default()
+    )
 }
 
 /// `4 min ago`; `just now` within a second (or when the clock was set back).
@@ -46,7 +60,9 @@ pub fn due(at: Timestamp, now: Timestamp) -> String {
     }
     format!(
         "in {}",
-        short_span(Duration::from_secs(wait.as_millis().div_ceil(1000).try_into().unwrap_or(u64::MAX)))
+        short_span(Duration::from_secs(
+            wait.as_millis().div_ceil(1000).try_into().unwrap_or(u64::MAX)
+        ))
     )
 }
 
@@ -115,7 +131,10 @@ mod tests {
         assert_eq!(due(at(90_000), now), "in 1 min");
         let far = Timestamp::parse_iso8601("2099-01-01T00:00:00Z").unwrap();
         assert_eq!(due(far, now), "on 2099-01-01");
-        assert_eq!((due_in_full(far, now), full(far, now)), (format!("on {far}"), far.to_string()));
+        assert_eq!(
+            (due_in_full(far, now), full(far, now)),
+            (format!("on {far}"), far.to_string())
+        );
         assert_eq!(due_in_full(at(5_000), now), format!("in 5 s ({})", at(5_000)));
         assert_eq!(elapsed(412), "412 ms");
         assert_eq!(elapsed(30_060), "30.0 s");

@@ -1,4 +1,5 @@
-//! What happened to a submission, in plain words: each step of its story in a sentence, and why a 409 may be our own doing.
+//! What happened to a submission, in plain words: each step of its story in a sentence, and why a 409 may be our own
+//! doing.
 
 use crate::model::{Attempt, AttemptOutcome, FaultKind};
 use crate::store::{Event, Story};
@@ -12,7 +13,11 @@ const EDITED: &str = "edited";
 
 /// An attempt: what went out, what came back, and what followed.
 pub fn attempt(attempt: &Attempt) -> String {
-    let with = if attempt.hard_override { " with hard_override" } else { "" };
+    let with = if attempt.hard_override {
+        " with hard_override"
+    } else {
+        ""
+    };
     let took = if attempt.elapsed_ms > 0 {
         format!(" ({})", elapsed(attempt.elapsed_ms))
     } else {
@@ -80,18 +85,27 @@ pub fn event(event: &Event) -> String {
     format!("{what} by {}{}", visible(&event.actor), detail.unwrap_or_default())
 }
 
-/// Why a result that is registered already may be this very one, where an answer of ours was lost: which request, and how.
+/// Why a result that is registered already may be this very one, where an answer of ours was lost: which request, and
+/// how.
 pub fn why_likely_ours(story: &Story) -> Option<String> {
     if !story.listed.lost_response {
         return None;
     }
     // An edit makes another payload of it: what was lost before was another one's answer.
-    let since = story.history.iter().rev().find(|event| event.what == EDITED).map(|event| event.at);
+    let since = story
+        .history
+        .iter()
+        .rev()
+        .find(|event| event.what == EDITED)
+        .map(|event| event.at);
     let counts = |attempt: &&Attempt| attempt.lost_response && since.is_none_or(|since| attempt.started_at >= since);
     let lost: Vec<&Attempt> = story.attempts.iter().filter(counts).collect();
     let restored = story.history.iter().rev().find(|event| event.what == RESTORED);
     if let Some(restored) = restored.filter(|restored| since.is_none_or(|since| restored.at >= since)) {
-        let detail = restored.detail.as_deref().unwrap_or("from a backup, and may have been sent since");
+        let detail = restored
+            .detail
+            .as_deref()
+            .unwrap_or("from a backup, and may have been sent since");
         return Some(format!("it was restored {}", visible(detail)));
     }
     let (first, others) = lost.split_first()?;
@@ -113,7 +127,9 @@ fn how_lost(attempt: &Attempt) -> String {
             FaultKind::Timeout => "no whole answer came within api.timeout".to_owned(),
             FaultKind::Cut => "its answer broke off".to_owned(),
             FaultKind::Interrupted => "the daemon ended before its answer came".to_owned(),
-            FaultKind::Reset | FaultKind::Connect | FaultKind::Dns | FaultKind::Tls => "the connection ended before its answer".to_owned(),
+            FaultKind::Reset | FaultKind::Connect | FaultKind::Dns | FaultKind::Tls => {
+                "the connection ended before its answer".to_owned()
+            }
         },
         (None, Some(answer)) if (200..=299).contains(&answer.status) => {
             format!("a page that is not the API's came back ({})", answer.status)

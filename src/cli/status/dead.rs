@@ -53,7 +53,9 @@ pub fn what_they_have_in_common(newest: &[DeadLetter]) -> Option<Dead> {
     };
     for one in newest {
         let message = message(one);
-        let same = |kind: &&mut Kind| kind.reason == one.reason && kind.http_status == one.http_status && kind.message == message;
+        let same = |kind: &&mut Kind| {
+            kind.reason == one.reason && kind.http_status == one.http_status && kind.message == message
+        };
         match dead.reasons.iter_mut().find(same) {
             Some(kind) => kind.count += 1,
             None => dead.reasons.push(Kind {
@@ -78,7 +80,12 @@ pub fn what_they_have_in_common(newest: &[DeadLetter]) -> Option<Dead> {
 }
 
 fn message(one: &DeadLetter) -> Option<String> {
-    let documented = || one.body.as_deref().and_then(ApiError::parse).and_then(|error| error.message);
+    let documented = || {
+        one.body
+            .as_deref()
+            .and_then(ApiError::parse)
+            .and_then(|error| error.message)
+    };
     let text = one
         .invalid
         .clone()
@@ -90,9 +97,13 @@ fn message(one: &DeadLetter) -> Option<String> {
 
 /// Without what differs from one to the next: ids, times, counts.
 fn blanked(text: &str) -> String {
-    let words = text
-        .split(' ')
-        .map(|word| if word.contains(|c: char| c.is_ascii_digit()) { "#" } else { word });
+    let words = text.split(' ').map(|word| {
+        if word.contains(|c: char| c.is_ascii_digit()) {
+            "#"
+        } else {
+            word
+        }
+    });
     let text = words.collect::<Vec<_>>().join(" ");
     match text.char_indices().nth(MESSAGE_CHARS_MAX) {
         Some((cut, _)) => format!("{}…", &text[..cut]),
@@ -110,7 +121,11 @@ impl Dead {
         };
         let reasons = self.reasons.iter().map(|kind| {
             let status = kind.http_status.map(|status| format!(" {status}")).unwrap_or_default();
-            let message = kind.message.as_ref().map(|message| format!(" ({message})")).unwrap_or_default();
+            let message = kind
+                .message
+                .as_ref()
+                .map(|message| format!(" ({message})"))
+                .unwrap_or_default();
             format!("{} {}{status}{message}", kind.count, kind.reason)
         });
         let sources = self.sources.iter().map(|producer| {
@@ -173,9 +188,14 @@ mod tests {
 
     #[test]
     fn many_kinds_are_counted_and_long_messages_cut() {
-        let letters: Vec<DeadLetter> = ["a", "b", "c", "d", "e"].map(|one| letter("rejected", one, Some(one))).to_vec();
+        let letters: Vec<DeadLetter> = ["a", "b", "c", "d", "e"]
+            .map(|one| letter("rejected", one, Some(one)))
+            .to_vec();
         let [reasons, _] = what_they_have_in_common(&letters).unwrap().lines(5);
-        assert!(reasons.ends_with("2 more kinds (`reten-outbox list --state dead`)"), "{reasons}");
+        assert!(
+            reasons.ends_with("2 more kinds (`reten-outbox list --state dead`)"),
+            "{reasons}"
+        );
         assert_eq!(blanked(&"é".repeat(100)).chars().count(), MESSAGE_CHARS_MAX + 1);
     }
 }

@@ -1,4 +1,5 @@
-//! What keeps the queue from getting on: as the daemon says, and as a look from outside finds it, which needs neither the daemon nor the database.
+//! What keeps the queue from getting on: as the daemon says, and as a look from outside finds it, which needs neither
+//! the daemon nor the database.
 
 use std::path::Path;
 use std::time::Duration;
@@ -18,7 +19,8 @@ use super::look::Status;
 const LOOKS: u32 = 11;
 const BETWEEN_LOOKS: Duration = Duration::from_millis(100);
 
-/// Our own commands hold the lock again and again, each time for a moment: who meets them often has not met one that stays.
+/// Our own commands hold the lock again and again, each time for a moment: who meets them often has not met one that
+/// stays.
 const OURS: &str = "reten-outbox";
 
 /// One of them, as it is shown.
@@ -43,7 +45,12 @@ impl Hindered {
 }
 
 /// All of them. `failed` is why the outbox could not be read.
-pub async fn all(status: &Status, vitals: Option<&Vitals>, config: &Config, failed: Option<&anyhow::Error>) -> Vec<Hindered> {
+pub async fn all(
+    status: &Status,
+    vitals: Option<&Vitals>,
+    config: &Config,
+    failed: Option<&anyhow::Error>,
+) -> Vec<Hindered> {
     let mut said: Vec<Hindrance> = vitals.map(|vitals| vitals.hindrances.clone()).unwrap_or_default();
     let database = &config.outbox.database;
     let mut found = Vec::new();
@@ -67,9 +74,15 @@ pub async fn all(status: &Status, vitals: Option<&Vitals>, config: &Config, fail
     }
     found.extend(of_disks(&said, config).await);
     let pending = status.counts.map_or(0, |counts| counts.pending);
-    let backlog = config.inbox.max_pending.and_then(|max| intake::of_backlog(pending, max));
+    let backlog = config
+        .inbox
+        .max_pending
+        .and_then(|max| intake::of_backlog(pending, max));
     found.extend(backlog.filter(|_| !has(&said, Cause::Backlog)).map(of_reason));
-    said.into_iter().map(|one| of_daemon(one, config)).chain(found).collect()
+    said.into_iter()
+        .map(|one| of_daemon(one, config))
+        .chain(found)
+        .collect()
 }
 
 fn has(said: &[Hindrance], cause: Cause) -> bool {
@@ -122,7 +135,10 @@ async fn of_disks(said: &[Hindrance], config: &Config) -> Option<Hindered> {
     is_full.then(|| Hindered {
         what: Cause::Lock.what().to_owned(),
         why: format!("{} has 0 bytes free", directory.display()),
-        hint: Some("free some disk space; what waits stays where it is, deliveries wait until their outcomes can be stored".to_owned()),
+        hint: Some(
+            "free some disk space; what waits stays where it is, deliveries wait until their outcomes can be stored"
+                .to_owned(),
+        ),
         since: None,
     })
 }

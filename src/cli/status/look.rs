@@ -90,7 +90,12 @@ pub struct Counts {
 
 impl Counts {
     fn of(counts: &[(StateName, u64)]) -> Self {
-        let count = |state| counts.iter().find(|(name, _)| *name == state).map_or(0, |(_, count)| *count);
+        let count = |state| {
+            counts
+                .iter()
+                .find(|(name, _)| *name == state)
+                .map_or(0, |(_, count)| *count)
+        };
         Self {
             pending: count(StateName::Pending),
             sending: count(StateName::Sending),
@@ -133,7 +138,9 @@ pub async fn look(context: &Context, now: Timestamp) -> Look {
         ..Status::default()
     };
     let read = in_outbox(&mut status, context, vitals.as_ref(), now).await;
-    let counted = rejected(&config.inbox.dir).await.map(|count| status.rejected_files = count);
+    let counted = rejected(&config.inbox.dir)
+        .await
+        .map(|count| status.rejected_files = count);
     // What another process left behind is no news of this one.
     let vitals = vitals.filter(|vitals| daemon.is_some() && daemon.and_then(|daemon| daemon.pid) == Some(vitals.pid));
     waiting(&mut status, &inbox, vitals.as_ref(), config, now);
@@ -144,7 +151,12 @@ pub async fn look(context: &Context, now: Timestamp) -> Look {
     }
 }
 
-async fn in_outbox(status: &mut Status, context: &Context, vitals: Option<&Vitals>, now: Timestamp) -> anyhow::Result<()> {
+async fn in_outbox(
+    status: &mut Status,
+    context: &Context,
+    vitals: Option<&Vitals>,
+    now: Timestamp,
+) -> anyhow::Result<()> {
     let Some(outbox) = context.look().await? else {
         status.gate = String::from("open");
         status.counts = Some(Counts::default());
@@ -176,12 +188,15 @@ fn queue(status: &mut Status, tally: &Tally, now: Timestamp) {
     status.oldest_dead_seconds = seconds(tally.oldest_dead);
 }
 
-/// How long what lies in the inbox has waited. Of rows the daemon says it; without one, the file's last change is the least.
+/// How long what lies in the inbox has waited. Of rows the daemon says it; without one, the file's last change is the
+/// least.
 fn waiting(status: &mut Status, inbox: &Inventory, vitals: Option<&Vitals>, config: &Config, now: Timestamp) {
     let seconds = |since: Timestamp| now.since(since).as_secs();
     status.oldest_waiting_file_seconds = inbox.oldest_file.map(seconds);
     if inbox.waiting_rows.is_some_and(|rows| rows > 0) {
-        let told = vitals.and_then(|vitals| vitals.rows_wait_since).map(Timestamp::from_millis);
+        let told = vitals
+            .and_then(|vitals| vitals.rows_wait_since)
+            .map(Timestamp::from_millis);
         let changed = || {
             Some(Timestamp::from_millis(
                 fs::metadata(&config.inbox.database).ok()?.mtime().saturating_mul(1000),
@@ -244,9 +259,12 @@ async fn pulse(status: &mut Status, outbox: &Outbox, vitals: Option<&Vitals>) ->
     Ok(())
 }
 
-/// The newest dead letter is as good an error, and it is in the outbox at once; one that was never sent is known to nobody else.
+/// The newest dead letter is as good an error, and it is in the outbox at once; one that was never sent is known to
+/// nobody else.
 async fn error_of_dead(status: &mut Status, outbox: &Outbox, id: SubmissionId) -> anyhow::Result<()> {
-    let Some(story) = outbox.show(id).await? else { return Ok(()) };
+    let Some(story) = outbox.show(id).await? else {
+        return Ok(());
+    };
     let (at, error) = (story.listed.updated_at, error_of(&story.listed));
     if status.last_error.as_ref().is_some_and(|known| known.at >= at.millis()) {
         return Ok(());
@@ -280,7 +298,9 @@ fn rejected_files(inbox: &Path) -> anyhow::Result<u64> {
     };
     let mut count = 0;
     for entry in entries {
-        let name = entry.with_context(|| format!("{} cannot be read", dir.display()))?.file_name();
+        let name = entry
+            .with_context(|| format!("{} cannot be read", dir.display()))?
+            .file_name();
         count += u64::from(!name.as_encoded_bytes().ends_with(REASON_SUFFIX.as_bytes()));
     }
     Ok(count)

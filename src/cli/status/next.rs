@@ -41,7 +41,8 @@ fn closed(status: &Status) -> Option<String> {
 /// What happens next, in a sentence or two.
 pub fn sentence(status: &Status) -> String {
     if status.counts.is_none() {
-        return "How the queue stands cannot be told while the outbox cannot be read. Nothing is lost by that.".to_owned();
+        return "How the queue stands cannot be told while the outbox cannot be read. Nothing is lost by that."
+            .to_owned();
     }
     let waiting = status.unsent();
     let wait = if waiting == 1 {
@@ -108,10 +109,13 @@ fn storage_waits(status: &Status) -> bool {
     status.hindrances.iter().any(|one| both.contains(&one.what.as_str()))
 }
 
-/// Whether the gate is throttled by nothing but the slow start after an outage, which goes on only with something to send.
+/// Whether the gate is throttled by nothing but the slow start after an outage, which goes on only with something to
+/// send.
 pub fn is_only_starting_slowly(status: &Status) -> bool {
     let counts = status.counts.unwrap_or_default();
-    let is_due_soon = status.next_due_at.is_some_and(|at| at.since(status.at) < Duration::from_mins(1));
+    let is_due_soon = status
+        .next_due_at
+        .is_some_and(|at| at.since(status.at) < Duration::from_mins(1));
     let is_after_outage = status
         .gate_reason
         .as_deref()
@@ -124,7 +128,10 @@ pub fn commands(status: &Status) -> Vec<(&'static str, &'static str)> {
     let counts = status.counts.unwrap_or_default();
     let mut commands = Vec::new();
     if status.daemon != RUNNING {
-        commands.push(("systemctl start reten-outbox", "starts the daemon (by hand: reten-outbox run)"));
+        commands.push((
+            "systemctl start reten-outbox",
+            "starts the daemon (by hand: reten-outbox run)",
+        ));
     }
     match status.gate.as_str() {
         "paused" => commands.push(("reten-outbox resume", "lets results go out again")),

@@ -30,7 +30,10 @@ type Row = (&'static str, Option<String>);
 
 /// Name and value, a line each; what does not apply is left out.
 pub fn text(status: &Status, config: &Config) -> String {
-    let wrong = status.configuration_error.as_ref().map(|error| format!("wrong: {error}"));
+    let wrong = status
+        .configuration_error
+        .as_ref()
+        .map(|error| format!("wrong: {error}"));
     let daemon = match status.daemon_pid {
         Some(pid) => format!("{}, process {pid}", status.daemon),
         None => status.daemon.to_owned(),
@@ -38,7 +41,9 @@ pub fn text(status: &Status, config: &Config) -> String {
     let mut rows = vec![("configuration", wrong), ("daemon", Some(daemon))];
     rows.extend(gate(status));
     for hindered in &status.hindrances {
-        let since = hindered.since.map(|since| format!(", since {}", full(since, status.at)));
+        let since = hindered
+            .since
+            .map(|since| format!(", since {}", full(since, status.at)));
         let what = format!("{}: {}{}", hindered.what, hindered.why, since.unwrap_or_default());
         rows.extend([("hindered", Some(what)), ("", hindered.hint.clone())]);
     }
@@ -47,9 +52,15 @@ pub fn text(status: &Status, config: &Config) -> String {
     }
     let rejected_rows = status.rejected_rows.filter(|rows| *rows > 0);
     rows.extend([
-        ("last error", status.last_error.as_ref().map(|error| last_error(error, status.at))),
+        (
+            "last error",
+            status.last_error.as_ref().map(|error| last_error(error, status.at)),
+        ),
         ("waiting", waiting(status)),
-        ("rejected files", Some(counted(status.rejected_files, Some(next::rejected(config))))),
+        (
+            "rejected files",
+            Some(counted(status.rejected_files, Some(next::rejected(config)))),
+        ),
         ("rejected rows", rejected_rows.map(|rows| rows.to_string())),
     ]);
     let mut out = String::new();
@@ -64,7 +75,8 @@ pub fn text(status: &Status, config: &Config) -> String {
 
 fn gate(status: &Status) -> [Row; 3] {
     if next::is_only_starting_slowly(status) {
-        let why = "the API answers again after an outage: what comes in next goes out a few at a time at first".to_owned();
+        let why =
+            "the API answers again after an outage: what comes in next goes out a few at a time at first".to_owned();
         return [("gate", Some("open".to_owned())), ("", Some(why)), ("", None)];
     }
     let gate = match status.gate_since {
@@ -79,15 +91,20 @@ fn gate(status: &Status) -> [Row; 3] {
 }
 
 fn queue(status: &Status, counts: Counts) -> [Row; 9] {
-    let oldest = |seconds: Option<u64>| seconds.map(|seconds| format!("the oldest for {}", span(Duration::from_secs(seconds))));
-    let next = status.next_due_at.map(|at| format!("the next {}", next::when(at, status.at)));
+    let oldest =
+        |seconds: Option<u64>| seconds.map(|seconds| format!("the oldest for {}", span(Duration::from_secs(seconds))));
+    let next = status
+        .next_due_at
+        .map(|at| format!("the next {}", next::when(at, status.at)));
     let pending: Vec<String> = oldest(status.oldest_pending_seconds).into_iter().chain(next).collect();
     let pending = Some(pending.join(", ")).filter(|more| !more.is_empty());
     let [by_reason, by_source] = match &status.dead_by {
         Some(dead) if counts.dead > 0 => dead.lines(counts.dead).map(Some),
         Some(_) | None => [None, None],
     };
-    let rate = status.delivered_per_minute.map(|rate| format!("{rate} delivered in a minute"));
+    let rate = status
+        .delivered_per_minute
+        .map(|rate| format!("{rate} delivered in a minute"));
     [
         ("pending", Some(counted(counts.pending, pending))),
         ("sending", Some(counts.sending.to_string())),
@@ -129,9 +146,14 @@ fn waiting(status: &Status) -> Option<String> {
         .waiting_files
         .filter(|files| *files > 0)
         .map(|files| format!("{files} files"));
-    let rows = status.waiting_rows.filter(|rows| *rows > 0).map(|rows| format!("{rows} rows"));
+    let rows = status
+        .waiting_rows
+        .filter(|rows| *rows > 0)
+        .map(|rows| format!("{rows} rows"));
     let parts: Vec<String> = files.into_iter().chain(rows).collect();
-    let oldest = status.oldest_waiting_file_seconds.max(status.oldest_waiting_row_seconds);
+    let oldest = status
+        .oldest_waiting_file_seconds
+        .max(status.oldest_waiting_row_seconds);
     let oldest = oldest
         .map(|age| format!(", the oldest for {}", span(Duration::from_secs(age))))
         .unwrap_or_default();
@@ -178,7 +200,10 @@ mod tests {
             ..Status::default()
         };
         let text = text(&status, &Config::defaults().unwrap());
-        assert!(text.contains("pending         3, the oldest for 4 min, the next due now"), "{text}");
+        assert!(
+            text.contains("pending         3, the oldest for 4 min, the next due now"),
+            "{text}"
+        );
         assert!(text.contains("401 \\u{1b}[31m") && !text.contains('\u{1b}'), "{text}");
         assert!(text.contains("parked          0"), "{text}");
         assert!(!text.contains("hindered") && !text.contains("configuration"), "{text}");

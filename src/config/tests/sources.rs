@@ -31,7 +31,10 @@ fn the_environment_lies_over_the_files_and_is_typed_by_the_key() {
         ("RETEN_OUTBOX__RETRY__MULTIPLIER", "3"),
         ("RETEN_OUTBOX__AUTH__REQUEUE", "false"),
         ("RETEN_OUTBOX__VALIDATION__STATUSES", "A, B"),
-        ("RETEN_OUTBOX__CONFLICT__RULES", "[{source = \"crm\", policy = \"override\"}]"),
+        (
+            "RETEN_OUTBOX__CONFLICT__RULES",
+            "[{source = \"crm\", policy = \"override\"}]",
+        ),
         ("RETEN_OUTBOX_CONFIG", ""),
         ("RETEN_API_KEY", "rtn_sk_1"),
     ];
@@ -85,10 +88,18 @@ fn a_wrong_variable_is_an_error_by_its_name() {
             "",
             "delivery.max_in_flight = \"\" is not a whole number",
         ),
-        ("RETEN_OUTBOX__RETRY__MAX_AGE", "7", "retry.max_age = \"7\" is not a duration"),
+        (
+            "RETEN_OUTBOX__RETRY__MAX_AGE",
+            "7",
+            "retry.max_age = \"7\" is not a duration",
+        ),
         ("RETEN_OUTBOX__VALIDATION__STATUSES", " , ", "is no list of texts"),
         ("RETEN_OUTBOX__CONFLICT__RULES", "crm", "is no list of tables"),
-        ("RETEN_OUTBOX__API__KEY", "rtn_sk_1", "a key does not belong in the configuration"),
+        (
+            "RETEN_OUTBOX__API__KEY",
+            "rtn_sk_1",
+            "a key does not belong in the configuration",
+        ),
         (
             "RETEN_OUTBOX__API__KEY_FILE",
             "rtn_sk_1",
@@ -104,7 +115,14 @@ fn a_wrong_variable_is_an_error_by_its_name() {
         );
         assert!(!found[0].contains("rtn_sk"), "{found:?}");
     }
-    let twice = load_text("", &[("RETEN_OUTBOX__LOG__LEVEL", "warn"), ("RETEN_OUTBOX__LOG__Level", "info")]).unwrap_err();
+    let twice = load_text(
+        "",
+        &[
+            ("RETEN_OUTBOX__LOG__LEVEL", "warn"),
+            ("RETEN_OUTBOX__LOG__Level", "info"),
+        ],
+    )
+    .unwrap_err();
     assert!(twice[0].contains("log.level is set twice"), "{twice:?}");
 }
 
@@ -123,7 +141,10 @@ fn the_file_is_found_in_the_contracts_order() {
         let loaded = load_with(explicit, env, Places::of(env, default, true, false)).unwrap();
         (loaded.config.delivery.max_in_flight, loaded.path)
     };
-    assert_eq!(load(Some(&by_argument), &named, &by_default), (1, Some(by_argument.clone())));
+    assert_eq!(
+        load(Some(&by_argument), &named, &by_default),
+        (1, Some(by_argument.clone()))
+    );
     assert_eq!(load(None, &named, &by_default), (2, Some(by_variable.clone())));
     assert_eq!(load(None, &none, &by_default), (3, Some(by_default.clone())));
     assert_eq!(load(None, &none, &dir.path().join("absent.toml")), (16, None));
@@ -164,7 +185,9 @@ fn what_lies_at_home_by_default_is_made_and_what_somebody_chose_is_not() {
 fn a_named_file_has_to_exist_and_be_text() {
     let dir = tempfile::tempdir().unwrap();
     let absent = dir.path().join("absent.toml");
-    let error = Config::load(Some(&absent), &Environment::default()).unwrap_err().to_string();
+    let error = Config::load(Some(&absent), &Environment::default())
+        .unwrap_err()
+        .to_string();
     assert!(
         error.starts_with(&absent.display().to_string()) && error.contains("(named by --config): "),
         "{error}"
@@ -174,7 +197,9 @@ fn a_named_file_has_to_exist_and_be_text() {
     assert!(error.contains("(named by $RETEN_OUTBOX_CONFIG): "), "{error}");
     let binary = dir.path().join("binary.toml");
     fs::write(&binary, b"[api]\n# \xff\n").unwrap();
-    let error = Config::load(Some(&binary), &Environment::default()).unwrap_err().to_string();
+    let error = Config::load(Some(&binary), &Environment::default())
+        .unwrap_err()
+        .to_string();
     assert!(error.contains("line 2 is not UTF-8"), "{error}");
     assert!(Config::load(Some(dir.path()), &Environment::default()).is_err());
 }
@@ -201,7 +226,10 @@ fn drop_ins_lie_over_the_file_in_the_order_of_their_names() {
 fn what_is_rendered_loads_as_the_same_configuration() {
     let text = "[[conflict.rules]]\nsource = \"c\\\"r\\\\m \\u007f é\"\nresult = [\"A\", \"B\"]\npolicy = \"override\"\n\
                 [[conflict.rules]]\nregistered_by_us = false\npolicy = \"park\"\n[retry]\nmultiplier = 2\nmax_age = \"90m\"\n[inbox]\ndir = \"drop\"\n";
-    let env = [("RETEN_OUTBOX__LOG__LEVEL", "debug"), ("RETEN_OUTBOX__RETRY__MAX_INTERVAL", "1h")];
+    let env = [
+        ("RETEN_OUTBOX__LOG__LEVEL", "debug"),
+        ("RETEN_OUTBOX__RETRY__MAX_INTERVAL", "1h"),
+    ];
     for (text, env) in [("", [].as_slice()), (text, &env)] {
         let loaded = load_text(text, env).unwrap();
         let rendered = loaded.to_toml();
@@ -226,7 +254,10 @@ fn what_is_rendered_names_the_origin_and_hides_secrets() {
         rendered.contains("config.toml:2\n") && rendered.contains("level = \"warn\"  # from "),
         "{rendered}"
     );
-    assert!(rendered.contains("proxy = \"http://user:[hidden]@proxy:3128\""), "{rendered}");
+    assert!(
+        rendered.contains("proxy = \"http://user:[hidden]@proxy:3128\""),
+        "{rendered}"
+    );
     assert!(rendered.contains("timeout = \"30s\"\n"), "{rendered}");
 }
 

@@ -1,7 +1,8 @@
 //! What is claimed ahead of the slots, so that a slot that becomes free is filled at once and never waits for a commit.
 //!
-//! Each claim is durable before it is here. What is here has no request yet: when the gate narrows, at `pause` and at the end it is given back
-//! uncharged. A crash leaves it `sending`, and nobody knows any more that it never left: it is sent again as maybe sent.
+//! Each claim is durable before it is here. What is here has no request yet: when the gate narrows, at `pause` and at
+//! the end it is given back uncharged. A crash leaves it `sending`, and nobody knows any more that it never left: it is
+//! sent again as maybe sent.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -17,7 +18,8 @@ use super::{Dispatcher, Step};
 
 /// The fewest that lie ready, where more are due: with few slots a commit for each of them would be most of the work.
 const AHEAD_MIN: u32 = 64;
-/// So many bytes of payloads lie ready at most, before the claim that goes beyond (itself bounded likewise): they are held in memory.
+/// So many bytes of payloads lie ready at most, before the claim that goes beyond (itself bounded likewise): they are
+/// held in memory.
 const AHEAD_BYTES: usize = 16 << 20;
 /// Where `delivery.max_per_second` limits the flow, what leaves within this time lies ready and no more.
 const AHEAD_OF_PACE: Duration = Duration::from_secs(1);
@@ -45,7 +47,8 @@ impl Ahead {
         self.ready.is_empty() && self.claiming.is_empty()
     }
 
-    /// How many have to lie ready when a claim begins, of at most so many: what is on the wire then lasts for a part of it.
+    /// How many have to lie ready when a claim begins, of at most so many: what is on the wire then lasts for a part of
+    /// it.
     fn needed(&self, most: usize) -> usize {
         (self.demand * 3 / 5).min(most / 4)
     }
@@ -131,7 +134,13 @@ impl Dispatcher {
             // Throttled: whatever lies here is held back for longer than it should be.
             return 0;
         }
-        let most = self.equipment.config.delivery.max_in_flight.saturating_mul(2).max(AHEAD_MIN);
+        let most = self
+            .equipment
+            .config
+            .delivery
+            .max_in_flight
+            .saturating_mul(2)
+            .max(AHEAD_MIN);
         self.pacer.within(AHEAD_OF_PACE).map_or(most, |paced| most.min(paced))
     }
 

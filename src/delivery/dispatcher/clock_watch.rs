@@ -8,11 +8,12 @@ use tokio::time::Instant;
 use crate::clock::Timestamp;
 use crate::store::Leap;
 
-/// Below it the clock is only being adjusted (or two readings of ours were held up between them); looks are a fraction of a second apart.
+/// Below it the clock is only being adjusted (or two readings of ours were held up between them); looks are a fraction
+/// of a second apart.
 const NOTICED: Duration = Duration::from_secs(2);
 
-/// When the next submission is due: by the clock, and as the wait that was left when it was learned. What is remembered must not outlive a clock
-/// that is set back: whichever comes first is the time to ask again.
+/// When the next submission is due: by the clock, and as the wait that was left when it was learned. What is remembered
+/// must not outlive a clock that is set back: whichever comes first is the time to ask again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Due {
     pub(super) at: Timestamp,
@@ -75,7 +76,8 @@ impl ClockWatch {
         }
         let (forward, back) = (now.since(expected), expected.since(now));
         if forward >= NOTICED {
-            // Where two leaps lie close together a wait between them counts less than it was: nothing is given up too early.
+            // Where two leaps lie close together a wait between them counts less than it was: nothing is given up too
+            // early.
             self.leap = Leap {
                 before: expected,
                 by: self.leap.by.saturating_add(forward),
@@ -105,17 +107,34 @@ mod tests {
         let after = |seconds| start + Duration::from_secs(seconds);
         let mut watch = ClockWatch::new(at(0), start);
         assert_eq!(watch.look(at(1), after(1)), None);
-        assert_eq!(watch.look(at(3601), after(3600)), None, "an hour with a second of drift");
+        assert_eq!(
+            watch.look(at(3601), after(3600)),
+            None,
+            "an hour with a second of drift"
+        );
         assert_eq!(watch.leap(), Leap::default());
-        assert_eq!(watch.look(at(7211), after(3610)), Some(ClockSet::Forward(Duration::from_hours(1))));
+        assert_eq!(
+            watch.look(at(7211), after(3610)),
+            Some(ClockSet::Forward(Duration::from_hours(1)))
+        );
         let leap = Leap {
             before: at(3611),
             by: Duration::from_hours(1),
         };
         assert_eq!(watch.leap(), leap);
-        assert_eq!(watch.look(at(6211), after(3610)), Some(ClockSet::Back(Duration::from_secs(1000))));
-        assert_eq!(watch.leap(), leap, "what changed before the leap is still older than it");
-        assert_eq!(watch.look(at(0), after(3610)), Some(ClockSet::Back(Duration::from_secs(6211))));
+        assert_eq!(
+            watch.look(at(6211), after(3610)),
+            Some(ClockSet::Back(Duration::from_secs(1000)))
+        );
+        assert_eq!(
+            watch.leap(),
+            leap,
+            "what changed before the leap is still older than it"
+        );
+        assert_eq!(
+            watch.look(at(0), after(3610)),
+            Some(ClockSet::Back(Duration::from_secs(6211)))
+        );
         assert_eq!(watch.leap(), Leap::default());
     }
 
@@ -125,7 +144,10 @@ mod tests {
         let due = Due::learned(at(60), at(0), start);
         assert!(!due.has_come(at(59), start + Duration::from_secs(59)));
         assert!(due.has_come(at(60), start), "the clock was set forward");
-        assert!(due.has_come(at(-86_400), start + Duration::from_mins(1)), "it was set back");
+        assert!(
+            due.has_come(at(-86_400), start + Duration::from_mins(1)),
+            "it was set back"
+        );
         let far = Due::learned(Timestamp::from_millis(i64::MAX), at(0), start);
         assert!(!far.has_come(at(0), start + Duration::from_mins(1)));
     }

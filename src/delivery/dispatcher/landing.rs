@@ -1,4 +1,5 @@
-//! What comes in: reloads and other processes' acts, requests that have landed, outcomes that are stored, the answer to the key question.
+//! What comes in: reloads and other processes' acts, requests that have landed, outcomes that are stored, the answer to
+//! the key question.
 
 use std::sync::Arc;
 
@@ -53,7 +54,10 @@ impl Dispatcher {
         let key = self.context.key.borrow_and_update().clone();
         match Client::new(&config.api, &key) {
             Ok(client) => self.equipment.client = Arc::new(client),
-            Err(error) => events::reload_failed(&error.to_string(), "requests go on with the settings and the key from before"),
+            Err(error) => events::reload_failed(
+                &error.to_string(),
+                "requests go on with the settings and the key from before",
+            ),
         }
         self.pacer.set_limit(config.delivery.max_per_second);
         if key_changed {

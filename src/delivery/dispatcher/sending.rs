@@ -51,7 +51,11 @@ impl Dispatcher {
         match self.claim(1, order, now).await {
             Ok(mut claimed) => match claimed.pop() {
                 Some(one) => self.send_alone(one, role, now),
-                None => self.learn_next_due(now).await.err().unwrap_or(Step::Idle { until: self.due_at() }),
+                None => self
+                    .learn_next_due(now)
+                    .await
+                    .err()
+                    .unwrap_or(Step::Idle { until: self.due_at() }),
             },
             Err(step) => step,
         }
@@ -74,7 +78,10 @@ impl Dispatcher {
             }
             Ok(Looked::Nothing) => {
                 self.look = false;
-                self.learn_next_due(now).await.err().unwrap_or(Step::Idle { until: self.due_at() })
+                self.learn_next_due(now)
+                    .await
+                    .err()
+                    .unwrap_or(Step::Idle { until: self.due_at() })
             }
             Err(error) => self.troubled("look_for_sources", &error, now),
         }
@@ -107,8 +114,8 @@ impl Dispatcher {
         }
     }
 
-    /// Nothing is pending that could go on trial: the oldest of the dead letters is put back. Without it a permission that was granted would stay
-    /// unnoticed until something new is dropped in.
+    /// Nothing is pending that could go on trial: the oldest of the dead letters is put back. Without it a permission
+    /// that was granted would stay unnoticed until something new is dropped in.
     async fn revive(&mut self, now: Timestamp) -> Step {
         if let Err(step) = self.learn_next_due(now).await {
             return step;
@@ -123,7 +130,11 @@ impl Dispatcher {
         }
         if let Some(wait) = self.keeper.trials.revive_wait(Instant::now()) {
             let then = now.plus(wait);
-            self.due = Some(Due::learned(self.due_at().map_or(then, |due| due.min(then)), now, Instant::now()));
+            self.due = Some(Due::learned(
+                self.due_at().map_or(then, |due| due.min(then)),
+                now,
+                Instant::now(),
+            ));
             return Step::Idle { until: self.due_at() };
         }
         match self.context.outbox.revive(self.keeper.trials.all_refused(), now).await {
@@ -140,7 +151,8 @@ impl Dispatcher {
 
     /// How many may be claimed now, while fewer than `limit` may be in flight.
     pub(super) fn room(&self, limit: u32) -> u32 {
-        let slots = (self.equipment.config.delivery.max_in_flight.min(limit) as usize).saturating_sub(self.flights.len());
+        let slots =
+            (self.equipment.config.delivery.max_in_flight.min(limit) as usize).saturating_sub(self.flights.len());
         let unsettled = UNSETTLED_MAX.saturating_sub(self.unsettled() + self.gathered.len());
         let room = u32::try_from(slots.min(unsettled)).unwrap_or(u32::MAX);
         room.min(self.pacer.ready(Instant::now()))
@@ -188,7 +200,12 @@ impl Dispatcher {
 
     /// Everything that was due is out: when the next one will be.
     pub(super) async fn learn_next_due(&mut self, now: Timestamp) -> Result<(), Step> {
-        match self.context.outbox.next_due(self.equipment.config.retry.max_interval).await {
+        match self
+            .context
+            .outbox
+            .next_due(self.equipment.config.retry.max_interval)
+            .await
+        {
             Ok(due) => {
                 self.due = due.map(|due| Due::learned(due.max(now.plus(WAIT_MIN)), now, Instant::now()));
                 Ok(())
@@ -228,7 +245,10 @@ impl Dispatcher {
     /// Gives back what was claimed and must not be sent now.
     pub(super) fn release(&mut self, claimed: Vec<Claimed>) {
         let now = clock::now();
-        let unsent: Vec<Outbound> = claimed.into_iter().map(|one| Outbound::unsent(Arc::new(one), now)).collect();
+        let unsent: Vec<Outbound> = claimed
+            .into_iter()
+            .map(|one| Outbound::unsent(Arc::new(one), now))
+            .collect();
         if !unsent.is_empty() {
             self.settle(unsent);
         }

@@ -11,7 +11,11 @@ async fn a_panic_in_one_attempt_costs_that_attempt_and_nothing_else() {
     let rig = Rig::new().await;
     let id = rig.put("act-1", json!({})).await;
     let mut dispatcher = Dispatcher::new(rig.context.clone()).await.unwrap();
-    let claimed = dispatcher.claim(1, ClaimOrder::Due, clock::now()).await.unwrap().remove(0);
+    let claimed = dispatcher
+        .claim(1, ClaimOrder::Due, clock::now())
+        .await
+        .unwrap()
+        .remove(0);
     let ticket = dispatcher.keeper.depart(Role::Ordinary, clock::now());
     let flight = dispatcher.flights.spawn(async { panic!("a bug in an attempt") }).id();
     let claimed = Arc::new(claimed);
@@ -38,7 +42,10 @@ async fn a_step_sends_no_more_than_the_slots_there_are_and_says_what_it_did() {
     assert_eq!(dispatcher.step().await, Step::Idle { until: None });
     assert_eq!(rig.context.meters.in_flight(), 4);
     assert_eq!(
-        (rig.all(StateName::Sending).await.len(), rig.all(StateName::Pending).await.len()),
+        (
+            rig.all(StateName::Sending).await.len(),
+            rig.all(StateName::Pending).await.len()
+        ),
         (6, 0),
         "two are claimed ahead of a slot"
     );
@@ -47,7 +54,10 @@ async fn a_step_sends_no_more_than_the_slots_there_are_and_says_what_it_did() {
     dispatcher.equipment.config = Arc::new(config);
     dispatcher.finish().await;
     assert_eq!(
-        (rig.all(StateName::Sending).await.len(), rig.all(StateName::Pending).await.len()),
+        (
+            rig.all(StateName::Sending).await.len(),
+            rig.all(StateName::Pending).await.len()
+        ),
         (4, 2),
         "at the end they go back; what is on the wire stays"
     );
@@ -63,7 +73,11 @@ async fn what_was_claimed_when_the_gate_closed_goes_back_unsent_and_uncharged() 
     dispatcher.finish().await;
     let story = rig.story(id).await;
     assert_eq!(
-        (story.listed.state.name(), story.attempts.len(), story.listed.lost_response),
+        (
+            story.listed.state.name(),
+            story.attempts.len(),
+            story.listed.lost_response
+        ),
         (StateName::Pending, 0, false)
     );
     assert!(rig.posts().is_empty());
@@ -95,7 +109,11 @@ async fn a_remembered_due_time_does_not_outlive_a_clock_that_was_set_back() {
     let rig = Rig::new().await;
     rig.put("act-1", json!({})).await;
     let mut dispatcher = Dispatcher::new(rig.context.clone()).await.unwrap();
-    let claimed = dispatcher.claim(1, ClaimOrder::Due, clock::now()).await.unwrap().remove(0);
+    let claimed = dispatcher
+        .claim(1, ClaimOrder::Due, clock::now())
+        .await
+        .unwrap()
+        .remove(0);
     // It failed while the clock was an hour ahead, and so did we learn when it is due.
     let ahead = clock::now().plus(Duration::from_hours(1));
     let wait = Duration::from_millis(20);
@@ -135,7 +153,11 @@ async fn the_search_for_a_sample_is_a_bounded_look_a_step() {
     dispatcher.keeper.samples.tried(String::new());
     let now = clock::now();
     for _ in 0..2 {
-        assert_eq!(dispatcher.send_sample(now).await, Step::Idle { until: Some(now) }, "it goes on");
+        assert_eq!(
+            dispatcher.send_sample(now).await,
+            Step::Idle { until: Some(now) },
+            "it goes on"
+        );
     }
     assert_ne!(
         dispatcher.send_sample(now).await,

@@ -50,7 +50,10 @@ async fn a_bad_key_costs_at_most_what_is_in_flight_and_all_of_it_comes_back() {
     assert!(rig.posts().len() <= 4, "{}", rig.posts().len());
     let dead = rig.all(StateName::Dead).await;
     assert!((1..=4).contains(&dead.len()));
-    assert!(dead.iter().all(|one| one.state == State::Dead(DeadReason::Unauthorized)));
+    assert!(
+        dead.iter()
+            .all(|one| one.state == State::Dead(DeadReason::Unauthorized))
+    );
     assert_eq!(remembered(&rig).await.unwrap().status, Some(401));
     rig.sandbox.set(Settings::default());
     rig.until(StateName::Delivered, 40).await;
@@ -73,11 +76,19 @@ async fn a_changed_key_is_tried_at_once_and_one_goes_first() {
     rig.key.send_replace(key(DEFAULT_API_KEY));
     rig.until_posts(before + 1).await;
     rig.some_steps().await;
-    assert_eq!(rig.posts().len(), before + 1, "one goes first, and the others wait for its answer");
+    assert_eq!(
+        rig.posts().len(),
+        before + 1,
+        "one goes first, and the others wait for its answer"
+    );
     eventually("all of them", async || {
         rig.sandbox.release();
         let delivered = rig.all(StateName::Delivered).await.len();
-        if delivered == 10 { Ok(()) } else { Err(delivered.to_string()) }
+        if delivered == 10 {
+            Ok(())
+        } else {
+            Err(delivered.to_string())
+        }
     })
     .await;
     rig.stop().await;
@@ -102,7 +113,11 @@ async fn a_reload_and_resume_ask_at_once() {
                 at: 0,
                 why: None,
             });
-            rig.tool().await.remember(ASK, Some(ask.unwrap()), clock::now()).await.unwrap();
+            rig.tool()
+                .await
+                .remember(ASK, Some(ask.unwrap()), clock::now())
+                .await
+                .unwrap();
         }
         rig.until(StateName::Delivered, 1).await;
         assert_eq!(rig.outbox.recall(ASK).await.unwrap(), None);
@@ -165,7 +180,10 @@ async fn a_trial_never_overtakes_a_dead_letter_of_its_activity() {
     );
     rig.sandbox.set(Settings::default());
     rig.until(StateName::Delivered, 3).await;
-    assert!(rig.sandbox.results()[0].body.contains("\"step\":2"), "the last one stands");
+    assert!(
+        rig.sandbox.results()[0].body.contains("\"step\":2"),
+        "the last one stands"
+    );
     rig.stop().await;
 }
 
@@ -182,7 +200,11 @@ async fn one_that_is_refused_again_while_others_are_delivered_stays_dead_and_clo
         let state = rig.story(poison).await.listed.state;
         let gate = rig.context.meters.gate().unwrap();
         let settled = state == State::Dead(DeadReason::Unauthorized) && gate.state == "open";
-        if settled { Ok(()) } else { Err(format!("{state:?} {gate:?}")) }
+        if settled {
+            Ok(())
+        } else {
+            Err(format!("{state:?} {gate:?}"))
+        }
     })
     .await;
     rig.put("act-9", json!({})).await;
@@ -220,10 +242,23 @@ async fn a_closed_gate_survives_a_restart_which_begins_with_the_question() {
     rig.reopen().await;
     let posts = rig.posts().len();
     rig.start();
-    let questions = || rig.sandbox.requests().iter().filter(|request| request.method == "GET").count();
-    eventually("the question", async || if questions() == 1 { Ok(()) } else { Err(String::new()) }).await;
+    let questions = || {
+        rig.sandbox
+            .requests()
+            .iter()
+            .filter(|request| request.method == "GET")
+            .count()
+    };
+    eventually("the question", async || {
+        if questions() == 1 { Ok(()) } else { Err(String::new()) }
+    })
+    .await;
     rig.some_steps().await;
-    assert_eq!(rig.posts().len(), posts, "nothing is sent before its answer, nor after a 401");
+    assert_eq!(
+        rig.posts().len(),
+        posts,
+        "nothing is sent before its answer, nor after a 401"
+    );
     rig.stop().await;
     rig.reopen().await;
     rig.sandbox.set(Settings::default());

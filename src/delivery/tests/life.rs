@@ -35,7 +35,10 @@ async fn what_is_in_flight_at_the_end_may_finish_and_nothing_new_is_sent() {
     release.await;
     rig.stop().await;
     assert_eq!(
-        (rig.all(StateName::Delivered).await.len(), rig.all(StateName::Pending).await.len()),
+        (
+            rig.all(StateName::Delivered).await.len(),
+            rig.all(StateName::Pending).await.len()
+        ),
         (1, 1)
     );
     assert_eq!(rig.posts().len(), 1);
@@ -89,7 +92,10 @@ async fn no_more_than_the_limit_leave_in_a_second() {
     rig.until(StateName::Delivered, 26).await;
     let times: Vec<i64> = rig.posts().iter().map(|post| post.received_ms).collect();
     // What leaves evenly may arrive a little closer together.
-    assert!(times.windows(21).all(|second| second[20] - second[0] > 900), "{times:?}");
+    assert!(
+        times.windows(21).all(|second| second[20] - second[0] > 900),
+        "{times:?}"
+    );
     rig.stop().await;
 }
 
@@ -151,6 +157,13 @@ async fn the_result_types_are_fetched_remembered_and_known_at_the_next_start() {
         "open",
         "a key that may not view may still submit"
     );
-    assert!(rig.outbox.recall(RESULT_TYPES).await.unwrap().unwrap().contains("fetched_at"));
+    assert!(
+        rig.outbox
+            .recall(RESULT_TYPES)
+            .await
+            .unwrap()
+            .unwrap()
+            .contains("fetched_at")
+    );
     rig.stop().await;
 }

@@ -7,14 +7,20 @@ use crate::model::{AttemptOutcome, ConflictPolicy, DeadReason, ParkReason, State
 use crate::policy::conflict::AfterLostResponse;
 
 async fn outcomes(rig: &Rig, id: SubmissionId) -> Vec<AttemptOutcome> {
-    rig.story(id).await.attempts.iter().map(|attempt| attempt.outcome).collect()
+    rig.story(id)
+        .await
+        .attempts
+        .iter()
+        .map(|attempt| attempt.outcome)
+        .collect()
 }
 
 #[tokio::test]
 async fn what_is_taken_in_is_delivered_once_and_letter_for_letter() {
     let mut rig = Rig::new().await;
     for number in 0..50 {
-        rig.put(&format!("act-{number}"), json!({"raw_payload": {"n": number}})).await;
+        rig.put(&format!("act-{number}"), json!({"raw_payload": {"n": number}}))
+            .await;
     }
     rig.start();
     rig.until(StateName::Delivered, 50).await;
@@ -71,7 +77,10 @@ async fn retries_end_where_their_number_does() {
     rig.start();
     rig.scripted("act-1", "503x9").await;
     let dead = rig.until(StateName::Dead, 1).await;
-    assert_eq!((dead[0].state, dead[0].attempts), (State::Dead(DeadReason::RetriesExhausted), 3));
+    assert_eq!(
+        (dead[0].state, dead[0].attempts),
+        (State::Dead(DeadReason::RetriesExhausted), 3)
+    );
     rig.stop().await;
 }
 
@@ -83,8 +92,14 @@ async fn a_409_is_resent_at_once_with_hard_override_where_the_policy_says_so() {
     let id = rig.scripted("act-1", "409").await;
     rig.until(StateName::Delivered, 1).await;
     let posts = rig.posts();
-    assert_eq!((posts.len(), posts[0].hard_override, posts[1].hard_override), (2, None, Some(true)));
-    assert_eq!(outcomes(&rig, id).await, [AttemptOutcome::Override, AttemptOutcome::Delivered]);
+    assert_eq!(
+        (posts.len(), posts[0].hard_override, posts[1].hard_override),
+        (2, None, Some(true))
+    );
+    assert_eq!(
+        outcomes(&rig, id).await,
+        [AttemptOutcome::Override, AttemptOutcome::Delivered]
+    );
     rig.stop().await;
 }
 
@@ -95,7 +110,10 @@ async fn a_409_to_an_override_is_parked() {
     rig.start();
     rig.scripted("act-1", "409x5").await;
     let parked = rig.until(StateName::Parked, 1).await;
-    assert_eq!((parked[0].state, rig.posts().len()), (State::Parked(ParkReason::Conflict), 2));
+    assert_eq!(
+        (parked[0].state, rig.posts().len()),
+        (State::Parked(ParkReason::Conflict), 2)
+    );
     rig.stop().await;
 }
 
@@ -112,8 +130,13 @@ async fn a_409_after_a_lost_response_is_told_apart_and_can_be_accepted() {
         rig.until(state, 1).await;
         let story = rig.story(id).await;
         match after_lost_response {
-            AfterLostResponse::Policy => assert_eq!(story.listed.state, State::Parked(ParkReason::ConflictAfterLostResponse)),
-            AfterLostResponse::Accept => assert_eq!(outcomes(&rig, id).await, [AttemptOutcome::Retry, AttemptOutcome::Accepted]),
+            AfterLostResponse::Policy => {
+                assert_eq!(story.listed.state, State::Parked(ParkReason::ConflictAfterLostResponse));
+            }
+            AfterLostResponse::Accept => assert_eq!(
+                outcomes(&rig, id).await,
+                [AttemptOutcome::Retry, AttemptOutcome::Accepted]
+            ),
         }
         rig.stop().await;
     }
@@ -144,8 +167,11 @@ async fn results_of_one_activity_go_out_in_their_order_and_others_do_not_wait() 
     let mut rig = Rig::new().await;
     rig.set(|config| config.conflict.policy = ConflictPolicy::Override);
     for step in 0..4 {
-        rig.put("slow", json!({"external_status": "sim:503x2", "raw_payload": {"step": step}}))
-            .await;
+        rig.put(
+            "slow",
+            json!({"external_status": "sim:503x2", "raw_payload": {"step": step}}),
+        )
+        .await;
         rig.put(&format!("other-{step}"), json!({})).await;
     }
     rig.start();

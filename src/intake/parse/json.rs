@@ -126,7 +126,9 @@ impl JsonSplitter {
                 self.is_array = true;
                 State::BeforeItem
             }
-            (State::Start { .. }, 0xfe | 0xff) => return Err(self.wrong("not UTF-8 (it begins like UTF-16); write the file in UTF-8")),
+            (State::Start { .. }, 0xfe | 0xff) => {
+                return Err(self.wrong("not UTF-8 (it begins like UTF-16); write the file in UTF-8"));
+            }
             (State::Start { .. }, _) => {
                 let why = format!(
                     "it begins with {}; a .json file is one result object or an array of them",
@@ -134,7 +136,9 @@ impl JsonSplitter {
                 );
                 return Err(self.wrong(&why));
             }
-            (State::BeforeItem, b']') if self.found == 0 => return Err(self.wrong("the array is empty; it is to hold result objects")),
+            (State::BeforeItem, b']') if self.found == 0 => {
+                return Err(self.wrong("the array is empty; it is to hold result objects"));
+            }
             (State::BeforeItem, _) => {
                 let why = format!("each item is to be an object; this one begins with {}", shown(byte));
                 return Err(self.wrong(&why));

@@ -94,7 +94,11 @@ impl LineSplitter {
     fn piece(&mut self, ended: bool) -> Option<Piece> {
         let mut bytes = std::mem::take(&mut self.buffer);
         let is_over = std::mem::take(&mut self.is_over);
-        let bom = if self.start == 0 && bytes.starts_with(BOM) { BOM.len() } else { 0 };
+        let bom = if self.start == 0 && bytes.starts_with(BOM) {
+            BOM.len()
+        } else {
+            0
+        };
         bytes.drain(..bom);
         if ended && bytes.last() == Some(&b'\r') {
             bytes.pop();

@@ -1,11 +1,12 @@
 //! Bytes to results: a state machine fed with pieces of a file of any length, which holds one result at a time. Pure.
 //!
-//! It only finds where each result begins and ends and whether it is UTF-8 within the limit of size; whether the text between is a JSON object
-//! is asked of [`Object::parse`](crate::model::payload::Object::parse) by whoever takes the [`Piece`], and where it is not, [`Place::bad`] says
-//! where in the file. How the bytes were cut into pieces never matters. Nothing here recurses, however deep a result nests.
+//! It only finds where each result begins and ends and whether it is UTF-8 within the limit of size; whether the text
+//! between is a JSON object is asked of [`Object::parse`](crate::model::payload::Object::parse) by whoever takes the
+//! [`Piece`], and where it is not, [`Place::bad`] says where in the file. How the bytes were cut into pieces never
+//! matters. Nothing here recurses, however deep a result nests.
 //!
-//! Two formats, two kinds of failure: a `.json` file is taken whole or not at all, so the first fault ends it (`Err`); of NDJSON only the
-//! bad line is lost, so a fault is a [`Piece`] like any other.
+//! Two formats, two kinds of failure: a `.json` file is taken whole or not at all, so the first fault ends it (`Err`);
+//! of NDJSON only the bad line is lost, so a fault is a [`Piece`] like any other.
 
 mod json;
 mod lines;
@@ -200,7 +201,8 @@ impl Splitter {
         }
     }
 
-    /// Takes bytes from the front of `input` until a result ends (`Some`) or none are left (`None`). `Err` is the end of a `.json`.
+    /// Takes bytes from the front of `input` until a result ends (`Some`) or none are left (`None`). `Err` is the end
+    /// of a `.json`.
     pub fn next(&mut self, input: &mut &[u8]) -> Result<Option<Piece>, Bad> {
         match self {
             Self::Json(splitter) => splitter.next(input),
@@ -208,7 +210,8 @@ impl Splitter {
         }
     }
 
-    /// The file ends here: whether it may. Gives the last line where it has no line break; more may be fed afterwards, if it grew.
+    /// The file ends here: whether it may. Gives the last line where it has no line break; more may be fed afterwards,
+    /// if it grew.
     pub fn finish(&mut self) -> Result<Option<Piece>, Bad> {
         match self {
             Self::Json(splitter) => splitter.finish().map(|()| None),

@@ -42,7 +42,11 @@ fn wrong(format: Format, bytes: &[u8]) -> Vec<String> {
     for piece in pieces {
         match piece.text {
             Err(bad) => all.push(bad),
-            Ok(text) => all.extend(Object::parse(&text).err().map(|why| piece.place.bad(&text, &why, piece.ended))),
+            Ok(text) => all.extend(
+                Object::parse(&text)
+                    .err()
+                    .map(|why| piece.place.bad(&text, &why, piece.ended)),
+            ),
         }
     }
     all.extend(end);
@@ -123,8 +127,14 @@ fn what_is_wrong_with_a_json_file_is_named_with_its_place() {
             b"[{},7]",
             "line 1, column 5 (item 2): each item is to be an object; this one begins with a number",
         ),
-        (b"[[{}]]", "(item 1): each item is to be an object; this one begins with an array"),
-        (b"[{},]", "(item 2): each item is to be an object; this one begins with `]`"),
+        (
+            b"[[{}]]",
+            "(item 1): each item is to be an object; this one begins with an array",
+        ),
+        (
+            b"[{},]",
+            "(item 2): each item is to be an object; this one begins with `]`",
+        ),
         (b"[{}{}]", "line 1, column 4: not JSON: expected `,` or `]`"),
         (b"{} {}", "line 1, column 4: more behind the end"),
         (b"[{}]\n,", "line 2, column 1: more behind the end"),
@@ -135,7 +145,10 @@ fn what_is_wrong_with_a_json_file_is_named_with_its_place() {
             b"[{\"a\":1},\n {\"a\":\n  x}]",
             "line 3, column 3 (item 2): not JSON: expected value",
         ),
-        (b"[\n{\"a\":\"\xe9\"}]", "line 2, column 7 (item 1): byte 0xE9 is not UTF-8"),
+        (
+            b"[\n{\"a\":\"\xe9\"}]",
+            "line 2, column 7 (item 1): byte 0xE9 is not UTF-8",
+        ),
     ];
     for (file, expected) in cases {
         let all = wrong(Format::Json, file);
@@ -148,7 +161,10 @@ fn what_is_wrong_with_a_json_file_is_named_with_its_place() {
 fn a_bad_line_is_named_and_the_others_are_found() {
     let file = b"{\"a\":1}\nnot json\n\n[1]\r\n7\n{\"b\":\xff}\n{\"c\":\n{\"d\":4}\n";
     let found = split(Format::Lines, file, MAX, 5);
-    assert_eq!(texts(&found), ["{\"a\":1}", "not json", "[1]", "7", "{\"c\":", "{\"d\":4}"]);
+    assert_eq!(
+        texts(&found),
+        ["{\"a\":1}", "not json", "[1]", "7", "{\"c\":", "{\"d\":4}"]
+    );
     assert_eq!(
         wrong(Format::Lines, file),
         [
@@ -220,10 +236,16 @@ fn a_line_of_any_length_is_held_only_to_the_limit() {
 #[test]
 fn what_grows_behind_a_last_line_without_its_break_is_the_rest_of_that_line() {
     let mut splitter = LineSplitter::new(MAX);
-    assert_eq!(splitter.next(&mut &b"{}\n{\"a\":1}"[..]).map(|piece| piece.place.line), Some(1));
+    assert_eq!(
+        splitter.next(&mut &b"{}\n{\"a\":1}"[..]).map(|piece| piece.place.line),
+        Some(1)
+    );
     assert_eq!(splitter.next(&mut &b"{\"a\":1}"[..]), None);
     let last = splitter.finish().unwrap().unwrap();
-    assert_eq!((last.place.line, last.ended, last.text.as_deref()), (2, false, Ok("{\"a\":1}")));
+    assert_eq!(
+        (last.place.line, last.ended, last.text.as_deref()),
+        (2, false, Ok("{\"a\":1}"))
+    );
     let grown = splitter.next(&mut &b"\r\n{\"b\":2}\n"[..]).unwrap();
     assert_eq!(
         (grown.place.line, grown.place.column, grown.text.as_deref()),

@@ -28,7 +28,10 @@ fn reject(inbox: &Folder, name: &OsStr) -> OsString {
 }
 
 fn names(dir: &Path) -> Vec<OsString> {
-    let mut names: Vec<OsString> = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    let mut names: Vec<OsString> = fs::read_dir(dir)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name())
+        .collect();
     names.retain(|name| name != workshop::NAME);
     names.sort();
     names
@@ -76,7 +79,10 @@ fn names_too_long_or_no_text_find_a_place() {
         fs::write(dir.path().join(name), "x").unwrap();
         let moved = reject(&inbox, name);
         assert!(moved.len() + REPORT_ENDING.len() <= NAME_BYTES_MAX);
-        assert!(moved == *name || moved.to_str().is_some_and(|name| name.len() > 100), "{moved:?}");
+        assert!(
+            moved == *name || moved.to_str().is_some_and(|name| name.len() > 100),
+            "{moved:?}"
+        );
     }
     assert_eq!(names(&dir.path().join(REJECTED)).len(), 6);
 }
@@ -91,13 +97,22 @@ fn of_ndjson_only_the_bad_lines_are_copied_however_long() {
     let (source, look) = inbox.open_file(name).unwrap().unwrap();
     let (moved, reason) = lines(&inbox, name, &source, (1000, look.size), (NOW, false)).unwrap();
     let rejected = dir.path().join(REJECTED);
-    assert_eq!(fs::read_to_string(rejected.join(&moved)).unwrap(), format!("bad\r\n{long}\n[1]\n"));
     assert_eq!(
-        (reason.total_bad, reason.lines.iter().map(|line| line.line).collect::<Vec<_>>()),
+        fs::read_to_string(rejected.join(&moved)).unwrap(),
+        format!("bad\r\n{long}\n[1]\n")
+    );
+    assert_eq!(
+        (
+            reason.total_bad,
+            reason.lines.iter().map(|line| line.line).collect::<Vec<_>>()
+        ),
         (3, vec![2, 3, 6])
     );
     let report: Value = serde_json::from_slice(&fs::read(rejected.join("a.ndjson.error.json")).unwrap()).unwrap();
-    assert_eq!((&report["holds"], &report["lines"][2]["line"]), (&LINES.into(), &6.into()));
+    assert_eq!(
+        (&report["holds"], &report["lines"][2]["line"]),
+        (&LINES.into(), &6.into())
+    );
     assert_eq!(report["lines"][2]["line_here"], 3);
     // After a crash the same is not written twice; dropped anew it is.
     lines(&inbox, name, &source, (1000, look.size), (NOW, true)).unwrap();
@@ -126,9 +141,18 @@ fn what_a_crash_left_hidden_is_finished_or_removed() {
         let rejected = dir.path().join(REJECTED);
         fs::write(dir.path().join("a.json"), "x").unwrap();
         reject(&inbox, OsStr::new("a.json"));
-        let place = if in_workshop { inbox.workshop().unwrap().path() } else { &rejected };
+        let place = if in_workshop {
+            inbox.workshop().unwrap().path()
+        } else {
+            &rejected
+        };
         // As after a crash between the two moves …
-        let inode = Folder::open(&rejected).unwrap().look(OsStr::new("a.json")).unwrap().unwrap().inode;
+        let inode = Folder::open(&rejected)
+            .unwrap()
+            .look(OsStr::new("a.json"))
+            .unwrap()
+            .unwrap()
+            .inode;
         fs::rename(rejected.join("a.json.error.json"), place.join(hidden("report", inode))).unwrap();
         // … before the first, and in the middle of copying lines.
         fs::write(place.join(hidden("report", 1)), "x").unwrap();
@@ -152,7 +176,10 @@ fn a_place_that_others_may_change_is_not_used_and_nothing_is_lost() {
     let try_it = || whole(&inbox, name, &look, &reason("broken"));
     let refused = || {
         let error = try_it().unwrap_err();
-        assert!(trust::cure(&error).is_some_and(|cure| cure.contains("chown")), "{error}");
+        assert!(
+            trust::cure(&error).is_some_and(|cure| cure.contains("chown")),
+            "{error}"
+        );
         assert_eq!(fs::read_to_string(dir.path().join(name)).unwrap(), "x");
     };
     fs::write(&rejected, "").unwrap();
@@ -202,6 +229,9 @@ fn a_file_that_was_replaced_meanwhile_stays() {
     let look = inbox.look(OsStr::new("a.json")).unwrap().unwrap();
     fs::write(dir.path().join("b"), "y").unwrap();
     fs::rename(dir.path().join("b"), dir.path().join("a.json")).unwrap();
-    assert_eq!(whole(&inbox, OsStr::new("a.json"), &look, &reason("broken")).unwrap(), None);
+    assert_eq!(
+        whole(&inbox, OsStr::new("a.json"), &look, &reason("broken")).unwrap(),
+        None
+    );
     assert_eq!(fs::read_to_string(dir.path().join("a.json")).unwrap(), "y");
 }

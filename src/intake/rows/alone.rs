@@ -1,5 +1,6 @@
-//! Who alone takes rows out of an inbox: the daemon that has the lock of the file beside it. Beside it, since the database itself may be locked
-//! by everybody who may write it, and replaced by them; the lock file is open to its owner alone.
+//! Who alone takes rows out of an inbox: the daemon that has the lock of the file beside it. Beside it, since the
+//! database itself may be locked by everybody who may write it, and replaced by them; the lock file is open to its
+//! owner alone.
 //!
 //! Commands that count or insert take no lock: they are producers like others.
 
@@ -33,7 +34,8 @@ pub fn take(database: &Path) -> Result<Lock, RowsError> {
     })
 }
 
-/// Opens the lock file, or makes it. Whoever drops rows may have put something there: what is not ours alone is neither locked nor written.
+/// Opens the lock file, or makes it. Whoever drops rows may have put something there: what is not ours alone is neither
+/// locked nor written.
 fn open(path: &Path) -> Result<File, RowsError> {
     let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
     let opened = OpenOptions::new()
@@ -96,7 +98,10 @@ mod tests {
         let held = take(&database).unwrap();
         let refused = take(&database).unwrap_err();
         let pid = format!("process {}", std::process::id());
-        assert!(matches!(&refused, RowsError::InUse(why) if why.contains(&pid)), "{refused}");
+        assert!(
+            matches!(&refused, RowsError::InUse(why) if why.contains(&pid)),
+            "{refused}"
+        );
         drop(held);
         let path = named(&database, ".lock");
         let is_refused = || {

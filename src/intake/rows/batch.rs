@@ -11,8 +11,8 @@ use super::error::RowsError;
 use super::row::{Cell, Row};
 use super::wire::{Batch, Gone};
 
-/// What the table's CHECK allows a payload, and what we bear of any column. A longer one can come in only past the CHECK; it is neither loaded
-/// nor moved, and stays until a person deletes it.
+/// What the table's CHECK allows a payload, and what we bear of any column. A longer one can come in only past the
+/// CHECK; it is neither loaded nor moved, and stays until a person deletes it.
 pub const COLUMN_BYTES_MAX: usize = 16 << 20;
 /// So many bytes of rows are moved to `rejected` in one transaction, and one row at least: producers wait for it.
 const MOVE_BYTES_MAX: u64 = 4 << 20;
@@ -54,9 +54,10 @@ pub async fn read(conn: &mut SqliteConnection, after: i64, bytes_max: usize) -> 
     Ok(batch)
 }
 
-/// Deletes these rows where they are still the same, and moves those that cannot be taken to `rejected`. One short transaction, which the
-/// caller began: it holds the write lock, and so moves [`MOVE_BYTES_MAX`] at most. Returns how many of the rows it has dealt with, from the
-/// first one on, and which of them are gone; one that a producer changed meanwhile is another one, and stays.
+/// Deletes these rows where they are still the same, and moves those that cannot be taken to `rejected`. One short
+/// transaction, which the caller began: it holds the write lock, and so moves [`MOVE_BYTES_MAX`] at most. Returns how
+/// many of the rows it has dealt with, from the first one on, and which of them are gone; one that a producer changed
+/// meanwhile is another one, and stays.
 pub async fn delete(
     conn: &mut SqliteConnection,
     rows: &[(i64, [u8; 32])],
@@ -87,7 +88,12 @@ pub async fn delete(
                     break;
                 }
                 moved += bytes.max(1);
-                sqlx::query(REJECT).bind(id).bind(&reason).bind(now).execute(&mut *conn).await?;
+                sqlx::query(REJECT)
+                    .bind(id)
+                    .bind(&reason)
+                    .bind(now)
+                    .execute(&mut *conn)
+                    .await?;
                 deleted.push(id);
                 Some(reason)
             }
@@ -115,7 +121,11 @@ enum State {
 }
 
 /// How the rows stand. `bytes_max` is that of the reading: it decides what is compared.
-async fn compare(conn: &mut SqliteConnection, rows: &[(i64, [u8; 32])], bytes_max: usize) -> Result<Vec<State>, RowsError> {
+async fn compare(
+    conn: &mut SqliteConnection,
+    rows: &[(i64, [u8; 32])],
+    bytes_max: usize,
+) -> Result<Vec<State>, RowsError> {
     let query = format!("{COLUMNS} WHERE id IN (SELECT value FROM json_each(?2)) ORDER BY id");
     let ids: Vec<i64> = rows.iter().map(|(id, _)| *id).collect();
     let mut found = sqlx::query(sqlx::AssertSqlSafe(query))

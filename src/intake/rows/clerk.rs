@@ -1,6 +1,6 @@
-//! The clerk, as the daemon and the commands have it: a child process of this very program that alone opens the row inbox, shut into its
-//! directory (see [`super::confine`]). What a producer may do to that file, SQLite does in there: a crash, an endless computation or a stroke at other
-//! files ends a child, and is an error like others.
+//! The clerk, as the daemon and the commands have it: a child process of this very program that alone opens the row
+//! inbox, shut into its directory (see [`super::confine`]). What a producer may do to that file, SQLite does in there:
+//! a crash, an endless computation or a stroke at other files ends a child, and is an error like others.
 
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream as Socket;
@@ -112,7 +112,8 @@ impl Clerk {
         }
     }
 
-    /// Reads the oldest rows behind an id, where something was written since `seen`. `Ok(None)`: it is to be opened anew.
+    /// Reads the oldest rows behind an id, where something was written since `seen`. `Ok(None)`: it is to be opened
+    /// anew.
     pub async fn look(&mut self, seen: Option<i64>, after: i64, bytes_max: usize) -> Result<Option<Looked>, RowsError> {
         match self.ask(&Request::Look { seen, after, bytes_max }).await? {
             Answer::Replaced => Ok(None),
@@ -122,8 +123,8 @@ impl Clerk {
         }
     }
 
-    /// Deletes rows that are in the outbox: how many it has dealt with, from the first one on, and which of them are gone. `Ok(None)`: it is to
-    /// be opened anew.
+    /// Deletes rows that are in the outbox: how many it has dealt with, from the first one on, and which of them are
+    /// gone. `Ok(None)`: it is to be opened anew.
     pub async fn delete(
         &mut self,
         rows: Vec<(i64, [u8; 32])>,
@@ -134,10 +135,17 @@ impl Clerk {
         match self.ask(&Request::Delete { rows, bytes_max, now }).await? {
             Answer::Replaced => Ok(None),
             Answer::Deleted { done, gone } => {
-                let dealt_with = ids.get(..done).filter(|dealt_with| !dealt_with.is_empty()).ok_or_else(strange)?;
+                let dealt_with = ids
+                    .get(..done)
+                    .filter(|dealt_with| !dealt_with.is_empty())
+                    .ok_or_else(strange)?;
                 let is_one = |gone: &Gone| dealt_with.binary_search(&gone.id).is_ok();
                 let is_right = gone.iter().all(is_one) && gone.is_sorted_by(|one, next| one.id < next.id);
-                if is_right { Ok(Some((done, gone))) } else { Err(strange()) }
+                if is_right {
+                    Ok(Some((done, gone)))
+                } else {
+                    Err(strange())
+                }
             }
             _ => Err(strange()),
         }
@@ -190,7 +198,8 @@ fn replaced() -> RowsError {
     RowsError::Busy("the file was replaced just now".into())
 }
 
-/// Whether an honest clerk could have read this: the ids in their order, no more of them and none larger than was asked for.
+/// Whether an honest clerk could have read this: the ids in their order, no more of them and none larger than was asked
+/// for.
 fn is_right(batch: &Batch, after: i64, bytes_max: usize) -> bool {
     let is_behind = batch.rows.first().is_none_or(|first| first.id > after);
     let is_in_order = batch.rows.is_sorted_by(|one, next| one.id < next.id);
@@ -246,7 +255,10 @@ mod tests {
     }
 
     fn batch(rows: Vec<Row>) -> Answer {
-        Answer::Rows(Batch { rows, ..Batch::default() })
+        Answer::Rows(Batch {
+            rows,
+            ..Batch::default()
+        })
     }
 
     fn row(id: i64, payload: &str) -> Row {
@@ -288,7 +300,12 @@ mod tests {
             let refused = saying(&answer).delete(rows.clone(), 10, String::new()).await;
             assert!(matches!(refused, Err(RowsError::Gone(_))), "{answer:?}");
         }
-        assert!(saying(&Answer::Inserted(vec![])).insert(vec!["{}".into()]).await.is_err());
+        assert!(
+            saying(&Answer::Inserted(vec![]))
+                .insert(vec!["{}".into()])
+                .await
+                .is_err()
+        );
     }
 
     #[tokio::test]

@@ -1,12 +1,13 @@
-//! How the clerk shuts itself in: what it can reach is the row inbox's own directory and the socket to the daemon, whatever a crafted file
-//! makes of SQLite. Best effort: a kernel without Landlock leaves it its user's rights, and the checks of [`super::outside`] stand alone.
+//! How the clerk shuts itself in: what it can reach is the row inbox's own directory and the socket to the daemon,
+//! whatever a crafted file makes of SQLite. Best effort: a kernel without Landlock leaves it its user's rights, and the
+//! checks of [`super::outside`] stand alone.
 
 use std::io;
 use std::path::Path;
 
 use landlock::{
-    ABI, Access as _, AccessFs, AccessNet, BitFlags, PathBeneath, PathFd, PathFdError, Ruleset, RulesetAttr as _, RulesetCreatedAttr as _,
-    RulesetStatus, Scope, make_bitflags,
+    ABI, Access as _, AccessFs, AccessNet, BitFlags, PathBeneath, PathFd, PathFdError, Ruleset, RulesetAttr as _,
+    RulesetCreatedAttr as _, RulesetStatus, Scope, make_bitflags,
 };
 use rustix::process::{Resource, Rlimit, Signal, set_parent_process_death_signal, setrlimit};
 
@@ -14,8 +15,10 @@ use super::error::RowsError;
 
 /// The newest rules that we know; an older kernel keeps what it knows of them.
 const RULES: ABI = ABI::V10;
-/// What SQLite needs in the directory: its file, the journal it makes and removes, and the directory itself, to sync it.
-const NEEDED: BitFlags<AccessFs> = make_bitflags!(AccessFs::{ReadFile | WriteFile | Truncate | ReadDir | MakeReg | RemoveFile});
+/// What SQLite needs in the directory: its file, the journal it makes and removes, and the directory itself, to sync
+/// it.
+const NEEDED: BitFlags<AccessFs> =
+    make_bitflags!(AccessFs::{ReadFile | WriteFile | Truncate | ReadDir | MakeReg | RemoveFile});
 
 /// Address space. SQLite's own heap has a lower limit (`hard_heap_limit`); stacks and the program itself come on top.
 const ADDRESS_SPACE_BYTES: u64 = 1 << 30;
@@ -24,8 +27,8 @@ const FILE_BYTES: u64 = 64 << 30;
 /// The socket, the database, its journal, the directory.
 const DESCRIPTORS: u64 = 64;
 
-/// Before a word is read: dies with the daemon, keeps no descriptor but the first three, has limits. The memory is fresh from the exec, and
-/// the environment empty: nothing secret is in reach.
+/// Before a word is read: dies with the daemon, keeps no descriptor but the first three, has limits. The memory is
+/// fresh from the exec, and the environment empty: nothing secret is in reach.
 pub fn alone() -> io::Result<()> {
     // Also while it hangs or spins. Where the daemon died before this line, the socket's end says so.
     set_parent_process_death_signal(Some(Signal::KILL))?;
@@ -59,17 +62,19 @@ fn close_others() -> io::Result<()> {
     Ok(())
 }
 
-/// From here on this thread, and every one that it starts, reaches this directory and nothing else: no other file, no TCP, no signal to
-/// another process. Whether the kernel enforces it.
+/// From here on this thread, and every one that it starts, reaches this directory and nothing else: no other file, no
+/// TCP, no signal to another process. Whether the kernel enforces it.
 pub fn to(directory: &Path) -> Result<bool, RowsError> {
     let shown = directory.display();
     let opened = PathFd::new(directory).map_err(|error| match error {
-        PathFdError::OpenCall { source, .. } if source.kind() == io::ErrorKind::NotFound => {
-            RowsError::Misplaced(format!("there is no directory {shown}; create it for the daemon's user"))
-        }
+        PathFdError::OpenCall { source, .. } if source.kind() == io::ErrorKind::NotFound => RowsError::Misplaced(
+            format!("there is no directory {shown}; create it for the daemon's user"),
+        ),
         error => RowsError::Broken(format!("{shown}: {error}")),
     })?;
-    let failed = |error: landlock::RulesetError| RowsError::Broken(format!("the process that reads it cannot be confined: {error}"));
+    let failed = |error: landlock::RulesetError| {
+        RowsError::Broken(format!("the process that reads it cannot be confined: {error}"))
+    };
     let status = Ruleset::default()
         .handle_access(AccessFs::from_all(RULES))
         .and_then(|rules| rules.handle_access(AccessNet::from_all(RULES)))

@@ -1,4 +1,5 @@
-//! The row inbox as the clerk has it open: created where it is missing, and trusted in nothing. Anybody who drops rows may have written it.
+//! The row inbox as the clerk has it open: created where it is missing, and trusted in nothing. Anybody who drops rows
+//! may have written it.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -13,7 +14,8 @@ use super::error::RowsError;
 use super::outside::{self, FileId};
 use super::schema;
 
-/// `migrations/inbox`, embedded. They are run here and not by sqlx, whose table of migrations would lie among the producers' tables.
+/// `migrations/inbox`, embedded. They are run here and not by sqlx, whose table of migrations would lie among the
+/// producers' tables.
 static MIGRATIONS: Migrator = sqlx::migrate!("migrations/inbox");
 /// `PRAGMA application_id`: tells our file from any other SQLite database. The letters `RtIn`.
 const APPLICATION_ID: i64 = 0x5274_496e;
@@ -109,8 +111,8 @@ impl Database {
         pragma(&mut self.conn, "PRAGMA data_version").await
     }
 
-    /// Begins a transaction in which `patience` is the limit of all computing, with `BEGIN` or `BEGIN IMMEDIATE`, and looks at what is there
-    /// again, now that nobody can change it.
+    /// Begins a transaction in which `patience` is the limit of all computing, with `BEGIN` or `BEGIN IMMEDIATE`, and
+    /// looks at what is there again, now that nobody can change it.
     pub async fn begin(&mut self, begin: &'static str, patience: Duration) -> Result<(), RowsError> {
         self.deadline.set(patience);
         sqlx::query(begin).execute(&mut self.conn).await?;
@@ -146,11 +148,14 @@ impl Database {
 
     /// For what a person waits for: longer than the daemon would wait for a lock, whom others must not wait for.
     pub async fn be_patient(&mut self) -> Result<(), RowsError> {
-        sqlx::query("PRAGMA busy_timeout = 5000").execute(&mut self.conn).await?;
+        sqlx::query("PRAGMA busy_timeout = 5000")
+            .execute(&mut self.conn)
+            .await?;
         Ok(())
     }
 
-    /// Makes commits durable: with a rollback journal the commit is the deletion of the journal, which is durable only with the directory.
+    /// Makes commits durable: with a rollback journal the commit is the deletion of the journal, which is durable only
+    /// with the directory.
     pub fn sync(&self) -> Result<(), RowsError> {
         Ok(std::fs::File::open(directory(&self.path))?.sync_all()?)
     }
@@ -192,7 +197,11 @@ const PRAGMAS: [(&str, &str, i64); 7] = [
     // No temporary files: there is no place for them.
     ("PRAGMA temp_store = MEMORY", "PRAGMA temp_store", 2),
     // The four columns of the largest row that is moved, and three copies of it on the way.
-    ("PRAGMA hard_heap_limit = 268435456", "PRAGMA hard_heap_limit", 256 << 20),
+    (
+        "PRAGMA hard_heap_limit = 268435456",
+        "PRAGMA hard_heap_limit",
+        256 << 20,
+    ),
 ];
 
 async fn set_up(conn: &mut SqliteConnection, path: &Path) -> Result<(), RowsError> {
@@ -218,7 +227,11 @@ async fn pragma(conn: &mut SqliteConnection, read: &'static str) -> Result<i64, 
 }
 
 async fn migrate(conn: &mut SqliteConnection, path: &Path) -> Result<(), RowsError> {
-    let newest = MIGRATIONS.iter().map(|migration| migration.version).max().unwrap_or_default();
+    let newest = MIGRATIONS
+        .iter()
+        .map(|migration| migration.version)
+        .max()
+        .unwrap_or_default();
     if version(conn, path, newest).await? == newest {
         return Ok(());
     }
@@ -258,7 +271,9 @@ async fn apply(conn: &mut SqliteConnection, sql: &str, version: i64) -> Result<(
 /// The tables as they are in a new file, to compare others with.
 pub async fn build(conn: &mut SqliteConnection) -> Result<(), RowsError> {
     for migration in MIGRATIONS.iter() {
-        raw_sql(AssertSqlSafe(migration.sql.as_str())).execute(&mut *conn).await?;
+        raw_sql(AssertSqlSafe(migration.sql.as_str()))
+            .execute(&mut *conn)
+            .await?;
     }
     Ok(())
 }
@@ -268,7 +283,9 @@ async fn version(conn: &mut SqliteConnection, path: &Path, newest: i64) -> Resul
     let shown = path.display();
     let application = pragma(conn, "PRAGMA application_id").await?;
     let version = pragma(conn, "PRAGMA user_version").await?;
-    let objects: i64 = sqlx::query_scalar("SELECT count(*) FROM sqlite_schema").fetch_one(conn).await?;
+    let objects: i64 = sqlx::query_scalar("SELECT count(*) FROM sqlite_schema")
+        .fetch_one(conn)
+        .await?;
     match (application, version) {
         (0, 0) if objects == 0 => Ok(0),
         (APPLICATION_ID, version) if version <= newest => Ok(version),

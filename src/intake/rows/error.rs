@@ -10,8 +10,8 @@ pub enum RowsError {
     /// Another process holds its lock; waiting helps.
     #[error("the row inbox is locked by another process: {0}")]
     Busy(String),
-    /// Its journal names another file, which a rollback would delete. In the midst of a commit to several databases this is as it should be,
-    /// and waiting helps. Names the files and what to do.
+    /// Its journal names another file, which a rollback would delete. In the midst of a commit to several databases
+    /// this is as it should be, and waiting helps. Names the files and what to do.
     #[error("{0}")]
     SuperJournal(String),
     /// The configuration names a place where it cannot be: no directory, or the outbox itself. Names it and what to do.
@@ -73,12 +73,16 @@ const PRIMARY: i32 = 0xff;
 
 impl From<sqlx::Error> for RowsError {
     fn from(error: sqlx::Error) -> Self {
-        let code = error.as_database_error().and_then(|error| error.code()?.parse::<i32>().ok());
+        let code = error
+            .as_database_error()
+            .and_then(|error| error.code()?.parse::<i32>().ok());
         match code.map(|code| code & PRIMARY) {
             // SQLITE_BUSY, SQLITE_LOCKED
             Some(5 | 6) => Self::Busy(error.to_string()),
             // SQLITE_INTERRUPT
-            Some(9) => Self::Refused("a look at the row inbox took too long and was given up; its tables are not as we made them".into()),
+            Some(9) => Self::Refused(
+                "a look at the row inbox took too long and was given up; its tables are not as we made them".into(),
+            ),
             // SQLITE_CORRUPT, SQLITE_NOTADB
             Some(11 | 26) => Self::Refused(format!("the row inbox is damaged or no database: {error}")),
             _ => Self::Broken(error.to_string()),

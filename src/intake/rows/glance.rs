@@ -1,5 +1,5 @@
-//! What can be told of the row inbox from outside, without opening it and without waking the clerk: whether a producer is writing, and whether
-//! anything changed since the last look.
+//! What can be told of the row inbox from outside, without opening it and without waking the clerk: whether a producer
+//! is writing, and whether anything changed since the last look.
 
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
@@ -9,8 +9,8 @@ use tokio::task::JoinHandle;
 
 use super::outside::named;
 
-/// The file and its journal as they lie there. Two that are equal tell that nothing was written between them, but for what was written within
-/// one tick of the file system's clock, which inotify tells.
+/// The file and its journal as they lie there. Two that are equal tell that nothing was written between them, but for
+/// what was written within one tick of the file system's clock, which inotify tells.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Glance {
     file: Option<Seen>,
@@ -21,8 +21,8 @@ pub struct Glance {
 type Seen = (u64, u64, u64, i128, i128);
 
 impl Glance {
-    /// Whether a producer is in a transaction: with a rollback journal, it stands beside the file for as long. One that a crash left behind is
-    /// rolled back by the looks of the slow poll, which do not ask.
+    /// Whether a producer is in a transaction: with a rollback journal, it stands beside the file for as long. One that
+    /// a crash left behind is rolled back by the looks of the slow poll, which do not ask.
     pub fn is_being_written(&self) -> bool {
         self.journal.is_some_and(|(_, _, size, ..)| size > 0)
     }

@@ -1,5 +1,5 @@
-//! What is looked at before SQLite opens the row inbox: the file, and the two files that SQLite may find beside it. Anybody who drops rows may
-//! have put them there.
+//! What is looked at before SQLite opens the row inbox: the file, and the two files that SQLite may find beside it.
+//! Anybody who drops rows may have put them there.
 
 use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions, Permissions};
@@ -21,7 +21,8 @@ pub struct FileId {
     inode: u64,
 }
 
-/// Looks at the path without opening anything: opening a FIFO would hang, closing a second descriptor of a database drops its locks.
+/// Looks at the path without opening anything: opening a FIFO would hang, closing a second descriptor of a database
+/// drops its locks.
 pub fn look(path: &Path, outbox: &Path) -> Result<Option<FileId>, RowsError> {
     let shown = path.display();
     let found = match fs::symlink_metadata(path) {
@@ -67,8 +68,8 @@ pub fn create(path: &Path) -> Result<(), RowsError> {
     }
 }
 
-/// The journal and the write-ahead log, which SQLite would believe. Asked before each look, for it believes them then, too. Whoever swaps them
-/// between this and SQLite's own look is stopped by the walls of [`super::confine`] alone.
+/// The journal and the write-ahead log, which SQLite would believe. Asked before each look, for it believes them then,
+/// too. Whoever swaps them between this and SQLite's own look is stopped by the walls of [`super::confine`] alone.
 pub fn beside(path: &Path) -> Result<(), RowsError> {
     let wal = named(path, "-wal");
     if fs::symlink_metadata(&wal).is_ok() {
@@ -86,7 +87,8 @@ pub fn beside(path: &Path) -> Result<(), RowsError> {
     )))
 }
 
-/// The file's own mark of its journal mode. Before SQLite opens it, for closing a second descriptor drops SQLite's locks.
+/// The file's own mark of its journal mode. Before SQLite opens it, for closing a second descriptor drops SQLite's
+/// locks.
 pub fn header(path: &Path) -> Result<(), RowsError> {
     // The write and the read version: 1 with a rollback journal, 2 with a write-ahead log.
     const VERSIONS: std::ops::Range<usize> = 18..20;
@@ -108,14 +110,17 @@ pub fn turned_to_wal(path: &Path) -> RowsError {
     ))
 }
 
-/// The journal's last bytes, where it ends with the name of a super-journal: the name, its length, a sum, and this mark.
+/// The journal's last bytes, where it ends with the name of a super-journal: the name, its length, a sum, and this
+/// mark.
 const MARK: [u8; 8] = [0xd9, 0xd5, 0x05, 0xf9, 0x20, 0xa1, 0x63, 0xd7];
 const TRAILER_BYTES: u64 = 16;
 /// So much of the name is told.
 const NAME_BYTES_MAX: u64 = 512;
 
 fn super_journal(journal: &Path) -> Result<Option<String>, RowsError> {
-    let Some(mut file) = regular(journal)? else { return Ok(None) };
+    let Some(mut file) = regular(journal)? else {
+        return Ok(None);
+    };
     let size = file.metadata()?.len();
     if size < TRAILER_BYTES {
         return Ok(None);

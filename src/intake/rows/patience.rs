@@ -34,7 +34,9 @@ pub async fn patiently<T>(context: &Context, limit: Duration, work: impl Future<
 pub async fn pause(context: &Context, duration: Duration) {
     let until = Instant::now() + duration;
     while Instant::now() < until && !context.is_ending() {
-        context.sleep(SIGN.min(context.turn_max).min(until - Instant::now())).await;
+        context
+            .sleep(SIGN.min(context.turn_max).min(until - Instant::now()))
+            .await;
         context.turn();
     }
 }

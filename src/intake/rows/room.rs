@@ -27,7 +27,8 @@ use super::patience::patiently;
 use super::taken::Taken;
 use super::wire::{Batch, Gone};
 
-/// Where an event may come before the commit that it belongs to can be seen, these looks follow it: half a millisecond, doubled ten times.
+/// Where an event may come before the commit that it belongs to can be seen, these looks follow it: half a millisecond,
+/// doubled ten times.
 const LADDER_FIRST: Duration = Duration::from_micros(500);
 const LADDER_STEPS: u32 = 10;
 /// A lock is worth a word when it was met so often in a row: producers hold it for milliseconds.
@@ -36,8 +37,8 @@ const BUSY_SAID_AFTER: u32 = 5;
 const GLANCE_MAX: Duration = Duration::from_secs(10);
 /// A file that looks the same from outside is read all the same so often, should a file system tell nothing.
 const UNSEEN_MAX: Duration = Duration::from_mins(1);
-/// After a clerk that ended, hung or span the next one waits, doubled each time up to the maximum: a file that makes it compute must not cost a
-/// processor.
+/// After a clerk that ended, hung or span the next one waits, doubled each time up to the maximum: a file that makes it
+/// compute must not cost a processor.
 const GONE_PAUSE: Duration = Duration::from_millis(250);
 const GONE_PAUSE_MAX: Duration = Duration::from_secs(64);
 
@@ -121,12 +122,17 @@ impl Room {
     }
 
     fn hangs(&self) -> RowsError {
-        RowsError::Broken(format!("{} did not answer within {GLANCE_MAX:?}", directory(&self.path).display()))
+        RowsError::Broken(format!(
+            "{} did not answer within {GLANCE_MAX:?}",
+            directory(&self.path).display()
+        ))
     }
 
     /// Whether nothing can have been written since a look that found nothing: then the clerk is not woken.
     fn is_quiet(&self, glance: &Glance) -> bool {
-        let is_same = self.quiet.is_some_and(|(quiet, at)| quiet == *glance && at.elapsed() < UNSEEN_MAX);
+        let is_same = self
+            .quiet
+            .is_some_and(|(quiet, at)| quiet == *glance && at.elapsed() < UNSEEN_MAX);
         is_same && self.watch.is_some() && self.ladder.is_none() && self.opened.is_some() && !glance.is_being_written()
     }
 
@@ -141,7 +147,12 @@ impl Room {
         }
         let bytes_max = config.inbox.max_result_size;
         let (mut clerk, opened) = self.clerk(context, config).await?;
-        let looked = patiently(context, LOOK_MAX, clerk.look(self.seen, self.taken.last_id(), bytes_max)).await;
+        let looked = patiently(
+            context,
+            LOOK_MAX,
+            clerk.look(self.seen, self.taken.last_id(), bytes_max),
+        )
+        .await;
         match self.kept(clerk, looked, LOOK_MAX).await? {
             None => {
                 self.forget();
@@ -162,7 +173,9 @@ impl Room {
         bytes_max: usize,
     ) -> Result<Turned, RowsError> {
         self.tell_monster(batch.monster);
-        let Batch { version, rows, is_all, .. } = batch;
+        let Batch {
+            version, rows, is_all, ..
+        } = batch;
         if rows.is_empty() {
             self.seen = Some(version);
             return Ok(Turned::Nothing);
@@ -191,7 +204,9 @@ impl Room {
         let Some(opened) = self.opened.filter(|_| !self.taken.rows.is_empty()) else {
             return Ok(());
         };
-        let Some(mut clerk) = self.clerk.take() else { return Ok(()) };
+        let Some(mut clerk) = self.clerk.take() else {
+            return Ok(());
+        };
         let rows = self.taken.rows.iter().map(|row| (row.id, row.digest)).collect();
         let deleting = clerk.delete(rows, self.taken.bytes_max, clock::now().to_string());
         let deleted = patiently(context, WRITE_MAX, deleting).await;
@@ -270,8 +285,17 @@ impl Room {
     }
 
     /// Keeps the clerk, or ends it, as its answer was; `None`: it gave none in time.
-    async fn kept<T>(&mut self, clerk: Clerk, answer: Option<Result<T, RowsError>>, limit: Duration) -> Result<T, RowsError> {
-        let answer = answer.unwrap_or_else(|| Err(RowsError::Gone(format!("did not answer within {limit:?} and was ended"))));
+    async fn kept<T>(
+        &mut self,
+        clerk: Clerk,
+        answer: Option<Result<T, RowsError>>,
+        limit: Duration,
+    ) -> Result<T, RowsError> {
+        let answer = answer.unwrap_or_else(|| {
+            Err(RowsError::Gone(format!(
+                "did not answer within {limit:?} and was ended"
+            )))
+        });
         match &answer {
             Ok(_) => self.clerk = Some(clerk),
             Err(RowsError::Busy(_) | RowsError::SuperJournal(_) | RowsError::Refused(_)) => {
@@ -314,7 +338,11 @@ impl Room {
         self.failures += 1;
         let is_worth_a_word = match error {
             RowsError::Busy(_) | RowsError::SuperJournal(_) => self.failures >= BUSY_SAID_AFTER,
-            RowsError::Misplaced(_) | RowsError::InUse(_) | RowsError::Refused(_) | RowsError::Broken(_) | RowsError::Gone(_) => true,
+            RowsError::Misplaced(_)
+            | RowsError::InUse(_)
+            | RowsError::Refused(_)
+            | RowsError::Broken(_)
+            | RowsError::Gone(_) => true,
         };
         if is_worth_a_word {
             waiting.rows_fail(error, &self.path);
@@ -347,7 +375,11 @@ impl Room {
     /// Forgets the events of what is looked at next, those of our own deletions among them.
     pub(super) fn drain(&mut self) {
         let name = self.path.file_name().unwrap_or_default().to_owned();
-        while let Some(touched) = self.watch.as_mut().and_then(|watch| watch.touched(&name).now_or_never()) {
+        while let Some(touched) = self
+            .watch
+            .as_mut()
+            .and_then(|watch| watch.touched(&name).now_or_never())
+        {
             // What it tells is looked at now, also where the file looks as before.
             self.quiet = None;
             if !touched.unwrap_or(false) {

@@ -1,5 +1,6 @@
-//! Whether the tables of a row inbox are ours and nothing else is there: each entry of `sqlite_schema` is compared letter by letter with that of
-//! a new file. A generated column, an index on an expression, a trigger or a view computes in our name whatever its author liked.
+//! Whether the tables of a row inbox are ours and nothing else is there: each entry of `sqlite_schema` is compared
+//! letter by letter with that of a new file. A generated column, an index on an expression, a trigger or a view
+//! computes in our name whatever its author liked.
 
 use std::path::Path;
 
@@ -18,8 +19,8 @@ type Item = (String, String, String, String);
 const SCHEMA: &str = "SELECT substr(CAST(type AS TEXT), 1, 100), substr(CAST(name AS TEXT), 1, 200), substr(CAST(tbl_name AS TEXT), 1, 200), \
      substr(CAST(coalesce(sql, '') AS TEXT), 1, 10000) FROM sqlite_schema LIMIT 20";
 
-/// What SQLite itself adds when a producer's client runs ANALYZE (some do so when they close). They hold counts, which the planner reads as
-/// numbers.
+/// What SQLite itself adds when a producer's client runs ANALYZE (some do so when they close). They hold counts, which
+/// the planner reads as numbers.
 const STATISTICS: [(&str, &str); 2] = [
     ("sqlite_stat1", "CREATE TABLE sqlite_stat1(tbl,idx,stat)"),
     ("sqlite_stat4", "CREATE TABLE sqlite_stat4(tbl,idx,neq,nlt,ndlt,sample)"),
@@ -54,7 +55,11 @@ pub async fn inspect(conn: &mut SqliteConnection, path: &Path) -> Result<(), Row
 /// A file that was turned to WAL since it was opened.
 pub async fn is_no_wal(conn: &mut SqliteConnection, path: &Path) -> Result<(), RowsError> {
     let mode: String = sqlx::query_scalar("PRAGMA journal_mode").fetch_one(conn).await?;
-    if mode == "wal" { Err(turned_to_wal(path)) } else { Ok(()) }
+    if mode == "wal" {
+        Err(turned_to_wal(path))
+    } else {
+        Ok(())
+    }
 }
 
 fn is_statistics(item: &Item) -> bool {

@@ -1,5 +1,5 @@
-//! The clerk's own side: a process of its own that opens the row inbox and does what the daemon, or a command, asks. It may be killed at any
-//! point: SQLite rolls back what was not committed, and receipts know what was taken.
+//! The clerk's own side: a process of its own that opens the row inbox and does what the daemon, or a command, asks. It
+//! may be killed at any point: SQLite rolls back what was not committed, and receipts know what was taken.
 
 use std::io;
 use std::os::fd::AsFd as _;
@@ -44,7 +44,9 @@ pub fn serve() -> io::Result<()> {
     };
     let mut request = Some(Request::Open { path, outbox });
     while let Some(asked) = request {
-        let answer = clerk.answer(asked).unwrap_or_else(|error| Answer::Failed(error.bounded()));
+        let answer = clerk
+            .answer(asked)
+            .unwrap_or_else(|error| Answer::Failed(error.bounded()));
         wire::write(&mut line, &answer)?;
         request = wire::read(&mut line)?;
     }
@@ -74,7 +76,8 @@ impl Serving {
         let Some(mut database) = self.database.take() else {
             return Ok(Answer::Replaced);
         };
-        // What it fails at, or is replaced, is opened anew: a fresh connection is no worse, and an open transaction is rolled back with it.
+        // What it fails at, or is replaced, is opened anew: a fresh connection is no worse, and an open transaction is
+        // rolled back with it.
         if !database.is_there()? {
             return Ok(Answer::Replaced);
         }
@@ -107,7 +110,8 @@ async fn serve_one(database: &mut Database, request: Request) -> Result<Answer, 
             database.begin("BEGIN IMMEDIATE", WRITE_PATIENCE).await?;
             let deleted = batch::delete(&mut database.conn, &rows, bytes_max, &now).await;
             let (done, gone) = ended(database, deleted).await?;
-            // Power cut before this: the journal may come back and the deletion be undone; the receipts are still there.
+            // Power cut before this: the journal may come back and the deletion be undone; the receipts are still
+            // there.
             database.sync()?;
             Ok(Answer::Deleted { done, gone })
         }

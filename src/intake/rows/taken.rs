@@ -1,7 +1,8 @@
 //! The rows that are in the outbox and still in the inbox: when they are deleted.
 //!
-//! Deleting each batch at once would meet every producer that inserts row after row: of 200 plain `sqlite3` processes in a row, 29 found the
-//! database locked. So it waits until the file has been quiet for a moment, and no longer than a second.
+//! Deleting each batch at once would meet every producer that inserts row after row: of 200 plain `sqlite3` processes
+//! in a row, 29 found the database locked. So it waits until the file has been quiet for a moment, and no longer than a
+//! second.
 
 use std::time::Duration;
 
@@ -69,8 +70,8 @@ impl Taken {
         Some((self.touched.unwrap_or(since) + QUIET).min(since + DELAY_MAX))
     }
 
-    /// When to look whether they can be deleted. Where it was time already and a producer's transaction stood in the way, only after another
-    /// quiet moment: looking without a pause would meet its commit for certain.
+    /// When to look whether they can be deleted. Where it was time already and a producer's transaction stood in the
+    /// way, only after another quiet moment: looking without a pause would meet its commit for certain.
     pub(super) fn look_at(&self, now: Instant) -> Option<Instant> {
         self.due().map(|due| if due > now { due } else { now + QUIET })
     }
@@ -125,7 +126,10 @@ mod tests {
         taken.add((5..2_010).map(row).collect(), 100, start);
         assert!(taken.is_full());
         taken.drop_first(2_000, start);
-        assert_eq!((taken.rows.len(), taken.is_full(), taken.due().is_some()), (7, false, true));
+        assert_eq!(
+            (taken.rows.len(), taken.is_full(), taken.due().is_some()),
+            (7, false, true)
+        );
         taken.drop_first(7, start);
         assert_eq!((taken.due(), taken.last_id(), taken.bytes), (None, i64::MIN, 0));
     }

@@ -30,7 +30,10 @@ async fn producer(house: &House) -> SqliteConnection {
 
 async fn sql(house: &House, statement: &str) {
     let mut conn = producer(house).await;
-    sqlx::raw_sql(AssertSqlSafe(statement.to_owned())).execute(&mut conn).await.unwrap();
+    sqlx::raw_sql(AssertSqlSafe(statement.to_owned()))
+        .execute(&mut conn)
+        .await
+        .unwrap();
     conn.close().await.unwrap();
 }
 
@@ -42,12 +45,17 @@ async fn number(house: &House, query: &'static str) -> i64 {
 }
 
 fn inserts(activities: &[String]) -> String {
-    let values: Vec<String> = activities.iter().map(|activity| format!("('{}')", result(activity))).collect();
+    let values: Vec<String> = activities
+        .iter()
+        .map(|activity| format!("('{}')", result(activity)))
+        .collect();
     format!("INSERT INTO inbox (payload) VALUES {}", values.join(","))
 }
 
 async fn created(house: &House) {
-    try_open(&house.config.inbox.database, &house.config.outbox.database).await.unwrap();
+    try_open(&house.config.inbox.database, &house.config.outbox.database)
+        .await
+        .unwrap();
 }
 
 async fn until_empty(house: &House) {
@@ -78,11 +86,17 @@ async fn the_file_is_made_for_owner_and_group_with_a_rollback_journal() {
     let mode = fs::metadata(&house.config.inbox.database).unwrap().permissions().mode() & 0o777;
     assert_eq!(mode, 0o660);
     let mut conn = producer(&house).await;
-    let journal: String = sqlx::query_scalar("PRAGMA journal_mode").fetch_one(&mut conn).await.unwrap();
+    let journal: String = sqlx::query_scalar("PRAGMA journal_mode")
+        .fetch_one(&mut conn)
+        .await
+        .unwrap();
     assert_eq!(journal, "delete");
     for refused in ["x'00'", "NULL", "printf('%.*c', 16777217, 'x')"] {
         let insert = format!("INSERT INTO inbox (payload) VALUES ({refused})");
-        assert!(sqlx::raw_sql(AssertSqlSafe(insert)).execute(&mut conn).await.is_err(), "{refused}");
+        assert!(
+            sqlx::raw_sql(AssertSqlSafe(insert)).execute(&mut conn).await.is_err(),
+            "{refused}"
+        );
     }
     conn.close().await.unwrap();
     assert_ne!(
@@ -112,13 +126,25 @@ async fn columns_are_directives_and_what_is_no_object_is_kept() {
     until_empty(&house).await;
     let all = house.all().await;
     let states: Vec<StateName> = all.iter().map(|one| one.state.name()).collect();
-    assert_eq!(states, [StateName::Pending, StateName::Dead, StateName::Dead, StateName::Dead]);
+    assert_eq!(
+        states,
+        [StateName::Pending, StateName::Dead, StateName::Dead, StateName::Dead]
+    );
     assert_eq!(
         (all[0].key.as_ref().unwrap().0.as_str(), all[0].source.as_deref()),
         ("k-1", Some("erp"))
     );
-    assert_eq!(house.outbox.show(all[1].id).await.unwrap().unwrap().payload.text(), "[1,2]");
-    assert!(all[3].invalid.as_ref().unwrap().contains("submission_key: is to be text"));
+    assert_eq!(
+        house.outbox.show(all[1].id).await.unwrap().unwrap().payload.text(),
+        "[1,2]"
+    );
+    assert!(
+        all[3]
+            .invalid
+            .as_ref()
+            .unwrap()
+            .contains("submission_key: is to be text")
+    );
     house.stop().await;
 }
 
@@ -150,7 +176,10 @@ async fn what_cannot_be_taken_moves_to_rejected_and_the_others_are_taken() {
         "{reasons:?}"
     );
     assert!(reasons[1].contains("not UTF-8"), "{reasons:?}");
-    assert!(reasons[2].starts_with("4 ") && reasons[2].contains("of type blob"), "{reasons:?}");
+    assert!(
+        reasons[2].starts_with("4 ") && reasons[2].contains("of type blob"),
+        "{reasons:?}"
+    );
     assert_eq!(
         number(&house, "SELECT length(payload) FROM rejected WHERE inbox_row = 1").await,
         301
@@ -170,7 +199,12 @@ async fn admit_and_die(house: &House) {
     let rows = batch::read(&mut database.conn, i64::MIN, 1 << 20).await.unwrap().rows;
     let (_stop, shutdown) = tokio::sync::watch::channel(false);
     let admission: Admission = admission(&house.context(shutdown), database.id, &rows);
-    assert!(admission.receipts.iter().all(|receipt| matches!(receipt, Receipt::Row(_))));
+    assert!(
+        admission
+            .receipts
+            .iter()
+            .all(|receipt| matches!(receipt, Receipt::Row(_)))
+    );
     house.outbox.admit(admission, NOW).await.unwrap();
     database.close().await;
 }
@@ -210,7 +244,11 @@ async fn a_row_changed_after_the_admission_is_another_one() {
     created(&house).await;
     sql(&house, &inserts(&numbered(0..2))).await;
     admit_and_die(&house).await;
-    sql(&house, &format!("UPDATE inbox SET payload = '{}' WHERE id = 2", result("changed"))).await;
+    sql(
+        &house,
+        &format!("UPDATE inbox SET payload = '{}' WHERE id = 2", result("changed")),
+    )
+    .await;
     house.start();
     until_empty(&house).await;
     assert_eq!(house.activities().await, ["a00000", "a00001", "changed"]);
@@ -225,10 +263,17 @@ async fn a_row_changed_between_reading_and_deleting_stays() {
     let mut database = open(&house).await;
     let rows = batch::read(&mut database.conn, i64::MIN, 1 << 20).await.unwrap().rows;
     let rows: Vec<_> = rows.iter().map(|row| (row.id, row.digest)).collect();
-    sql(&house, "UPDATE inbox SET source = 'x' WHERE id = 2; DELETE FROM inbox WHERE id = 3").await;
+    sql(
+        &house,
+        "UPDATE inbox SET source = 'x' WHERE id = 2; DELETE FROM inbox WHERE id = 3",
+    )
+    .await;
     database.begin("BEGIN IMMEDIATE", PATIENCE).await.unwrap();
     let (done, gone) = batch::delete(&mut database.conn, &rows, 1 << 20, "").await.unwrap();
-    assert_eq!((done, gone.iter().map(|row| row.id).collect::<Vec<_>>()), (3, vec![1, 3]));
+    assert_eq!(
+        (done, gone.iter().map(|row| row.id).collect::<Vec<_>>()),
+        (3, vec![1, 3])
+    );
     database.commit().await.unwrap();
     database.close().await;
     assert_eq!(number(&house, "SELECT id FROM inbox").await, 2);
@@ -243,7 +288,9 @@ async fn a_replaced_and_a_missing_database_are_noticed() {
         .await;
     house
         .eventually("it has its tables", async |house| {
-            count(&house.config.inbox.database, &house.config.outbox.database).await.is_ok()
+            count(&house.config.inbox.database, &house.config.outbox.database)
+                .await
+                .is_ok()
         })
         .await;
     sql(&house, &inserts(&numbered(0..1))).await;
@@ -259,7 +306,9 @@ async fn a_replaced_and_a_missing_database_are_noticed() {
     fs::remove_file(&house.config.inbox.database).unwrap();
     house
         .eventually("a new one", async |house| {
-            count(&house.config.inbox.database, &house.config.outbox.database).await.is_ok()
+            count(&house.config.inbox.database, &house.config.outbox.database)
+                .await
+                .is_ok()
         })
         .await;
     sql(&house, &inserts(&numbered(2..3))).await;
@@ -294,7 +343,10 @@ async fn what_is_not_our_file_is_refused_by_name() {
     let outbox = &house.config.outbox.database;
     let refused = async |expected: &str| {
         let error = try_open(path, outbox).await.unwrap_err().to_string();
-        assert!(error.contains(expected) && error.contains("inbox.db"), "{expected}: {error}");
+        assert!(
+            error.contains(expected) && error.contains("inbox.db"),
+            "{expected}: {error}"
+        );
     };
     std::os::unix::fs::symlink(outbox, path).unwrap();
     refused("not a regular file").await;

@@ -1,7 +1,9 @@
-//! What the daemon and its clerk say to one another: requests and answers, each a frame of JSON behind its length in four bytes.
+//! What the daemon and its clerk say to one another: requests and answers, each a frame of JSON behind its length in
+//! four bytes.
 //!
-//! The clerk reads a file that anybody who drops rows may have written, so nothing that comes from it is trusted: a frame has a limit, an
-//! answer that was not asked for ends the clerk, and what it says is checked by who asked (see [`super::clerk`]).
+//! The clerk reads a file that anybody who drops rows may have written, so nothing that comes from it is trusted: a
+//! frame has a limit, an answer that was not asked for ends the clerk, and what it says is checked by who asked (see
+//! [`super::clerk`]).
 
 use std::io::{self, Read, Write};
 use std::path::PathBuf;
@@ -19,7 +21,8 @@ pub const FRAME_BYTES_MAX: usize = 128 << 20;
 /// What the clerk is asked.
 #[derive(Debug, Serialize, Deserialize)]
 pub enum Request {
-    /// Open the row inbox, or open it anew. The first request of all; the clerk shuts itself into the directory of the first one.
+    /// Open the row inbox, or open it anew. The first request of all; the clerk shuts itself into the directory of the
+    /// first one.
     Open {
         /// Its path, absolute.
         path: PathBuf,
@@ -28,7 +31,8 @@ pub enum Request {
     },
     /// Read the oldest rows.
     Look {
-        /// The version of the file (`data_version`) at which nothing was left: nothing is read where it is still that one.
+        /// The version of the file (`data_version`) at which nothing was left: nothing is read where it is still that
+        /// one.
         seen: Option<i64>,
         /// The id behind which is read.
         after: i64,
@@ -158,7 +162,8 @@ fn parsed<T: DeserializeOwned>(bytes: &[u8], length: u64) -> io::Result<T> {
         return Err(io::ErrorKind::UnexpectedEof.into());
     }
     // Where it is wrong, not what stands there: it may hold a payload.
-    serde_json::from_slice(bytes).map_err(|error| wrong(format!("a frame that cannot be read at byte {}", error.column())))
+    serde_json::from_slice(bytes)
+        .map_err(|error| wrong(format!("a frame that cannot be read at byte {}", error.column())))
 }
 
 fn frame(message: &impl Serialize) -> io::Result<Vec<u8>> {

@@ -70,7 +70,8 @@ impl Seen {
         let was_open = self.opens > 0;
         self.opens = self.opens.saturating_sub(1);
         self.touched = now;
-        // A close whose open was not seen tells nothing of others that may have it open; but something happened to a file that is kept.
+        // A close whose open was not seen tells nothing of others that may have it open; but something happened to a
+        // file that is kept.
         let is_news = (written && was_open) || self.kept.is_some();
         if is_news && self.opens == 0 {
             // After lost events, another one may have been opened that was not seen.

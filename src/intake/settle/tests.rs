@@ -210,20 +210,29 @@ fn after_lost_events_nothing_counts_as_closed_for_a_while() {
         ready.into_iter().map(|one| (one.name, one.openness)).collect()
     };
     assert_eq!(names(&mut files, start), []);
-    let doubtful = [("found.json".into(), Openness::Doubtful), ("whole.json".into(), Openness::Doubtful)];
+    let doubtful = [
+        ("found.json".into(), Openness::Doubtful),
+        ("whole.json".into(), Openness::Doubtful),
+    ];
     assert_eq!(names(&mut files, start + SETTLE), doubtful);
     // Their results are taken; they themselves stay until it is sure enough.
     files.keep(OsStr::new("found.json"), look(5), start + SETTLE);
     files.keep(OsStr::new("whole.json"), look(5), start + SETTLE);
     assert_eq!(names(&mut files, start + DOUBT / 2), []);
-    let unseen = [("found.json".into(), Openness::Unseen), ("whole.json".into(), Openness::Unseen)];
+    let unseen = [
+        ("found.json".into(), Openness::Unseen),
+        ("whole.json".into(), Openness::Unseen),
+    ];
     assert_eq!(names(&mut files, start + DOUBT), unseen);
     let mut all = unseen.to_vec();
     all.insert(1, ("open.json".into(), Openness::Open));
     assert_eq!(names(&mut files, start + OPEN_PATIENCE), all);
     // What is found later was seen from its beginning.
     files.found(&[("later.json".into(), look(5))], true, start);
-    assert_eq!(names(&mut files, start + SETTLE), [("later.json".into(), Openness::Unseen)]);
+    assert_eq!(
+        names(&mut files, start + SETTLE),
+        [("later.json".into(), Openness::Unseen)]
+    );
 }
 
 #[test]

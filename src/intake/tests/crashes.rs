@@ -1,4 +1,5 @@
-//! Crashes, by steps: what was done before is done with the pieces that the loops use, what comes after by a fresh start of the loops.
+//! Crashes, by steps: what was done before is done with the pieces that the loops use, what comes after by a fresh
+//! start of the loops.
 
 use super::*;
 use crate::intake::desk::Desk;
@@ -149,7 +150,11 @@ async fn a_file_that_lies_aside_is_finished_also_when_its_name_is_in_use_again()
         let receipt = admit_first_chunk(&house, "a.json").await;
         fs::rename(
             house.inbox("a.json"),
-            house.config.inbox.dir.join(crate::intake::folder::hidden("taken", receipt.inode)),
+            house
+                .config
+                .inbox
+                .dir
+                .join(crate::intake::folder::hidden("taken", receipt.inode)),
         )
         .unwrap();
         if name_in_use {
@@ -157,7 +162,10 @@ async fn a_file_that_lies_aside_is_finished_also_when_its_name_is_in_use_again()
         }
         house.start();
         house.taken().await;
-        assert_eq!(house.activities().await, if name_in_use { vec!["a", "new"] } else { vec!["a"] });
+        assert_eq!(
+            house.activities().await,
+            if name_in_use { vec!["a", "new"] } else { vec!["a"] }
+        );
         house.stop().await;
     }
 }
@@ -215,9 +223,13 @@ async fn kills_at_any_await_neither_lose_nor_double_a_result() {
             expected.extend(activities.clone());
             let text = lines(activities);
             match file {
-                0 => house.rename_in(&format!("{round}.json"), format!("[{}]", text.trim_end().replace('\n', ","))),
+                0 => house.rename_in(
+                    &format!("{round}.json"),
+                    format!("[{}]", text.trim_end().replace('\n', ",")),
+                ),
                 1 => fs::write(house.inbox(&format!("{round}-copy.ndjson")), text).unwrap(),
-                // The same name time and again, over what may still be there: what is replaced unseen is the producer's own doing.
+                // The same name time and again, over what may still be there: what is replaced unseen is the producer's
+                // own doing.
                 2 => house.rename_in(&format!("same-{round}.jsonl"), text),
                 _ => house.rename_in(&format!("{round}-more.ndjson"), text),
             }
@@ -245,7 +257,10 @@ async fn a_file_renamed_over_while_it_is_taken_is_not_lost() {
     };
     taking.chunk(&standards(&house)).unwrap();
     house.rename_in("a.json", result("new"));
-    assert_eq!(set_aside(&folder, "a.json".as_ref(), &taking.look).unwrap(), SetAside::Replaced);
+    assert_eq!(
+        set_aside(&folder, "a.json".as_ref(), &taking.look).unwrap(),
+        SetAside::Replaced
+    );
     assert_eq!(fs::read_to_string(house.inbox("a.json")).unwrap(), result("new"));
     // The judge is that of the configuration.
     let _judge: Judge<'_> = standards(&house).judge();
@@ -324,7 +339,11 @@ async fn the_limit_of_the_first_reading_holds_until_the_file_is_done() {
         house.taken().await;
         let was_taken = house.activities().await.contains(&"long".to_owned());
         let was_rejected = house.names("inbox/rejected").contains(&"a.ndjson".to_owned());
-        assert_eq!((was_taken, was_rejected), (first > then, first < then), "{first} then {then}");
+        assert_eq!(
+            (was_taken, was_rejected),
+            (first > then, first < then),
+            "{first} then {then}"
+        );
         house.stop().await;
     }
 }

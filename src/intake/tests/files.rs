@@ -201,13 +201,17 @@ async fn an_object_that_is_invalid_is_a_dead_letter_and_no_bad_file() {
     let wrong = result("wrong").replacen('{', r#"{"$outbox":{"kee":"x"},"#, 1);
     house.rename_in(
         "a.ndjson",
-        format!("{}\n{deep}\n{wrong}\n", result("twice").replacen('{', r#"{"status":"PENDING","#, 1)),
+        format!(
+            "{}\n{deep}\n{wrong}\n",
+            result("twice").replacen('{', r#"{"status":"PENDING","#, 1)
+        ),
     );
     house.taken().await;
     let all = house.all().await;
     assert_eq!(all.len(), 3);
     assert!(
-        all.iter().all(|one| one.state.name() == StateName::Dead && one.invalid.is_some()),
+        all.iter()
+            .all(|one| one.state.name() == StateName::Dead && one.invalid.is_some()),
         "{all:?}"
     );
     assert!(house.names("inbox/rejected").is_empty());
@@ -237,7 +241,9 @@ async fn strange_names_work_and_strangers_are_left_alone() {
     let mode = rustix::fs::Mode::from_raw_mode(0o600);
     rustix::fs::mkfifoat(rustix::fs::CWD, house.inbox("fifo.json"), mode).unwrap();
     house.start();
-    house.eventually("the two are taken", async |house| house.left() == strangers).await;
+    house
+        .eventually("the two are taken", async |house| house.left() == strangers)
+        .await;
     let names: Vec<Origin> = house.all().await.into_iter().map(|one| one.origin).collect();
     assert!(format!("{names:?}").contains("n\\\\xFF\\n .json"), "{names:?}");
     house.stop().await;

@@ -1,4 +1,5 @@
-//! Files and rows through the real loops into a real outbox: copies, renames, growth, crashes, bad lines, strange names.
+//! Files and rows through the real loops into a real outbox: copies, renames, growth, crashes, bad lines, strange
+//! names.
 
 mod crashes;
 mod files;
@@ -32,7 +33,9 @@ pub(in crate::intake) struct House {
 
 impl House {
     pub(in crate::intake) async fn new() -> Self {
-        let dir = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap();
+        let dir = tempfile::tempdir_in("/dev/shm")
+            .or_else(|_| tempfile::tempdir())
+            .unwrap();
         fs::create_dir(dir.path().join("inbox")).unwrap();
         fs::create_dir(dir.path().join("rows")).unwrap();
         let mut config = Config::defaults().unwrap();
@@ -157,7 +160,9 @@ impl House {
 }
 
 async fn open(config: &Config) -> Outbox {
-    Outbox::open(&config.outbox.database, Role::Daemon, clock::now()).await.unwrap()
+    Outbox::open(&config.outbox.database, Role::Daemon, clock::now())
+        .await
+        .unwrap()
 }
 
 /// A good result of this activity.
@@ -168,7 +173,10 @@ pub(in crate::intake) fn result(activity: &str) -> String {
 }
 
 fn lines(activities: impl IntoIterator<Item = String>) -> String {
-    activities.into_iter().map(|activity| result(&activity) + "\n").collect()
+    activities
+        .into_iter()
+        .map(|activity| result(&activity) + "\n")
+        .collect()
 }
 
 pub(in crate::intake) fn numbered(range: std::ops::Range<u32>) -> Vec<String> {

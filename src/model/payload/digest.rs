@@ -58,7 +58,11 @@ pub(super) fn digest_of(text: &str) -> Digest {
                     frame.name = Some(value.into_owned());
                     continue;
                 }
-                Sha256::new().chain_update(b"\"").chain_update(value.as_bytes()).finalize().into()
+                Sha256::new()
+                    .chain_update(b"\"")
+                    .chain_update(value.as_bytes())
+                    .finalize()
+                    .into()
             }
             Token::Bare(span) => Sha256::new()
                 .chain_update(b"#")
@@ -74,8 +78,8 @@ pub(super) fn digest_of(text: &str) -> Digest {
     Digest(stack.swap_remove(0).digest())
 }
 
-/// A number as sign, digits without zeros at either end, and exponent, so that equal values are equal texts of any length.
-/// `true`, `false`, `null` and an exponent beyond 64 bits stay as they are.
+/// A number as sign, digits without zeros at either end, and exponent, so that equal values are equal texts of any
+/// length. `true`, `false`, `null` and an exponent beyond 64 bits stay as they are.
 fn plain_number(token: &str) -> Cow<'_, str> {
     let (negative, unsigned) = token.strip_prefix('-').map_or((false, token), |rest| (true, rest));
     if !unsigned.starts_with(|first: char| first.is_ascii_digit()) {
@@ -93,7 +97,10 @@ fn plain_number(token: &str) -> Cow<'_, str> {
     }
     let zeros_behind = i64::try_from(digits.len() - digits.trim_end_matches('0').len()).unwrap_or(i64::MAX);
     let behind_point = i64::try_from(fraction.len()).unwrap_or(i64::MAX);
-    let Some(exponent) = exponent.checked_sub(behind_point).and_then(|left| left.checked_add(zeros_behind)) else {
+    let Some(exponent) = exponent
+        .checked_sub(behind_point)
+        .and_then(|left| left.checked_add(zeros_behind))
+    else {
         return Cow::Borrowed(token);
     };
     Cow::Owned(format!("{}{significant}e{exponent}", if negative { "-" } else { "" }))

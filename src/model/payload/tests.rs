@@ -12,13 +12,19 @@ fn the_directives_are_taken_out_and_nothing_else_is_touched() {
     let cases = [
         (r#"{"a":1,"$outbox":{"key":"k"},"b":2}"#, r#"{"a":1,"b":2}"#),
         (r#"{"$outbox":{"key":"k"},"b": 1.50}"#, r#"{"b": 1.50}"#),
-        (r#"{"b":12345678901234567890123, "$outbox":{}}"#, r#"{"b":12345678901234567890123}"#),
+        (
+            r#"{"b":12345678901234567890123, "$outbox":{}}"#,
+            r#"{"b":12345678901234567890123}"#,
+        ),
         (r#"{"$outbox":{}}"#, "{}"),
         (r#"{"$outbox":1,"$outbox":2,"a":3}"#, r#"{"a":3}"#),
         (r#"{"a":3,"$outbox":1,"$outbox":2}"#, r#"{"a":3}"#),
         (r#"{"$outbox":1,"a":3,"$outbox":2,"b":4}"#, r#"{"a":3,"b":4}"#),
         (r#"{"\u0024outbox":1,"a":{"$outbox":2}}"#, r#"{"a":{"$outbox":2}}"#),
-        (" {\"a\" : [1, {\"b\":\"}\\\"\"}] }\n", "{\"a\" : [1, {\"b\":\"}\\\"\"}] }"),
+        (
+            " {\"a\" : [1, {\"b\":\"}\\\"\"}] }\n",
+            "{\"a\" : [1, {\"b\":\"}\\\"\"}] }",
+        ),
     ];
     for (text, expected) in cases {
         assert_eq!(sent(text), expected, "{text}");
@@ -51,10 +57,16 @@ fn hard_override_replaces_the_producers_own_or_comes_first() {
 #[test]
 fn one_value_has_one_digest_however_it_is_written() {
     let same = [
-        (r#"{"a":1,"b":[1.50,"\u00e9"]}"#, "{ \"b\" : [15e-1, \"é\"], \"a\":1.0 }"),
+        (
+            r#"{"a":1,"b":[1.50,"\u00e9"]}"#,
+            "{ \"b\" : [15e-1, \"é\"], \"a\":1.0 }",
+        ),
         (r#"{"n":100}"#, r#"{"n":1E+2}"#),
         (r#"{"n":-0.0}"#, r#"{"n":0}"#),
-        (r#"{"n":12345678901234567890123}"#, r#"{"n":1.2345678901234567890123e22}"#),
+        (
+            r#"{"n":12345678901234567890123}"#,
+            r#"{"n":1.2345678901234567890123e22}"#,
+        ),
     ];
     for (left, right) in same {
         assert_eq!(
@@ -102,21 +114,36 @@ fn what_is_no_object_says_what_it_is() {
         ("null", "null"),
         ("true", "a boolean"),
     ] {
-        assert!(Object::parse(text).unwrap_err().to_string().contains(expected), "{text}");
+        assert!(
+            Object::parse(text).unwrap_err().to_string().contains(expected),
+            "{text}"
+        );
     }
-    assert!(Object::parse(r#"{"a":"#).unwrap_err().to_string().starts_with("not JSON"));
+    assert!(
+        Object::parse(r#"{"a":"#)
+            .unwrap_err()
+            .to_string()
+            .starts_with("not JSON")
+    );
 }
 
 #[test]
 fn a_member_that_stands_twice_is_found_whatever_its_escapes() {
-    assert_eq!(Object::parse(r#"{"a":1,"b":2,"\u0061":3}"#).unwrap().duplicate(), Some("a"));
+    assert_eq!(
+        Object::parse(r#"{"a":1,"b":2,"\u0061":3}"#).unwrap().duplicate(),
+        Some("a")
+    );
     assert_eq!(Object::parse(r#"{"a":1,"b":{"a":1}}"#).unwrap().duplicate(), None);
 }
 
 #[test]
 fn empty_and_null_ids_count_as_absent() {
-    let facts = Object::parse(r#"{"activity_id":"","provider_activity_id":"p"}"#).unwrap().facts();
+    let facts = Object::parse(r#"{"activity_id":"","provider_activity_id":"p"}"#)
+        .unwrap()
+        .facts();
     assert_eq!(facts.activity(), Some(ActivityKey::Provider("p".into())));
-    let facts = Object::parse(r#"{"activity_id":null,"provider_activity_id":7}"#).unwrap().facts();
+    let facts = Object::parse(r#"{"activity_id":null,"provider_activity_id":7}"#)
+        .unwrap()
+        .facts();
     assert_eq!(facts.activity(), None);
 }

@@ -1,4 +1,5 @@
-//! The tokens of a text that is known to be valid JSON: where its members lie can be told without a tree, and without recursion.
+//! The tokens of a text that is known to be valid JSON: where its members lie can be told without a tree, and without
+//! recursion.
 
 use std::borrow::Cow;
 use std::ops::Range;
@@ -59,8 +60,16 @@ impl Iterator for Tokens<'_> {
                 return Some((Token::Text(start..self.at), start));
             }
             _ => {
-                let ends = |byte: &u8| matches!(byte, b' ' | b'\t' | b'\r' | b'\n' | b',' | b':' | b'{' | b'}' | b'[' | b']' | b'"');
-                let length = self.bytes[start..].iter().position(ends).unwrap_or(self.bytes.len() - start);
+                let ends = |byte: &u8| {
+                    matches!(
+                        byte,
+                        b' ' | b'\t' | b'\r' | b'\n' | b',' | b':' | b'{' | b'}' | b'[' | b']' | b'"'
+                    )
+                };
+                let length = self.bytes[start..]
+                    .iter()
+                    .position(ends)
+                    .unwrap_or(self.bytes.len() - start);
                 self.at = start + length.max(1);
                 return Some((Token::Bare(start..self.at), start));
             }

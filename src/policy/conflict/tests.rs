@@ -136,14 +136,20 @@ fn after_a_lost_response_the_reason_of_a_parked_one_says_so() {
         carried_override: true,
         ..lost
     };
-    assert_eq!(decision(&settings(ConflictPolicy::Override, vec![]), &carried), PARK_LOST);
+    assert_eq!(
+        decision(&settings(ConflictPolicy::Override, vec![]), &carried),
+        PARK_LOST
+    );
 }
 
 #[test]
 fn override_within_limits_every_override() {
     let ages = [
         (Some(NOW.minus(Duration::from_hours(1))), Decision::Override),
-        (Some(NOW.minus(Duration::from_hours(1)).minus(Duration::from_millis(1))), PARK),
+        (
+            Some(NOW.minus(Duration::from_hours(1)).minus(Duration::from_millis(1))),
+            PARK,
+        ),
         (Some(NOW.plus(Duration::from_hours(5))), Decision::Override),
         (None, PARK),
     ];
@@ -157,7 +163,11 @@ fn override_within_limits_every_override() {
         by_policy.override_within = Some(Duration::from_hours(1));
         let mut by_rule = settings(ConflictPolicy::Park, vec![rule(ConflictPolicy::Override)]);
         by_rule.override_within = Some(Duration::from_hours(1));
-        let decisions = [decision(&by_policy, &dated), decision(&by_rule, &dated), decision(&by_policy, &own)];
+        let decisions = [
+            decision(&by_policy, &dated),
+            decision(&by_rule, &dated),
+            decision(&by_policy, &own),
+        ];
         assert_eq!(decisions, [expected; 3], "{occurred_at:?}");
     }
     let unreadable = Past {

@@ -1,6 +1,6 @@
-//! `throttled`: how many may be in flight. Grows by one a round trip while answers come, halves when the API says that it is too much; after an
-//! outage it begins with one and doubles each round trip. And its rests: `Retry-After`, where it is meant for everyone, and what a 429 costs
-//! that names no time.
+//! `throttled`: how many may be in flight. Grows by one a round trip while answers come, halves when the API says that
+//! it is too much; after an outage it begins with one and doubles each round trip. And its rests: `Retry-After`, where
+//! it is meant for everyone, and what a 429 costs that names no time.
 
 use std::time::Duration;
 
@@ -29,8 +29,8 @@ pub(super) struct Flow {
     told: Option<u64>,
 }
 
-/// The API is asked too much and does not say for how long. Without a rest everything that is pending would be sent again and again, each
-/// request charged and stored.
+/// The API is asked too much and does not say for how long. Without a rest everything that is pending would be sent
+/// again and again, each request charged and stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Rest {
     /// Nothing is sent before this, and then one at a time.
@@ -112,7 +112,8 @@ impl Flow {
         self.fit(settings);
     }
 
-    /// It was too much. Halves at most once a round trip: sixteen answers to one burst are one word, not sixteen. Whether it was a new word.
+    /// It was too much. Halves at most once a round trip: sixteen answers to one burst are one word, not sixteen.
+    /// Whether it was a new word.
     pub(super) fn narrow(&mut self, number: u64, departed: u64, settings: &GateSettings) -> bool {
         if number <= self.judged {
             return false;
@@ -133,8 +134,8 @@ impl Flow {
         }
     }
 
-    /// A 429 that names no time: as long as a probe's gap, and longer as long as they go on. Not longer where it is one activity all the time,
-    /// whose own waits grow: the others need not wait for that.
+    /// A 429 that names no time: as long as a probe's gap, and longer as long as they go on. Not longer where it is one
+    /// activity all the time, whose own waits grow: the others need not wait for that.
     pub(super) fn rest(&mut self, about: &About, now: Timestamp, settings: &GateSettings) {
         let grows = self.told_another(about.activity);
         let gap = match self.rest {

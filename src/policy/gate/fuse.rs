@@ -13,15 +13,16 @@ use super::{About, Allowance, Gate, GateRecord, GateSettings, GateState, Open, R
 
 /// A sample a minute: each that is rejected is a dead letter.
 const SAMPLE_EVERY: Duration = Duration::from_mins(1);
-/// How many different messages are told apart. An API that puts a number into each must not fill the memory; what comes first is as good.
+/// How many different messages are told apart. An API that puts a number into each must not fill the memory; what comes
+/// first is as good.
 const MESSAGES_MAX: usize = 64;
 /// How many of them are shown.
 const MESSAGES_SHOWN: usize = 3;
 /// How much of a message is shown, in characters.
 const MESSAGE_MAX: usize = 160;
 
-/// The 400s since the last success, each submission counted once. Submissions and not activities: a producer that gives all its results one
-/// id would have its whole backlog dead-lettered.
+/// The 400s since the last success, each submission counted once. Submissions and not activities: a producer that gives
+/// all its results one id would have its whole backlog dead-lettered.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(super) struct Fuse {
     /// At most `delivery.reject_fuse` of them.

@@ -12,9 +12,9 @@ use super::{Closed, Gate, GateRecord, GateSettings, GateState, KeyVerdict, Lead,
 const KEY_WORKS: &str = "the API takes the key again";
 
 impl KeyVerdict {
-    /// What the answer to the `GET` of the result types says of the key. Its status alone decides, and not what the list looks like: a tenant
-    /// without labels, a proxy that answers 404 for that path or a body that breaks off would else keep the gate closed for ever, and to open
-    /// it wrongly costs one submission.
+    /// What the answer to the `GET` of the result types says of the key. Its status alone decides, and not what the
+    /// list looks like: a tenant without labels, a proxy that answers 404 for that path or a body that breaks off would
+    /// else keep the gate closed for ever, and to open it wrongly costs one submission.
     pub fn of(exchange: &Exchange) -> Self {
         let status = match exchange {
             Exchange::Answered(answer) => Some(answer.status),
@@ -53,7 +53,9 @@ impl Gate {
         };
         let record = closed.record();
         Step {
-            refused: Some(Refused::Die { requeue_on_opening: true }),
+            refused: Some(Refused::Die {
+                requeue_on_opening: true,
+            }),
             ..self.shift(GateState::Unauthorized(closed), record)
         }
     }

@@ -8,8 +8,8 @@ use crate::policy::verdict::Refusal;
 use super::key::next_asking;
 use super::states::{Ended, Heard, refusal_of, refused};
 use super::{
-    About, Allowance, Change, Closed, Gate, GateRecord, GateSettings, GateState, Input, Lead, Open, PauseRecord, Phase, Probing, Refused,
-    Rejecting, Role, Step, Ticket, Turn,
+    About, Allowance, Change, Closed, Gate, GateRecord, GateSettings, GateState, Input, Lead, Open, PauseRecord, Phase,
+    Probing, Refused, Rejecting, Role, Step, Ticket, Turn,
 };
 
 /// Why a gate is open that was throttled.
@@ -34,7 +34,9 @@ impl Gate {
         };
         Self {
             pause,
-            state: record.and_then(closed).unwrap_or_else(|| GateState::Open(Open::default())),
+            state: record
+                .and_then(closed)
+                .unwrap_or_else(|| GateState::Open(Open::default())),
             era: 0,
             departed: 0,
         }
@@ -42,7 +44,11 @@ impl Gate {
 
     /// The public name of what is in force.
     pub fn name(&self) -> &'static str {
-        if self.pause.is_some() { "paused" } else { self.name_beneath() }
+        if self.pause.is_some() {
+            "paused"
+        } else {
+            self.name_beneath()
+        }
     }
 
     /// The public name of the state beneath a pause.
@@ -83,14 +89,18 @@ impl Gate {
         match &self.state {
             GateState::Open(open) => match open.lead {
                 Lead::Over => open.flow.allowance(now, settings),
-                Lead::Due { from, .. } if is_due(from, now, settings.gap_max.max(settings.hold_max)) => Allowance::One(Role::Lead),
+                Lead::Due { from, .. } if is_due(from, now, settings.gap_max.max(settings.hold_max)) => {
+                    Allowance::One(Role::Lead)
+                }
                 Lead::Due { from, .. } => Allowance::Nothing { until: Some(from) },
                 Lead::Out { .. } => Allowance::Nothing { until: None },
             },
             GateState::Probing(probing) => probing.allowance(now, settings),
             GateState::Rejecting(rejecting) => rejecting.allowance(now, settings),
             GateState::Unauthorized(closed) => match (closed.phase, closed.refusal) {
-                (Phase::Waiting { ask_at }, _) if !is_due(ask_at, now, settings.probe_interval.max(settings.hold_max)) => {
+                (Phase::Waiting { ask_at }, _)
+                    if !is_due(ask_at, now, settings.probe_interval.max(settings.hold_max)) =>
+                {
                     Allowance::Nothing { until: Some(ask_at) }
                 }
                 (Phase::Waiting { .. }, Refusal::Unknown) => Allowance::Question,
@@ -210,13 +220,16 @@ impl Gate {
                     probing.overheard(about, now, settings);
                 }
                 Step {
-                    // Refused for a key that may no longer be in force, or before an outage: it is asked again in its turn.
+                    // Refused for a key that may no longer be in force, or before an outage: it is asked again in its
+                    // turn.
                     refused: refusal_of(signal).map(|_| Refused::Release),
                     ..Step::default()
                 }
             }
             GateState::Open(open) => match refusal_of(signal) {
-                Some(_) if refused_before && open.spares(settings) => refused(Refused::Die { requeue_on_opening: false }),
+                Some(_) if refused_before && open.spares(settings) => refused(Refused::Die {
+                    requeue_on_opening: false,
+                }),
                 Some(refusal) => self.close(refusal, now, settings),
                 None => match open.heard(ended, self.departed, now, settings) {
                     Heard::Open => Step::default(),
@@ -241,7 +254,9 @@ impl Gate {
                 }
                 (_, Role::Trial) => refusal_of(signal).map_or_else(Step::default, |_| refused(Refused::Release)),
                 (_, Role::Ordinary | Role::Lead | Role::Probe | Role::Sample) => match refusal_of(signal) {
-                    Some(_) => refused(Refused::Die { requeue_on_opening: true }),
+                    Some(_) => refused(Refused::Die {
+                        requeue_on_opening: true,
+                    }),
                     None => Step::default(),
                 },
             },
@@ -335,7 +350,9 @@ impl Gate {
         let step = self.insisted(now, settings);
         let hint = match &self.state {
             GateState::Open(_) => None,
-            GateState::Probing(Probing { record, .. }) | GateState::Rejecting(Rejecting { record, .. }) => record.hint.clone(),
+            GateState::Probing(Probing { record, .. }) | GateState::Rejecting(Rejecting { record, .. }) => {
+                record.hint.clone()
+            }
             GateState::Unauthorized(closed) => closed.record().hint,
         };
         Step {
@@ -344,7 +361,8 @@ impl Gate {
         }
     }
 
-    /// The change from that name to the present one. Beneath a pause nothing changes for those who watch; it is remembered all the same.
+    /// The change from that name to the present one. Beneath a pause nothing changes for those who watch; it is
+    /// remembered all the same.
     pub(super) fn change(&self, from: &'static str, why: &str, hint: Option<String>) -> Option<Change> {
         let to = self.name();
         (from != to).then(|| Change {
@@ -375,11 +393,13 @@ impl Turn {
     }
 }
 
-/// How much older the caller's present may be than the one in which `at` was set: a step reads the clock once, and what lands while it waits
-/// for the outbox is judged by the clock of that moment. Without it a closing was taken for a clock set back, and one went out at once.
+/// How much older the caller's present may be than the one in which `at` was set: a step reads the clock once, and what
+/// lands while it waits for the outbox is judged by the clock of that moment. Without it a closing was taken for a
+/// clock set back, and one went out at once.
 const SLACK: Duration = Duration::from_mins(1);
 
-/// Whether `at` has come. Nothing here waits longer than `longest`: a time further ahead was set by a clock that has since been set back.
+/// Whether `at` has come. Nothing here waits longer than `longest`: a time further ahead was set by a clock that has
+/// since been set back.
 pub(super) fn is_due(at: Timestamp, now: Timestamp, longest: Duration) -> bool {
     at <= now || at > now.plus(longest).plus(SLACK)
 }

@@ -11,9 +11,11 @@ use super::{About, Allowance, Flow, Gate, GateRecord, GateSettings, GateState, O
 
 /// So many faults in a row are an outage. With one request in ten failing by chance, five in a row are one in 100,000.
 const FAULTS_TO_PROBE: usize = 5;
-/// So many of them may be one submission's: one that always gets a 500 must not close the gate on the others, however often it is tried.
+/// So many of them may be one submission's: one that always gets a 500 must not close the gate on the others, however
+/// often it is tried.
 const FAULTS_OF_ONE: usize = 3;
-/// A probe's gap is up to this part of it shorter or longer, so that daemons that lost the API together do not come back together.
+/// A probe's gap is up to this part of it shorter or longer, so that daemons that lost the API together do not come
+/// back together.
 const JITTER: f64 = 0.1;
 
 /// The faults since the last answer that was none; at most [`FAULTS_TO_PROBE`].
@@ -117,7 +119,11 @@ impl Probing {
     /// A probe met a fault: the next one follows after a longer gap.
     fn failed(&mut self, again: bool, roll: f64, now: Timestamp, settings: &GateSettings) {
         self.gap = self.gap.saturating_mul(2).max(settings.gap_min).min(settings.gap_max);
-        let gap = if again { Duration::ZERO } else { jittered(self.gap, roll) };
+        let gap = if again {
+            Duration::ZERO
+        } else {
+            jittered(self.gap, roll)
+        };
         self.turn = Turn::Due(now.plus(gap));
     }
 }
@@ -147,7 +153,10 @@ impl Gate {
                 if signal == Signal::Throttled {
                     open.flow.begin_at_rest(about, now, settings);
                 }
-                let why = format!("the API answers again: {}", about.message.as_deref().unwrap_or("a success"));
+                let why = format!(
+                    "the API answers again: {}",
+                    about.message.as_deref().unwrap_or("a success")
+                );
                 self.reopen(open, &why, now)
             }
         }

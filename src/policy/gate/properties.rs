@@ -43,7 +43,11 @@ fn any_signal() -> impl Strategy<Value = Signal> {
 }
 
 fn any_chance() -> impl Strategy<Value = Chance> {
-    let verdict = prop_oneof![Just(KeyVerdict::Works), Just(KeyVerdict::Refused), Just(KeyVerdict::Silent)];
+    let verdict = prop_oneof![
+        Just(KeyVerdict::Works),
+        Just(KeyVerdict::Refused),
+        Just(KeyVerdict::Silent)
+    ];
     let end = (
         any::<usize>(),
         0_i64..20,
@@ -52,14 +56,16 @@ fn any_chance() -> impl Strategy<Value = Chance> {
         proptest::option::of(0_u64..900),
         0.0..=1.0_f64,
     );
-    let end = end.prop_map(|(which, whose, signal, refused_before, retry_after, roll)| Chance::End {
-        which,
-        whose,
-        signal,
-        refused_before,
-        retry_after,
-        roll,
-    });
+    let end = end.prop_map(
+        |(which, whose, signal, refused_before, retry_after, roll)| Chance::End {
+            which,
+            whose,
+            signal,
+            refused_before,
+            retry_after,
+            roll,
+        },
+    );
     prop_oneof![
         6 => Just(Chance::Send),
         6 => end,
@@ -135,7 +141,9 @@ impl World {
         }
         let ticket = self.in_flight.swap_remove(which % self.in_flight.len());
         let before = self.gate.clone();
-        let asked = about.retry_after.filter(|_| matches!(signal, Signal::Faulty | Signal::Overloaded));
+        let asked = about
+            .retry_after
+            .filter(|_| matches!(signal, Signal::Faulty | Signal::Overloaded));
         let step = self.step(Input::Ended {
             ticket,
             signal,
@@ -174,7 +182,9 @@ impl World {
             // While a probe is out nothing may go; what was asked for holds for the next one.
             let not_before = match &self.gate.state {
                 GateState::Probing(probing) if matches!(probing.turn, Turn::Out { .. }) => probing.held(),
-                GateState::Open(_) | GateState::Probing(_) | GateState::Unauthorized(_) | GateState::Rejecting(_) => self.not_before(),
+                GateState::Open(_) | GateState::Probing(_) | GateState::Unauthorized(_) | GateState::Rejecting(_) => {
+                    self.not_before()
+                }
             };
             assert!(
                 is_asked || self.gate.pause().is_some() || not_before >= Some(until),
@@ -185,7 +195,10 @@ impl World {
         if was != is {
             let remembered = step.remember.as_ref().map(|record| record.state.as_str());
             assert_eq!(remembered, Some(is), "every change is remembered");
-            assert!(step.change.is_some() || self.gate.pause().is_some(), "every change is told");
+            assert!(
+                step.change.is_some() || self.gate.pause().is_some(),
+                "every change is told"
+            );
         }
         if was == "probing" && is == "probing" && ticket == before.ticket(Role::Probe) {
             self.check_gap(asked.unwrap_or_default());
@@ -198,7 +211,8 @@ impl World {
             GateState::Probing(probing) => probing.held(),
             GateState::Open(_) | GateState::Unauthorized(_) | GateState::Rejecting(_) => None,
         };
-        held.map_or(asked, |held| held.since(self.now).max(asked)).min(SETTINGS.hold_max)
+        held.map_or(asked, |held| held.since(self.now).max(asked))
+            .min(SETTINGS.hold_max)
     }
 
     /// Nothing before this; `None`: at once, or until something else happens.
@@ -269,7 +283,11 @@ impl World {
 
     /// Laws that hold at any time.
     fn check(&self) {
-        let trials = self.in_flight.iter().filter(|ticket| ticket.role == Role::Trial).count();
+        let trials = self
+            .in_flight
+            .iter()
+            .filter(|ticket| ticket.role == Role::Trial)
+            .count();
         assert!(
             trials + usize::from(self.question_out) <= 1,
             "one at a time finds out about the key"

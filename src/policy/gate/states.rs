@@ -3,7 +3,9 @@
 use crate::clock::Timestamp;
 use crate::policy::verdict::{Refusal, Signal};
 
-use super::{About, Closed, Faults, Flow, Fuse, GateRecord, GateSettings, Lead, Open, Phase, Refused, Role, Step, Ticket};
+use super::{
+    About, Closed, Faults, Flow, Fuse, GateRecord, GateSettings, Lead, Open, Phase, Refused, Role, Step, Ticket,
+};
 
 /// An exchange that ended.
 #[derive(Debug, Clone, Copy)]
@@ -39,7 +41,13 @@ impl Default for Open {
 
 impl Open {
     /// An answer of this era that refuses nothing. `departed`: how many have left so far.
-    pub(super) fn heard(&mut self, answer: &Ended<'_>, departed: u64, now: Timestamp, settings: &GateSettings) -> Heard {
+    pub(super) fn heard(
+        &mut self,
+        answer: &Ended<'_>,
+        departed: u64,
+        now: Timestamp,
+        settings: &GateSettings,
+    ) -> Heard {
         let Ended { ticket, signal, about } = *answer;
         let is_much = matches!(signal, Signal::Throttled | Signal::Overloaded);
         let is_news = is_much && self.flow.narrow(ticket.number, departed, settings);
@@ -103,8 +111,8 @@ impl Open {
         }
     }
 
-    /// One that was refused before is refused once more. Whether that says something of it alone: others are delivered with this key, and not
-    /// so many were refused since that it must be the key after all.
+    /// One that was refused before is refused once more. Whether that says something of it alone: others are delivered
+    /// with this key, and not so many were refused since that it must be the key after all.
     pub(super) fn spares(&mut self, settings: &GateSettings) -> bool {
         let spares = self.delivered && self.refused_again < settings.max_in_flight;
         self.refused_again += u32::from(spares);
@@ -189,6 +197,11 @@ pub(super) fn refused(fate: Refused) -> Step {
 pub(super) const fn refusal_of(signal: Signal) -> Option<Refusal> {
     match signal {
         Signal::Unauthorized(refusal) => Some(refusal),
-        Signal::Healthy | Signal::Answered | Signal::Rejected | Signal::Throttled | Signal::Faulty | Signal::Overloaded => None,
+        Signal::Healthy
+        | Signal::Answered
+        | Signal::Rejected
+        | Signal::Throttled
+        | Signal::Faulty
+        | Signal::Overloaded => None,
     }
 }

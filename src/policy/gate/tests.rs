@@ -60,7 +60,12 @@ fn a_refused_key_closes_the_gate_and_says_what_to_remember() {
     let mut gate = open();
     let ticket = gate.ticket(Role::Ordinary);
     let step = gate.step(ended(ticket, refusal(Refusal::Unknown)), START, &SETTINGS);
-    assert_eq!(step.refused, Some(Refused::Die { requeue_on_opening: true }));
+    assert_eq!(
+        step.refused,
+        Some(Refused::Die {
+            requeue_on_opening: true
+        })
+    );
     let record = step.remember.unwrap();
     assert_eq!(
         (record.state.as_str(), record.status, record.since),
@@ -68,7 +73,10 @@ fn a_refused_key_closes_the_gate_and_says_what_to_remember() {
     );
     let change = step.change.unwrap();
     assert_eq!((change.from, change.to), ("open", "unauthorized"));
-    assert_eq!(gate.allowance(START, &SETTINGS), Allowance::Nothing { until: Some(after(60)) });
+    assert_eq!(
+        gate.allowance(START, &SETTINGS),
+        Allowance::Nothing { until: Some(after(60)) }
+    );
 }
 
 #[test]
@@ -92,7 +100,9 @@ fn after_a_401_the_key_is_asked_and_one_goes_first_when_it_works() {
         asked.step(Input::Answered(verdict), after(61), &SETTINGS);
         assert_eq!(
             asked.allowance(after(61), &SETTINGS),
-            Allowance::Nothing { until: Some(after(121)) }
+            Allowance::Nothing {
+                until: Some(after(121))
+            }
         );
     }
     gate.step(Input::Answered(KeyVerdict::Works), after(61), &SETTINGS);
@@ -120,7 +130,12 @@ fn after_a_403_one_submission_tries_and_stays_uncharged_while_refused() {
     let trial = gate.ticket(Role::Trial);
     let step = gate.step(ended(trial, refusal(Refusal::Forbidden)), after(61), &SETTINGS);
     assert_eq!((step.refused, step.remember), (Some(Refused::Release), None));
-    assert_eq!(gate.allowance(after(61), &SETTINGS), Allowance::Nothing { until: Some(after(121)) });
+    assert_eq!(
+        gate.allowance(after(61), &SETTINGS),
+        Allowance::Nothing {
+            until: Some(after(121))
+        }
+    );
     gate.step(Input::Departed(Role::Trial), after(121), &SETTINGS);
     gate.step(ended(trial, Signal::Healthy), after(122), &SETTINGS);
     gate.step(Input::Opened, after(122), &SETTINGS);
@@ -138,7 +153,9 @@ fn after_a_403_one_submission_tries_and_stays_uncharged_while_refused() {
     let step = gate.step(again, after(123), &SETTINGS);
     assert_eq!(
         step.refused,
-        Some(Refused::Die { requeue_on_opening: false }),
+        Some(Refused::Die {
+            requeue_on_opening: false
+        }),
         "the trial was delivered with this key"
     );
     assert_eq!(gate.name(), "open");
@@ -161,11 +178,16 @@ fn answers_to_requests_sent_before_it_closed_never_open_it() {
     let ticket = gate.ticket(Role::Ordinary);
     gate.step(ended(ticket, refusal(Refusal::Unknown)), START, &SETTINGS);
     let before = gate.clone();
-    assert_eq!(gate.step(ended(ticket, Signal::Healthy), START, &SETTINGS), Step::default());
+    assert_eq!(
+        gate.step(ended(ticket, Signal::Healthy), START, &SETTINGS),
+        Step::default()
+    );
     let step = gate.step(ended(ticket, refusal(Refusal::Unknown)), START, &SETTINGS);
     assert_eq!(
         step.refused,
-        Some(Refused::Die { requeue_on_opening: true }),
+        Some(Refused::Die {
+            requeue_on_opening: true
+        }),
         "it belongs to the same episode"
     );
     assert_eq!((step.change, step.remember), (None, None));
@@ -199,7 +221,12 @@ fn one_refused_again_closes_it_where_nothing_else_was_delivered() {
     let step = gate.step(again, START, &SETTINGS);
     assert_eq!(
         (step.refused, gate.name()),
-        (Some(Refused::Die { requeue_on_opening: true }), "unauthorized")
+        (
+            Some(Refused::Die {
+                requeue_on_opening: true
+            }),
+            "unauthorized"
+        )
     );
 }
 
@@ -254,7 +281,10 @@ fn a_pause_lies_over_what_is_beneath_and_resume_uncovers_it() {
     let mut gate = open();
     let ticket = gate.ticket(Role::Ordinary);
     let change = gate.step(Input::Paused(pause), START, &SETTINGS).change.unwrap();
-    assert_eq!((change.to, change.why.as_str()), ("paused", "paused by ana: maintenance"));
+    assert_eq!(
+        (change.to, change.why.as_str()),
+        ("paused", "paused by ana: maintenance")
+    );
     assert_eq!(gate.allowance(START, &SETTINGS), Allowance::Nothing { until: None });
     let step = gate.step(ended(ticket, refusal(Refusal::Unknown)), START, &SETTINGS);
     assert_eq!(
@@ -275,9 +305,15 @@ fn what_is_remembered_is_restored_and_a_closed_one_begins_with_the_question() {
     ] {
         let mut gate = open();
         let ticket = gate.ticket(Role::Ordinary);
-        let record = gate.step(ended(ticket, refusal(by)), START, &SETTINGS).remember.unwrap();
+        let record = gate
+            .step(ended(ticket, refusal(by)), START, &SETTINGS)
+            .remember
+            .unwrap();
         let restored = Gate::restore(Some(&record), None, after(1));
-        assert_eq!((restored.name(), restored.allowance(after(1), &SETTINGS)), ("unauthorized", first));
+        assert_eq!(
+            (restored.name(), restored.allowance(after(1), &SETTINGS)),
+            ("unauthorized", first)
+        );
     }
     let opened = Gate::opening_record(START);
     assert_eq!(Gate::restore(Some(&opened), None, START), open());

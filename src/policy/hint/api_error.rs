@@ -1,4 +1,5 @@
-//! The error object that the API documents: `{"statusCode": 409, "error": "Conflict", "message": "…"}`, the message a text or a list of texts.
+//! The error object that the API documents: `{"statusCode": 409, "error": "Conflict", "message": "…"}`, the message a
+//! text or a list of texts.
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -24,8 +25,8 @@ struct Received {
 }
 
 impl ApiError {
-    /// Reads an answer's body. `None` where it is not the documented object (HTML of a proxy, JSON of something else, cut off, nothing):
-    /// that has a `message` or an `error`, and a `statusCode` or both of them.
+    /// Reads an answer's body. `None` where it is not the documented object (HTML of a proxy, JSON of something else,
+    /// cut off, nothing): that has a `message` or an `error`, and a `statusCode` or both of them.
     pub fn parse(body: &[u8]) -> Option<Self> {
         let received: Received = serde_json::from_slice(body).ok()?;
         let status_code = received

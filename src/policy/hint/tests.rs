@@ -52,21 +52,33 @@ fn every_documented_error_has_its_remedy() {
             bad("occurred_at must be a valid ISO 8601 date string"),
             &["occurred_at is required, as ISO 8601"],
         ),
-        (bad("status must be one of the following values"), &["status is one of EFFECTIVE"]),
-        (bad("task_result.result should not be empty"), &["one of the tenant's result types"]),
+        (
+            bad("status must be one of the following values"),
+            &["status is one of EFFECTIVE"],
+        ),
+        (
+            bad("task_result.result should not be empty"),
+            &["one of the tenant's result types"],
+        ),
         (bad("Invalid result code: SOLD"), &["one of the tenant's result types"]),
         (
             bad("future_scheduled_at is required for RESCHEDULE"),
             &["requires task_result.future_scheduled_at"],
         ),
         (bad("not an ISO8601 date"), &["dates are ISO 8601"]),
-        (bad("no"), &["the API refuses the body: correct it with `reten-outbox edit 12`"]),
+        (
+            bad("no"),
+            &["the API refuses the body: correct it with `reten-outbox edit 12`"],
+        ),
         (bad("external_status is too long"), &["the API refuses the body"]),
         (
             documented(401, "Unauthorized", "API key missing or invalid"),
             &["api.key_file", "revoked, expired"],
         ),
-        (documented(403, "Forbidden", "no"), &["SUBMIT_ACTIVITY_RESULT", "administrator"]),
+        (
+            documented(403, "Forbidden", "no"),
+            &["SUBMIT_ACTIVITY_RESULT", "administrator"],
+        ),
         (
             documented(404, "Not Found", "Activity not found"),
             &["activity_id (or provider_activity_id) is not in the key's tenant"],
@@ -114,7 +126,10 @@ fn without_a_number_the_command_is_shown_with_a_placeholder() {
 fn several_complaints_have_several_remedies() {
     let body = r#"{"statusCode":400,"error":"Bad Request","message":["status must be a string","commerce_external_id must be a string"]}"#;
     let hint = of_answer(&answer(400, body), ID);
-    assert!(hint.contains("commerce_external_id is required; status is one of"), "{hint}");
+    assert!(
+        hint.contains("commerce_external_id is required; status is one of"),
+        "{hint}"
+    );
 }
 
 #[test]
@@ -186,14 +201,20 @@ fn the_documented_error_is_read_and_nothing_else_is_taken_for_it() {
             r#"{"statusCode":401,"message":"Unauthorized"}"#,
             error(Some(401), "", "Unauthorized"),
         ),
-        (r#"{"error":"Conflict","message":"x","more":[1]}"#, error(None, "Conflict", "x")),
+        (
+            r#"{"error":"Conflict","message":"x","more":[1]}"#,
+            error(None, "Conflict", "x"),
+        ),
         (r#"{"statusCode":"400","error":"Bad","message":{"a":1}}"#, None),
         (r#"{"statusCode":400}"#, None),
         (r#"{"message":"hello"}"#, None),
         (r#"{"statusCode":400,"message":"#, None),
         (r#"[{"statusCode":400,"message":"x"}]"#, None),
         (r#"{"statusCode":400,"message":""}"#, None),
-        (r#"{"statusCode":99999,"error":"a","message":"b"}"#, error(None, "a", "b")),
+        (
+            r#"{"statusCode":99999,"error":"a","message":"b"}"#,
+            error(None, "a", "b"),
+        ),
         ("<html>", None),
         ("", None),
         ("null", None),
@@ -220,9 +241,15 @@ fn what_was_put_back_is_not_told_the_remedies_of_where_it_was() {
         Some(documented(409, "Conflict", "Activity already has a result")),
         None,
     );
-    let pending = State::Pending { due: Timestamp::default() };
+    let pending = State::Pending {
+        due: Timestamp::default(),
+    };
     assert_eq!(of_submission(&pending, Some(&conflict), SubmissionId(12)), None);
-    let retried = attempt(AttemptOutcome::Retry, Some(documented(503, "Service Unavailable", "")), None);
+    let retried = attempt(
+        AttemptOutcome::Retry,
+        Some(documented(503, "Service Unavailable", "")),
+        None,
+    );
     assert!(of_submission(&pending, Some(&retried), SubmissionId(12)).is_some());
 }
 

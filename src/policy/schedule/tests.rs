@@ -22,7 +22,9 @@ fn wait(settings: &RetrySettings, tries: u32, not_earlier: Option<Duration>, rol
 
 #[test]
 fn the_waits_grow_by_the_multiplier_up_to_the_maximum() {
-    let middle: Vec<u64> = (1..=12).map(|tries| wait(&settings(), tries, None, 0.5).as_secs()).collect();
+    let middle: Vec<u64> = (1..=12)
+        .map(|tries| wait(&settings(), tries, None, 0.5).as_secs())
+        .collect();
     // The last ones spread below the maximum instead of sitting on it.
     assert_eq!(middle, [1, 2, 4, 8, 16, 32, 64, 128, 256, 428, 450, 450]);
 }
@@ -35,7 +37,9 @@ fn a_roll_moves_the_wait_by_the_factor_to_both_sides() {
 
 #[test]
 fn at_the_maximum_the_waits_still_differ() {
-    let mut waits: Vec<Duration> = (0..100).map(|roll| wait(&settings(), 50, None, f64::from(roll) / 100.0)).collect();
+    let mut waits: Vec<Duration> = (0..100)
+        .map(|roll| wait(&settings(), 50, None, f64::from(roll) / 100.0))
+        .collect();
     waits.sort_unstable();
     waits.dedup();
     assert_eq!(waits.len(), 100);
@@ -79,13 +83,15 @@ fn a_multiplier_of_one_and_an_interval_of_nothing_are_no_trouble() {
 }
 
 fn any_settings() -> impl Strategy<Value = RetrySettings> {
-    (1_u64..100_000, 1.0_f64..10.0, 0.0_f64..=1.0, 1_u64..10_000_000).prop_map(|(initial, multiplier, factor, max)| RetrySettings {
-        initial_interval: Duration::from_millis(initial),
-        multiplier,
-        randomization_factor: factor,
-        max_interval: Duration::from_millis(max),
-        max_age: None,
-        max_attempts: None,
+    (1_u64..100_000, 1.0_f64..10.0, 0.0_f64..=1.0, 1_u64..10_000_000).prop_map(|(initial, multiplier, factor, max)| {
+        RetrySettings {
+            initial_interval: Duration::from_millis(initial),
+            multiplier,
+            randomization_factor: factor,
+            max_interval: Duration::from_millis(max),
+            max_age: None,
+            max_attempts: None,
+        }
     })
 }
 

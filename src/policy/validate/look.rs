@@ -7,7 +7,8 @@ use crate::model::payload::Object;
 
 use super::violation::{Rule, Violation};
 
-/// How far a clock on this planet may be behind UTC: a date without an offset is in the past only when it is so everywhere.
+/// How far a clock on this planet may be behind UTC: a date without an offset is in the past only when it is so
+/// everywhere.
 const BEHIND_UTC_MAX: Duration = Duration::from_hours(12);
 
 /// An object, the path to it, and what is wrong with it so far.
@@ -92,7 +93,8 @@ impl<'o, 't> Look<'o, 't> {
 
     /// One of the two ids; an empty one counts as absent.
     pub fn activity(&mut self) {
-        let ids = ["activity_id", "provider_activity_id"].map(|name| self.present(name).is_some_and(|raw| raw != "\"\""));
+        let ids =
+            ["activity_id", "provider_activity_id"].map(|name| self.present(name).is_some_and(|raw| raw != "\"\""));
         if ids == [false, false] {
             self.violated("activity_id", Rule::NoActivity);
         }
@@ -104,10 +106,13 @@ impl<'o, 't> Look<'o, 't> {
         self.text("provider_activity_id");
     }
 
-    /// `future_scheduled_at`: a date where it is present; there, and in the future, where the result type of this code requires it.
+    /// `future_scheduled_at`: a date where it is present; there, and in the future, where the result type of this code
+    /// requires it.
     pub fn schedule(&mut self, required_by: Option<&str>, now: Timestamp) {
         const NAME: &str = "future_scheduled_at";
-        let at = self.text(NAME).and_then(|text| Some((self.date(NAME, &text)?, has_offset(&text))));
+        let at = self
+            .text(NAME)
+            .and_then(|text| Some((self.date(NAME, &text)?, has_offset(&text))));
         let Some(code) = required_by else { return };
         match at {
             Some((at, has_offset)) => {
@@ -132,11 +137,13 @@ pub(super) fn is_object(raw: &str) -> bool {
 fn is_uuid(text: &str) -> bool {
     let groups: Vec<&str> = text.split('-').collect();
     groups.iter().map(|group| group.len()).eq([8, 4, 4, 4, 12])
-        && groups.iter().all(|group| group.bytes().all(|byte| byte.is_ascii_hexdigit()))
+        && groups
+            .iter()
+            .all(|group| group.bytes().all(|byte| byte.is_ascii_hexdigit()))
 }
 
-/// What the parser of dates allows beyond ISO 8601, and a server that knows only that refuses: a blank for the `T`, small letters, and
-/// the name of a time zone in brackets.
+/// What the parser of dates allows beyond ISO 8601, and a server that knows only that refuses: a blank for the `T`,
+/// small letters, and the name of a time zone in brackets.
 fn is_iso8601(text: &str) -> bool {
     text.bytes()
         .all(|byte| byte.is_ascii_digit() || matches!(byte, b'T' | b'Z' | b'W' | b'+' | b'-' | b':' | b'.' | b','))

@@ -26,7 +26,11 @@ fn types() -> Vec<ResultType> {
         label: String::new(),
         requires_future_scheduled_at,
     };
-    vec![of("SALE_COMPLETED", false), of("NO_CONTACT", false), of("RESCHEDULE", true)]
+    vec![
+        of("SALE_COMPLETED", false),
+        of("NO_CONTACT", false),
+        of("RESCHEDULE", true),
+    ]
 }
 
 fn said_of(text: &str, types: Option<&[ResultType]>) -> Vec<String> {
@@ -63,11 +67,18 @@ fn a_good_result_breaks_nothing() {
 #[test]
 fn the_activity_is_named_by_a_uuid_or_by_the_callers_id() {
     let none = "activity_id: is missing, and so is provider_activity_id; one of them is required";
-    for replacement in [r#""a":1"#, r#""activity_id":"""#, r#""activity_id":null,"provider_activity_id":"""#] {
+    for replacement in [
+        r#""a":1"#,
+        r#""activity_id":"""#,
+        r#""activity_id":null,"provider_activity_id":"""#,
+    ] {
         assert_eq!(said_with(ID, replacement), [none], "{replacement}");
     }
     assert_eq!(said_with(ID, r#""activity_id":"","provider_activity_id":"p""#), [""; 0]);
-    assert_eq!(said_with(ID, r#""activity_id":"7E57D004-2B97-0E7A-B45F-5387367791CD""#), [""; 0]);
+    assert_eq!(
+        said_with(ID, r#""activity_id":"7E57D004-2B97-0E7A-B45F-5387367791CD""#),
+        [""; 0]
+    );
     assert_eq!(
         said_with(ID, r#""activity_id":"crm-1","provider_activity_id":"p""#),
         ["activity_id: \"crm-1\" is not a UUID; an id of your own system goes into provider_activity_id"]
@@ -77,7 +88,11 @@ fn the_activity_is_named_by_a_uuid_or_by_the_callers_id() {
         "{7e57d004-2b97-0e7a-b45f-5387367791cd}",
         "7e57d004-2b97-0e7a-b45f-5387367791cg",
     ] {
-        assert_eq!(said_with(ID, &format!("\"activity_id\":\"{wrong}\"")).len(), 1, "{wrong}");
+        assert_eq!(
+            said_with(ID, &format!("\"activity_id\":\"{wrong}\"")).len(),
+            1,
+            "{wrong}"
+        );
     }
     assert_eq!(said_with(ID, r#""activity_id":7"#), ["activity_id: 7 is not a string"]);
     assert_eq!(
@@ -94,7 +109,11 @@ fn what_is_required_is_there_and_of_its_kind() {
             r#""x":1"#,
             "commerce_external_id: is missing or empty; it is required",
         ),
-        (r#""c-1""#, r#""""#, "commerce_external_id: is missing or empty; it is required"),
+        (
+            r#""c-1""#,
+            r#""""#,
+            "commerce_external_id: is missing or empty; it is required",
+        ),
         (r#""c-1""#, "7", "commerce_external_id: 7 is not a string"),
         (OCCURRED, "null", "occurred_at: is missing or empty; it is required"),
         (OCCURRED, "1795428000", "occurred_at: 1795428000 is not a string"),
@@ -119,8 +138,16 @@ fn what_is_required_is_there_and_of_its_kind() {
             r#"["SALE_COMPLETED"]"#,
             "task_result: an array is not an object",
         ),
-        (RESULT, r#""x":1"#, "task_result.result: is missing or empty; it is required"),
-        (RESULT, r#""result":{"code":"A"}"#, "task_result.result: an object is not a string"),
+        (
+            RESULT,
+            r#""x":1"#,
+            "task_result.result: is missing or empty; it is required",
+        ),
+        (
+            RESULT,
+            r#""result":{"code":"A"}"#,
+            "task_result.result: an object is not a string",
+        ),
     ];
     for (piece, replacement, expected) in cases {
         assert_eq!(said_with(piece, replacement), [expected], "{replacement}");
@@ -131,13 +158,20 @@ fn what_is_required_is_there_and_of_its_kind() {
 fn what_is_optional_is_of_its_kind_where_it_is_there() {
     let top = [
         (r#""external_status":7"#, "external_status: 7 is not a string"),
-        (r#""hard_override":"true""#, "hard_override: \"true\" is not true or false"),
+        (
+            r#""hard_override":"true""#,
+            "hard_override: \"true\" is not true or false",
+        ),
         (r#""hard_override":1"#, "hard_override: 1 is not true or false"),
         (r#""raw_payload":"{}""#, "raw_payload: \"{}\" is not an object"),
         (r#""raw_payload":[]"#, "raw_payload: an array is not an object"),
     ];
     for (member, expected) in top {
-        assert_eq!(said_with(STATUS, &format!("{STATUS}, {member}")), [expected], "{member}");
+        assert_eq!(
+            said_with(STATUS, &format!("{STATUS}, {member}")),
+            [expected],
+            "{member}"
+        );
     }
     let inner = [
         (r#""comment":7"#, "task_result.comment: 7 is not a string"),
@@ -156,7 +190,11 @@ fn what_is_optional_is_of_its_kind_where_it_is_there() {
         ),
     ];
     for (member, expected) in inner {
-        assert_eq!(said_with(RESULT, &format!("{RESULT}, {member}")), [expected], "{member}");
+        assert_eq!(
+            said_with(RESULT, &format!("{RESULT}, {member}")),
+            [expected],
+            "{member}"
+        );
     }
 }
 
@@ -165,7 +203,9 @@ fn the_result_is_one_of_the_tenants_where_its_list_is_known() {
     let unknown = r#""result": "SOLD""#;
     assert_eq!(
         said_with(RESULT, unknown),
-        ["task_result.result: \"SOLD\" is no result type of this tenant; known: SALE_COMPLETED, NO_CONTACT, RESCHEDULE"]
+        [
+            "task_result.result: \"SOLD\" is no result type of this tenant; known: SALE_COMPLETED, NO_CONTACT, RESCHEDULE"
+        ]
     );
     let text = GOOD.replace(RESULT, unknown);
     assert_eq!(said_of(&text, None), [""; 0]);
@@ -212,7 +252,8 @@ fn dates_are_iso_8601() {
 
 #[test]
 fn a_result_type_may_require_a_date_in_the_future() {
-    let with_date = |code: &str, date: &str| said_with(RESULT, &format!("\"result\":\"{code}\",\"future_scheduled_at\":{date}"));
+    let with_date =
+        |code: &str, date: &str| said_with(RESULT, &format!("\"result\":\"{code}\",\"future_scheduled_at\":{date}"));
     for right in [
         "\"2026-11-23T10:00:01Z\"",
         "\"2026-11-23T05:00:01-05:00\"",
@@ -233,7 +274,10 @@ fn a_result_type_may_require_a_date_in_the_future() {
     let missing = "task_result.future_scheduled_at: is missing; RESCHEDULE requires a date in the future";
     assert_eq!(with_date("RESCHEDULE", "null"), [missing]);
     assert_eq!(said_with("SALE_COMPLETED", "RESCHEDULE"), [missing]);
-    assert_eq!(with_date("RESCHEDULE", "7"), ["task_result.future_scheduled_at: 7 is not a string"]);
+    assert_eq!(
+        with_date("RESCHEDULE", "7"),
+        ["task_result.future_scheduled_at: 7 is not a string"]
+    );
     assert_eq!(with_date("NO_CONTACT", "\"2020-01-01\""), [""; 0]);
 }
 

@@ -4,7 +4,8 @@ use std::fmt;
 
 use super::ValidationMode;
 
-/// The longest value that a message repeats, in characters: enough to recognise it; a result's body is never shown in a log.
+/// The longest value that a message repeats, in characters: enough to recognise it; a result's body is never shown in a
+/// log.
 const SHOWN_CHARS_MAX: usize = 60;
 /// The most names that a message lists; a tenant may have hundreds of result types.
 const LISTED_MAX: usize = 20;
@@ -50,9 +51,13 @@ impl Violation {
     pub const fn is_of_result_types(&self) -> bool {
         match self.rule {
             Rule::NoResultType(_) | Rule::NotInFuture(_) | Rule::ScheduleRequired(_) => true,
-            Rule::Duplicate | Rule::Missing | Rule::NoActivity | Rule::NotA(_) | Rule::NotAUuid | Rule::NotOneOf(_) | Rule::NotADate => {
-                false
-            }
+            Rule::Duplicate
+            | Rule::Missing
+            | Rule::NoActivity
+            | Rule::NotA(_)
+            | Rule::NotAUuid
+            | Rule::NotOneOf(_)
+            | Rule::NotADate => false,
         }
     }
 }
@@ -66,9 +71,14 @@ impl fmt::Display for Violation {
             Rule::Missing => write!(f, "is missing or empty; it is required"),
             Rule::NoActivity => write!(f, "is missing, and so is provider_activity_id; one of them is required"),
             Rule::NotA(kind) => write!(f, "{found} is not {kind}"),
-            Rule::NotAUuid => write!(f, "{found} is not a UUID; an id of your own system goes into provider_activity_id"),
+            Rule::NotAUuid => write!(
+                f,
+                "{found} is not a UUID; an id of your own system goes into provider_activity_id"
+            ),
             Rule::NotOneOf(known) => write!(f, "{found} is not one of {}", listed(known)),
-            Rule::NoResultType(known) => write!(f, "{found} is no result type of this tenant; known: {}", listed(known)),
+            Rule::NoResultType(known) => {
+                write!(f, "{found} is no result type of this tenant; known: {}", listed(known))
+            }
             Rule::NotADate => write!(f, "{found} is not an ISO 8601 date; write it as 2026-11-23T10:00:00Z"),
             Rule::NotInFuture(code) => write!(f, "{found} is not in the future, as {} requires", one_line(code)),
             Rule::ScheduleRequired(code) => write!(f, "is missing; {} requires a date in the future", one_line(code)),

@@ -38,21 +38,34 @@ fn contract(status: u16) -> (Outcome, Signal, bool) {
         (&[300..=399], (retry, Signal::Faulty, false)),
         (
             &[401..=401],
-            (dead(DeadReason::Unauthorized), Signal::Unauthorized(Refusal::Unknown), false),
+            (
+                dead(DeadReason::Unauthorized),
+                Signal::Unauthorized(Refusal::Unknown),
+                false,
+            ),
         ),
         (
             &[403..=403],
-            (dead(DeadReason::Unauthorized), Signal::Unauthorized(Refusal::Forbidden), false),
+            (
+                dead(DeadReason::Unauthorized),
+                Signal::Unauthorized(Refusal::Forbidden),
+                false,
+            ),
         ),
         (&[408..=408, 425..=425, 429..=429], (retry, Signal::Throttled, false)),
-        (&[409..=409], (Outcome::Parked(ParkReason::Conflict), Signal::Answered, false)),
+        (
+            &[409..=409],
+            (Outcome::Parked(ParkReason::Conflict), Signal::Answered, false),
+        ),
         (&[400..=400], (dead(DeadReason::Rejected), Signal::Rejected, false)),
         (&[400..=499], (dead(DeadReason::Rejected), Signal::Answered, false)),
         (&[503..=503], (retry, Signal::Overloaded, true)),
         (&[500..=502, 504..=599], (retry, Signal::Faulty, true)),
         (&[0..=199, 600..=u16::MAX], (retry, Signal::Faulty, true)),
     ];
-    let line = lines.iter().find(|(ranges, _)| ranges.iter().any(|range| range.contains(&status)));
+    let line = lines
+        .iter()
+        .find(|(ranges, _)| ranges.iter().any(|range| range.contains(&status)));
     line.expect("every status is in the table").1
 }
 
@@ -70,8 +83,21 @@ fn every_status_is_judged_as_the_contracts_table_says() {
 
 #[test]
 fn a_2xx_counts_with_an_empty_or_a_json_body() {
-    for body in ["", " \r\n", "{}", "[1]", "null", "\"ok\"", "\u{feff}{\"a\":1}", " {\"a\":1}\n"] {
-        assert_eq!(verdict_of(answer(201, &[], body)).outcome, Outcome::Delivered, "{body:?}");
+    for body in [
+        "",
+        " \r\n",
+        "{}",
+        "[1]",
+        "null",
+        "\"ok\"",
+        "\u{feff}{\"a\":1}",
+        " {\"a\":1}\n",
+    ] {
+        assert_eq!(
+            verdict_of(answer(201, &[], body)).outcome,
+            Outcome::Delivered,
+            "{body:?}"
+        );
     }
     let deep = format!("{}{}", "[".repeat(100_000), "]".repeat(100_000));
     assert_eq!(verdict_of(answer(201, &[], &deep)).outcome, Outcome::Delivered);
@@ -81,7 +107,11 @@ fn a_2xx_counts_with_an_empty_or_a_json_body() {
 fn a_2xx_with_another_body_is_a_server_fault_and_a_lost_response() {
     for body in ["<html>", "ok", "{\"a\":", "{} {}"] {
         let verdict = verdict_of(answer(200, &[("content-type", "application/json")], body));
-        assert_eq!((verdict.signal, verdict.lost_response), (Signal::Faulty, true), "{body:?}");
+        assert_eq!(
+            (verdict.signal, verdict.lost_response),
+            (Signal::Faulty, true),
+            "{body:?}"
+        );
         assert_eq!(verdict.outcome, Outcome::Retry { not_earlier: None }, "{body:?}");
     }
 }
@@ -137,9 +167,12 @@ fn no_answer_is_a_lost_response_unless_nothing_could_have_been_sent() {
             let verdict = judge(&Exchange::Failed { fault, on_the_wire }, &Past::default(), &policy);
             let expected = match kind {
                 FaultKind::Timeout => Verdict::overload(None, on_the_wire),
-                FaultKind::Dns | FaultKind::Connect | FaultKind::Tls | FaultKind::Reset | FaultKind::Cut | FaultKind::Interrupted => {
-                    Verdict::fault(None, on_the_wire)
-                }
+                FaultKind::Dns
+                | FaultKind::Connect
+                | FaultKind::Tls
+                | FaultKind::Reset
+                | FaultKind::Cut
+                | FaultKind::Interrupted => Verdict::fault(None, on_the_wire),
             };
             assert_eq!(verdict, expected);
         }
@@ -154,8 +187,14 @@ fn retry_after_is_read_as_seconds_or_as_a_date() {
         (&[("retry-after", "120")], seconds(120)),
         (&[("retry-after", " 0 ")], seconds(0)),
         (&[("retry-after", "99999999999999999999999999")], seconds(u64::MAX)),
-        (&[("retry-after", date)], Some(NotEarlier::At(NOW.plus(Duration::from_secs(30))))),
-        (&[("retry-after", date), ("date", "Mon, 23 Nov 2026 10:00:10 GMT")], seconds(20)),
+        (
+            &[("retry-after", date)],
+            Some(NotEarlier::At(NOW.plus(Duration::from_secs(30)))),
+        ),
+        (
+            &[("retry-after", date), ("date", "Mon, 23 Nov 2026 10:00:10 GMT")],
+            seconds(20),
+        ),
         (
             &[("retry-after", date), ("date", "yesterday")],
             Some(NotEarlier::At(NOW.plus(Duration::from_secs(30)))),
@@ -179,8 +218,14 @@ fn retry_after_is_read_as_seconds_or_as_a_date() {
 
 #[test]
 fn a_retry_after_in_the_past_asks_for_nothing() {
-    assert_eq!(NotEarlier::At(NOW).wait(NOW.plus(Duration::from_secs(5))), Duration::ZERO);
-    assert_eq!(NotEarlier::At(NOW.plus(Duration::from_secs(5))).wait(NOW), Duration::from_secs(5));
+    assert_eq!(
+        NotEarlier::At(NOW).wait(NOW.plus(Duration::from_secs(5))),
+        Duration::ZERO
+    );
+    assert_eq!(
+        NotEarlier::At(NOW.plus(Duration::from_secs(5))).wait(NOW),
+        Duration::from_secs(5)
+    );
 }
 
 #[test]
@@ -200,6 +245,9 @@ fn a_409_goes_by_the_rules_of_conflict() {
             conflict: &conflict,
         };
         let verdict = judge(&Exchange::Answered(answer(409, &[], "{}")), &Past::default(), &policy);
-        assert_eq!((verdict.outcome, verdict.rule.as_deref()), (outcome, Some("conflict.policy")));
+        assert_eq!(
+            (verdict.outcome, verdict.rule.as_deref()),
+            (outcome, Some("conflict.policy"))
+        );
     }
 }

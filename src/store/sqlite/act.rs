@@ -26,7 +26,10 @@ struct Found {
 }
 
 /// Does what can be done; one answer an id, in order.
-pub(super) async fn act(transaction: &mut Transaction<'_>, request: &ActRequest) -> Result<Vec<(SubmissionId, Acted)>, sqlx::Error> {
+pub(super) async fn act(
+    transaction: &mut Transaction<'_>,
+    request: &ActRequest,
+) -> Result<Vec<(SubmissionId, Acted)>, sqlx::Error> {
     let found = look(transaction.conn, &request.ids).await?;
     let changed = changed(transaction.conn, request).await?;
     let there = delivered_where_it_goes(transaction.conn, request).await?;
@@ -44,7 +47,10 @@ pub(super) async fn act(transaction: &mut Transaction<'_>, request: &ActRequest)
 }
 
 /// The same answers, and nothing done.
-pub(super) async fn rehearse(conn: &mut SqliteConnection, request: &ActRequest) -> Result<Vec<(SubmissionId, Acted)>, sqlx::Error> {
+pub(super) async fn rehearse(
+    conn: &mut SqliteConnection,
+    request: &ActRequest,
+) -> Result<Vec<(SubmissionId, Acted)>, sqlx::Error> {
     let found = look(conn, &request.ids).await?;
     let changed = changed(conn, request).await?;
     let there = delivered_where_it_goes(conn, request).await?;
@@ -74,7 +80,10 @@ async fn look(conn: &mut SqliteConnection, ids: &[SubmissionId]) -> Result<HashM
 }
 
 /// An edit may move a submission to another activity: what was delivered last there.
-async fn delivered_where_it_goes(conn: &mut SqliteConnection, request: &ActRequest) -> Result<Option<SubmissionId>, sqlx::Error> {
+async fn delivered_where_it_goes(
+    conn: &mut SqliteConnection,
+    request: &ActRequest,
+) -> Result<Option<SubmissionId>, sqlx::Error> {
     match &request.act {
         Act::Edit(entry) => match entry.facts.activity() {
             Some(activity) => lanes::delivered_last(conn, activity.lane()).await,
@@ -84,7 +93,8 @@ async fn delivered_where_it_goes(conn: &mut SqliteConnection, request: &ActReque
     }
 }
 
-pub(super) const PAYLOADS: &str = "SELECT s.id, s.payload FROM json_each(?1) AS j CROSS JOIN submission AS s ON s.id = j.value";
+pub(super) const PAYLOADS: &str =
+    "SELECT s.id, s.payload FROM json_each(?1) AS j CROSS JOIN submission AS s ON s.id = j.value";
 
 /// Those that are no longer what the act was for.
 async fn changed(conn: &mut SqliteConnection, request: &ActRequest) -> Result<HashSet<SubmissionId>, sqlx::Error> {
@@ -143,11 +153,14 @@ fn held(found: &Found, now: Timestamp) -> Option<Timestamp> {
 fn is_allowed(act: &Act, state: &State) -> bool {
     match act {
         Act::Revalidate => *state == State::Dead(DeadReason::Invalid),
-        Act::Requeue | Act::Override | Act::Accept | Act::Dismiss | Act::Edit(_) => transition(act).allowed_from().contains(&state.name()),
+        Act::Requeue | Act::Override | Act::Accept | Act::Dismiss | Act::Edit(_) => {
+            transition(act).allowed_from().contains(&state.name())
+        }
     }
 }
 
-/// Whether an act could send an old result after a newer one. To close a superseded one is just what should be done with it.
+/// Whether an act could send an old result after a newer one. To close a superseded one is just what should be done
+/// with it.
 fn sends_again(act: &Act) -> bool {
     match act {
         Act::Requeue | Act::Revalidate | Act::Override | Act::Edit(_) => true,
@@ -166,7 +179,11 @@ fn transition(act: &Act) -> Transition {
     }
 }
 
-async fn perform(transaction: &mut Transaction<'_>, request: &ActRequest, doing: &[(SubmissionId, Found)]) -> Result<(), sqlx::Error> {
+async fn perform(
+    transaction: &mut Transaction<'_>,
+    request: &ActRequest,
+    doing: &[(SubmissionId, Found)],
+) -> Result<(), sqlx::Error> {
     let ids: Vec<i64> = doing.iter().map(|(id, _)| id.0).collect();
     let ids = batch::json(&ids)?;
     let line = history::Line {
@@ -190,7 +207,10 @@ async fn perform(transaction: &mut Transaction<'_>, request: &ActRequest, doing:
     let to = match &request.act {
         Act::Requeue => put_back(transaction.conn, &ids, &Fresh::by_person(request.now, lift)).await?,
         Act::Revalidate => {
-            sqlx::query(VALID_NOW).bind(&ids).execute(&mut *transaction.conn).await?;
+            sqlx::query(VALID_NOW)
+                .bind(&ids)
+                .execute(&mut *transaction.conn)
+                .await?;
             put_back(transaction.conn, &ids, &Fresh::by_result_types(request.now)).await?
         }
         Act::Override => put_back(transaction.conn, &ids, &Fresh::overriding(request.now, lift)).await?,
@@ -307,11 +327,12 @@ impl Fresh {
     }
 }
 
-/// Due now, or when its `not_before` lets it go; attempts and age begin anew. One with an activity steps back to `waiting`, and the lane decides;
-/// the mark of a lost response stays, and so does a person's word to override. A policy's is forgotten: it will be asked again.
+/// Due now, or when its `not_before` lets it go; attempts and age begin anew. One with an activity steps back to
+/// `waiting`, and the lane decides; the mark of a lost response stays, and so does a person's word to override. A
+/// policy's is forgotten: it will be asked again.
 ///
-/// A `not_before` that was waited for once is not waited for again, whatever the clock says now: one that was ever claimed is held no more. What was
-/// never sent (an `invalid` one) is held by what was asked for.
+/// A `not_before` that was waited for once is not waited for again, whatever the clock says now: one that was ever
+/// claimed is held no more. What was never sent (an `invalid` one) is held by what was asked for.
 pub(super) const PUT_BACK: &str = "UPDATE delivery SET \
         state = CASE WHEN lane IS NULL OR state = 'head' THEN 'head' ELSE 'waiting' END, \
         reason = NULL, next_at = max(?2, coalesce(p.held_until, ?2)), not_before = p.held_until, tries = 0, waited_ms = 0, \
@@ -340,14 +361,17 @@ pub(super) async fn put_back(conn: &mut SqliteConnection, ids: &str, fresh: &Fre
 }
 
 /// What stood in its way is no more; its history says that it did.
-pub(super) const VALID_NOW: &str =
-    "UPDATE submission SET invalid = NULL, by_result_types = 0 WHERE id IN (SELECT value FROM json_each(?1)) AND by_result_types = 1";
+pub(super) const VALID_NOW: &str = "UPDATE submission SET invalid = NULL, by_result_types = 0 WHERE id IN (SELECT value FROM json_each(?1)) AND by_result_types = 1";
 
 pub(super) const ACCEPT: &str = "UPDATE delivery SET state = 'delivered', reason = NULL, updated_at = ?2 \
      WHERE id IN (SELECT value FROM json_each(?1)) AND state = 'parked'";
 
 async fn accept(conn: &mut SqliteConnection, ids: &str, now: Timestamp) -> Result<StateName, sqlx::Error> {
-    sqlx::query(ACCEPT).bind(ids).bind(now.millis()).execute(&mut *conn).await?;
+    sqlx::query(ACCEPT)
+        .bind(ids)
+        .bind(now.millis())
+        .execute(&mut *conn)
+        .await?;
     Ok(StateName::Delivered)
 }
 

@@ -61,7 +61,8 @@ pub(super) struct Plan<'e> {
 /// The state of a row that will never be sent as it is.
 pub(super) const DEAD: &str = "dead";
 
-/// Decides about each entry in order: one of them may hold the key that the next one brings, or stand in the place that the next one takes.
+/// Decides about each entry in order: one of them may hold the key that the next one brings, or stand in the place that
+/// the next one takes.
 pub(super) fn plan(entries: &[Entry], mut known: Known) -> Plan<'_> {
     let mut plan = Plan::default();
     for (place, entry) in entries.iter().enumerate() {
@@ -154,8 +155,11 @@ impl<'e> Plan<'e> {
             let yields = invalid.is_some();
             known.holders.insert(key.0.clone(), Holder { id, digest, yields });
         }
-        self.answers
-            .push(invalid.clone().map_or(Admitted::Accepted(id), |why| Admitted::Invalid { id, why }));
+        self.answers.push(
+            invalid
+                .clone()
+                .map_or(Admitted::Accepted(id), |why| Admitted::Invalid { id, why }),
+        );
         let lane = entry.facts.activity().map(|activity| {
             let hash = activity.lane().0;
             known.lanes.entry(hash).or_insert_with(|| {

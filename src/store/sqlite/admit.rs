@@ -1,7 +1,8 @@
 //! Taking results in: rows and the receipts that prove them, in one transaction.
 //!
-//! What is asked goes to SQLite's thread in one query, and what is written in another, beside what a long admission has more than fits: each query
-//! is two switches of thread, and nine of them were a third of what a single file waited for.
+//! What is asked goes to SQLite's thread in one query, and what is written in another, beside what a long admission has
+//! more than fits: each query is two switches of thread, and nine of them were a third of what a single file waited
+//! for.
 
 use std::collections::HashMap;
 use std::sync::LazyLock;
@@ -20,7 +21,11 @@ use super::{batch, lanes, receipts, replace, row};
 type Query<'q> = sqlx::query::Query<'q, Sqlite, SqliteArguments>;
 
 /// Admits; one answer an entry, in order.
-pub(super) async fn admit(transaction: &mut Transaction<'_>, admission: &Admission, now: Timestamp) -> Result<Vec<Admitted>, sqlx::Error> {
+pub(super) async fn admit(
+    transaction: &mut Transaction<'_>,
+    admission: &Admission,
+    now: Timestamp,
+) -> Result<Vec<Admitted>, sqlx::Error> {
     let entries = &admission.entries;
     let Some(known) = look(transaction.conn, admission).await? else {
         return Ok(vec![Admitted::AlreadyTaken; entries.len()]);
@@ -76,16 +81,18 @@ async fn look(conn: &mut SqliteConnection, admission: &Admission) -> Result<Opti
     Ok(Some(known))
 }
 
-/// AUTOINCREMENT's own memory. We give the numbers ourselves, so that what an admission does is known before it is written; this is safe since
-/// the write lock is held, and SQLite keeps its memory up to date for given numbers too.
-pub(super) const LAST_ID: &str = "SELECT coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'submission'), 0) AS last_id";
+/// AUTOINCREMENT's own memory. We give the numbers ourselves, so that what an admission does is known before it is
+/// written; this is safe since the write lock is held, and SQLite keeps its memory up to date for given numbers too.
+pub(super) const LAST_ID: &str =
+    "SELECT coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'submission'), 0) AS last_id";
 
 /// With as many keys as there are.
 pub(super) const HOLDERS: &str = "SELECT k.column1 AS submission_key, s.id, s.digest, d.state \
      FROM (VALUES (?)) AS k CROSS JOIN submission AS s INDEXED BY submission_key ON s.submission_key = k.column1 AND s.holds_key = 1 \
     CROSS JOIN delivery AS d ON d.id = s.id";
 
-/// What a second one of the same key replaces. A parked one waits for a person's word, and is replaced by its token alone.
+/// What a second one of the same key replaces. A parked one waits for a person's word, and is replaced by its token
+/// alone.
 const KEYS_ARE_YIELDED_BY: [StateName; 2] = [StateName::Dead, StateName::Dismissed];
 
 /// As values: keys come from outside and may hold what JSON cannot carry into SQL. Without keys it costs nothing.
@@ -120,7 +127,11 @@ pub(super) const SUBMISSION_COLUMNS: usize = 15;
 /// Some new rows, and how many the statement that carries them has room for.
 type Piece<'p> = (&'p [NewRow<'p>], usize);
 
-fn bind_submissions<'q>(mut query: Query<'q>, (piece, size): Piece<'q>, now: Timestamp) -> Result<Query<'q>, sqlx::Error> {
+fn bind_submissions<'q>(
+    mut query: Query<'q>,
+    (piece, size): Piece<'q>,
+    now: Timestamp,
+) -> Result<Query<'q>, sqlx::Error> {
     for new in piece {
         let Entry {
             payload,
@@ -170,7 +181,10 @@ async fn write(
         carried.push((lanes::FOUND, batch::json(&plan.founded)?));
         carried.push((INSERT_DELIVERY, batch::json(&states(transaction, &plan.rows, now))?));
     }
-    let (files, rows) = (receipts::file_texts(&admission.receipts), receipts::row_texts(&admission.receipts));
+    let (files, rows) = (
+        receipts::file_texts(&admission.receipts),
+        receipts::row_texts(&admission.receipts),
+    );
     if !files.is_empty() {
         carried.push((receipts::KEEP_FILES, batch::json(&files)?));
     }
@@ -200,7 +214,15 @@ async fn write(
 }
 
 /// A row of `delivery` for `json_each`: its id, lane, state, reason, `next_at`, `not_before` and `updated_at`.
-type State = (i64, Option<i64>, &'static str, Option<&'static str>, i64, Option<i64>, i64);
+type State = (
+    i64,
+    Option<i64>,
+    &'static str,
+    Option<&'static str>,
+    i64,
+    Option<i64>,
+    i64,
+);
 
 fn states(transaction: &mut Transaction<'_>, rows: &[NewRow<'_>], now: Timestamp) -> Vec<State> {
     let mut states = Vec::with_capacity(rows.len());

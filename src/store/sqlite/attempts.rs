@@ -18,7 +18,10 @@ pub(super) fn read(row: &SqliteRow) -> Result<Option<Attempt>, sqlx::Error> {
         return Ok(None);
     };
     let outcome: &str = row.try_get("outcome")?;
-    let known = AttemptOutcome::ALL.iter().copied().find(|known| known.name() == outcome);
+    let known = AttemptOutcome::ALL
+        .iter()
+        .copied()
+        .find(|known| known.name() == outcome);
     Ok(Some(Attempt {
         number: AttemptNumber(number),
         started_at: Timestamp::from_millis(row.try_get("started_at")?),

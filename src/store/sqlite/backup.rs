@@ -1,7 +1,8 @@
 //! A consistent copy of the outbox, made while others write.
 //!
-//! `VACUUM INTO` reads as of one commit, through the WAL, without keeping anybody from writing. The copy is a file of its own, without a WAL, and
-//! is read from end to end before it is called a backup: one that cannot be read is found when it is made, not when it is needed.
+//! `VACUUM INTO` reads as of one commit, through the WAL, without keeping anybody from writing. The copy is a file of
+//! its own, without a WAL, and is read from end to end before it is called a backup: one that cannot be read is found
+//! when it is made, not when it is needed.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -31,8 +32,8 @@ pub(super) struct Note {
     pub(super) version: String,
 }
 
-/// An outbox that is to be copied. Every file of it is open once this is there, so that root can read as the outbox's owner and write the copy as
-/// itself.
+/// An outbox that is to be copied. Every file of it is open once this is there, so that root can read as the outbox's
+/// owner and write the copy as itself.
 #[derive(Debug)]
 pub struct Backup {
     conn: SqliteConnection,
@@ -65,7 +66,8 @@ impl Backup {
         Ok(Self { conn, _usage: usage })
     }
 
-    /// Writes the copy into an empty file of the caller's, checks it, and returns how many submissions are in each state. The file is not synced.
+    /// Writes the copy into an empty file of the caller's, checks it, and returns how many submissions are in each
+    /// state. The file is not synced.
     pub async fn copy_into(mut self, file: &Path, now: Timestamp) -> Result<BTreeMap<String, u64>, OpenError> {
         let target = place::absolute(file)?;
         let name = target.to_str().unwrap_or_default().to_owned();
@@ -113,8 +115,9 @@ pub(super) async fn check(conn: &mut SqliteConnection) -> Result<Option<String>,
     Ok((found != "ok").then_some(found))
 }
 
-/// Whether its rows belong together: what a copy made file by file, at two moments, may fail although each of its pages is whole. Not asked of every
-/// backup, since an outbox that was changed by hand is better kept as it is than not at all.
+/// Whether its rows belong together: what a copy made file by file, at two moments, may fail although each of its pages
+/// is whole. Not asked of every backup, since an outbox that was changed by hand is better kept as it is than not at
+/// all.
 pub(super) async fn check_rows(conn: &mut SqliteConnection) -> Result<Option<String>, sqlx::Error> {
     if let Some(row) = sqlx::query(ORPHANS).fetch_optional(&mut *conn).await? {
         let table: String = row.try_get(0)?;
@@ -129,7 +132,10 @@ const COUNTS: &str = "SELECT CASE WHEN id IN (SELECT id FROM flight) THEN 'sendi
 
 /// How many are in each state of the contract, counted.
 pub(super) async fn counts(conn: &mut SqliteConnection) -> Result<BTreeMap<String, u64>, sqlx::Error> {
-    let mut counts: BTreeMap<String, u64> = StateName::ALL.iter().map(|state| (state.name().to_owned(), 0)).collect();
+    let mut counts: BTreeMap<String, u64> = StateName::ALL
+        .iter()
+        .map(|state| (state.name().to_owned(), 0))
+        .collect();
     for row in sqlx::query(COUNTS).fetch_all(conn).await? {
         *counts.entry(row.try_get("state")?).or_default() += row.try_get::<i64, _>("n")?.unsigned_abs();
     }
@@ -139,7 +145,9 @@ pub(super) async fn counts(conn: &mut SqliteConnection) -> Result<BTreeMap<Strin
 fn not_copied(target: &Path, error: &sqlx::Error) -> OpenError {
     let shown = target.display();
     match Trouble::of(error) {
-        Trouble::Full => OpenError::Unusable(format!("{shown}: the disk is full ({error}); nothing of the copy was kept")),
+        Trouble::Full => OpenError::Unusable(format!(
+            "{shown}: the disk is full ({error}); nothing of the copy was kept"
+        )),
         Trouble::CannotOpen | Trouble::ReadOnly => OpenError::Unusable(format!(
             "{shown}: cannot be written ({error}); this user must be able to write there"
         )),

@@ -1,7 +1,8 @@
 //! Handing out what is to be sent. Flat: each look is the beginning of an index, whatever stands behind it.
 //!
-//! What is due goes out in two orders, fresh ones and those that were put back, half each while there are both: a hundred thousand that a
-//! person requeued at once do not hold up what is new, and new ones do not hold up what a person waits for.
+//! What is due goes out in two orders, fresh ones and those that were put back, half each while there are both: a
+//! hundred thousand that a person requeued at once do not hold up what is new, and new ones do not hold up what a
+//! person waits for.
 
 use std::sync::LazyLock;
 
@@ -14,7 +15,8 @@ use crate::store::{ClaimOrder, ClaimRequest, Claimed, Leap};
 use super::transaction::Transaction;
 use super::{batch, claimed, gate};
 
-// `$1 + 0`: SQLite looks at the value of a plain parameter of a range or a LIMIT when it plans, and would plan anew with every claim.
+// `$1 + 0`: SQLite looks at the value of a plain parameter of a range or a LIMIT when it plans, and would plan anew
+// with every claim.
 
 /// What `not_before` held and holds no longer joins what is due. Bounded like a claim: more follow with the next one.
 pub(super) const LET_GO: &str = "UPDATE delivery SET not_before = NULL WHERE id IN ( \
@@ -23,12 +25,13 @@ pub(super) const LET_GO: &str = "UPDATE delivery SET not_before = NULL WHERE id 
      AND state = 'head' AND not_before <= $1 + 0";
 
 /// What a claim has chosen, in its order: a table of this connection, in memory, emptied by each claim.
-pub(super) const TURN: &str = "CREATE TEMP TABLE turn (place INTEGER PRIMARY KEY, id INTEGER NOT NULL, requeued INTEGER NOT NULL)";
+pub(super) const TURN: &str =
+    "CREATE TEMP TABLE turn (place INTEGER PRIMARY KEY, id INTEGER NOT NULL, requeued INTEGER NOT NULL)";
 
 pub(super) const CLEAR: &str = "DELETE FROM turn";
 
-/// What is due of the fresh ones, the longest due first; behind it what a clock that was set back would leave waiting for longer than anything
-/// may wait. What is claimed already is skipped: a few hundred at most, at the beginning.
+/// What is due of the fresh ones, the longest due first; behind it what a clock that was set back would leave waiting
+/// for longer than anything may wait. What is claimed already is skipped: a few hundred at most, at the beginning.
 pub(super) const FRESH: &str = "INSERT INTO turn (id, requeued) \
      SELECT id, 0 FROM (SELECT id FROM delivery INDEXED BY delivery_due \
           WHERE state = 'head' AND not_before IS NULL AND requeued = 0 AND next_at <= $1 + 0 AND id NOT IN (SELECT id FROM flight) \
@@ -56,8 +59,9 @@ pub(super) const SHARE_FRESH: &str = "DELETE FROM turn WHERE place IN (SELECT pl
 pub(super) const SHARE_REQUEUED: &str = "DELETE FROM turn WHERE place IN (SELECT place FROM turn WHERE requeued = 1 ORDER BY place \
      LIMIT -1 OFFSET max($3 - (SELECT count(*) FROM turn WHERE requeued = 0), 0))";
 
-/// Of a stretch of the least tried: those that are due, and behind them the others, the one first that is due soonest. What the API asked of one
-/// alone (`Retry-After`) stands in its due time and nowhere else; whoever finds something out must not break it while another can do it.
+/// Of a stretch of the least tried: those that are due, and behind them the others, the one first that is due soonest.
+/// What the API asked of one alone (`Retry-After`) stands in its due time and nowhere else; whoever finds something out
+/// must not break it while another can do it.
 pub(super) const LEAST_TRIED: &str = "INSERT INTO turn (id, requeued) SELECT id, 0 FROM (SELECT id, tries, next_at FROM delivery INDEXED BY delivery_probe \
           WHERE state = 'head' AND not_before IS NULL AND id NOT IN (SELECT id FROM flight) ORDER BY tries, id LIMIT 1000) AS stretch \
      ORDER BY CASE WHEN next_at > $1 AND next_at <= $2 THEN next_at ELSE 0 END, tries, id LIMIT $3 + 0";
@@ -75,15 +79,17 @@ pub(super) const LEAD: &str = "INSERT INTO turn (id, requeued) SELECT id, 0 FROM
 pub(super) const THIS: &str = "INSERT INTO turn (id, requeued) SELECT id, 0 FROM delivery \
      WHERE id = $5 AND state = 'head' AND not_before IS NULL AND id NOT IN (SELECT id FROM flight)";
 
-/// No more than so many bytes of payloads (and the one that goes beyond), which all come to lie in memory. Their lengths are in the rows' headers.
+/// No more than so many bytes of payloads (and the one that goes beyond), which all come to lie in memory. Their
+/// lengths are in the rows' headers.
 pub(super) const IN_BYTES: &str = "DELETE FROM turn WHERE place IN (SELECT place FROM ( \
          SELECT t.place, sum(octet_length(s.payload)) OVER (ORDER BY t.place ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS before \
            FROM turn AS t CROSS JOIN submission AS s ON s.id = t.id) AS sized WHERE before >= 16777216)";
 
-/// Age is what was waited: from the failure (when the row last changed) to this claim, and no more of it than was meant to be waited. A probe that
-/// comes early counts what has passed, a closed gate and a stopped daemon count nothing beyond the wait that was planned, and a clock that was
-/// set back counts nothing. What of the time lies in a leap forward ($7 of it, behind what changed by $6) is taken off.
-/// Whatever other hands have set, the sums stay whole numbers: one that is none would fail the claim, and everybody's with it.
+/// Age is what was waited: from the failure (when the row last changed) to this claim, and no more of it than was meant
+/// to be waited. A probe that comes early counts what has passed, a closed gate and a stopped daemon count nothing
+/// beyond the wait that was planned, and a clock that was set back counts nothing. What of the time lies in a leap
+/// forward ($7 of it, behind what changed by $6) is taken off. Whatever other hands have set, the sums stay whole
+/// numbers: one that is none would fail the claim, and everybody's with it.
 pub(super) const CLAIM: &str = "INSERT INTO flight (id, attempt, claimed_at, waited_ms) \
      SELECT d.id, min(d.attempts, 4294967294) + 1, $1, min(d.waited_ms, 9007199254740992) + CASE WHEN d.tries = 0 THEN 0 ELSE max(0, min(d.next_at - d.updated_at, \
             $1 - d.updated_at - CASE WHEN d.updated_at <= $6 THEN $7 ELSE 0 END)) END \
@@ -96,8 +102,8 @@ static STATEMENTS: LazyLock<[String; 5]> = LazyLock::new(|| {
         .map(|look| format!("{LET_GO}; {CLEAR}; {look}; {IN_BYTES}; {CLAIM}; {}", claimed::CLAIMED))
 });
 
-/// A claim, and who gets the odd place where both kinds are due. With one slot free at a time, which is how a busy queue claims, that place is
-/// all there is: it has to change hands from claim to claim.
+/// A claim, and who gets the odd place where both kinds are due. With one slot free at a time, which is how a busy
+/// queue claims, that place is all there is: it has to change hands from claim to claim.
 #[derive(Debug, Clone)]
 pub(super) struct Turn {
     pub(super) request: ClaimRequest,
@@ -118,8 +124,9 @@ pub(super) fn sql(order: &ClaimOrder) -> &'static str {
 }
 
 impl Turn {
-    /// What they need, as $1 to $9: the time, the latest due time that is left alone, the number wanted, the half of the fresh
-    /// ones, the one that is asked for, the last leap of the clock, and of a trial who was refused and whether dead letters are spared.
+    /// What they need, as $1 to $9: the time, the latest due time that is left alone, the number wanted, the half of
+    /// the fresh ones, the one that is asked for, the last leap of the clock, and of a trial who was refused and
+    /// whether dead letters are spared.
     pub(super) fn bind<'q>(
         &self,
         query: Query<'q, Sqlite, SqliteArguments>,

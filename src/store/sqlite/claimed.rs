@@ -1,7 +1,7 @@
 //! What a claim brings, as one row: the facts of all of them as one JSON text, and their payloads one behind the other.
 //!
-//! Each row of an answer is an allocation for every column and a message between two threads, which at some 250 of them a group cost as much as
-//! the claim itself.
+//! Each row of an answer is an allocation for every column and a message between two threads, which at some 250 of them
+//! a group cost as much as the claim itself.
 
 use std::time::Duration;
 
@@ -15,19 +15,19 @@ use crate::store::Claimed;
 
 use super::trouble;
 
-/// In the order of `turn`, which is the outermost loop. Every number is a whole one, whatever other hands have set: the largest there is plus one would
-/// not be.
+/// In the order of `turn`, which is the outermost loop. Every number is a whole one, whatever other hands have set: the
+/// largest there is plus one would not be.
 pub(super) const CLAIMED: &str = "SELECT json_group_array(json_array(d.id, f.attempt, min(d.tries, 4294967294) + 1, f.waited_ms, d.lost_response, d.hard_override, \
             d.was_unauthorized, octet_length(s.payload), s.submission_key, s.activity_id, s.provider_activity_id, s.source, s.on_conflict)) AS claimed, \
             group_concat(s.payload, '') AS payloads \
        FROM turn AS t CROSS JOIN flight AS f ON f.id = t.id CROSS JOIN delivery AS d ON d.id = t.id CROSS JOIN submission AS s ON s.id = d.id";
 
-/// Payloads that came together stay one allocation up to so many bytes. The last of them that is on the wire keeps all of them in memory: beyond this
-/// each gets its own.
+/// Payloads that came together stay one allocation up to so many bytes. The last of them that is on the wire keeps all
+/// of them in memory: beyond this each gets its own.
 const TOGETHER_BYTES_MAX: usize = 256 << 10;
 
-/// Of one: its number, attempts, tries, milliseconds waited, the three marks, the payload's bytes, the producer's key, the two ids of its activity,
-/// the producer, and its word on a 409.
+/// Of one: its number, attempts, tries, milliseconds waited, the three marks, the payload's bytes, the producer's key,
+/// the two ids of its activity, the producer, and its word on a 409.
 type Line = (
     i64,
     i64,
@@ -44,12 +44,13 @@ type Line = (
     Option<String>,
 );
 
-/// Reads the row of [`CLAIMED`]. It is read when the claim is durable: what cannot be read would be `sending`, with all that was claimed beside it,
-/// until the next start. So nothing that other hands can have put into a row is an error here.
+/// Reads the row of [`CLAIMED`]. It is read when the claim is durable: what cannot be read would be `sending`, with all
+/// that was claimed beside it, until the next start. So nothing that other hands can have put into a row is an error
+/// here.
 pub(super) fn read(row: &SqliteRow, now: Timestamp) -> Result<Vec<Claimed>, sqlx::Error> {
     let facts: &[u8] = row.try_get("claimed")?;
-    let lines: Vec<Line> =
-        serde_json::from_str(&String::from_utf8_lossy(facts)).map_err(|error| trouble::odd("claim", &error.to_string()))?;
+    let lines: Vec<Line> = serde_json::from_str(&String::from_utf8_lossy(facts))
+        .map_err(|error| trouble::odd("claim", &error.to_string()))?;
     let payloads: Option<&[u8]> = row.try_get("payloads")?;
     let mut payloads = Bytes::copy_from_slice(payloads.unwrap_or_default());
     let are_apart = payloads.len() > TOGETHER_BYTES_MAX;

@@ -14,7 +14,11 @@ pub(super) const CONTENTS: &str =
     "SELECT id, created_at, submission_key, digest, payload FROM submission WHERE id > ?1 ORDER BY id LIMIT ?2";
 
 /// A stretch of it, by number. Row by row: a payload may be large, and only its digest is kept.
-pub(super) async fn contents(conn: &mut SqliteConnection, after: SubmissionId, limit: u32) -> Result<Vec<Content>, sqlx::Error> {
+pub(super) async fn contents(
+    conn: &mut SqliteConnection,
+    after: SubmissionId,
+    limit: u32,
+) -> Result<Vec<Content>, sqlx::Error> {
     let mut rows = sqlx::query(CONTENTS).bind(after.0).bind(limit).fetch(conn);
     let mut contents = Vec::new();
     while let Some(row) = rows.try_next().await? {

@@ -7,8 +7,8 @@ use crate::model::{ConflictPolicy, Directives, Entry, SubmissionId};
 
 use super::{history, lanes};
 
-/// `?9` says whether the edited object brought directives; where it brought none, the old ones stay. A key that another submission holds is
-/// named, not held: a person's edit is no repetition.
+/// `?9` says whether the edited object brought directives; where it brought none, the old ones stay. A key that another
+/// submission holds is named, not held: a person's edit is no repetition.
 pub(super) const REPLACE: &str = "UPDATE submission SET \
         payload = ?2, activity_id = ?3, provider_activity_id = ?4, commerce_external_id = ?5, invalid = NULL, by_result_types = 0, \
         digest = CASE WHEN CASE WHEN ?9 THEN ?6 ELSE submission_key END IS NULL THEN NULL ELSE ?10 END, \
@@ -21,8 +21,9 @@ pub(super) const REPLACE: &str = "UPDATE submission SET \
         not_before = CASE WHEN ?9 THEN ?11 ELSE not_before END \
      WHERE id = ?1";
 
-/// Requeued as another payload: nothing of the old one's story counts any more, but for its `not_before`, where the edit brings no directives
-/// (see [`super::act::PUT_BACK`]). Its place in the (perhaps new) activity is the lane's to say.
+/// Requeued as another payload: nothing of the old one's story counts any more, but for its `not_before`, where the
+/// edit brings no directives (see [`super::act::PUT_BACK`]). Its place in the (perhaps new) activity is the lane's to
+/// say.
 pub(super) const RESTART: &str = "UPDATE delivery SET \
         lane = ?3, state = CASE WHEN ?3 IS NULL THEN 'head' ELSE 'waiting' END, reason = NULL, \
         not_before = p.held_until, next_at = max(?2, coalesce(p.held_until, ?2)), \
@@ -33,7 +34,8 @@ pub(super) const RESTART: &str = "UPDATE delivery SET \
              FROM delivery AS d CROSS JOIN submission AS s ON s.id = d.id WHERE d.id = ?1) AS p \
      WHERE id = ?1 AND state IN ('head', 'waiting', 'dead', 'parked') AND id NOT IN (SELECT id FROM flight)";
 
-/// Edits one; the old payload goes into its history. Its lane from now on is the answer; both, old and new, are to be put in order afterwards.
+/// Edits one; the old payload goes into its history. Its lane from now on is the answer; both, old and new, are to be
+/// put in order afterwards.
 pub(super) async fn edit(
     conn: &mut SqliteConnection,
     id: SubmissionId,

@@ -23,11 +23,14 @@ const CHECKPOINT: &str = "PRAGMA wal_checkpoint(PASSIVE)";
 const IMPATIENT: &str = "PRAGMA busy_timeout = 20";
 const TRUNCATE: &str = "PRAGMA wal_checkpoint(TRUNCATE)";
 
-/// Free pages that are kept for what comes next: 16 MiB of 4 KiB pages. Giving a page back and taking it again is written twice.
+/// Free pages that are kept for what comes next: 16 MiB of 4 KiB pages. Giving a page back and taking it again is
+/// written twice.
 const FREE_PAGES_KEPT: i64 = 4096;
-/// Steps of one tidying, of 256 pages each: 4 MiB, some milliseconds in which nothing is claimed. Whoever wants more back asks again.
+/// Steps of one tidying, of 256 pages each: 4 MiB, some milliseconds in which nothing is claimed. Whoever wants more
+/// back asks again.
 const STEPS: i64 = 4;
-/// Frames in the WAL above which a checkpoint also cuts the file: 16 MiB of 4 KiB pages. Below, its room is used again anyway.
+/// Frames in the WAL above which a checkpoint also cuts the file: 16 MiB of 4 KiB pages. Below, its room is used again
+/// anyway.
 const WAL_FRAMES_KEPT: i64 = 4096;
 
 /// Runs it, and answers.
@@ -43,8 +46,8 @@ async fn data_version(conn: &mut SqliteConnection) -> Result<i64, sqlx::Error> {
     sqlx::query(DATA_VERSION).fetch_one(conn).await?.try_get(0)
 }
 
-/// Copies the WAL into the database and begins it anew as an empty file. It would wait for readers as long as for a lock, and all deliveries
-/// with it: a person's forgotten `sqlite3` must not stop those, so here the patience is short.
+/// Copies the WAL into the database and begins it anew as an empty file. It would wait for readers as long as for a
+/// lock, and all deliveries with it: a person's forgotten `sqlite3` must not stop those, so here the patience is short.
 pub(super) async fn truncate(conn: &mut SqliteConnection) -> Result<(), sqlx::Error> {
     sqlx::query(IMPATIENT).execute(&mut *conn).await?;
     let done = sqlx::query(TRUNCATE).fetch_all(&mut *conn).await.map(drop);
@@ -52,8 +55,8 @@ pub(super) async fn truncate(conn: &mut SqliteConnection) -> Result<(), sqlx::Er
     done
 }
 
-/// Gives free pages back in small steps, then checkpoints; whether there are more to give. Each step is a commit of its own: a crash between
-/// them leaves fewer free pages.
+/// Gives free pages back in small steps, then checkpoints; whether there are more to give. Each step is a commit of its
+/// own: a crash between them leaves fewer free pages.
 async fn tidy(conn: &mut SqliteConnection) -> Result<bool, sqlx::Error> {
     let free: i64 = sqlx::query(FREE_PAGES).fetch_one(&mut *conn).await?.try_get(0)?;
     let steps = (free - FREE_PAGES_KEPT) / 256;

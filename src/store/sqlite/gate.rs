@@ -1,5 +1,5 @@
-//! The gate's opening: its new state and what it puts back are one transaction, so that nothing of an activity overtakes what the key had
-//! stopped. And the trials before it, which overtake nothing either.
+//! The gate's opening: its new state and what it puts back are one transaction, so that nothing of an activity
+//! overtakes what the key had stopped. And the trials before it, which overtake nothing either.
 
 use std::collections::HashSet;
 
@@ -24,18 +24,20 @@ pub(super) struct Revival {
     pub(super) now: Timestamp,
 }
 
-/// How many are put back at a time: the episode is put back in one transaction, however many they are, and in as much memory as this.
+/// How many are put back at a time: the episode is put back in one transaction, however many they are, and in as much
+/// memory as this.
 const PAGE: u32 = 500;
 
-/// The next page of the episode behind a number: what was in flight when the gate closed, and each one that went first since and was refused.
+/// The next page of the episode behind a number: what was in flight when the gate closed, and each one that went first
+/// since and was refused.
 pub(super) const OF_EPISODE: &str = "SELECT d.id, d.lane FROM episode AS e CROSS JOIN delivery AS d ON d.id = e.id \
       WHERE e.id > ?1 AND d.state = 'dead' AND d.reason = 'unauthorized' \
         AND coalesce((SELECT m.id FROM delivered_last AS m WHERE m.lane = d.lane), 0) <= d.id ORDER BY e.id LIMIT ?2";
 
-/// The least tried head that was not refused on trial (`$8`). Where the dead letters of the episode are spared (`$9`): none of an activity that
-/// has one before it which the opening will requeue, since it would overtake that, which would then be superseded and never be sent. What is
-/// older than the last delivered one is superseded already.
-/// Those that are due go before those that are not, as with every one that finds something out.
+/// The least tried head that was not refused on trial (`$8`). Where the dead letters of the episode are spared (`$9`):
+/// none of an activity that has one before it which the opening will requeue, since it would overtake that, which would
+/// then be superseded and never be sent. What is older than the last delivered one is superseded already. Those that
+/// are due go before those that are not, as with every one that finds something out.
 pub(super) const TRIAL: &str = "INSERT INTO turn (id, requeued) SELECT id, 0 FROM (SELECT d.id, d.tries, d.next_at FROM delivery AS d INDEXED BY delivery_probe \
       WHERE d.state = 'head' AND d.not_before IS NULL AND d.id NOT IN (SELECT id FROM flight) \
         AND d.id NOT IN (SELECT value FROM json_each($8)) \
@@ -90,16 +92,30 @@ async fn requeue(transaction: &mut Transaction<'_>, now: Timestamp) -> Result<u6
     }
 }
 
-/// Puts one back to be the trial, and out of the episode; it joins it again should it be refused. A crash before its trial leaves it pending.
-pub(super) async fn revive(transaction: &mut Transaction<'_>, revival: &Revival) -> Result<Option<SubmissionId>, sqlx::Error> {
+/// Puts one back to be the trial, and out of the episode; it joins it again should it be refused. A crash before its
+/// trial leaves it pending.
+pub(super) async fn revive(
+    transaction: &mut Transaction<'_>,
+    revival: &Revival,
+) -> Result<Option<SubmissionId>, sqlx::Error> {
     let mut refused = revival.refused.as_slice();
     loop {
         let known = batch::json(&refused.iter().map(|id| id.0).collect::<Vec<_>>())?;
-        let found = sqlx::query(REVIVABLE).bind(known).fetch_all(&mut *transaction.conn).await?;
+        let found = sqlx::query(REVIVABLE)
+            .bind(known)
+            .fetch_all(&mut *transaction.conn)
+            .await?;
         let (ids, lanes) = row::ids_and_lanes(&found)?;
         match (ids.first(), refused.split_first()) {
             (Some(id), _) => {
-                put_back(transaction, &ids, &lanes, "to find out whether the key works again", revival.now).await?;
+                put_back(
+                    transaction,
+                    &ids,
+                    &lanes,
+                    "to find out whether the key works again",
+                    revival.now,
+                )
+                .await?;
                 act::leave_episode(transaction.conn, &batch::json(&ids)?).await?;
                 return Ok(Some(SubmissionId(*id)));
             }

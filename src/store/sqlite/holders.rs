@@ -1,6 +1,8 @@
-//! Who holds SQLite's locks on a database, by `/proc/locks`: so that a person is told whom to end, and not only that somebody is in the way.
+//! Who holds SQLite's locks on a database, by `/proc/locks`: so that a person is told whom to end, and not only that
+//! somebody is in the way.
 //!
-//! What the kernel does not tell (another namespace, a file system that shows other numbers, a service that must not see it) is not guessed.
+//! What the kernel does not tell (another namespace, a file system that shows other numbers, a service that must not
+//! see it) is not guessed.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
@@ -51,7 +53,9 @@ pub fn holder(database: &Path, way: Way, except: Option<u32>) -> Option<Holder> 
     };
     let pid = of_file.or_else(of_shm)?;
     let name = fs::read_to_string(format!("/proc/{pid}/comm")).ok();
-    let name = name.map(|name| name.trim_end().to_owned()).filter(|name| !name.is_empty());
+    let name = name
+        .map(|name| name.trim_end().to_owned())
+        .filter(|name| !name.is_empty());
     Some(Holder { pid, name })
 }
 
@@ -63,7 +67,13 @@ fn inode(path: &Path) -> Option<String> {
 }
 
 /// Lines are `1: POSIX  ADVISORY  WRITE 4711 08:01:1234 120 120`; behind the number of one who only waits stands `->`.
-fn find(locks: &str, inode: &str, way: Way, except: Option<u32>, is_in_the_way: impl Fn(u64, u64) -> bool) -> Option<u32> {
+fn find(
+    locks: &str,
+    inode: &str,
+    way: Way,
+    except: Option<u32>,
+    is_in_the_way: impl Fn(u64, u64) -> bool,
+) -> Option<u32> {
     let ours = std::process::id();
     locks.lines().find_map(|line| {
         let words: Vec<&str> = line.split_whitespace().collect();

@@ -1,8 +1,8 @@
 //! The hot path: outcomes and the claim that follows them, from BEGIN to COMMIT in one query.
 //!
-//! Each query is two switches of thread (50 to 100 µs), more than SQLite needs for a group; with nine of them a group a drain reached half the
-//! rate. What the query yields comes before its COMMIT and is handed out only when that has succeeded. An error anywhere leaves the transaction
-//! open: it is rolled back, and the group is replayed.
+//! Each query is two switches of thread (50 to 100 µs), more than SQLite needs for a group; with nine of them a group a
+//! drain reached half the rate. What the query yields comes before its COMMIT and is handed out only when that has
+//! succeeded. An error anywhere leaves the transaction open: it is rolled back, and the group is replayed.
 
 use std::collections::HashSet;
 use std::sync::{Arc, LazyLock};
@@ -48,7 +48,9 @@ pub(super) const SETTLEMENTS_MAX: usize = batch::SIZES[batch::SIZES.len() - 1];
 /// Does it in a transaction of its own. An error says nothing of the outcome: the commit may be there on reopening.
 pub(super) async fn run(conn: &mut SqliteConnection, group: &Group<'_>) -> Result<Done, sqlx::Error> {
     let asked = settle::worth_asking(&group.settlements);
-    let size = batch::SIZES.into_iter().find(|size| *size >= asked.len() && !asked.is_empty());
+    let size = batch::SIZES
+        .into_iter()
+        .find(|size| *size >= asked.len() && !asked.is_empty());
     let size = size.unwrap_or(0);
     let query = sqlx::query(sql(size, group.turn.map(|turn| &turn.request.order)));
     let mut query = settle::bind(query, &asked, size)?;
@@ -89,7 +91,10 @@ fn sql(size: usize, order: Option<&ClaimOrder>) -> &'static str {
             .collect()
     });
     let wanted = (size, place(order));
-    QUERIES.iter().find(|(known, _)| *known == wanted).map_or("", |(_, sql)| sql)
+    QUERIES
+        .iter()
+        .find(|(known, _)| *known == wanted)
+        .map_or("", |(_, sql)| sql)
 }
 
 const ORDERS: [Option<ClaimOrder>; 5] = [
@@ -111,8 +116,8 @@ const fn place(order: Option<&ClaimOrder>) -> usize {
     }
 }
 
-/// The version comes before the commit, so that nothing that fails behind it may pass for its failure; while the write lock is held no other
-/// process changes it, and our own commit does not.
+/// The version comes before the commit, so that nothing that fails behind it may pass for its failure; while the write
+/// lock is held no other process changes it, and our own commit does not.
 fn compose(size: usize, order: Option<&ClaimOrder>) -> String {
     let mut parts = vec![BEGIN.to_owned()];
     parts.extend((size > 0).then(|| settle::sql(size).to_owned()));

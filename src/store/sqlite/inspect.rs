@@ -47,15 +47,20 @@ pub(super) fn judge(identity: Identity) -> Verdict {
 /// Up to this size a start waits until the database is checked page by page: some hundredths of a second.
 const AT_START_MAX_BYTES: u64 = 8 << 20;
 
-/// Up to this size one that was not checked at the start is checked while the daemon works: about a second of a cold disk, in which no other commit
-/// can let the WAL begin anew.
+/// Up to this size one that was not checked at the start is checked while the daemon works: about a second of a cold
+/// disk, in which no other commit can let the WAL begin anew.
 const AFTER_START_MAX_BYTES: u64 = 256 << 20;
 
 pub(super) const QUICK_CHECK: &str = "PRAGMA quick_check(1)";
 
-/// Checks that the database is whole; `Some` says what is wrong. Above [`AT_START_MAX_BYTES`] only the first and the last row of each table and index, and
-/// of an older one, whose tables are not all known here and will be rewritten at once, a row of each.
-pub(super) async fn check(conn: &mut SqliteConnection, bytes: u64, verdict: Verdict) -> Result<Option<String>, sqlx::Error> {
+/// Checks that the database is whole; `Some` says what is wrong. Above [`AT_START_MAX_BYTES`] only the first and the
+/// last row of each table and index, and of an older one, whose tables are not all known here and will be rewritten at
+/// once, a row of each.
+pub(super) async fn check(
+    conn: &mut SqliteConnection,
+    bytes: u64,
+    verdict: Verdict,
+) -> Result<Option<String>, sqlx::Error> {
     if bytes > AT_START_MAX_BYTES {
         let statements = match verdict {
             Verdict::Older(_) => beginnings(conn).await?,
@@ -99,7 +104,8 @@ pub(super) const NAMES: &str = "SELECT name FROM sqlite_schema WHERE type = 'tab
 /// Statements that read a row of each table that is there.
 async fn beginnings(conn: &mut SqliteConnection) -> Result<Vec<String>, sqlx::Error> {
     let names = sqlx::query(NAMES).fetch_all(conn).await?;
-    let statement = |row: &sqlx::sqlite::SqliteRow| Ok(format!("SELECT * FROM \"{}\" LIMIT 1", row.try_get::<&str, _>(0)?));
+    let statement =
+        |row: &sqlx::sqlite::SqliteRow| Ok(format!("SELECT * FROM \"{}\" LIMIT 1", row.try_get::<&str, _>(0)?));
     names.iter().map(statement).collect()
 }
 
@@ -122,7 +128,12 @@ pub(super) const TABLES: &[(&str, &str)] = &[
 pub(super) const INDEXES: &[(&str, &str, &str, &str)] = &[
     ("submission_key", "submission", "submission_key", "holds_key = 1"),
     ("submission_by_result_types", "submission", "id", "by_result_types = 1"),
-    ("delivery_live", "delivery", "lane", "lane IS NOT NULL AND state = 'head'"),
+    (
+        "delivery_live",
+        "delivery",
+        "lane",
+        "lane IS NOT NULL AND state = 'head'",
+    ),
     ("delivery_waiting", "delivery", "lane", "state = 'waiting'"),
     (
         "delivery_due",
@@ -136,14 +147,39 @@ pub(super) const INDEXES: &[(&str, &str, &str, &str)] = &[
         "not_before",
         "state = 'head' AND not_before IS NOT NULL",
     ),
-    ("delivery_probe", "delivery", "tries", "state = 'head' AND not_before IS NULL"),
+    (
+        "delivery_probe",
+        "delivery",
+        "tries",
+        "state = 'head' AND not_before IS NULL",
+    ),
     ("delivery_lane", "delivery", "lane", "lane IS NOT NULL"),
-    ("delivery_pending", "delivery", "id", "state = 'head' OR state = 'waiting'"),
-    ("delivery_newest", "delivery", "lane", "state = 'delivered' AND lane IS NOT NULL"),
+    (
+        "delivery_pending",
+        "delivery",
+        "id",
+        "state = 'head' OR state = 'waiting'",
+    ),
+    (
+        "delivery_newest",
+        "delivery",
+        "lane",
+        "state = 'delivered' AND lane IS NOT NULL",
+    ),
     ("delivery_dead", "delivery", "id", "state = 'dead'"),
     ("delivery_parked", "delivery", "id", "state = 'parked'"),
-    ("delivery_delivered_since", "delivery", "updated_at", "state = 'delivered'"),
-    ("delivery_dismissed_since", "delivery", "updated_at", "state = 'dismissed'"),
+    (
+        "delivery_delivered_since",
+        "delivery",
+        "updated_at",
+        "state = 'delivered'",
+    ),
+    (
+        "delivery_dismissed_since",
+        "delivery",
+        "updated_at",
+        "state = 'dismissed'",
+    ),
     ("delivery_dead_since", "delivery", "updated_at", "state = 'dead'"),
     ("history_submission", "history", "submission", "true"),
     ("lane_number", "lane", "number", "true"),

@@ -1,9 +1,9 @@
 //! Lanes: of each activity, whose turn it is.
 //!
-//! The invariant, between any two transactions: of a lane with pending submissions the smallest id is `head` and the others are `waiting`, but
-//! that one which is being sent stays `head` until its outcome is in, whatever was put back before it. Whatever changes a state calls
-//! [`relane`] for the lanes it touched, after the change: an outcome is written first, then the next is promoted, or the unique index would
-//! meet two.
+//! The invariant, between any two transactions: of a lane with pending submissions the smallest id is `head` and the
+//! others are `waiting`, but that one which is being sent stays `head` until its outcome is in, whatever was put back
+//! before it. Whatever changes a state calls [`relane`] for the lanes it touched, after the change: an outcome is
+//! written first, then the next is promoted, or the unique index would meet two.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::LazyLock;
@@ -71,7 +71,9 @@ pub(super) async fn known(conn: &mut SqliteConnection, lanes: &[i64]) -> Result<
         return Ok(HashMap::new());
     }
     let rows = sqlx::query(KNOWN).bind(batch::json(lanes)?).fetch_all(conn).await?;
-    rows.iter().map(|row| Ok((row.try_get(0)?, Known::read(row)?))).collect()
+    rows.iter()
+        .map(|row| Ok((row.try_get(0)?, Known::read(row)?)))
+        .collect()
 }
 
 pub(super) const FOUND: &str = "INSERT INTO lane (hash, number) SELECT value ->> 0, value ->> 1 FROM json_each($1)";
@@ -81,11 +83,16 @@ pub(super) async fn found(conn: &mut SqliteConnection, lanes: &[(i64, i64)]) -> 
     if lanes.is_empty() {
         return Ok(());
     }
-    sqlx::query(FOUND).bind(batch::json(lanes)?).execute(conn).await.map(drop)
+    sqlx::query(FOUND)
+        .bind(batch::json(lanes)?)
+        .execute(conn)
+        .await
+        .map(drop)
 }
 
 /// A number that no submission has or will have: theirs are positive.
-pub(super) const DRAW: &str = "SELECT min(coalesce((SELECT number FROM lane INDEXED BY lane_number ORDER BY number LIMIT 1), 0), 0) - 1";
+pub(super) const DRAW: &str =
+    "SELECT min(coalesce((SELECT number FROM lane INDEXED BY lane_number ORDER BY number LIMIT 1), 0), 0) - 1";
 
 /// The number of an activity that an edit names; founded where it is new.
 pub(super) async fn number_of(conn: &mut SqliteConnection, lane: Lane) -> Result<i64, sqlx::Error> {
@@ -103,7 +110,8 @@ pub(super) const REMEMBER_DELIVERED: &str = "UPDATE lane SET delivered_id = j.id
               WHERE d.lane IS NOT NULL GROUP BY d.lane) AS j \
       WHERE lane.number = j.number AND coalesce(lane.delivered_id, 0) < j.id";
 
-/// Writes down those of these (a JSON array of ids) that are delivered, before they leave: they still make older ones superseded.
+/// Writes down those of these (a JSON array of ids) that are delivered, before they leave: they still make older ones
+/// superseded.
 pub(super) async fn remember_delivered(conn: &mut SqliteConnection, ids: &str) -> Result<(), sqlx::Error> {
     sqlx::query(REMEMBER_DELIVERED).bind(ids).execute(conn).await.map(drop)
 }
@@ -125,7 +133,10 @@ pub(super) const DELIVERED_LAST: &str =
     "SELECT (SELECT m.id FROM delivered_last AS m WHERE m.lane = l.number) FROM lane AS l WHERE l.hash = $1";
 
 /// The newest delivered one of an activity.
-pub(super) async fn delivered_last(conn: &mut SqliteConnection, lane: Lane) -> Result<Option<SubmissionId>, sqlx::Error> {
+pub(super) async fn delivered_last(
+    conn: &mut SqliteConnection,
+    lane: Lane,
+) -> Result<Option<SubmissionId>, sqlx::Error> {
     let row = sqlx::query(DELIVERED_LAST).bind(lane.0).fetch_optional(conn).await?;
     let found: Option<i64> = row.map(|row| row.try_get(0)).transpose()?.flatten();
     Ok(found.map(SubmissionId))

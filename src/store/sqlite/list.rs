@@ -14,12 +14,16 @@ use crate::store::{Filter, Listed};
 
 use super::{attempts, batch, row};
 
-/// Where a list begins to look: the narrowest index that the filter allows. Those without one walk the submissions by number.
+/// Where a list begins to look: the narrowest index that the filter allows. Those without one walk the submissions by
+/// number.
 const BY_LANE: &str = "delivery AS d INDEXED BY delivery_lane CROSS JOIN submission AS s ON s.id = d.id WHERE d.lane IN (SELECT number FROM lane WHERE hash IN (?2, ?3)) AND";
 const PENDING: &str = "delivery AS d INDEXED BY delivery_pending CROSS JOIN submission AS s ON s.id = d.id WHERE (d.state = 'head' OR d.state = 'waiting') AND d.id NOT IN (SELECT id FROM flight) AND";
-const SENDING: &str = "delivery AS d CROSS JOIN submission AS s ON s.id = d.id WHERE d.id IN (SELECT id FROM flight) AND";
-const DEAD: &str = "delivery AS d INDEXED BY delivery_dead CROSS JOIN submission AS s ON s.id = d.id WHERE d.state = 'dead' AND";
-const PARKED: &str = "delivery AS d INDEXED BY delivery_parked CROSS JOIN submission AS s ON s.id = d.id WHERE d.state = 'parked' AND";
+const SENDING: &str =
+    "delivery AS d CROSS JOIN submission AS s ON s.id = d.id WHERE d.id IN (SELECT id FROM flight) AND";
+const DEAD: &str =
+    "delivery AS d INDEXED BY delivery_dead CROSS JOIN submission AS s ON s.id = d.id WHERE d.state = 'dead' AND";
+const PARKED: &str =
+    "delivery AS d INDEXED BY delivery_parked CROSS JOIN submission AS s ON s.id = d.id WHERE d.state = 'parked' AND";
 const ALL: &str = "delivery AS d CROSS JOIN submission AS s ON s.id = d.id WHERE";
 
 /// Every way of looking, for the test of their plans.
@@ -37,8 +41,9 @@ pub(super) const CONDITIONS: &str = "d.id < ?1 \
      AND (?9 IS NULL OR s.created_at >= ?9) \
      AND (?10 IS NULL OR coalesce((SELECT f.claimed_at FROM flight AS f WHERE f.id = d.id), d.updated_at) >= ?10)";
 
-/// What [`read`] needs, of `delivery AS d` and `submission AS s`. The attempts are those that are remembered and the one on its way: the
-/// column `attempts` also counts claims that were given back uncharged, since it guards settlements.
+/// What [`read`] needs, of `delivery AS d` and `submission AS s`. The attempts are those that are remembered and the
+/// one on its way: the column `attempts` also counts claims that were given back uncharged, since it guards
+/// settlements.
 pub(super) const COLUMNS: &str = "d.id, CASE WHEN d.id IN (SELECT id FROM flight) THEN 'sending' ELSE d.state END AS state, d.reason, d.next_at, \
      d.not_before AS held_until, coalesce((SELECT f.claimed_at FROM flight AS f WHERE f.id = d.id), d.updated_at) AS updated_at, d.lost_response, \
      (SELECT count(*) FROM attempt AS c WHERE c.submission = d.id) + (d.id IN (SELECT id FROM flight)) AS attempts, \
@@ -55,7 +60,9 @@ pub(super) const LAST_ATTEMPT: &str = "LEFT JOIN attempt AS a ON a.submission = 
 pub(super) fn list_sql(driver: &str) -> String {
     let (tables, condition) = driver.split_once("WHERE").unwrap_or((driver, ""));
     let attempt = attempts::READ_COLUMNS;
-    format!("SELECT {COLUMNS}, {attempt} FROM {tables} {LAST_ATTEMPT} WHERE {condition} {CONDITIONS} ORDER BY d.id DESC LIMIT ?11")
+    format!(
+        "SELECT {COLUMNS}, {attempt} FROM {tables} {LAST_ATTEMPT} WHERE {condition} {CONDITIONS} ORDER BY d.id DESC LIMIT ?11"
+    )
 }
 
 /// The SQL of a selection through this driver.
@@ -116,7 +123,10 @@ pub(super) async fn list(
     let mut all = Vec::new();
     for state in &states {
         let query = sqlx::query(AssertSqlSafe(list_sql(driver(filter, *state))));
-        let rows = bind(query, filter, *state, before).bind(limit).fetch_all(&mut *conn).await?;
+        let rows = bind(query, filter, *state, before)
+            .bind(limit)
+            .fetch_all(&mut *conn)
+            .await?;
         for row in &rows {
             all.push(read(row)?);
         }
@@ -160,7 +170,11 @@ pub(super) async fn matching(
     let mut matching = HashSet::new();
     for state in each_state(filter) {
         let query = sqlx::query(AssertSqlSafe(matching_sql()));
-        for row in bind(query, filter, state, None).bind(&ids).fetch_all(&mut *conn).await? {
+        for row in bind(query, filter, state, None)
+            .bind(&ids)
+            .fetch_all(&mut *conn)
+            .await?
+        {
             matching.insert(SubmissionId(row.try_get(0)?));
         }
     }

@@ -1,5 +1,6 @@
-//! The daemon's lock: a file beside the database, which is locked (not the database itself: closing any descriptor of that would drop the locks
-//! that SQLite holds in this process). Beside the real one: two paths that lead to one outbox, through a symbolic link, have one lock.
+//! The daemon's lock: a file beside the database, which is locked (not the database itself: closing any descriptor of
+//! that would drop the locks that SQLite holds in this process). Beside the real one: two paths that lead to one
+//! outbox, through a symbolic link, have one lock.
 
 use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions};
@@ -59,10 +60,13 @@ pub(super) async fn take(database: &Path) -> Result<Lock, OpenError> {
     }
 }
 
-/// Whether a daemon runs on this outbox. Creates nothing; `None` also where there is no lock file, or none that we may read.
+/// Whether a daemon runs on this outbox. Creates nothing; `None` also where there is no lock file, or none that we may
+/// read.
 pub fn daemon_is_running(database: &Path) -> Option<Running> {
     let file = File::open(path_of(database)).ok()?;
-    lock::is_held(&file).then(|| Running { pid: lock::holder(&file) })
+    lock::is_held(&file).then(|| Running {
+        pid: lock::holder(&file),
+    })
 }
 
 /// Names who has it. No word of an `outbox.database` of its own alone: with it two daemons would take from one inbox.
@@ -121,7 +125,12 @@ mod tests {
                 fs::write(at("there/outbox.db"), "").unwrap();
             }
             let lock = take(&at("there/outbox.db")).await.unwrap();
-            for name in ["by-directory/outbox.db", "link.db", "link-of-link.db", "there/../there/outbox.db"] {
+            for name in [
+                "by-directory/outbox.db",
+                "link.db",
+                "link-of-link.db",
+                "there/../there/outbox.db",
+            ] {
                 let refused = take(&at(name)).await.unwrap_err().to_string();
                 let pid = std::process::id();
                 assert!(

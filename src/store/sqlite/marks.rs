@@ -1,7 +1,9 @@
-//! The marks of tokens: HMAC-SHA256 over a submission's number and the time at which it was taken in, by a secret of this outbox.
+//! The marks of tokens: HMAC-SHA256 over a submission's number and the time at which it was taken in, by a secret of
+//! this outbox.
 //!
-//! The time is in it since numbers can come again: in an outbox that was restored from a backup, 4711 may be another submission than the one that was
-//! exported. The secret lies in `memory`, is made once, and goes where the outbox goes.
+//! The time is in it since numbers can come again: in an outbox that was restored from a backup, 4711 may be another
+//! submission than the one that was exported. The secret lies in `memory`, is made once, and goes where the outbox
+//! goes.
 
 use ring::hmac;
 use ring::rand::SystemRandom;
@@ -34,7 +36,13 @@ impl Marks {
     /// A new secret; `None` where the system has no random numbers to give.
     pub(super) fn new_secret() -> Option<String> {
         let random: [u8; 32] = ring::rand::generate(&SystemRandom::new()).ok()?.expose();
-        Some(random.iter().map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().concat())
+        Some(
+            random
+                .iter()
+                .map(|byte| format!("{byte:02x}"))
+                .collect::<Vec<_>>()
+                .concat(),
+        )
     }
 
     /// The token of a submission.

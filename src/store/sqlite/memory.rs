@@ -17,10 +17,12 @@ pub(super) struct Note {
 
 pub(super) const REMEMBER: &str = "INSERT INTO memory (name, value, at) VALUES (?1, ?2, ?3) \
      ON CONFLICT (name) DO UPDATE SET value = ?2, at = ?3";
-pub(super) const REMEMBER_FIRST: &str = "INSERT INTO memory (name, value, at) VALUES (?1, ?2, ?3) ON CONFLICT (name) DO NOTHING";
+pub(super) const REMEMBER_FIRST: &str =
+    "INSERT INTO memory (name, value, at) VALUES (?1, ?2, ?3) ON CONFLICT (name) DO NOTHING";
 pub(super) const FORGET: &str = "DELETE FROM memory WHERE name = ?1";
 
-/// Remembers, or forgets. A secret that is there stays: two processes may make one at once, and the first one's is in tokens already.
+/// Remembers, or forgets. A secret that is there stays: two processes may make one at once, and the first one's is in
+/// tokens already.
 pub(super) async fn remember(transaction: &mut Transaction<'_>, note: &Note) -> Result<(), sqlx::Error> {
     let query = match &note.value {
         Some(value) => sqlx::query(if note.name == SECRET { REMEMBER_FIRST } else { REMEMBER })

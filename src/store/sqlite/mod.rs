@@ -1,11 +1,11 @@
 //! The outbox in SQLite.
 //!
-//! Whatever changes something goes to the one [`writer`] and is committed when the answer comes; whatever only looks goes to a small pool of
-//! read-only connections and sees the last commit.
+//! Whatever changes something goes to the one [`writer`] and is committed when the answer comes; whatever only looks
+//! goes to a small pool of read-only connections and sees the last commit.
 //!
-//! Reading order: `migrations/outbox` (the tables and why), [`open`], [`writer`] and [`operation`], then the operations in a submission's order:
-//! [`admit`] and [`replace`] (a twin in the place of another), [`claim`], [`settle`], [`lanes`] (whose turn it is), [`recover`], [`act`], [`gate`],
-//! [`sweep`]; [`list`] and [`show`] for people.
+//! Reading order: `migrations/outbox` (the tables and why), [`open`], [`writer`] and [`operation`], then the operations
+//! in a submission's order: [`admit`] and [`replace`] (a twin in the place of another), [`claim`], [`settle`],
+//! [`lanes`] (whose turn it is), [`recover`], [`act`], [`gate`], [`sweep`]; [`list`] and [`show`] for people.
 
 mod act;
 mod admission;
@@ -73,8 +73,8 @@ use tokio::time::Instant;
 use crate::clock::Timestamp;
 use crate::model::{Admission, Admitted, FileReceipt, Payload, Receipt, SubmissionId};
 use crate::store::{
-    ActRequest, Acted, ClaimOrder, ClaimRequest, Claimed, Content, Filter, Leap, Listed, Miscount, OpenError, Place, Relations, Role,
-    Settled, Settlement, StoreError, Story, Stretch, Sweep, Tally,
+    ActRequest, Acted, ClaimOrder, ClaimRequest, Claimed, Content, Filter, Leap, Listed, Miscount, OpenError, Place,
+    Relations, Role, Settled, Settlement, StoreError, Story, Stretch, Sweep, Tally,
 };
 
 use errand::Errand;
@@ -92,8 +92,8 @@ pub use place::free_bytes;
 pub use restore::{BackupFile, Restored, restore};
 pub use touch::Touch;
 
-/// A look for other processes' commits that came with one of ours serves for so long. Under load each commit brings one, and nobody has to wait
-/// for the writer between two of them.
+/// A look for other processes' commits that came with one of ours serves for so long. Under load each commit brings
+/// one, and nobody has to wait for the writer between two of them.
 const FRESH: Duration = Duration::from_millis(2);
 
 /// An open database: the way to the writer, and the readers. Cheap to clone.
@@ -155,8 +155,13 @@ impl Database {
             odd_one_to_requeued: AtomicBool::new(false),
             leap: Mutex::default(),
         };
-        shared.begin(role, now).await.map_err(|error| open::told(path, &error))?;
-        Ok(Self { shared: Arc::new(shared) })
+        shared
+            .begin(role, now)
+            .await
+            .map_err(|error| open::told(path, &error))?;
+        Ok(Self {
+            shared: Arc::new(shared),
+        })
     }
 
     pub(super) fn recovered(&self) -> u64 {
@@ -171,9 +176,15 @@ impl Database {
         self.shared.ask(receipts, Operation::Forget).await
     }
 
-    pub(super) fn claim(&self, request: ClaimRequest) -> impl Future<Output = Result<Vec<Claimed>, StoreError>> + Send + use<> {
+    pub(super) fn claim(
+        &self,
+        request: ClaimRequest,
+    ) -> impl Future<Output = Result<Vec<Claimed>, StoreError>> + Send + use<> {
         let has_odd_one = request.order == ClaimOrder::Due && request.limit % 2 == 1;
-        let odd_one_to_requeued = self.shared.odd_one_to_requeued.fetch_xor(has_odd_one, Ordering::Relaxed);
+        let odd_one_to_requeued = self
+            .shared
+            .odd_one_to_requeued
+            .fetch_xor(has_odd_one, Ordering::Relaxed);
         let turn = claim::Turn {
             request,
             odd_one_to_requeued,
@@ -202,16 +213,33 @@ impl Database {
 
     pub(super) async fn remember(&self, name: &str, value: Option<String>, now: Timestamp) -> Result<(), StoreError> {
         let name = name.to_owned();
-        self.shared.ask(memory::Note { name, value, now }, Operation::Remember).await
+        self.shared
+            .ask(memory::Note { name, value, now }, Operation::Remember)
+            .await
     }
 
-    pub(super) async fn open_gate(&self, name: &str, value: String, requeue: bool, now: Timestamp) -> Result<u64, StoreError> {
+    pub(super) async fn open_gate(
+        &self,
+        name: &str,
+        value: String,
+        requeue: bool,
+        now: Timestamp,
+    ) -> Result<u64, StoreError> {
         let name = name.to_owned();
-        let opening = gate::Opening { name, value, requeue, now };
+        let opening = gate::Opening {
+            name,
+            value,
+            requeue,
+            now,
+        };
         self.shared.ask(opening, Operation::OpenGate).await
     }
 
-    pub(super) async fn revive(&self, refused: Vec<SubmissionId>, now: Timestamp) -> Result<Option<SubmissionId>, StoreError> {
+    pub(super) async fn revive(
+        &self,
+        refused: Vec<SubmissionId>,
+        now: Timestamp,
+    ) -> Result<Option<SubmissionId>, StoreError> {
         self.shared.ask(gate::Revival { refused, now }, Operation::Revive).await
     }
 
@@ -260,7 +288,12 @@ impl Database {
         told(list::refused_by_result_types(&mut *self.reader().await?, after, limit).await)
     }
 
-    pub(super) async fn list(&self, filter: &Filter, before: Option<SubmissionId>, limit: u32) -> Result<Vec<Listed>, StoreError> {
+    pub(super) async fn list(
+        &self,
+        filter: &Filter,
+        before: Option<SubmissionId>,
+        limit: u32,
+    ) -> Result<Vec<Listed>, StoreError> {
         told(list::list(&mut *self.reader().await?, filter, before, limit).await)
     }
 
@@ -347,7 +380,8 @@ impl Shared {
             Role::Tool => {}
             Role::Daemon => {
                 self.recovered = self.ask(now, Operation::Recover).await?;
-                // So that who only looks can export. On a full disk it is made another time: a daemon starts without it.
+                // So that who only looks can export. On a full disk it is made another time: a daemon starts without
+                // it.
                 drop(self.marks(now).await);
             }
         }
@@ -357,7 +391,8 @@ impl Shared {
     /// Asks the writer for an operation, and waits until its answer is committed.
     async fn ask<Q, A>(&self, question: Q, operation: fn(Asked<Q, A>) -> Operation) -> Result<A, StoreError> {
         let (reply, answer) = oneshot::channel();
-        self.order(Order::Operation(operation(Asked::new(question, reply)))).await?;
+        self.order(Order::Operation(operation(Asked::new(question, reply))))
+            .await?;
         answer.await.map_err(|_| StoreError::Closed)?
     }
 
@@ -405,7 +440,9 @@ impl Shared {
         if known.is_some() || self.orders.is_none() {
             return Ok(known);
         }
-        let Some(secret) = Marks::new_secret() else { return Ok(None) };
+        let Some(secret) = Marks::new_secret() else {
+            return Ok(None);
+        };
         let note = memory::Note {
             name: marks::SECRET.to_owned(),
             value: Some(secret),
@@ -421,7 +458,8 @@ impl Shared {
         Ok(secret.as_deref().and_then(Marks::of))
     }
 
-    /// As of the last commit, which another will follow; `None` where none is on its way, or none has brought a version.
+    /// As of the last commit, which another will follow; `None` where none is on its way, or none has brought a
+    /// version.
     fn changed_before_this_commit(&self) -> Option<bool> {
         let version = self.seen.within(Duration::MAX).filter(|_| self.seen.is_busy())?;
         Some(self.is_new(version))

@@ -1,7 +1,9 @@
-//! What a running daemon says of itself to those who look, also when the database can be neither written nor opened: a few bytes behind the
-//! number of its process in the lock file. They are allocated when the lock is taken and overwritten in place, which needs no free block.
+//! What a running daemon says of itself to those who look, also when the database can be neither written nor opened: a
+//! few bytes behind the number of its process in the lock file. They are allocated when the lock is taken and
+//! overwritten in place, which needs no free block.
 //!
-//! No truth hangs on it. It is not synced, a crash may lose it, and whoever cannot read it goes by what the database says.
+//! No truth hangs on it. It is not synced, a crash may lose it, and whoever cannot read it goes by what the database
+//! says.
 
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -65,7 +67,9 @@ impl Notepad {
 /// What is said of the writer without asking it.
 impl Database {
     pub(in crate::store) async fn note(&self, text: String) -> bool {
-        let Some(notepad) = self.shared.notepad.clone() else { return false };
+        let Some(notepad) = self.shared.notepad.clone() else {
+            return false;
+        };
         // Apart from the loops: a disk that stands still must not stop them.
         let written = tokio::task::spawn_blocking(move || notepad.write(&text).is_ok());
         written.await.unwrap_or(false)

@@ -1,8 +1,8 @@
-//! Opening, in this order: place, lock, identity, integrity, a trial of the write lock; only then is anything written. Whatever is refused is
-//! refused by name, with what to do, and without a byte of it changed.
+//! Opening, in this order: place, lock, identity, integrity, a trial of the write lock; only then is anything written.
+//! Whatever is refused is refused by name, with what to do, and without a byte of it changed.
 //!
-//! Others may be at work on the file meanwhile. So it is read as SQLite reads it, under its locks and through its WAL, and what looks damaged or
-//! strange is looked at again before it is called so.
+//! Others may be at work on the file meanwhile. So it is read as SQLite reads it, under its locks and through its WAL,
+//! and what looks damaged or strange is looked at again before it is called so.
 
 use std::path::Path;
 use std::time::Duration;
@@ -21,15 +21,18 @@ use super::trouble::Trouble;
 use super::usage::{self, Usage};
 use super::{hot, pragma, schema, swap, transaction};
 
-/// The oldest SQLite that may write the outbox: earlier ones can lose commits when two processes write and checkpoint at the same time.
+/// The oldest SQLite that may write the outbox: earlier ones can lose commits when two processes write and checkpoint
+/// at the same time.
 const SQLITE_MIN: (u32, u32, u32) = (3, 51, 3);
 /// Connections that read: status and lists beside the questions of a 409. Each is a thread and two files.
 const READERS: u32 = 2;
 
-/// Rows that may stand between SQLite's thread and ours: with fewer than a claim has, the two wait for one another at every other row.
+/// Rows that may stand between SQLite's thread and ours: with fewer than a claim has, the two wait for one another at
+/// every other row.
 const ROW_BUFFER: usize = 1024;
 
-/// How often a file is looked at, each time with a connection of its own, before it is called damaged or a stranger's, and the pause between.
+/// How often a file is looked at, each time with a connection of its own, before it is called damaged or a stranger's,
+/// and the pause between.
 const LOOKS: u32 = 3;
 const LOOK_PAUSE: Duration = Duration::from_millis(100);
 
@@ -116,7 +119,11 @@ async fn hold(path: &Path, role: Role) -> Result<Held, OpenError> {
 /// Identity and integrity of a file that is there. An empty file is a new outbox.
 async fn examine(path: &Path, options: &SqliteConnectOptions, role: Role, bytes: u64) -> Result<(), OpenError> {
     if bytes == 0 {
-        return if role == Role::Reader { Err(missing(path)) } else { Ok(()) };
+        return if role == Role::Reader {
+            Err(missing(path))
+        } else {
+            Ok(())
+        };
     }
     let mut looks = 1;
     loop {
@@ -129,8 +136,9 @@ async fn examine(path: &Path, options: &SqliteConnectOptions, role: Role, bytes:
     }
 }
 
-/// One look. With a WAL beside the file, without writing: closing a connection that may write copies the WAL into the file, and this one may yet be
-/// refused. Without one there is nothing to copy, and such a connection takes away what it made beside the file.
+/// One look. With a WAL beside the file, without writing: closing a connection that may write copies the WAL into the
+/// file, and this one may yet be refused. Without one there is nothing to copy, and such a connection takes away what
+/// it made beside the file.
 async fn look(path: &Path, options: &SqliteConnectOptions, role: Role, bytes: u64) -> Result<(), OpenError> {
     let looked = match options.clone().read_only(place::has_wal(path)).connect().await {
         Ok(mut conn) => {
@@ -146,13 +154,19 @@ async fn look(path: &Path, options: &SqliteConnectOptions, role: Role, bytes: u6
             wrong.map_or(Ok(()), |wrong| Err(damaged(path, &wrong)))
         }
         // Who may not write beside it: the readers know what to do, or say what it is.
-        Err(error) if role == Role::Reader && Trouble::of(&error) == Trouble::CannotOpen && is_read_only(path) => Ok(()),
+        Err(error) if role == Role::Reader && Trouble::of(&error) == Trouble::CannotOpen && is_read_only(path) => {
+            Ok(())
+        }
         Err(error) => Err(refusal(path, &error)),
     }
 }
 
 /// The identity, and for the daemon whether all is whole, as of one commit.
-async fn look_inside(conn: &mut SqliteConnection, role: Role, bytes: u64) -> Result<(Verdict, Option<String>), sqlx::Error> {
+async fn look_inside(
+    conn: &mut SqliteConnection,
+    role: Role,
+    bytes: u64,
+) -> Result<(Verdict, Option<String>), sqlx::Error> {
     sqlx::query(schema::BEGIN_READ).execute(&mut *conn).await?;
     let verdict = inspect::judge(schema::identity_within(conn).await?);
     let wrong = match (role, verdict) {
@@ -173,10 +187,13 @@ pub(super) fn refuse_strangers(path: &Path, verdict: Verdict, role: Role) -> Res
              to date",
             schema::newest()
         ))),
-        // A daemon of that version may be at work, between the installation of a package and the restart: its statements would fail.
-        Verdict::Older(_) if role == Role::Tool && lock::daemon_is_running(path).is_some() => Err(OpenError::InUse(format!(
-            "{shown}: the daemon that has this outbox is of an older version than this command; restart the daemon first"
-        ))),
+        // A daemon of that version may be at work, between the installation of a package and the restart: its
+        // statements would fail.
+        Verdict::Older(_) if role == Role::Tool && lock::daemon_is_running(path).is_some() => {
+            Err(OpenError::InUse(format!(
+                "{shown}: the daemon that has this outbox is of an older version than this command; restart the daemon first"
+            )))
+        }
         Verdict::Ours | Verdict::Older(_) | Verdict::Empty => Ok(()),
         Verdict::Newer(version) => Err(OpenError::Unusable(format!(
             "{shown}: written by a newer reten-outbox (its version {version}, this program knows {}); install that one again, or name another \
@@ -208,20 +225,25 @@ async fn writer(path: &Path, options: &SqliteConnectOptions) -> Result<SqliteCon
 }
 
 async fn refuse_old_sqlite(conn: &mut SqliteConnection) -> Result<(), sqlx::Error> {
-    let version: String = sqlx::query("SELECT sqlite_version()").fetch_one(conn).await?.try_get(0)?;
+    let version: String = sqlx::query("SELECT sqlite_version()")
+        .fetch_one(conn)
+        .await?
+        .try_get(0)?;
     let mut parts = version.split('.').map(|part| part.parse().unwrap_or(0));
     let mut part = || parts.next().unwrap_or(0);
     if (part(), part(), part()) < SQLITE_MIN {
         let (major, minor, patch) = SQLITE_MIN;
-        let message =
-            format!("this program was built with SQLite {version}, which can lose commits; it needs {major}.{minor}.{patch} or newer");
+        let message = format!(
+            "this program was built with SQLite {version}, which can lose commits; it needs {major}.{minor}.{patch} or newer"
+        );
         return Err(sqlx::Error::Configuration(message.into()));
     }
     Ok(())
 }
 
-/// The pool that reads. A read-only connection still has to create `-wal` and `-shm` where nobody has the database open. On a file system that is
-/// mounted read-only (a snapshot) it cannot, and needs not: nothing changes the file there, which is then complete (`immutable`).
+/// The pool that reads. A read-only connection still has to create `-wal` and `-shm` where nobody has the database
+/// open. On a file system that is mounted read-only (a snapshot) it cannot, and needs not: nothing changes the file
+/// there, which is then complete (`immutable`).
 async fn readers(path: &Path, options: &SqliteConnectOptions) -> Result<SqlitePool, OpenError> {
     let pool = || {
         SqlitePoolOptions::new()
@@ -238,7 +260,10 @@ async fn readers(path: &Path, options: &SqliteConnectOptions) -> Result<SqlitePo
         },
         Err(error) => error,
     };
-    if place::has_wal(path) || !is_read_only(path) || !matches!(Trouble::of(&first), Trouble::CannotOpen | Trouble::ReadOnly) {
+    if place::has_wal(path)
+        || !is_read_only(path)
+        || !matches!(Trouble::of(&first), Trouble::CannotOpen | Trouble::ReadOnly)
+    {
         return Err(refusal(path, &first));
     }
     pool()
@@ -292,7 +317,9 @@ pub(super) fn refusal(path: &Path, error: &sqlx::Error) -> OpenError {
             "{shown}: cannot be opened ({error}); {}",
             cure("the file and its directory must be readable and writable for this user")
         )),
-        Trouble::Full => OpenError::Unusable(format!("{shown}: the disk is full ({error}); make room and start again")),
+        Trouble::Full => OpenError::Unusable(format!(
+            "{shown}: the disk is full ({error}); make room and start again"
+        )),
         Trouble::Other => OpenError::Unusable(format!("{shown}: {error}")),
     }
 }

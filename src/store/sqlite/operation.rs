@@ -1,4 +1,5 @@
-//! What can be asked of the writer. A new operation is a line in each `match` here and a file of its own; the writer stays as it is.
+//! What can be asked of the writer. A new operation is a line in each `match` here and a file of its own; the writer
+//! stays as it is.
 
 use std::sync::Arc;
 
@@ -11,7 +12,8 @@ use crate::store::{ActRequest, Acted, ClaimOrder, Claimed, Miscount, Settled, Se
 use super::transaction::Transaction;
 use super::{act, admit, claim, gate, hot, memory, receipts, recount, recover, settle, sweep};
 
-/// A question with the way back for its answer. The answer waits here until the transaction that makes it true is committed.
+/// A question with the way back for its answer. The answer waits here until the transaction that makes it true is
+/// committed.
 pub(super) struct Asked<Q, A> {
     question: Q,
     answer: Option<A>,
@@ -37,8 +39,8 @@ impl<Q, A> Asked<Q, A> {
 /// Outcomes, and what the outbox made of each.
 type Settling = Asked<Vec<(Arc<Settlement>, Timestamp)>, Vec<Settled>>;
 
-/// Something to do in a transaction. It may be applied twice (a group that failed is rolled back and replayed one by one), so each is
-/// guarded by what it finds: a state and an attempt, or a receipt.
+/// Something to do in a transaction. It may be applied twice (a group that failed is rolled back and replayed one by
+/// one), so each is guarded by what it finds: a state and an attempt, or a receipt.
 pub(super) enum Operation {
     Recover(Asked<Timestamp, u64>),
     Settle(Settling),
@@ -67,7 +69,10 @@ impl Operation {
             }
             Self::Admit(asked) => {
                 let entries = &asked.question.0.entries;
-                (entries.len(), entries.iter().map(|entry| entry.payload.bytes().len()).sum())
+                (
+                    entries.len(),
+                    entries.iter().map(|entry| entry.payload.bytes().len()).sum(),
+                )
             }
             Self::Forget(asked) => (asked.question.len(), 0),
             Self::Act(asked) => (asked.question.ids.len(), 0),
@@ -100,7 +105,9 @@ impl Operation {
     async fn apply_between(&mut self, transaction: &mut Transaction<'_>) -> Result<(), sqlx::Error> {
         match self {
             Self::Recover(asked) => asked.answer = Some(recover::recover(transaction, asked.question).await?),
-            Self::Admit(asked) => asked.answer = Some(admit::admit(transaction, &asked.question.0, asked.question.1).await?),
+            Self::Admit(asked) => {
+                asked.answer = Some(admit::admit(transaction, &asked.question.0, asked.question.1).await?);
+            }
             Self::Forget(asked) => asked.answer = Some(receipts::forget(transaction.conn, &asked.question).await?),
             Self::Act(asked) => asked.answer = Some(act::act(transaction, &asked.question).await?),
             Self::Remember(asked) => asked.answer = Some(memory::remember(transaction, &asked.question).await?),
@@ -124,7 +131,9 @@ pub(super) fn as_hot(group: &[Operation]) -> Option<hot::Group<'_>> {
     for operation in group {
         match operation {
             Operation::Settle(asked) => hot.settlements.extend(&asked.question),
-            Operation::Claim(asked) if hot.turn.is_none() && !matches!(asked.question.request.order, ClaimOrder::Trial { .. }) => {
+            Operation::Claim(asked)
+                if hot.turn.is_none() && !matches!(asked.question.request.order, ClaimOrder::Trial { .. }) =>
+            {
                 hot.turn = Some(&asked.question);
             }
             Operation::Claim(_)
@@ -165,8 +174,8 @@ pub(super) fn answer_hot(group: &mut [Operation], done: hot::Done) {
     }
 }
 
-/// Applies a group. Whoever asked for one of these waits for its answer, so no two of them depend on their order: outcomes go first, all in
-/// one, since they free the next of their activities; claims go last and find them.
+/// Applies a group. Whoever asked for one of these waits for its answer, so no two of them depend on their order:
+/// outcomes go first, all in one, since they free the next of their activities; claims go last and find them.
 pub(super) async fn apply(group: &mut [Operation], transaction: &mut Transaction<'_>) -> Result<(), sqlx::Error> {
     let mut settling: Vec<&mut Settling> = Vec::new();
     for operation in group.iter_mut() {

@@ -1,7 +1,8 @@
 //! Whose place a twin takes, by the token that it brings: pure, from what the database said.
 //!
-//! A token may come again. The export that held it may be dropped twice, and then its twin is there already and nothing is to be doubled; or it may be
-//! mended once more, since the first twin was refused too, and then that one is out of date like the original.
+//! A token may come again. The export that held it may be dropped twice, and then its twin is there already and nothing
+//! is to be doubled; or it may be mended once more, since the first twin was refused too, and then that one is out of
+//! date like the original.
 
 use std::collections::HashMap;
 
@@ -49,7 +50,10 @@ impl Originals {
         if entry.directives.replaces.is_none() {
             return Place::Of(Vec::new());
         }
-        let found = self.named.get(&place).and_then(|id| Some((*id, *self.standing.get(id)?)));
+        let found = self
+            .named
+            .get(&place)
+            .and_then(|id| Some((*id, *self.standing.get(id)?)));
         let Some((original, standing)) = found else {
             return Place::Refused(UNKNOWN.to_owned());
         };
@@ -69,11 +73,16 @@ impl Originals {
             return Place::Of(vec![original]);
         };
         match standing.state {
-            StateName::Pending | StateName::Sending | StateName::Delivered if standing.digest == Some(entry.payload.digest()) => {
+            StateName::Pending | StateName::Sending | StateName::Delivered
+                if standing.digest == Some(entry.payload.digest()) =>
+            {
                 Place::Taken(twin)
             }
-            // Another correction, of what is on its way: it is one more result of its activity, and goes after that one.
-            StateName::Pending | StateName::Sending | StateName::Delivered | StateName::Dismissed => Place::Of(vec![original]),
+            // Another correction, of what is on its way: it is one more result of its activity, and goes after that
+            // one.
+            StateName::Pending | StateName::Sending | StateName::Delivered | StateName::Dismissed => {
+                Place::Of(vec![original])
+            }
             StateName::Dead | StateName::Parked => Place::Of(vec![original, twin]),
         }
     }

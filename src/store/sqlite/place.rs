@@ -1,7 +1,7 @@
 //! Where the outbox lies: its directory and its files, before SQLite sees them.
 //!
-//! Files are looked at with `stat` and created, never opened once there: closing a descriptor of a database drops the locks that SQLite holds
-//! on it in this process.
+//! Files are looked at with `stat` and created, never opened once there: closing a descriptor of a database drops the
+//! locks that SQLite holds on it in this process.
 
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io;
@@ -33,10 +33,12 @@ pub(super) enum Place {
     File { bytes: u64 },
 }
 
-/// The path in the form that SQLite is given: absolute (so that it is never mistaken for a `file:` address or an option), UTF-8, and without
-/// symbolic links: SQLite keeps `-wal` and `-shm` where the file really lies, and so does all that we look for beside it.
+/// The path in the form that SQLite is given: absolute (so that it is never mistaken for a `file:` address or an
+/// option), UTF-8, and without symbolic links: SQLite keeps `-wal` and `-shm` where the file really lies, and so does
+/// all that we look for beside it.
 pub(super) fn absolute(path: &Path) -> Result<PathBuf, OpenError> {
-    let absolute = std::path::absolute(path).map_err(|error| OpenError::Unusable(format!("{}: {error}", path.display())))?;
+    let absolute =
+        std::path::absolute(path).map_err(|error| OpenError::Unusable(format!("{}: {error}", path.display())))?;
     let absolute = lock::real(&absolute);
     if absolute.to_str().is_none() {
         let shown = path.display();
@@ -56,7 +58,9 @@ pub(super) fn look(path: &Path) -> Result<Place, OpenError> {
             "{shown}: not a file; outbox.database must name a file, existing or new"
         ))),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Place::Empty),
-        Err(error) => Err(OpenError::Unusable(format!("{shown}: {error}; this user must be able to reach it"))),
+        Err(error) => Err(OpenError::Unusable(format!(
+            "{shown}: {error}; this user must be able to reach it"
+        ))),
     }
 }
 
@@ -75,7 +79,8 @@ pub(super) fn beside(path: &Path, end: &str) -> PathBuf {
     PathBuf::from(name)
 }
 
-/// Whose files stand in the way of who runs this, and the command that mends it; `None` where all are this user's, or this is root.
+/// Whose files stand in the way of who runs this, and the command that mends it; `None` where all are this user's, or
+/// this is root.
 pub(super) fn strangers(path: &Path) -> Option<String> {
     let me = rustix::process::geteuid().as_raw();
     if me == 0 {
@@ -101,18 +106,22 @@ pub(super) fn strangers(path: &Path) -> Option<String> {
 
 /// The name of a user, or the number where it has none.
 fn user_name(uid: u32) -> String {
-    let user = nix::unistd::User::from_uid(nix::unistd::Uid::from_raw(uid)).ok().flatten();
+    let user = nix::unistd::User::from_uid(nix::unistd::Uid::from_raw(uid))
+        .ok()
+        .flatten();
     user.map_or_else(|| uid.to_string(), |user| user.name)
 }
 
-/// Makes sure of the directory. Its last part is created, for its owner alone; a whole missing tree is rather a wrong path or a disk that is
-/// not mounted.
+/// Makes sure of the directory. Its last part is created, for its owner alone; a whole missing tree is rather a wrong
+/// path or a disk that is not mounted.
 pub(super) fn prepare_directory(path: &Path) -> Result<(), OpenError> {
     let Some(directory) = path.parent() else { return Ok(()) };
     let shown = directory.display();
     match std::fs::metadata(directory) {
         Ok(found) if found.is_dir() => Ok(()),
-        Ok(_) => Err(OpenError::Unusable(format!("{shown}: not a directory; the outbox lies in it"))),
+        Ok(_) => Err(OpenError::Unusable(format!(
+            "{shown}: not a directory; the outbox lies in it"
+        ))),
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             let made = DirBuilder::new().mode(0o700).create(directory);
             // The new name must survive a power cut like all that will lie in it.
@@ -124,11 +133,14 @@ pub(super) fn prepare_directory(path: &Path) -> Result<(), OpenError> {
                 Ok(()) | Err(_) => Ok(()),
             }
         }
-        Err(error) => Err(OpenError::Unusable(format!("{shown}: {error}; this user must be able to reach it"))),
+        Err(error) => Err(OpenError::Unusable(format!(
+            "{shown}: {error}; this user must be able to reach it"
+        ))),
     }
 }
 
-/// Creates the empty file, for its owner alone: SQLite gives its WAL and index the same rights. Another process may be quicker.
+/// Creates the empty file, for its owner alone: SQLite gives its WAL and index the same rights. Another process may be
+/// quicker.
 pub(super) fn create(path: &Path) -> Result<(), OpenError> {
     match OpenOptions::new().write(true).create_new(true).mode(0o600).open(path) {
         Ok(_) => Ok(()),

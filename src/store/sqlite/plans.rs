@@ -1,5 +1,5 @@
-//! Every statement is prepared on a migrated database and its plan is read: none walks a big table, none sorts, unless it is named here with
-//! its reason.
+//! Every statement is prepared on a migrated database and its plan is read: none walks a big table, none sorts, unless
+//! it is named here with its reason.
 
 use std::collections::BTreeSet;
 
@@ -140,7 +140,9 @@ const SMALL: &[(&str, &str)] = &[
 
 /// Indexes that are walked from one end, in their own order, to a LIMIT: the point of having them.
 fn walks_an_ordered_index(line: &str, sql: &str) -> bool {
-    line.contains("USING") && (line.contains("INDEX delivery_") || line.contains("INDEX submission_by_")) && sql.contains("LIMIT")
+    line.contains("USING")
+        && (line.contains("INDEX delivery_") || line.contains("INDEX submission_by_"))
+        && sql.contains("LIMIT")
 }
 
 async fn migrated() -> (tempfile::TempDir, SqliteConnection) {
@@ -171,12 +173,18 @@ async fn no_statement_walks_a_big_table_or_sorts() {
     let mut statements: Vec<String> = STATEMENTS.iter().map(|(_, sql)| (*sql).to_owned()).collect();
     statements.extend(sweep::DELETIONS.map(str::to_owned));
     statements.extend([show::one_sql(), show::attempts_sql(), list::matching_sql()]);
-    statements.push(batch::insert_sql(admit::INSERT_SUBMISSION, admit::SUBMISSION_COLUMNS, 8));
+    statements.push(batch::insert_sql(
+        admit::INSERT_SUBMISSION,
+        admit::SUBMISSION_COLUMNS,
+        8,
+    ));
     statements.push(settle::FENCED.replace('#', &batch::values(settle::COLUMNS, 8)));
     for sql in &statements {
         for line in plan(&mut conn, sql).await {
             assert!(!line.contains("TEMP B-TREE") || batch_only(sql), "{line}\n{sql}");
-            let small = SMALL.iter().any(|(start, _)| line.starts_with(start) || line == start.trim_end());
+            let small = SMALL
+                .iter()
+                .any(|(start, _)| line.starts_with(start) || line == start.trim_end());
             assert!(
                 !line.starts_with("SCAN") || small || walks_an_ordered_index(&line, sql),
                 "{line}\n{sql}"
@@ -199,9 +207,10 @@ fn batch_only(sql: &str) -> bool {
     .contains(&sql)
 }
 
-/// What a search that may find many goes by, in the plan's order; a statement that is not named here finds single rows by their numbers alone.
-/// Read each beside its SQL: where a bound is missing, SQLite reads all that lies behind the others. It uses the first column alone of a row value
-/// like `(tries, id) > (?1, ?2)`: write `tries = ?1 AND id > ?2 UNION ALL tries > ?1`.
+/// What a search that may find many goes by, in the plan's order; a statement that is not named here finds single rows
+/// by their numbers alone. Read each beside its SQL: where a bound is missing, SQLite reads all that lies behind the
+/// others. It uses the first column alone of a row value like `(tries, id) > (?1, ?2)`: write `tries = ?1 AND id > ?2
+/// UNION ALL tries > ?1`.
 const BOUNDS: &[(&str, &[&str])] = &[
     ("HOLDERS", &["submission_key (submission_key=?)"]),
     // The keys that point at a row which is about to be written or deleted.
@@ -212,11 +221,17 @@ const BOUNDS: &[(&str, &[&str])] = &[
     ("LET_GO", &["delivery_held (not_before>? AND not_before<?)"]),
     (
         "FRESH",
-        &["delivery_due (requeued=? AND next_at<?)", "delivery_due (requeued=? AND next_at>?)"],
+        &[
+            "delivery_due (requeued=? AND next_at<?)",
+            "delivery_due (requeued=? AND next_at>?)",
+        ],
     ),
     (
         "REQUEUED",
-        &["delivery_due (requeued=? AND next_at<?)", "delivery_due (requeued=? AND next_at>?)"],
+        &[
+            "delivery_due (requeued=? AND next_at<?)",
+            "delivery_due (requeued=? AND next_at>?)",
+        ],
     ),
     ("NEWEST", &["PRIMARY KEY (submission=? AND number=?)"]),
     ("REPLACE", &["submission_key (submission_key=?)"]),
@@ -240,7 +255,10 @@ const BOUNDS: &[(&str, &[&str])] = &[
     ),
     ("OF", &["history_submission (submission=?)"]),
     // `rowid>?`: the head is at most one, whose number is compared.
-    ("DEMOTE", &["delivery_live (lane=? AND rowid>?)", "delivery_waiting (lane=?)"]),
+    (
+        "DEMOTE",
+        &["delivery_live (lane=? AND rowid>?)", "delivery_waiting (lane=?)"],
+    ),
     ("PROMOTE", &["delivery_live (lane=?)", "delivery_waiting (lane=?)"]),
     ("KNOWN", &["delivery_live (lane=?)"]),
     // What was delivered last of an activity.
@@ -253,7 +271,10 @@ const BOUNDS: &[(&str, &[&str])] = &[
             "delivery_newest (lane=?)",
         ],
     ),
-    ("DELIVERED_LAST", &["lane_number (number=?)", "delivery_newest (lane=?)"]),
+    (
+        "DELIVERED_LAST",
+        &["lane_number (number=?)", "delivery_newest (lane=?)"],
+    ),
     ("DELIVERED", &["lane_number (number=?)", "delivery_newest (lane=?)"]),
     ("REMEMBER_DELIVERED", &["lane_number (number=?)"]),
     ("STEP_BACK", &["delivery_waiting (lane=?)"]),
@@ -272,7 +293,10 @@ const BOUNDS: &[(&str, &[&str])] = &[
     ("DELIVERED", &[]),
     ("DISMISSED", &["delivery_dismissed_since (updated_at<?)"]),
     ("DEAD", &["delivery_dead_since (updated_at<?)"]),
-    ("NEXT_HEADS", &["delivery_probe (tries=? AND rowid>?)", "delivery_probe (tries>?)"]),
+    (
+        "NEXT_HEADS",
+        &["delivery_probe (tries=? AND rowid>?)", "delivery_probe (tries>?)"],
+    ),
     (
         "WAITING_LANES",
         &[
@@ -309,7 +333,11 @@ async fn every_bound_of_every_statement_is_used() {
     for (name, sql) in STATEMENTS {
         let plan = plan(&mut conn, sql).await;
         let found: Vec<&str> = plan.iter().filter_map(|line| bounds(line)).collect();
-        let mut known = BOUNDS.iter().filter(|(of, _)| of == name).map(|(_, bounds)| *bounds).peekable();
+        let mut known = BOUNDS
+            .iter()
+            .filter(|(of, _)| of == name)
+            .map(|(_, bounds)| *bounds)
+            .peekable();
         let is_plain = known.peek().is_none() && found.is_empty();
         if !is_plain && !known.any(|bounds| bounds == found) {
             wrong.push(format!("{name}: {found:?}\n{sql}"));
@@ -357,13 +385,22 @@ async fn the_edges_of_every_table_and_index_are_known() {
     let named = |rows: Vec<sqlx::sqlite::SqliteRow>| rows.iter().map(|row| row.get(0)).collect::<BTreeSet<String>>();
     let tables = sqlx::query("SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite_%'");
     let tables = named(tables.fetch_all(&mut conn).await.unwrap());
-    assert_eq!(tables, inspect::TABLES.iter().map(|(table, _)| (*table).to_owned()).collect());
+    assert_eq!(
+        tables,
+        inspect::TABLES.iter().map(|(table, _)| (*table).to_owned()).collect()
+    );
     let indexes = sqlx::query("SELECT name FROM sqlite_schema WHERE type = 'index' AND name NOT LIKE 'sqlite_%'");
     let indexes = named(indexes.fetch_all(&mut conn).await.unwrap());
-    assert_eq!(indexes, inspect::INDEXES.iter().map(|(index, ..)| (*index).to_owned()).collect());
+    assert_eq!(
+        indexes,
+        inspect::INDEXES.iter().map(|(index, ..)| (*index).to_owned()).collect()
+    );
     for sql in inspect::edges() {
         let plan = plan(&mut conn, &sql).await;
-        assert!(!plan.iter().any(|line| line.contains("TEMP B-TREE")), "{plan:#?}\n{sql}");
+        assert!(
+            !plan.iter().any(|line| line.contains("TEMP B-TREE")),
+            "{plan:#?}\n{sql}"
+        );
     }
 }
 
@@ -380,12 +417,18 @@ fn every_statement_of_the_sources_is_tested_here() {
             let is_statement = ["SELECT ", "INSERT ", "UPDATE ", "DELETE "]
                 .iter()
                 .any(|verb| after.starts_with(verb));
-            if is_name && is_statement && !STATEMENTS.iter().any(|(known, sql)| *known == name && after.starts_with(&sql[..7])) {
+            if is_name
+                && is_statement
+                && !STATEMENTS
+                    .iter()
+                    .any(|(known, sql)| *known == name && after.starts_with(&sql[..7]))
+            {
                 missing.push(name);
             }
         }
     }
-    // Two that are completed with rows before they are statements, and those of the schema, of which one counts all that an upgrade rewrites.
+    // Two that are completed with rows before they are statements, and those of the schema, of which one counts all
+    // that an upgrade rewrites.
     missing.retain(|name| !["INSERT_SUBMISSION", "FENCED", "OBJECTS", "ROWS", "NAMES"].contains(name));
     assert!(missing.is_empty(), "{missing:?}");
 }

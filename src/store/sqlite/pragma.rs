@@ -1,4 +1,5 @@
-//! The settings of every connection, set and read back: SQLite accepts a misspelt one in silence, and a build may lack one.
+//! The settings of every connection, set and read back: SQLite accepts a misspelt one in silence, and a build may lack
+//! one.
 
 use std::time::Duration;
 
@@ -28,7 +29,8 @@ pub(super) const BUSY_TIMEOUT: Pragma = Pragma {
 /// How long the one writer waits at a time. The same as [`BUSY_ROUND`].
 pub(super) const BUSY_ROUND_WAIT: Duration = Duration::from_millis(250);
 
-/// How long the one writer waits at a time, many times in a row: between two of them it sees that the process is to end.
+/// How long the one writer waits at a time, many times in a row: between two of them it sees that the process is to
+/// end.
 pub(super) const BUSY_ROUND: Pragma = Pragma {
     set: "PRAGMA busy_timeout = 250",
     read: "PRAGMA busy_timeout",
@@ -41,7 +43,8 @@ const WAL: Pragma = Pragma {
     expected: "wal",
 };
 
-/// A commit is on the disk before it returns. WAL's default of most builds, NORMAL, may lose the last ones in a power cut.
+/// A commit is on the disk before it returns. WAL's default of most builds, NORMAL, may lose the last ones in a power
+/// cut.
 const SYNCHRONOUS: Pragma = Pragma {
     set: "PRAGMA synchronous = FULL",
     read: "PRAGMA synchronous",
@@ -62,8 +65,9 @@ const TRUSTED_SCHEMA: Pragma = Pragma {
     expected: "0",
 };
 
-/// Pages in the WAL after which a commit copies them. A page that is written many times before a checkpoint is copied once, so a backlog drains the
-/// faster the seldomer that comes; beyond 16 MB it is no faster. A start after a crash reads what the WAL holds.
+/// Pages in the WAL after which a commit copies them. A page that is written many times before a checkpoint is copied
+/// once, so a backlog drains the faster the seldomer that comes; beyond 16 MB it is no faster. A start after a crash
+/// reads what the WAL holds.
 const SELDOM: Pragma = Pragma {
     set: "PRAGMA wal_autocheckpoint = 4000",
     read: "PRAGMA wal_autocheckpoint",
@@ -87,22 +91,24 @@ const JOURNAL_SIZE: Pragma = Pragma {
     expected: "67108864",
 };
 
-/// 4 MiB of pages at hand. Twice that is no faster since lanes lie in the order of intake; the 2 MiB of SQLite's default are read again and again.
+/// 4 MiB of pages at hand. Twice that is no faster since lanes lie in the order of intake; the 2 MiB of SQLite's
+/// default are read again and again.
 const CACHE_SIZE: Pragma = Pragma {
     set: "PRAGMA cache_size = -4096",
     read: "PRAGMA cache_size",
     expected: "-4096",
 };
 
-/// What a statement of many rows keeps to undo itself by stays in memory, not in a temporary file: a tenth of the cost of settling.
+/// What a statement of many rows keeps to undo itself by stays in memory, not in a temporary file: a tenth of the cost
+/// of settling.
 pub(super) const TEMP_STORE: Pragma = Pragma {
     set: "PRAGMA temp_store = MEMORY",
     read: "PRAGMA temp_store",
     expected: "2",
 };
 
-/// Free pages can be given back in small steps. Only an empty database takes it (not even a write transaction may have been tried), and setting
-/// it again would write: so it is set at creation and only looked at afterwards.
+/// Free pages can be given back in small steps. Only an empty database takes it (not even a write transaction may have
+/// been tried), and setting it again would write: so it is set at creation and only looked at afterwards.
 const AUTO_VACUUM: Pragma = Pragma {
     set: "PRAGMA auto_vacuum = INCREMENTAL",
     read: "PRAGMA auto_vacuum",

@@ -1,5 +1,6 @@
-//! Whether another process can have written since that was last asked, as far as it shows from outside: every commit writes to the WAL. So the
-//! writer's thread is woken for the question only where something happened there, and now and then.
+//! Whether another process can have written since that was last asked, as far as it shows from outside: every commit
+//! writes to the WAL. So the writer's thread is woken for the question only where something happened there, and now and
+//! then.
 
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
@@ -53,7 +54,9 @@ impl Quiet {
     pub(super) fn holds(&self, sight: Option<Sight>, now: Instant) -> bool {
         let known = *self.known();
         known.is_some_and(|known| {
-            let is_young = known.asked.is_some_and(|asked| now.saturating_duration_since(asked) < UNASKED_MAX);
+            let is_young = known
+                .asked
+                .is_some_and(|asked| now.saturating_duration_since(asked) < UNASKED_MAX);
             sight == Some(known.sight) && is_young
         })
     }

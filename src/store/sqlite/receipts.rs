@@ -10,12 +10,14 @@ use crate::model::{Digest, FileReceipt, Receipt, RowReceipt};
 
 use super::{batch, trouble};
 
-/// How many of these file receipts stand in the outbox exactly so. All of them: the admission was committed before, and its answer was lost.
+/// How many of these file receipts stand in the outbox exactly so. All of them: the admission was committed before, and
+/// its answer was lost.
 pub(super) const SAME_FILES: &str = "SELECT count(*) AS same FROM json_each($1) AS j CROSS JOIN receipt_file AS r \
          ON r.inbox = unhex(j.value ->> 0) AND r.name = unhex(j.value ->> 1) AND r.inode = j.value ->> 2 \
         AND r.modified_ns = j.value ->> 3 AND r.taken = j.value ->> 4 AND r.digest = unhex(j.value ->> 6)";
 
-/// The places of the row receipts that are known, counted among the row receipts: the entry at that place has been taken.
+/// The places of the row receipts that are known, counted among the row receipts: the entry at that place has been
+/// taken.
 pub(super) const KNOWN_ROWS: &str = "SELECT j.value ->> 0 AS place FROM json_each($1) AS j \
       CROSS JOIN receipt_row AS r \
          ON r.inbox = unhex(j.value ->> 1) AND r.row = j.value ->> 2 AND r.digest = unhex(j.value ->> 3)";
@@ -44,7 +46,10 @@ pub(super) const FORGET_ROWS: &str = "DELETE FROM receipt_row WHERE (inbox, row,
 pub(super) async fn forget(conn: &mut SqliteConnection, receipts: &[Receipt]) -> Result<(), sqlx::Error> {
     let files = file_texts(receipts);
     if !files.is_empty() {
-        sqlx::query(FORGET_FILES).bind(batch::json(&files)?).execute(&mut *conn).await?;
+        sqlx::query(FORGET_FILES)
+            .bind(batch::json(&files)?)
+            .execute(&mut *conn)
+            .await?;
     }
     let rows = row_texts(receipts);
     if !rows.is_empty() {
@@ -70,10 +75,16 @@ pub(super) async fn all_files(conn: &mut SqliteConnection) -> Result<Vec<FileRec
                 inbox: inbox.try_into().ok(),
                 name: OsString::from_vec(row.try_get("name")?),
                 inode: row.try_get::<i64, _>("inode")?.cast_unsigned(),
-                modified_ns: modified.parse().map_err(|_| trouble::odd("modification time", modified))?,
+                modified_ns: modified
+                    .parse()
+                    .map_err(|_| trouble::odd("modification time", modified))?,
                 taken: row.try_get::<i64, _>("taken")?.cast_unsigned(),
                 lines: row.try_get::<i64, _>("lines")?.cast_unsigned(),
-                digest: Digest(digest.try_into().map_err(|_| trouble::odd("digest", "a blob of another length"))?),
+                digest: Digest(
+                    digest
+                        .try_into()
+                        .map_err(|_| trouble::odd("digest", "a blob of another length"))?,
+                ),
                 result_bytes_max: row
                     .try_get::<Option<i64>, _>("result_bytes_max")?
                     .and_then(|bytes| usize::try_from(bytes).ok()),
@@ -82,8 +93,8 @@ pub(super) async fn all_files(conn: &mut SqliteConnection) -> Result<Vec<FileRec
         .collect()
 }
 
-/// A file receipt for `json_each`: inbox, name, inode, modification time, bytes and lines taken, digest, the largest result. Bytes in hexadecimal,
-/// for a name may be no text.
+/// A file receipt for `json_each`: inbox, name, inode, modification time, bytes and lines taken, digest, the largest
+/// result. Bytes in hexadecimal, for a name may be no text.
 pub(super) type FileText = (String, String, i64, String, i64, i64, String, Option<i64>);
 
 /// The file receipts among these.
@@ -103,7 +114,8 @@ pub(super) fn file_texts(receipts: &[Receipt]) -> Vec<FileText> {
                 file.taken.cast_signed(),
                 file.lines.cast_signed(),
                 hexadecimal(&file.digest.0),
-                file.result_bytes_max.map(|bytes| i64::try_from(bytes).unwrap_or(i64::MAX)),
+                file.result_bytes_max
+                    .map(|bytes| i64::try_from(bytes).unwrap_or(i64::MAX)),
             )
         })
         .collect()
@@ -125,5 +137,8 @@ pub(super) fn row_texts(receipts: &[Receipt]) -> Vec<(usize, String, i64, String
 fn hexadecimal(bytes: &[u8]) -> String {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
     let digit = |half: u8| char::from(DIGITS[usize::from(half)]);
-    bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
+    bytes
+        .iter()
+        .flat_map(|byte| [digit(byte >> 4), digit(byte & 15)])
+        .collect()
 }

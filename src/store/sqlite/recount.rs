@@ -1,6 +1,7 @@
-//! Whether the outbox's own bookkeeping is true: the counts by state, and that in each activity somebody is next. Both are kept by the
-//! transactions that change a state; another hand (a person's `UPDATE` in `sqlite3`) keeps neither. Read on a reading connection, beside
-//! everything else; what is found goes to the writer as a difference, which holds whatever was committed meanwhile.
+//! Whether the outbox's own bookkeeping is true: the counts by state, and that in each activity somebody is next. Both
+//! are kept by the transactions that change a state; another hand (a person's `UPDATE` in `sqlite3`) keeps neither.
+//! Read on a reading connection, beside everything else; what is found goes to the writer as a difference, which holds
+//! whatever was committed meanwhile.
 
 use std::collections::HashSet;
 
@@ -13,8 +14,8 @@ use crate::store::Miscount;
 use super::transaction::Transaction;
 use super::{batch, lanes};
 
-/// So many of a state are counted at most, some tenths of a second: a month's delivered ones may be tens of millions, and are counted to the end only
-/// where another count was wrong.
+/// So many of a state are counted at most, some tenths of a second: a month's delivered ones may be tens of millions,
+/// and are counted to the end only where another count was wrong.
 const COUNTED_MAX: i64 = 2_000_000;
 /// How many activities one look goes through: some milliseconds.
 pub(super) const LANES: u32 = 1_000;
@@ -79,7 +80,8 @@ async fn look(conn: &mut SqliteConnection, state: StateName, most: i64) -> Resul
 }
 
 /// A count that another hand took away altogether.
-pub(super) const MISSING: &str = "INSERT INTO tally (state, n) SELECT value, 0 FROM json_each(?1) WHERE true ON CONFLICT DO NOTHING";
+pub(super) const MISSING: &str =
+    "INSERT INTO tally (state, n) SELECT value, 0 FROM json_each(?1) WHERE true ON CONFLICT DO NOTHING";
 
 /// Corrects the counts by what was found: a difference, since others have changed them meanwhile.
 pub(super) async fn correct(transaction: &mut Transaction<'_>, wrong: &[Miscount]) -> Result<(), sqlx::Error> {
@@ -94,8 +96,8 @@ pub(super) async fn correct(transaction: &mut Transaction<'_>, wrong: &[Miscount
     Ok(())
 }
 
-/// The next activities in which somebody waits, and whether they stand as they should: somebody is next or being sent, and nobody older waits behind
-/// who is next. From one to the next by the index, however many wait in each.
+/// The next activities in which somebody waits, and whether they stand as they should: somebody is next or being sent,
+/// and nobody older waits behind who is next. From one to the next by the index, however many wait in each.
 pub(super) const WAITING_LANES: &str = "WITH RECURSIVE hop (lane) AS ( \
          SELECT (SELECT lane FROM delivery INDEXED BY delivery_waiting WHERE state = 'waiting' AND lane > ?1 ORDER BY lane LIMIT 1) \
          UNION ALL \
@@ -107,9 +109,17 @@ pub(super) const WAITING_LANES: &str = "WITH RECURSIVE hop (lane) AS ( \
                              WHERE b.lane = hop.lane AND b.state = 'head'), 1) AS is_wrong \
        FROM hop WHERE lane IS NOT NULL";
 
-/// The lanes behind this one that do not stand as they should, and where the next look begins; `None`: there are no more.
-pub(super) async fn wrong_lanes(conn: &mut SqliteConnection, after: i64) -> Result<(Vec<i64>, Option<i64>), sqlx::Error> {
-    let rows = sqlx::query(WAITING_LANES).bind(after).bind(LANES).fetch_all(conn).await?;
+/// The lanes behind this one that do not stand as they should, and where the next look begins; `None`: there are no
+/// more.
+pub(super) async fn wrong_lanes(
+    conn: &mut SqliteConnection,
+    after: i64,
+) -> Result<(Vec<i64>, Option<i64>), sqlx::Error> {
+    let rows = sqlx::query(WAITING_LANES)
+        .bind(after)
+        .bind(LANES)
+        .fetch_all(conn)
+        .await?;
     let (mut wrong, mut last) = (Vec::new(), None);
     for row in &rows {
         let lane: i64 = row.try_get("lane")?;

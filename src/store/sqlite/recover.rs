@@ -23,7 +23,8 @@ pub(super) const PUT_BACK: &str = "UPDATE delivery SET attempts = f.attempt, wai
 
 pub(super) const LAND: &str = "DELETE FROM flight";
 
-/// Puts everything that was `sending` back, its attempt recorded; returns how many. Only the daemon may, since it alone sends: it holds the lock.
+/// Puts everything that was `sending` back, its attempt recorded; returns how many. Only the daemon may, since it alone
+/// sends: it holds the lock.
 pub(super) async fn recover(transaction: &mut Transaction<'_>, now: Timestamp) -> Result<u64, sqlx::Error> {
     let (ids, lanes) = row::ids_and_lanes(&sqlx::query(LEFT).fetch_all(&mut *transaction.conn).await?)?;
     let ids_text = batch::json(&ids)?;

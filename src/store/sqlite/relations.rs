@@ -9,8 +9,8 @@ use crate::store::Relations;
 pub(super) const DELIVERED: &str = "SELECT (SELECT m.id FROM delivered_last AS m WHERE m.lane = d.lane) AS delivered_id \
        FROM delivery AS d WHERE d.id = ?1";
 
-/// How the newest delivered one of its activity relates to this one. "Newest" by number: an older one that was forced out after it does not make
-/// this one any less superseded.
+/// How the newest delivered one of its activity relates to this one. "Newest" by number: an older one that was forced
+/// out after it does not make this one any less superseded.
 pub(super) async fn relations(conn: &mut SqliteConnection, id: SubmissionId) -> Result<Relations, sqlx::Error> {
     let row = sqlx::query(DELIVERED).bind(id.0).fetch_optional(conn).await?;
     let delivered: Option<i64> = row.map(|row| row.try_get(0)).transpose()?.flatten();

@@ -1,4 +1,5 @@
-//! Twins in the places of what they replace: what tokens and chains of twins the database knows, and what is written when a place is taken.
+//! Twins in the places of what they replace: what tokens and chains of twins the database knows, and what is written
+//! when a place is taken.
 
 use std::collections::{HashMap, HashSet};
 
@@ -92,7 +93,11 @@ async fn twins(conn: &mut SqliteConnection, known: &mut HashMap<SubmissionId, St
     loop {
         let next: HashSet<SubmissionId> = known
             .iter()
-            .filter_map(|(id, standing)| standing.replaced_by.filter(|twin| twin > id && !known.contains_key(twin)))
+            .filter_map(|(id, standing)| {
+                standing
+                    .replaced_by
+                    .filter(|twin| twin > id && !known.contains_key(twin))
+            })
             .collect();
         let found = if next.is_empty() {
             HashMap::new()
@@ -104,7 +109,9 @@ async fn twins(conn: &mut SqliteConnection, known: &mut HashMap<SubmissionId, St
         }
         for (id, (_, mut standing)) in found {
             match standing.state {
-                StateName::Pending | StateName::Sending | StateName::Delivered => standing.digest = digest(conn, id).await?,
+                StateName::Pending | StateName::Sending | StateName::Delivered => {
+                    standing.digest = digest(conn, id).await?;
+                }
                 StateName::Dead | StateName::Parked | StateName::Dismissed => {}
             }
             known.insert(id, standing);
@@ -120,7 +127,8 @@ async fn digest(conn: &mut SqliteConnection, id: SubmissionId) -> Result<Option<
     row.map(|row| Ok(row::payload(&row)?.digest())).transpose()
 }
 
-pub(super) const YIELD_KEY: &str = "UPDATE submission SET holds_key = 0 WHERE id IN (SELECT value FROM json_each(?1)) AND holds_key = 1";
+pub(super) const YIELD_KEY: &str =
+    "UPDATE submission SET holds_key = 0 WHERE id IN (SELECT value FROM json_each(?1)) AND holds_key = 1";
 
 /// What is replaced gives its key up.
 pub(super) async fn yield_keys(conn: &mut SqliteConnection, replaced: &[Replaced]) -> Result<(), sqlx::Error> {
@@ -142,7 +150,11 @@ pub(super) const LINK: &str = "UPDATE submission SET replaced_by = j.new \
      FROM (SELECT value ->> 0 AS old, value ->> 1 AS new FROM json_each(?1)) AS j WHERE submission.id = j.old";
 
 /// Closes them. One that a person had dismissed already stays as it is; history says of both what took whose place.
-pub(super) async fn dismiss(transaction: &mut Transaction<'_>, replaced: &[Replaced], now: Timestamp) -> Result<(), sqlx::Error> {
+pub(super) async fn dismiss(
+    transaction: &mut Transaction<'_>,
+    replaced: &[Replaced],
+    now: Timestamp,
+) -> Result<(), sqlx::Error> {
     if replaced.is_empty() {
         return Ok(());
     }
@@ -160,14 +172,21 @@ pub(super) async fn dismiss(transaction: &mut Transaction<'_>, replaced: &[Repla
     // Of several in one admission the last.
     let links: HashMap<i64, i64> = replaced.iter().map(|one| (one.old.0, one.new.0)).collect();
     let links: Vec<(i64, i64)> = links.into_iter().collect();
-    sqlx::query(LINK).bind(batch::json(&links)?).execute(&mut *transaction.conn).await?;
+    sqlx::query(LINK)
+        .bind(batch::json(&links)?)
+        .execute(&mut *transaction.conn)
+        .await?;
     for one in replaced {
         write_down(transaction.conn, one, now).await?;
     }
     Ok(())
 }
 
-async fn write_down(conn: &mut SqliteConnection, Replaced { old, new, by }: &Replaced, now: Timestamp) -> Result<(), sqlx::Error> {
+async fn write_down(
+    conn: &mut SqliteConnection,
+    Replaced { old, new, by }: &Replaced,
+    now: Timestamp,
+) -> Result<(), sqlx::Error> {
     let (actor, why) = match by {
         By::Key => (Actor::Daemon("key"), "brought the same key"),
         By::Token => (Actor::Daemon("replaces"), "took its place"),

@@ -1,7 +1,8 @@
 //! A backup in the place of the outbox.
 //!
-//! In this order: the daemon's lock and everybody else's share; a copy of the backup in a directory of drafts beside the outbox; that copy checked,
-//! brought up to date and marked; the swap. Nothing of the outbox is touched before the copy is whole, and nothing of it is deleted at all.
+//! In this order: the daemon's lock and everybody else's share; a copy of the backup in a directory of drafts beside
+//! the outbox; that copy checked, brought up to date and marked; the swap. Nothing of the outbox is touched before the
+//! copy is whole, and nothing of it is deleted at all.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
@@ -95,7 +96,8 @@ pub async fn restore(
     Ok(Restored { kept, ..prepared })
 }
 
-/// The daemon's lock, the whole of everybody's shares, and a lock on the database itself that no SQLite gets past: also not somebody's `sqlite3`.
+/// The daemon's lock, the whole of everybody's shares, and a lock on the database itself that no SQLite gets past: also
+/// not somebody's `sqlite3`.
 async fn keep_out(database: &Path) -> Result<Alone, OpenError> {
     let lock = lock::take(database).await?;
     let usage = usage::alone(database).await?;
@@ -182,12 +184,14 @@ async fn prepare(name: &Path, new: &Path, marks: &Marks<'_>) -> Result<Restored,
     }
 }
 
-/// What may have been sent since the backup was made: all that would be sent by itself. Pending ones, those that an opening gate puts back, and
-/// those that another list of result types makes valid. Of a dead letter that a person requeues, that person decides.
+/// What may have been sent since the backup was made: all that would be sent by itself. Pending ones, those that an
+/// opening gate puts back, and those that another list of result types makes valid. Of a dead letter that a person
+/// requeues, that person decides.
 const MAYBE_SENT: &str = "(state IN ('head', 'waiting') OR id IN (SELECT id FROM episode) OR (state = 'dead' AND reason = 'invalid' \
      AND id IN (SELECT id FROM submission WHERE by_result_types = 1)))";
 
-const RECORD: &str = "INSERT INTO history (submission, at, actor, what, detail) SELECT id, ?1, ?2, 'restored', ?3 FROM delivery WHERE ";
+const RECORD: &str =
+    "INSERT INTO history (submission, at, actor, what, detail) SELECT id, ?1, ?2, 'restored', ?3 FROM delivery WHERE ";
 const MARK: &str = "UPDATE delivery SET lost_response = 1 WHERE ";
 const GO_ON_FROM: &str = "UPDATE sqlite_sequence SET seq = max(seq, ?1) WHERE name = 'submission'";
 
@@ -216,7 +220,11 @@ async fn mark(conn: &mut SqliteConnection, marks: &Marks<'_>) -> Result<Restored
     })
 }
 
-async fn write_marks(transaction: &mut Transaction<'_>, marks: &Marks<'_>, made_at: Option<Timestamp>) -> Result<u64, sqlx::Error> {
+async fn write_marks(
+    transaction: &mut Transaction<'_>,
+    marks: &Marks<'_>,
+    made_at: Option<Timestamp>,
+) -> Result<u64, sqlx::Error> {
     recover::recover(transaction, marks.now).await?;
     let of = made_at.map_or_else(|| "without a date".to_owned(), |at| format!("of {at}"));
     sqlx::query(sqlx::AssertSqlSafe(format!("{RECORD}{MAYBE_SENT}")))
@@ -230,7 +238,10 @@ async fn write_marks(transaction: &mut Transaction<'_>, marks: &Marks<'_>, made_
         .await?
         .rows_affected();
     if let Some(last_id) = marks.last_id {
-        sqlx::query(GO_ON_FROM).bind(last_id).execute(&mut *transaction.conn).await?;
+        sqlx::query(GO_ON_FROM)
+            .bind(last_id)
+            .execute(&mut *transaction.conn)
+            .await?;
     }
     let mut notes = vec![memory::Note {
         name: NOTE.to_owned(),
@@ -253,7 +264,8 @@ const LAST_ID: &str = "SELECT seq FROM sqlite_sequence WHERE name = 'submission'
 /// A number above this was never given out: it is what a damaged page says.
 const ID_MAX: i64 = 1 << 40;
 
-/// The last number that the old outbox gave out: people quote numbers, and one must not come to name two submissions. None where it cannot be read.
+/// The last number that the old outbox gave out: people quote numbers, and one must not come to name two submissions.
+/// None where it cannot be read.
 async fn last_id(database: &Path) -> Option<i64> {
     let mut conn = open::options(database).read_only(true).connect().await.ok()?;
     let row = sqlx::query(LAST_ID).fetch_optional(&mut conn).await;
@@ -298,8 +310,9 @@ fn unusable(name: &Path, error: &sqlx::Error) -> OpenError {
         Trouble::Full => OpenError::Unusable(format!(
             "the disk of the outbox is full ({error}); make room for a second copy. Nothing was changed"
         )),
-        Trouble::Busy | Trouble::ReadOnly | Trouble::CannotOpen | Trouble::Other => {
-            OpenError::Unusable(format!("{}: cannot be restored: {error}. Nothing was changed", name.display()))
-        }
+        Trouble::Busy | Trouble::ReadOnly | Trouble::CannotOpen | Trouble::Other => OpenError::Unusable(format!(
+            "{}: cannot be restored: {error}. Nothing was changed",
+            name.display()
+        )),
     }
 }

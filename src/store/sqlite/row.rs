@@ -66,14 +66,15 @@ pub(super) fn facts(row: &SqliteRow) -> Result<Facts, sqlx::Error> {
     })
 }
 
-/// A text that may be absent. Bytes that are no UTF-8 (other hands) are replacement characters: one such row must not keep a claim, or a list, of others
-/// from being read.
+/// A text that may be absent. Bytes that are no UTF-8 (other hands) are replacement characters: one such row must not
+/// keep a claim, or a list, of others from being read.
 pub(super) fn text(row: &SqliteRow, column: &str) -> Result<Option<String>, sqlx::Error> {
     let bytes: Option<&[u8]> = row.try_get(column)?;
     Ok(bytes.map(|bytes| String::from_utf8_lossy(bytes).into_owned()))
 }
 
-/// A payload. Bytes that are no UTF-8 (other hands) are shown and sent as replacement characters, and stop nobody else's delivery.
+/// A payload. Bytes that are no UTF-8 (other hands) are shown and sent as replacement characters, and stop nobody
+/// else's delivery.
 pub(super) fn payload(row: &SqliteRow) -> Result<Payload, sqlx::Error> {
     let bytes: &[u8] = row.try_get("payload")?;
     Ok(Payload::from_bytes(Bytes::copy_from_slice(bytes)))

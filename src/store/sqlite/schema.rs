@@ -10,8 +10,9 @@ use sqlx::{AssertSqlSafe, raw_sql};
 use super::transaction::{self, Transaction};
 use super::{place, pragma};
 
-/// `migrations/outbox`, embedded. Only the files are sqlx's: they are run here, since the version must stand in the file's header, where it
-/// can be read before anything else of a database is trusted, and must change in the transaction that changes the tables.
+/// `migrations/outbox`, embedded. Only the files are sqlx's: they are run here, since the version must stand in the
+/// file's header, where it can be read before anything else of a database is trusted, and must change in the
+/// transaction that changes the tables.
 static MIGRATIONS: Migrator = sqlx::migrate!("migrations/outbox");
 
 /// `PRAGMA application_id`: tells our file from any other SQLite database. The letters `RtOb`.
@@ -19,7 +20,11 @@ pub(super) const APPLICATION_ID: i64 = 0x5274_4f62;
 
 /// The version this program writes.
 pub(super) fn newest() -> i64 {
-    MIGRATIONS.iter().map(|migration| migration.version).max().unwrap_or_default()
+    MIGRATIONS
+        .iter()
+        .map(|migration| migration.version)
+        .max()
+        .unwrap_or_default()
 }
 
 /// What a database says of itself.
@@ -36,8 +41,9 @@ pub(super) const OBJECTS: &str = "SELECT count(*) FROM sqlite_schema";
 pub(super) const BEGIN_READ: &str = "BEGIN DEFERRED";
 pub(super) const END_READ: &str = "ROLLBACK";
 
-/// Reads it, in one transaction of its own: between two reads another process may create the outbox, and half of its name would be a
-/// stranger's. Also the first read of the file: a file that is no database, or a truncated one, fails here.
+/// Reads it, in one transaction of its own: between two reads another process may create the outbox, and half of its
+/// name would be a stranger's. Also the first read of the file: a file that is no database, or a truncated one, fails
+/// here.
 pub(super) async fn identity(conn: &mut SqliteConnection) -> Result<Identity, sqlx::Error> {
     sqlx::query(BEGIN_READ).execute(&mut *conn).await?;
     let identity = identity_within(conn).await;
@@ -50,15 +56,23 @@ pub(super) async fn identity(conn: &mut SqliteConnection) -> Result<Identity, sq
 /// The same, where a transaction is open.
 pub(super) async fn identity_within(conn: &mut SqliteConnection) -> Result<Identity, sqlx::Error> {
     Ok(Identity {
-        application_id: sqlx::query("PRAGMA application_id").fetch_one(&mut *conn).await?.try_get(0)?,
-        version: sqlx::query("PRAGMA user_version").fetch_one(&mut *conn).await?.try_get(0)?,
+        application_id: sqlx::query("PRAGMA application_id")
+            .fetch_one(&mut *conn)
+            .await?
+            .try_get(0)?,
+        version: sqlx::query("PRAGMA user_version")
+            .fetch_one(&mut *conn)
+            .await?
+            .try_get(0)?,
         objects: sqlx::query(OBJECTS).fetch_one(conn).await?.try_get(0)?,
     })
 }
 
-/// Brings the database to the newest version, one transaction a step. Two processes may come here at once: each step looks again under the lock.
+/// Brings the database to the newest version, one transaction a step. Two processes may come here at once: each step
+/// looks again under the lock.
 ///
-/// A table that others refer to is rebuilt under another name, which foreign keys would forbid; they are switched off outside of transactions only.
+/// A table that others refer to is rebuilt under another name, which foreign keys would forbid; they are switched off
+/// outside of transactions only.
 pub(super) async fn migrate(conn: &mut SqliteConnection) -> Result<(), sqlx::Error> {
     let found = identity(conn).await?;
     if found.version >= newest() {
@@ -83,8 +97,8 @@ pub(super) async fn migrate(conn: &mut SqliteConnection) -> Result<(), sqlx::Err
     migrated
 }
 
-/// What bringing an old outbox up to date may write: its narrow rows and their indexes anew, into the WAL first and then into the file, where the old
-/// ones are given up only at the end. About twice what was measured.
+/// What bringing an old outbox up to date may write: its narrow rows and their indexes anew, into the WAL first and
+/// then into the file, where the old ones are given up only at the end. About twice what was measured.
 const ROOM_A_ROW: u64 = 512;
 const ROOM_AT_LEAST: u64 = 16 << 20;
 

@@ -1,4 +1,5 @@
-//! How attempts end. All settlements of a group are one query: each statement of it says what becomes of all of them in one table.
+//! How attempts end. All settlements of a group are one query: each statement of it says what becomes of all of them in
+//! one table.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, LazyLock};
@@ -46,8 +47,8 @@ pub(super) const FENCED: &str = "INSERT INTO outcome SELECT v.*, f.claimed_at, f
 
 pub(super) const LAND: &str = "DELETE FROM flight WHERE id IN (SELECT id FROM outcome)";
 
-/// A pending outcome leaves it `head`; an older one that was put back meanwhile takes that place in [`STEP_BACK`]. (The plus signs keep SQLite,
-/// which knows nothing of the size of a temporary table, from walking all that is pending.)
+/// A pending outcome leaves it `head`; an older one that was put back meanwhile takes that place in [`STEP_BACK`]. (The
+/// plus signs keep SQLite, which knows nothing of the size of a temporary table, from walking all that is pending.)
 pub(super) const SETTLE: &str = "UPDATE delivery SET \
         state = o.state, \
         reason = o.reason, \
@@ -61,8 +62,8 @@ pub(super) const SETTLE: &str = "UPDATE delivery SET \
         updated_at = o.at \
      FROM outcome AS o WHERE delivery.id = +o.id AND +delivery.state = 'head'";
 
-/// `OR REPLACE`: where another hand has set a submission's attempts back, the number is there already. The record of what was must not keep what is
-/// from being settled.
+/// `OR REPLACE`: where another hand has set a submission's attempts back, the number is there already. The record of
+/// what was must not keep what is from being settled.
 pub(super) const RECORD: &str = "INSERT OR REPLACE INTO attempt (submission, number, started_at, elapsed_ms, hard_override, outcome, lost_response, status, \
         headers, body, body_length, fault, fault_message) \
      SELECT id, attempt, started_at, elapsed_ms, hard_override, outcome, lost_response, status, headers, body, body_length, fault, fault_message \
@@ -100,16 +101,22 @@ pub(super) const SHORT: &str = "SELECT EXISTS (SELECT 1 FROM tally \
 
 pub(super) const DONE: &str = "SELECT json_group_array(id) AS settled FROM outcome";
 
-/// The statements for so many settlements, a size of [`batch::pieces`]: one way to SQLite's thread and back. Their parameters come first: a
-/// claim may follow in the same query.
+/// The statements for so many settlements, a size of [`batch::pieces`]: one way to SQLite's thread and back. Their
+/// parameters come first: a claim may follow in the same query.
 pub(super) fn sql(size: usize) -> &'static str {
-    static STATEMENTS: LazyLock<Vec<(usize, String)>> = LazyLock::new(|| batch::SIZES.map(|size| (size, compose(size))).into());
-    STATEMENTS.iter().find(|(known, _)| *known == size).map_or("", |(_, sql)| sql)
+    static STATEMENTS: LazyLock<Vec<(usize, String)>> =
+        LazyLock::new(|| batch::SIZES.map(|size| (size, compose(size))).into());
+    STATEMENTS
+        .iter()
+        .find(|(known, _)| *known == size)
+        .map_or("", |(_, sql)| sql)
 }
 
 fn compose(size: usize) -> String {
     let fenced = FENCED.replace('#', &batch::values(COLUMNS, size));
-    format!("{CLEAR}; {fenced}; {LAND}; {SETTLE}; {RECORD}; {JOIN_EPISODE}; {STEP_BACK}; {COME_FORWARD}; {SHORT}; {COUNT}; {DONE}")
+    format!(
+        "{CLEAR}; {fenced}; {LAND}; {SETTLE}; {RECORD}; {JOIN_EPISODE}; {STEP_BACK}; {COME_FORWARD}; {SHORT}; {COUNT}; {DONE}"
+    )
 }
 
 /// Binds settlements; what a smaller number of them leaves free of the size is bound to nothing.
@@ -122,7 +129,9 @@ pub(super) fn bind<'q>(
         let effect = effect(settlement, *now);
         let record = &settlement.record;
         let (answer, fault) = (record.answer.as_ref(), record.fault.as_ref());
-        let status = answer.map(|answer| answer.status).or_else(|| fault.and_then(|fault| fault.status));
+        let status = answer
+            .map(|answer| answer.status)
+            .or_else(|| fault.and_then(|fault| fault.status));
         query = query
             .bind(settlement.id.0)
             .bind(settlement.attempt.0)
@@ -162,9 +171,11 @@ fn word(word: &'static str) -> Arc<str> {
     WORDS.get(word).cloned().unwrap_or_else(|| Arc::from(word))
 }
 
-/// Which settlements can do something: not one whose transition does not start from `sending`, nor the second word on a submission in one
-/// group, which comes too late as it would alone.
-pub(super) fn worth_asking<'s>(settlements: &[&'s (Arc<Settlement>, Timestamp)]) -> Vec<&'s (Arc<Settlement>, Timestamp)> {
+/// Which settlements can do something: not one whose transition does not start from `sending`, nor the second word on a
+/// submission in one group, which comes too late as it would alone.
+pub(super) fn worth_asking<'s>(
+    settlements: &[&'s (Arc<Settlement>, Timestamp)],
+) -> Vec<&'s (Arc<Settlement>, Timestamp)> {
     let mut seen = HashSet::with_capacity(settlements.len());
     let is_worth_it = |settlement: &Settlement| settlement.transition.allowed_from().contains(&StateName::Sending);
     settlements
@@ -201,7 +212,10 @@ pub(super) async fn settle(
 ) -> Result<Vec<Settled>, sqlx::Error> {
     let mut done = HashSet::with_capacity(settlements.len());
     for (piece, size) in batch::pieces(&worth_asking(settlements)) {
-        for row in bind(sqlx::query(sql(size)), piece, size)?.fetch_all(&mut *transaction.conn).await? {
+        for row in bind(sqlx::query(sql(size)), piece, size)?
+            .fetch_all(&mut *transaction.conn)
+            .await?
+        {
             if row.column(0).name() == "settled" {
                 done.extend(ended(&row)?);
             } else if row.try_get(0)? {
@@ -236,8 +250,8 @@ fn effect(settlement: &Settlement, now: Timestamp) -> Effect {
         Transition::Recover => effect.latest = Some(now.millis()),
         Transition::Die { reason, .. } => effect.reason = Some(reason.name()),
         Transition::Park(reason) => effect.reason = Some(reason.name()),
-        // The try is given back; the attempt's number is not, or a late outcome of this attempt would pass for the next one's. Nothing is
-        // remembered of it.
+        // The try is given back; the attempt's number is not, or a late outcome of this attempt would pass for the next
+        // one's. Nothing is remembered of it.
         Transition::Release => effect.is_released = true,
         Transition::Deliver
         | Transition::DeliverAccepted

@@ -11,7 +11,9 @@ use super::{attempts, history, list, relations, row};
 /// The SQL for what a list shows of one, and its payload.
 pub(super) fn one_sql() -> String {
     let (listed, attempt, last) = (list::COLUMNS, attempts::READ_COLUMNS, list::LAST_ATTEMPT);
-    format!("SELECT {listed}, {attempt}, s.payload FROM delivery AS d CROSS JOIN submission AS s ON s.id = d.id {last} WHERE d.id = ?1")
+    format!(
+        "SELECT {listed}, {attempt}, s.payload FROM delivery AS d CROSS JOIN submission AS s ON s.id = d.id {last} WHERE d.id = ?1"
+    )
 }
 
 /// The SQL for its attempts.

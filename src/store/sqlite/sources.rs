@@ -1,5 +1,6 @@
-//! Heads by producer, for the one sample a minute of a blown fuse. No index names the producer: each would be written at every claim, and be
-//! worth nothing but in that minute. So the heads are walked, a bounded stretch at a look, on a reading connection.
+//! Heads by producer, for the one sample a minute of a blown fuse. No index names the producer: each would be written
+//! at every claim, and be worth nothing but in that minute. So the heads are walked, a bounded stretch at a look, on a
+//! reading connection.
 
 use sqlx::Row as _;
 use sqlx::sqlite::SqliteConnection;
@@ -12,8 +13,8 @@ use super::row;
 /// How many heads one look goes through: some milliseconds.
 pub(super) const STRETCH: u32 = 2_000;
 
-/// What lies behind a place is written as two bounds: of the row value `(tries, id) > (?1, ?2)` SQLite uses the first column alone, and each look
-/// would go through everything with as many tries once more.
+/// What lies behind a place is written as two bounds: of the row value `(tries, id) > (?1, ?2)` SQLite uses the first
+/// column alone, and each look would go through everything with as many tries once more.
 pub(super) const NEXT_HEADS: &str = "SELECT coalesce(s.source, '') AS source, stretch.tries, stretch.id FROM ( \
          SELECT tries, id FROM (SELECT tries, id FROM delivery INDEXED BY delivery_probe \
               WHERE state = 'head' AND not_before IS NULL AND id NOT IN (SELECT id FROM flight) AND tries = ?1 AND id > ?2 ORDER BY id LIMIT ?3) \

@@ -1,8 +1,8 @@
 //! Another database in the place of the outbox, with all that lies beside the old one put aside, as one step.
 //!
-//! No rename moves three files at once, so the step is written down: the directory that holds the new database gets the name [`UNDER_WAY`], which
-//! says that it is whole and that the step is to be done to its end ([`finish`]), by whoever holds the daemon's lock next. Before that the old
-//! outbox is untouched; after it nothing opens either half.
+//! No rename moves three files at once, so the step is written down: the directory that holds the new database gets the
+//! name [`UNDER_WAY`], which says that it is whole and that the step is to be done to its end ([`finish`]), by whoever
+//! holds the daemon's lock next. Before that the old outbox is untouched; after it nothing opens either half.
 
 use std::fs::{self, File};
 use std::io;
@@ -24,8 +24,9 @@ const ASIDE: &str = "aside";
 /// The most databases of one second that are put aside.
 const NAMES_MAX: u32 = 100;
 
-/// Begins, with a directory on the same file system that holds the new database as [`NEW`], closed and synced. Its new name is the point of no
-/// return. Crash before: the outbox is as it was, and a directory of drafts lies beside it. Crash after: [`finish`] ends it.
+/// Begins, with a directory on the same file system that holds the new database as [`NEW`], closed and synced. Its new
+/// name is the point of no return. Crash before: the outbox is as it was, and a directory of drafts lies beside it.
+/// Crash after: [`finish`] ends it.
 pub(super) fn begin(database: &Path, drafts: &Path, now: Timestamp) -> Result<(), OpenError> {
     let write = || -> io::Result<()> {
         let aside = free_name(database, now)?;
@@ -39,7 +40,8 @@ pub(super) fn begin(database: &Path, drafts: &Path, now: Timestamp) -> Result<()
     write().map_err(|error| failed(database, &error))
 }
 
-/// Does what is left of a step that was begun; every file that was put aside, the database first. Nothing where none was begun.
+/// Does what is left of a step that was begun; every file that was put aside, the database first. Nothing where none
+/// was begun.
 pub(super) fn finish(database: &Path) -> Result<Vec<PathBuf>, OpenError> {
     let drafts = place::beside(database, UNDER_WAY);
     match fs::symlink_metadata(&drafts) {
@@ -88,9 +90,18 @@ pub(super) fn refuse_unfinished(database: &Path) -> Result<(), OpenError> {
 
 /// A dated name that nothing has: `outbox.db.replaced-20261124T031500Z`.
 fn free_name(database: &Path, now: Timestamp) -> io::Result<PathBuf> {
-    let time: String = now.to_string().split('.').next().unwrap_or_default().replace(['-', ':'], "");
+    let time: String = now
+        .to_string()
+        .split('.')
+        .next()
+        .unwrap_or_default()
+        .replace(['-', ':'], "");
     for number in 1..=NAMES_MAX {
-        let more = if number == 1 { String::new() } else { format!("-{number}") };
+        let more = if number == 1 {
+            String::new()
+        } else {
+            format!("-{number}")
+        };
         let name = place::beside(database, &format!(".replaced-{time}Z{more}"));
         let is_free = std::iter::once("")
             .chain(COMPANIONS)
@@ -104,7 +115,8 @@ fn free_name(database: &Path, now: Timestamp) -> io::Result<PathBuf> {
 
 /// Makes the names in its directory durable.
 pub(super) fn sync_directory(of: &Path) -> io::Result<()> {
-    of.parent().map_or(Ok(()), |directory| File::open(directory)?.sync_all())
+    of.parent()
+        .map_or(Ok(()), |directory| File::open(directory)?.sync_all())
 }
 
 fn failed(database: &Path, error: &io::Error) -> OpenError {
@@ -140,7 +152,10 @@ mod tests {
         }
         let aside = place::beside(database, ".replaced-20261123T100000Z");
         for end in ["", "-wal", "-shm"] {
-            assert_eq!(fs::read_to_string(place::beside(&aside, end)).unwrap(), format!("old{end}"));
+            assert_eq!(
+                fs::read_to_string(place::beside(&aside, end)).unwrap(),
+                format!("old{end}")
+            );
         }
         assert!(!place::beside(database, UNDER_WAY).exists());
         refuse_unfinished(database).unwrap();
@@ -151,7 +166,12 @@ mod tests {
         let (_directory, database, drafts) = before();
         begin(&database, &drafts, NOW).unwrap();
         assert_eq!(fs::read_to_string(&database).unwrap(), "old");
-        assert!(refuse_unfinished(&database).unwrap_err().to_string().contains("start the daemon"));
+        assert!(
+            refuse_unfinished(&database)
+                .unwrap_err()
+                .to_string()
+                .contains("start the daemon")
+        );
         assert_eq!(finish(&database).unwrap().len(), 3);
         after(&database);
         assert!(finish(&database).unwrap().is_empty(), "nothing is left to do");

@@ -1,5 +1,5 @@
-//! What leaves: by retention, or by a person's purge. A batch is bounded in rows and in bytes: a row's pages have to be walked to be freed, and
-//! five hundred payloads of a megabyte would hold the writer, and all deliveries, for seconds.
+//! What leaves: by retention, or by a person's purge. A batch is bounded in rows and in bytes: a row's pages have to be
+//! walked to be freed, and five hundred payloads of a megabyte would hold the writer, and all deliveries, for seconds.
 
 use crate::model::StateName;
 use crate::store::Sweep;
@@ -42,7 +42,8 @@ pub(super) const DELETIONS: [&str; 5] = [
     "DELETE FROM submission WHERE id IN (SELECT value FROM json_each(?1))",
 ];
 
-/// Deletes at most `limit`, oldest first; returns how many, which may be fewer although more could leave: none means that none is left. What is being sent never leaves.
+/// Deletes at most `limit`, oldest first; returns how many, which may be fewer although more could leave: none means
+/// that none is left. What is being sent never leaves.
 pub(super) async fn sweep(transaction: &mut Transaction<'_>, sweep: Sweep) -> Result<u64, sqlx::Error> {
     let which = match sweep.state {
         StateName::Delivered => DELIVERED,

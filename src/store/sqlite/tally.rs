@@ -67,7 +67,10 @@ impl Dues {
                 .into_iter()
                 .chain(row::time(&row, "first_requeued")?)
                 .min(),
-            last: row::time(&row, "last")?.into_iter().chain(row::time(&row, "last_requeued")?).max(),
+            last: row::time(&row, "last")?
+                .into_iter()
+                .chain(row::time(&row, "last_requeued")?)
+                .max(),
             held: row::time(&row, "held")?,
         })
     }
@@ -77,8 +80,8 @@ impl Dues {
         [self.first, self.held].into_iter().flatten().min()
     }
 
-    /// When a claim could find something. The claim takes what is due by `t`, and what lies more than `wait_max` behind `t`: where these two
-    /// meet, every `t` finds something, and the answer lies in the past.
+    /// When a claim could find something. The claim takes what is due by `t`, and what lies more than `wait_max` behind
+    /// `t`: where these two meet, every `t` finds something, and the answer lies in the past.
     pub(super) fn next(&self, wait_max: std::time::Duration) -> Option<Timestamp> {
         match (self.first, self.last) {
             (Some(first), Some(last)) if last.minus(wait_max) > first => Some(Timestamp::default()),

@@ -1,5 +1,5 @@
-//! Hears when somebody writes to the outbox, for who is at rest and would only ask: every commit writes to the WAL. Our own ones are heard as well,
-//! so it is not for who is at work.
+//! Hears when somebody writes to the outbox, for who is at rest and would only ask: every commit writes to the WAL. Our
+//! own ones are heard as well, so it is not for who is at work.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -9,14 +9,16 @@ use tokio::io::unix::AsyncFd;
 
 use super::place::beside;
 
-/// The bytes that are read of the kernel's queue at once. A watch on one file tells no names, and equal events in a row are one.
+/// The bytes that are read of the kernel's queue at once. A watch on one file tells no names, and equal events in a row
+/// are one.
 const BUFFER_BYTES: usize = 512;
 
 /// An ear on one outbox.
 #[derive(Debug)]
 pub struct Touch {
     wal: PathBuf,
-    /// Kept while nobody listens: to make another one takes milliseconds, and what nobody reads is one event, however much is written.
+    /// Kept while nobody listens: to make another one takes milliseconds, and what nobody reads is one event, however
+    /// much is written.
     ear: Option<AsyncFd<Inotify>>,
     is_listening: bool,
 }
@@ -35,7 +37,8 @@ impl Touch {
         self.is_listening
     }
 
-    /// Listens from now on; what was written before is not heard. False where there is nothing to be heard: no WAL yet, no watch to be had.
+    /// Listens from now on; what was written before is not heard. False where there is nothing to be heard: no WAL yet,
+    /// no watch to be had.
     pub fn listen(&mut self) -> bool {
         if !self.is_listening {
             if self.ear.as_mut().is_none_or(|ear| !is_good(&read(ear.get_mut()))) {

@@ -10,7 +10,8 @@ use crate::model::StateName;
 use super::batch;
 use super::errand::DATA_VERSION;
 
-/// What operations work in. The counts by state are gathered here and written once, at the end: status reads six rows and never counts.
+/// What operations work in. The counts by state are gathered here and written once, at the end: status reads six rows
+/// and never counts.
 pub(super) struct Transaction<'c> {
     pub(super) conn: &'c mut SqliteConnection,
     changes: [i64; StateName::ALL.len()],
@@ -31,15 +32,15 @@ pub(super) const BEGIN: &str = "BEGIN IMMEDIATE";
 pub(super) const COMMIT: &str = "COMMIT";
 const ROLLBACK: &str = "ROLLBACK";
 /// Counts that would fall below nothing: another hand has changed states without them.
-pub(super) const SHORT: &str =
-    "SELECT count(*) FROM json_each(?1) AS j CROSS JOIN tally AS t ON t.state = j.value ->> 0 WHERE t.n + (j.value ->> 1) < 0";
+pub(super) const SHORT: &str = "SELECT count(*) FROM json_each(?1) AS j CROSS JOIN tally AS t ON t.state = j.value ->> 0 WHERE t.n + (j.value ->> 1) < 0";
 /// Never below nothing, which a CHECK would refuse: what was delivered must be settled, whatever anybody counted.
 pub(super) const COUNT: &str = "UPDATE tally SET n = max(n + j.by, 0) \
      FROM (SELECT value ->> 0 AS state, value ->> 1 AS by FROM json_each(?1)) AS j \
      WHERE tally.state = j.state";
 
 impl<'c> Transaction<'c> {
-    /// Takes the write lock at once: a transaction that begins by reading ignores the busy timeout when it comes to write.
+    /// Takes the write lock at once: a transaction that begins by reading ignores the busy timeout when it comes to
+    /// write.
     pub(super) async fn begin(conn: &'c mut SqliteConnection) -> Result<Self, sqlx::Error> {
         sqlx::query(BEGIN).execute(&mut *conn).await?;
         Ok(Self {
@@ -53,9 +54,18 @@ impl<'c> Transaction<'c> {
     pub(super) fn moved(&mut self, from: Option<StateName>, to: Option<StateName>, count: u64) {
         let count = i64::try_from(count).unwrap_or(i64::MAX);
         // What is being sent is pending in this table; how many those are, `flight` says.
-        let counted = |state| if state == StateName::Sending { StateName::Pending } else { state };
+        let counted = |state| {
+            if state == StateName::Sending {
+                StateName::Pending
+            } else {
+                state
+            }
+        };
         for (state, by) in [(from, -count), (to, count)] {
-            if let Some(place) = StateName::ALL.iter().position(|known| Some(*known) == state.map(counted)) {
+            if let Some(place) = StateName::ALL
+                .iter()
+                .position(|known| Some(*known) == state.map(counted))
+            {
                 self.changes[place] += by;
             }
         }
@@ -70,9 +80,10 @@ impl<'c> Transaction<'c> {
 
     /// Writes the counts and commits. An error says nothing of the outcome: the commit may be there on reopening.
     pub(super) async fn commit(self) -> Result<Committed, sqlx::Error> {
-        // The commit comes last: nothing that fails behind it may pass for its failure. While the write lock is held no other process
-        // changes the version, and our own commit does not.
-        static COUNT_AND_COMMIT: LazyLock<String> = LazyLock::new(|| format!("{SHORT}; {COUNT}; {DATA_VERSION}; {COMMIT}"));
+        // The commit comes last: nothing that fails behind it may pass for its failure. While the write lock is held no
+        // other process changes the version, and our own commit does not.
+        static COUNT_AND_COMMIT: LazyLock<String> =
+            LazyLock::new(|| format!("{SHORT}; {COUNT}; {DATA_VERSION}; {COMMIT}"));
         let changes: Vec<(&str, i64)> = StateName::ALL
             .iter()
             .zip(self.changes)
@@ -97,8 +108,8 @@ pub(super) async fn try_lock(conn: &mut SqliteConnection) -> Result<(), sqlx::Er
     Ok(())
 }
 
-/// Ends whatever transaction is open. SQLite may have ended it by itself (a full disk, an I/O error), and then says that there is none:
-/// either way none is open afterwards.
+/// Ends whatever transaction is open. SQLite may have ended it by itself (a full disk, an I/O error), and then says
+/// that there is none: either way none is open afterwards.
 pub(super) async fn roll_back(conn: &mut SqliteConnection) {
     drop(sqlx::query(ROLLBACK).execute(conn).await);
 }

@@ -27,7 +27,9 @@ const SHM_SIZE: i32 = 0x130a;
 impl Trouble {
     /// Which kind this is.
     pub(super) fn of(error: &sqlx::Error) -> Self {
-        let code = error.as_database_error().and_then(|error| error.code()?.parse::<i32>().ok());
+        let code = error
+            .as_database_error()
+            .and_then(|error| error.code()?.parse::<i32>().ok());
         match code {
             Some(SHM_SIZE) => Self::Full,
             Some(code) => match code & PRIMARY {
@@ -50,7 +52,9 @@ pub(super) fn told(error: &sqlx::Error) -> StoreError {
         (sqlx::Error::PoolClosed, _) => StoreError::Closed,
         (_, Trouble::Busy) => StoreError::Busy(error.to_string()),
         (_, Trouble::Full) => StoreError::Full(error.to_string()),
-        (_, Trouble::ReadOnly | Trouble::Damaged | Trouble::CannotOpen | Trouble::Other) => StoreError::Broken(error.to_string()),
+        (_, Trouble::ReadOnly | Trouble::Damaged | Trouble::CannotOpen | Trouble::Other) => {
+            StoreError::Broken(error.to_string())
+        }
     }
 }
 

@@ -1,6 +1,7 @@
-//! Who has the outbox open: a shared `flock` on a file beside it, held by every process as long as its connections live. A restore takes it
-//! exclusively, since it puts another file in the place of the database: whoever had the old one open would go on writing into what was put
-//! aside, and at its end remove the new one's WAL, which has the same name.
+//! Who has the outbox open: a shared `flock` on a file beside it, held by every process as long as its connections
+//! live. A restore takes it exclusively, since it puts another file in the place of the database: whoever had the old
+//! one open would go on writing into what was put aside, and at its end remove the new one's WAL, which has the same
+//! name.
 
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -20,7 +21,8 @@ const NAME: &str = "-use.lock";
 /// Between two tries.
 const PAUSE: Duration = Duration::from_millis(40);
 
-/// How long a restore waits for commands to end: those of a person's loop are gone in an instant, one that stays is named.
+/// How long a restore waits for commands to end: those of a person's loop are gone in an instant, one that stays is
+/// named.
 const PATIENCE: Duration = Duration::from_secs(2);
 
 /// A share in the outbox, or the whole of it; the kernel lets go when the process ends, however it ends.
@@ -39,7 +41,8 @@ pub(super) async fn share(database: &Path) -> Result<Usage, OpenError> {
     Ok(Usage { _file: file })
 }
 
-/// Takes a share for who only looks: creates nothing, and goes without where the file is not there or not for this user.
+/// Takes a share for who only looks: creates nothing, and goes without where the file is not there or not for this
+/// user.
 pub(super) async fn share_to_look(database: &Path) -> Result<Option<Usage>, OpenError> {
     let Ok(file) = File::open(place::beside(database, NAME)) else {
         return Ok(None);
@@ -64,7 +67,12 @@ pub(super) async fn alone(database: &Path) -> Result<Usage, OpenError> {
     Ok(Usage { _file: file })
 }
 
-async fn wait(file: &File, operation: FlockOperation, patience: Duration, refused: impl Fn() -> OpenError) -> Result<(), OpenError> {
+async fn wait(
+    file: &File,
+    operation: FlockOperation,
+    patience: Duration,
+    refused: impl Fn() -> OpenError,
+) -> Result<(), OpenError> {
     let started = Instant::now();
     loop {
         match flock(file, operation) {
@@ -88,14 +96,16 @@ fn open(database: &Path) -> Result<File, OpenError> {
         .custom_flags(no_follow)
         .open(&path);
     let file = opened.map_err(|error: io::Error| {
-        let cure = place::strangers(database).unwrap_or_else(|| "the daemon's user must be able to write in this directory".to_owned());
+        let cure = place::strangers(database)
+            .unwrap_or_else(|| "the daemon's user must be able to write in this directory".to_owned());
         OpenError::Unusable(format!("{}: cannot be opened: {error}; {cure}", path.display()))
     })?;
     give_to_owner_of_directory(&file, &path);
     Ok(file)
 }
 
-/// Root, where the outbox is root's, may be the first one here; the daemon is the next. Where it cannot be given away it is root's as all else is.
+/// Root, where the outbox is root's, may be the first one here; the daemon is the next. Where it cannot be given away
+/// it is root's as all else is.
 fn give_to_owner_of_directory(file: &File, path: &Path) {
     let Some(Ok(directory)) = path.parent().map(std::fs::metadata) else {
         return;

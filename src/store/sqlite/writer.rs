@@ -1,8 +1,8 @@
 //! The one writer: a task that owns the one write connection of this process.
 //!
-//! It takes what waits, applies it in one transaction, commits, and only then answers. While one commit syncs, the next group gathers by
-//! itself: groups grow with the load, and a slow disk costs latency and not rate. A group that fails is rolled back and replayed one by
-//! one, so that one bad operation does not fail its neighbours.
+//! It takes what waits, applies it in one transaction, commits, and only then answers. While one commit syncs, the next
+//! group gathers by itself: groups grow with the load, and a slow disk costs latency and not rate. A group that fails
+//! is rolled back and replayed one by one, so that one bad operation does not fail its neighbours.
 
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
@@ -28,12 +28,15 @@ use super::trouble::{self, Trouble};
 
 /// Operations that may wait: far more than are ever in flight. Whoever comes when it is full waits at the door.
 pub(super) const QUEUE: usize = 1024;
-/// The most rows of one group, so that the write lock is free for other processes within tens of milliseconds. One operation may bring more.
+/// The most rows of one group, so that the write lock is free for other processes within tens of milliseconds. One
+/// operation may bring more.
 const GROUP_ROWS: usize = 4096;
-/// The most payload bytes of one group: twice that is memory in use and growth of the WAL. One operation may bring more.
+/// The most payload bytes of one group: twice that is memory in use and growth of the WAL. One operation may bring
+/// more.
 const GROUP_BYTES: usize = 8 << 20;
-/// How long another process's lock is waited out, in rounds of [`pragma::BUSY_ROUND`], before whoever asked is told; what they asked can be asked
-/// again. A process that is to end waits for one round only: a person's forgotten transaction must not hold up a stop.
+/// How long another process's lock is waited out, in rounds of [`pragma::BUSY_ROUND`], before whoever asked is told;
+/// what they asked can be asked again. A process that is to end waits for one round only: a person's forgotten
+/// transaction must not hold up a stop.
 const BUSY_MAX: Duration = Duration::from_secs(15);
 
 /// What comes to the writer.
@@ -46,7 +49,8 @@ pub(super) enum Order {
     Close(oneshot::Sender<()>),
 }
 
-/// The writer's belongings. The locks are here since they must outlive the connection: another daemon may come once the file is closed.
+/// The writer's belongings. The locks are here since they must outlive the connection: another daemon may come once the
+/// file is closed.
 pub(super) struct Writer {
     conn: SqliteConnection,
     orders: mpsc::Receiver<Order>,
@@ -103,8 +107,8 @@ impl Locked {
     }
 }
 
-/// What came with the commits: the last `data_version` and when (whoever asks right afterwards needs not go to the writer), and counts that are
-/// wrong. And what the writer is told beside the questions.
+/// What came with the commits: the last `data_version` and when (whoever asks right afterwards needs not go to the
+/// writer), and counts that are wrong. And what the writer is told beside the questions.
 #[derive(Debug, Default)]
 pub(super) struct Seen {
     version: Mutex<Option<(i64, Instant)>>,
@@ -225,7 +229,9 @@ impl Writer {
         let began = Instant::now();
         let mut rounds = 0;
         loop {
-            let Err(error) = self.commit(group).await else { return Ok(()) };
+            let Err(error) = self.commit(group).await else {
+                return Ok(());
+            };
             rounds += 1;
             match Trouble::of(&error) {
                 Trouble::Busy if began.elapsed() < BUSY_MAX && !self.seen.is_hurried.load(Ordering::Relaxed) => {
@@ -234,7 +240,12 @@ impl Writer {
                 }
                 // The WAL may hold what only waits to be copied: a checkpoint gives that room back.
                 Trouble::Full if rounds == 1 => drop(errand::truncate(&mut self.conn).await),
-                Trouble::Busy | Trouble::Full | Trouble::ReadOnly | Trouble::Damaged | Trouble::CannotOpen | Trouble::Other => {
+                Trouble::Busy
+                | Trouble::Full
+                | Trouble::ReadOnly
+                | Trouble::Damaged
+                | Trouble::CannotOpen
+                | Trouble::Other => {
                     return Err(self.locked.told(&error));
                 }
             }

@@ -33,7 +33,10 @@ async fn a_requeued_one_starts_anew_and_keeps_the_mark_of_a_lost_response() {
     let id = ended(&bench, entry("a"), refused()).await;
     assert_eq!(bench.act(id, Act::Requeue).await, Acted::Done);
     let claimed = bench.claim().await.remove(0);
-    assert_eq!((claimed.attempt.0, claimed.tries, claimed.waited), (2, 1, Duration::ZERO));
+    assert_eq!(
+        (claimed.attempt.0, claimed.tries, claimed.waited),
+        (2, 1, Duration::ZERO)
+    );
     assert!(claimed.lost_response);
     let history = bench.outbox.show(id).await.unwrap().unwrap().history;
     assert_eq!(
@@ -68,7 +71,12 @@ async fn a_requeue_keeps_a_persons_word_to_override_and_forgets_a_policys() {
 #[tokio::test]
 async fn accept_delivers_without_sending_and_dismiss_closes() {
     let bench = Bench::fresh().await;
-    let accepted = ended(&bench, entry("a"), Transition::Park(ParkReason::ConflictAfterLostResponse)).await;
+    let accepted = ended(
+        &bench,
+        entry("a"),
+        Transition::Park(ParkReason::ConflictAfterLostResponse),
+    )
+    .await;
     let dismissed = ended(&bench, entry("b"), Transition::Park(ParkReason::Conflict)).await;
     assert_eq!(bench.act(accepted, Act::Accept).await, Acted::Done);
     assert_eq!(bench.act(dismissed, Act::Dismiss).await, Acted::Done);
@@ -121,7 +129,10 @@ async fn an_edit_takes_the_new_payload_and_forgets_the_old_ones_story() {
     assert_eq!(bench.act(id, corrected("a")).await, Acted::Done);
     let story = bench.outbox.show(id).await.unwrap().unwrap();
     assert_eq!(story.payload.text(), r#"{"corrected":true}"#);
-    assert_eq!(story.history[0].old_payload.as_ref().unwrap().text(), r#"{"text":"old"}"#);
+    assert_eq!(
+        story.history[0].old_payload.as_ref().unwrap().text(),
+        r#"{"text":"old"}"#
+    );
     assert_eq!(
         story.listed.key,
         Some(SubmissionKey("k".into())),
@@ -137,7 +148,10 @@ async fn an_edit_takes_the_new_payload_and_forgets_the_old_ones_story() {
         entries: vec![again],
         receipts: Vec::new(),
     };
-    assert_eq!(bench.outbox.admit(admission, NOW).await.unwrap(), [Admitted::Duplicate { of: id }]);
+    assert_eq!(
+        bench.outbox.admit(admission, NOW).await.unwrap(),
+        [Admitted::Duplicate { of: id }]
+    );
 }
 
 #[tokio::test]
@@ -151,7 +165,10 @@ async fn an_edit_with_directives_takes_all_of_them() {
     assert_eq!(bench.act(id, Act::Edit(Box::new(new))).await, Acted::Done);
     let listed = bench.outbox.show(id).await.unwrap().unwrap().listed;
     assert_eq!((listed.key, listed.source), (Some(SubmissionKey("k2".into())), None));
-    assert_eq!((listed.not_before, listed.state), (Some(at(60)), State::Pending { due: at(60) }));
+    assert_eq!(
+        (listed.not_before, listed.state),
+        (Some(at(60)), State::Pending { due: at(60) })
+    );
     bench.admit(keyed("b", "k", "the old key is free")).await;
 }
 
@@ -160,7 +177,10 @@ async fn an_edit_cannot_take_a_key_that_another_submission_holds() {
     let bench = Bench::fresh().await;
     let holder = bench.admit(keyed("a", "k", "1")).await;
     let id = bench.admit(entry("b")).await;
-    assert_eq!(bench.act(id, Act::Edit(Box::new(keyed("b", "k", "2")))).await, Acted::Done);
+    assert_eq!(
+        bench.act(id, Act::Edit(Box::new(keyed("b", "k", "2")))).await,
+        Acted::Done
+    );
     let admission = Admission {
         entries: vec![keyed("c", "k", "1")],
         receipts: Vec::new(),
@@ -183,7 +203,14 @@ async fn an_edit_may_move_a_submission_to_another_activity() {
     claimed.sort_unstable();
     assert_eq!(claimed, [moved, behind], "older than the head there, so before it");
     assert_eq!(
-        bench.outbox.show(head_there).await.unwrap().unwrap().listed.waits_behind,
+        bench
+            .outbox
+            .show(head_there)
+            .await
+            .unwrap()
+            .unwrap()
+            .listed
+            .waits_behind,
         Some(moved)
     );
     bench.check().await;
@@ -263,8 +290,16 @@ async fn a_rehearsal_answers_the_same_and_changes_nothing() {
     assert_eq!(bench.dump().await, before);
     request.dry_run = false;
     assert_eq!(bench.outbox.act(request).await.unwrap(), rehearsed);
-    let expected = [Acted::Done, Acted::WrongState(State::Delivered), Acted::NoSuch, Acted::Done];
-    assert_eq!(rehearsed.into_iter().map(|(_, acted)| acted).collect::<Vec<_>>(), expected);
+    let expected = [
+        Acted::Done,
+        Acted::WrongState(State::Delivered),
+        Acted::NoSuch,
+        Acted::Done,
+    ];
+    assert_eq!(
+        rehearsed.into_iter().map(|(_, acted)| acted).collect::<Vec<_>>(),
+        expected
+    );
     assert_eq!(
         bench.outbox.show(dead).await.unwrap().unwrap().history.len(),
         1,

@@ -35,7 +35,10 @@ async fn who_waits_for_nobody_and_who_is_next_before_an_older_one_are_found_and_
         }
     }
     assert_eq!(bench.outbox.put_in_order(None).await.unwrap(), (0, None));
-    bench.by_hand("UPDATE delivery SET state = 'dismissed' WHERE id = 1").await.unwrap();
+    bench
+        .by_hand("UPDATE delivery SET state = 'dismissed' WHERE id = 1")
+        .await
+        .unwrap();
     bench
         .by_hand("UPDATE delivery SET state = 'waiting' WHERE id = 4; UPDATE delivery SET state = 'head' WHERE id = 5")
         .await

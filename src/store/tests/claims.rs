@@ -15,7 +15,10 @@ async fn claim_least_tried(bench: &Bench, limit: u32) -> Vec<Claimed> {
 
 fn retry_in(seconds: u64) -> Transition {
     let wait = Duration::from_secs(seconds);
-    Transition::Retry { due: NOW.plus(wait), wait }
+    Transition::Retry {
+        due: NOW.plus(wait),
+        wait,
+    }
 }
 
 #[tokio::test]
@@ -27,7 +30,12 @@ async fn the_longest_due_goes_first_and_nothing_goes_early() {
     bench.settle(&claimed[0], retry_in(20)).await;
     bench.settle(&claimed[1], retry_in(10)).await;
     assert!(bench.claim_at(9, at(9)).await.is_empty());
-    let order: Vec<SubmissionId> = bench.claim_at(9, at(20)).await.iter().map(|claimed| claimed.id).collect();
+    let order: Vec<SubmissionId> = bench
+        .claim_at(9, at(20))
+        .await
+        .iter()
+        .map(|claimed| claimed.id)
+        .collect();
     assert_eq!(order, [fast, slow]);
 }
 
@@ -49,7 +57,10 @@ async fn a_clock_that_was_set_back_leaves_nothing_waiting_longer_than_the_longes
     let held = bench.admit(held).await;
     let claimed = bench.claim().await;
     bench.settle(&claimed[0], retry_in(600)).await;
-    assert!(bench.claim().await.is_empty(), "exactly the longest wait ahead is still waited for");
+    assert!(
+        bench.claim().await.is_empty(),
+        "exactly the longest wait ahead is still waited for"
+    );
     let yesterday = at(-86_400);
     let again = bench.claim_at(9, yesterday).await;
     assert_eq!(again.len(), 1);
@@ -82,7 +93,10 @@ async fn a_requeue_leaves_a_held_one_and_a_forced_one_means_now() {
     assert!(bench.claim().await.is_empty());
     assert_eq!(bench.act_with(id, Act::Requeue, true).await, Acted::Done);
     let story = bench.outbox.show(id).await.unwrap().unwrap();
-    assert_eq!((story.listed.not_before, story.listed.state), (None, State::Pending { due: NOW }));
+    assert_eq!(
+        (story.listed.not_before, story.listed.state),
+        (None, State::Pending { due: NOW })
+    );
     assert_eq!(story.history.len(), 1, "the refused one left no line");
     let detail = story.history[0].detail.as_deref().unwrap();
     assert_eq!(detail, "forced; not_before held it until 2027-01-15T08:00:30Z");
@@ -99,7 +113,10 @@ async fn what_was_never_sent_is_held_however_it_comes_back() {
         let id = bench.admit(wrong).await;
         assert_eq!(bench.act(id, act()).await, Acted::Done);
         let listed = bench.outbox.show(id).await.unwrap().unwrap().listed;
-        assert_eq!((listed.not_before, listed.state), (Some(at(30)), State::Pending { due: at(30) }));
+        assert_eq!(
+            (listed.not_before, listed.state),
+            (Some(at(30)), State::Pending { due: at(30) })
+        );
         assert!(bench.claim_at(9, at(29)).await.is_empty());
         assert_eq!(bench.claim_at(9, at(30)).await.len(), 1);
     };
@@ -168,7 +185,11 @@ async fn whoever_finds_something_out_goes_early_only_where_nothing_is_due() {
             };
             turns.append(&mut bench.outbox.claim(request).await.unwrap());
         }
-        assert_eq!(turns.iter().map(|one| one.id).collect::<Vec<_>>(), [tried, soon, told], "{order:?}");
+        assert_eq!(
+            turns.iter().map(|one| one.id).collect::<Vec<_>>(),
+            [tried, soon, told],
+            "{order:?}"
+        );
         for claimed in &turns {
             bench.settle(claimed, Transition::Release).await;
         }
@@ -248,7 +269,10 @@ async fn a_claim_tells_the_sender_all_it_needs() {
     assert_eq!(claimed.activity.as_deref(), Some("Act-1"));
     assert_eq!(claimed.source.as_deref(), Some("crm"));
     assert_eq!(claimed.on_conflict, Some(ConflictPolicy::Override));
-    assert_eq!((claimed.tries, claimed.waited, claimed.claimed_at), (1, Duration::ZERO, NOW));
+    assert_eq!(
+        (claimed.tries, claimed.waited, claimed.claimed_at),
+        (1, Duration::ZERO, NOW)
+    );
     assert!(!claimed.hard_override && !claimed.lost_response && !claimed.was_unauthorized);
 }
 
@@ -325,7 +349,10 @@ async fn age_is_what_was_waited_and_no_more_than_was_to_be_waited() {
         .await
         .unwrap();
     let again = bench.claim_at(1, at(now + 900)).await.remove(0);
-    assert_eq!((again.id, again.waited), (id, Duration::from_secs(expected + 100 + 490)));
+    assert_eq!(
+        (again.id, again.waited),
+        (id, Duration::from_secs(expected + 100 + 490))
+    );
 }
 
 async fn settle_retry(bench: &Bench, claimed: &Claimed, now: i64, wait: u64) {
@@ -387,8 +414,16 @@ async fn a_claim_is_bounded_in_bytes_and_never_empty_for_it() {
     for _ in 0..20 {
         bench.admit(large(1 << 20)).await;
     }
-    assert_eq!(bench.claim().await.len(), 16, "sixteen of a megabyte and more reach the bound");
+    assert_eq!(
+        bench.claim().await.len(),
+        16,
+        "sixteen of a megabyte and more reach the bound"
+    );
     assert_eq!(bench.claim().await.len(), 4);
     bench.admit(large(17 << 20)).await;
-    assert_eq!(bench.claim().await.len(), 1, "one that is larger than the bound goes alone");
+    assert_eq!(
+        bench.claim().await.len(),
+        1,
+        "one that is larger than the bound goes alone"
+    );
 }

@@ -42,9 +42,15 @@ fn row(row: i64, columns: &str) -> Receipt {
 async fn a_key_is_unique_while_its_submission_is_kept() {
     let bench = Bench::fresh().await;
     let first = bench.admit(keyed("a", "k", "1")).await;
-    assert_eq!(admit(&bench, vec![keyed("a", "k", "1")]).await, [Admitted::Duplicate { of: first }]);
+    assert_eq!(
+        admit(&bench, vec![keyed("a", "k", "1")]).await,
+        [Admitted::Duplicate { of: first }]
+    );
     end(&bench, first, Transition::Deliver).await;
-    assert_eq!(admit(&bench, vec![keyed("a", "k", "1")]).await, [Admitted::Duplicate { of: first }]);
+    assert_eq!(
+        admit(&bench, vec![keyed("a", "k", "1")]).await,
+        [Admitted::Duplicate { of: first }]
+    );
     let other = admit(&bench, vec![keyed("a", "k", "2")]).await.remove(0);
     let Admitted::Invalid { id, why } = other else {
         panic!("{other:?}")
@@ -68,18 +74,31 @@ async fn a_dead_or_dismissed_one_yields_its_key_to_a_mended_one() {
     end(&bench, first, rejected.clone()).await;
     let second = bench.admit(keyed("a", "k", "1")).await;
     let old = bench.outbox.show(first).await.unwrap().unwrap();
-    assert_eq!((old.listed.state, old.history[0].what.as_str()), (State::Dismissed, "replaced"));
+    assert_eq!(
+        (old.listed.state, old.history[0].what.as_str()),
+        (State::Dismissed, "replaced")
+    );
     assert!(old.history[0].detail.as_ref().unwrap().contains(&second.to_string()));
     bench.act(second, Act::Dismiss).await;
     let third = bench.admit(keyed("a", "k", "3")).await;
-    assert_eq!(admit(&bench, vec![keyed("a", "k", "3")]).await, [Admitted::Duplicate { of: third }]);
+    assert_eq!(
+        admit(&bench, vec![keyed("a", "k", "3")]).await,
+        [Admitted::Duplicate { of: third }]
+    );
     bench.check().await;
 }
 
 #[tokio::test]
 async fn keys_may_hold_anything_and_are_never_mixed_up() {
     let bench = Bench::fresh().await;
-    for key in ["k\u{0}a", "k\u{0}b", "k", "'; DROP TABLE submission; --", "\u{202e}", ""] {
+    for key in [
+        "k\u{0}a",
+        "k\u{0}b",
+        "k",
+        "'; DROP TABLE submission; --",
+        "\u{202e}",
+        "",
+    ] {
         let id = bench.admit(keyed("", key, "1")).await;
         assert_eq!(
             bench.outbox.show(id).await.unwrap().unwrap().listed.key,
@@ -153,7 +172,10 @@ async fn admitting_a_known_file_receipt_again_is_a_no_op_and_a_longer_one_replac
         modified_ns: 7,
         ..file(100)
     })];
-    assert!(matches!(bench.outbox.admit(later, NOW).await.unwrap()[0], Admitted::Accepted(_)));
+    assert!(matches!(
+        bench.outbox.admit(later, NOW).await.unwrap()[0],
+        Admitted::Accepted(_)
+    ));
     assert!(matches!(
         bench.outbox.admit(chunk(200), NOW).await.unwrap()[0],
         Admitted::Accepted(_)

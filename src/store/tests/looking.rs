@@ -5,7 +5,14 @@ use crate::model::StateName;
 use crate::store::Filter;
 
 async fn found(bench: &Bench, filter: Filter) -> Vec<i64> {
-    let selected: Vec<i64> = bench.outbox.select(&filter).await.unwrap().iter().map(|id| id.0).collect();
+    let selected: Vec<i64> = bench
+        .outbox
+        .select(&filter)
+        .await
+        .unwrap()
+        .iter()
+        .map(|id| id.0)
+        .collect();
     let mut listed: Vec<i64> = bench
         .outbox
         .list(&filter, None, 100)
@@ -148,13 +155,23 @@ async fn the_numbers_are_there_without_counting() {
     let bench = Bench::fresh().await;
     let empty = bench.outbox.tally().await.unwrap();
     assert_eq!(
-        empty.counts.iter().map(|(state, count)| (*state, *count)).collect::<Vec<_>>(),
+        empty
+            .counts
+            .iter()
+            .map(|(state, count)| (*state, *count))
+            .collect::<Vec<_>>(),
         StateName::ALL.iter().map(|state| (*state, 0)).collect::<Vec<_>>()
     );
-    assert_eq!((empty.oldest_pending, empty.oldest_due, empty.oldest_dead), (None, None, None));
+    assert_eq!(
+        (empty.oldest_pending, empty.oldest_due, empty.oldest_dead),
+        (None, None, None)
+    );
     one_of_each(&bench).await;
     let tally = bench.outbox.tally().await.unwrap();
-    assert_eq!(tally.counts.iter().map(|(_, count)| *count).collect::<Vec<_>>(), [2, 1, 1, 2, 1, 1]);
+    assert_eq!(
+        tally.counts.iter().map(|(_, count)| *count).collect::<Vec<_>>(),
+        [2, 1, 1, 2, 1, 1]
+    );
     assert_eq!(
         (tally.oldest_pending, tally.oldest_due, tally.oldest_dead),
         (Some(NOW), Some(NOW), Some(at(1)))
@@ -226,7 +243,16 @@ async fn the_view_for_people_speaks_the_contracts_words() {
     let states: Vec<String> = rows.iter().map(|row| row.get(0)).collect();
     assert_eq!(
         states,
-        ["dead", "parked", "delivered", "sending", "pending", "pending", "dismissed", "dead"]
+        [
+            "dead",
+            "parked",
+            "delivered",
+            "sending",
+            "pending",
+            "pending",
+            "dismissed",
+            "dead"
+        ]
     );
     let due: Option<String> = rows[4].get(1);
     assert_eq!(due, Some(NOW.to_string()));

@@ -71,7 +71,11 @@ fn order() -> impl Strategy<Value = ClaimOrder> {
 }
 
 fn step() -> impl Strategy<Value = Step> {
-    let admit = (lane(), prop::bool::weighted(0.1), prop::option::weighted(0.15, 1..40_i64));
+    let admit = (
+        lane(),
+        prop::bool::weighted(0.1),
+        prop::option::weighted(0.15, 1..40_i64),
+    );
     let settle = (any::<Index>(), 0..7_u8, any::<bool>(), 0..900_u64);
     let held = prop::option::weighted(0.3, 1..40_i64);
     let act = (any::<Index>(), 0..6_u8, prop::bool::weighted(0.2), lane(), held);
@@ -111,7 +115,10 @@ impl Machine {
             Step::TooLate { which } if !self.landed.is_empty() => {
                 let claimed = &self.landed[which.index(self.landed.len())];
                 let settlement = settlement(claimed, Transition::Deliver);
-                assert_eq!(self.bench.outbox.settle(settlement, self.now).await.unwrap(), Settled::Stale);
+                assert_eq!(
+                    self.bench.outbox.settle(settlement, self.now).await.unwrap(),
+                    Settled::Stale
+                );
             }
             Step::Settle { .. } | Step::TooLate { .. } => {}
             Step::Act {
@@ -122,7 +129,12 @@ impl Machine {
                 held,
             } => self.act(which.index(12), how, force, (lane, held)).await,
             Step::OpenGate { requeue } => {
-                let opened = self.bench.outbox.open_gate("gate", "{}".into(), requeue, self.now).await.unwrap();
+                let opened = self
+                    .bench
+                    .outbox
+                    .open_gate("gate", "{}".into(), requeue, self.now)
+                    .await
+                    .unwrap();
                 assert_eq!(opened, self.model.open_gate(requeue, self.now));
             }
             Step::Revive { refused } => {
@@ -181,7 +193,10 @@ impl Machine {
                 (claimed.attempt.0, claimed.tries, claimed.waited),
                 (one.attempt, one.tries, one.waited)
             );
-            assert_eq!((claimed.lost_response, claimed.hard_override), (one.lost, one.overriding.is_some()));
+            assert_eq!(
+                (claimed.lost_response, claimed.hard_override),
+                (one.lost, one.overriding.is_some())
+            );
             assert_eq!(claimed.was_unauthorized, one.was_unauthorized);
         }
         self.flying.extend(claimed);
@@ -204,7 +219,10 @@ impl Machine {
         };
         let mut settlement = settlement(&claimed, transition.clone());
         settlement.record.lost_response = lost;
-        assert_eq!(self.bench.outbox.settle(settlement, self.now).await.unwrap(), Settled::Done);
+        assert_eq!(
+            self.bench.outbox.settle(settlement, self.now).await.unwrap(),
+            Settled::Done
+        );
         self.model.settle(claimed.id, &transition, lost, self.now);
         self.landed.push(claimed);
     }

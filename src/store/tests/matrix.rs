@@ -1,4 +1,5 @@
-//! Every transition from every state, through the real store: what it does must be what [`Transition::allowed_from`] says.
+//! Every transition from every state, through the real store: what it does must be what [`Transition::allowed_from`]
+//! says.
 
 use super::*;
 use crate::model::{AttemptNumber, StateName};
@@ -82,7 +83,10 @@ async fn tried(bench: &Bench, transition: &Transition, of: &Claimed) -> bool {
                 entries: vec![replacing::twin("a", "2", &token)],
                 receipts: Vec::new(),
             };
-            matches!(bench.outbox.admit(admission, NOW).await.unwrap()[0], Admitted::Accepted(_))
+            matches!(
+                bench.outbox.admit(admission, NOW).await.unwrap()[0],
+                Admitted::Accepted(_)
+            )
         }
     }
 }

@@ -26,10 +26,12 @@ use tempfile::TempDir;
 
 use crate::clock::Timestamp;
 use crate::model::{
-    Actor, Admission, Admitted, Answer, Attempt, AttemptOutcome, ConflictPolicy, DeadReason, Directives, Entry, Facts, Fault, FaultKind,
-    Origin, ParkReason, Payload, State, SubmissionId, SubmissionKey, Transition,
+    Actor, Admission, Admitted, Answer, Attempt, AttemptOutcome, ConflictPolicy, DeadReason, Directives, Entry, Facts,
+    Fault, FaultKind, Origin, ParkReason, Payload, State, SubmissionId, SubmissionKey, Transition,
 };
-use crate::store::{Act, ActRequest, Acted, ClaimOrder, ClaimRequest, Claimed, Outbox, Role, Settled, Settlement, Still};
+use crate::store::{
+    Act, ActRequest, Acted, ClaimOrder, ClaimRequest, Claimed, Outbox, Role, Settled, Settlement, Still,
+};
 
 /// Every table of the outbox.
 const TABLES: [&str; 11] = [
@@ -105,13 +107,17 @@ pub(super) struct Bench {
 
 /// A directory in memory where there is one: these tests are about what is committed, not about the disk.
 pub(super) fn directory() -> TempDir {
-    tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap()
+    tempfile::tempdir_in("/dev/shm")
+        .or_else(|_| tempfile::tempdir())
+        .unwrap()
 }
 
 impl Bench {
     pub(super) async fn fresh() -> Self {
         let directory = directory();
-        let outbox = Outbox::open(&directory.path().join("outbox.db"), Role::Daemon, NOW).await.unwrap();
+        let outbox = Outbox::open(&directory.path().join("outbox.db"), Role::Daemon, NOW)
+            .await
+            .unwrap();
         Self { directory, outbox }
     }
 
@@ -192,14 +198,28 @@ impl Bench {
         let mut lines = Vec::new();
         for table in TABLES {
             let columns = sqlx::query(AssertSqlSafe(format!("SELECT name FROM pragma_table_info('{table}')")));
-            let columns: Vec<String> = columns.fetch_all(&mut conn).await.unwrap().iter().map(|row| row.get(0)).collect();
+            let columns: Vec<String> = columns
+                .fetch_all(&mut conn)
+                .await
+                .unwrap()
+                .iter()
+                .map(|row| row.get(0))
+                .collect();
             let line = columns
                 .iter()
                 .map(|column| format!("quote({column})"))
                 .collect::<Vec<_>>()
                 .join(" || '|' || ");
-            let rows = sqlx::query(AssertSqlSafe(format!("SELECT '{table} ' || {line} FROM {table} ORDER BY 1")));
-            lines.extend(rows.fetch_all(&mut conn).await.unwrap().iter().map(|row| row.get::<String, _>(0)));
+            let rows = sqlx::query(AssertSqlSafe(format!(
+                "SELECT '{table} ' || {line} FROM {table} ORDER BY 1"
+            )));
+            lines.extend(
+                rows.fetch_all(&mut conn)
+                    .await
+                    .unwrap()
+                    .iter()
+                    .map(|row| row.get::<String, _>(0)),
+            );
         }
         conn.close().await.unwrap();
         lines

@@ -44,7 +44,13 @@ pub(super) struct Model {
 }
 
 impl Model {
-    pub(super) fn admit(&mut self, lane: Option<u8>, invalid: bool, held: Option<Timestamp>, now: Timestamp) -> SubmissionId {
+    pub(super) fn admit(
+        &mut self,
+        lane: Option<u8>,
+        invalid: bool,
+        held: Option<Timestamp>,
+        now: Timestamp,
+    ) -> SubmissionId {
         self.last_id += 1;
         let asked = held;
         let held = held.filter(|until| *until > now && !invalid);
@@ -80,8 +86,14 @@ impl Model {
                 one.lane.is_some() && known.lane == one.lane && (earlier || known.state == State::Sending)
             })
         };
-        let pending = self.all.iter().filter(|(_, one)| one.state.name() == StateName::Pending);
-        pending.filter(|(id, one)| !blocked(**id, one)).map(|(id, _)| *id).collect()
+        let pending = self
+            .all
+            .iter()
+            .filter(|(_, one)| one.state.name() == StateName::Pending);
+        pending
+            .filter(|(id, one)| !blocked(**id, one))
+            .map(|(id, _)| *id)
+            .collect()
     }
 
     pub(super) fn claim(&mut self, limit: usize, order: ClaimOrder, now: Timestamp) -> Vec<SubmissionId> {
@@ -102,7 +114,14 @@ impl Model {
                 turn = self.share(&turn, limit);
             }
             ClaimOrder::LeastTried => turn.sort_by_key(|id| (wait(&self.all[id]), self.all[id].tries, *id)),
-            ClaimOrder::Lead => turn.sort_by_key(|id| (self.all[id].was_unauthorized, wait(&self.all[id]), self.all[id].tries, *id)),
+            ClaimOrder::Lead => turn.sort_by_key(|id| {
+                (
+                    self.all[id].was_unauthorized,
+                    wait(&self.all[id]),
+                    self.all[id].tries,
+                    *id,
+                )
+            }),
             ClaimOrder::Trial { refused, spare_dead } => {
                 turn.retain(|id| !spare_dead || !self.overtakes_dead(*id));
                 turn.sort_by_key(|id| (wait(&self.all[id]), self.all[id].tries, *id));
@@ -264,7 +283,11 @@ impl Model {
     fn holds(&mut self, id: SubmissionId, now: Timestamp) {
         let one = self.one(id);
         let is_new = one.state.name() == StateName::Dead && one.attempt == 0;
-        one.held = if is_new { one.asked.filter(|until| *until > now) } else { one.held };
+        one.held = if is_new {
+            one.asked.filter(|until| *until > now)
+        } else {
+            one.held
+        };
     }
 
     fn put_back_edited(&mut self, id: SubmissionId, edited: (Option<u8>, Option<Timestamp>), now: Timestamp) {
@@ -317,7 +340,8 @@ impl Model {
     }
 }
 
-/// Those that are not among the refused; where there are none, the one that was refused longest ago is allowed, then the next.
+/// Those that are not among the refused; where there are none, the one that was refused longest ago is allowed, then
+/// the next.
 fn not_refused(ids: &[SubmissionId], mut refused: &[SubmissionId]) -> Vec<SubmissionId> {
     loop {
         let left: Vec<SubmissionId> = ids.iter().copied().filter(|id| !refused.contains(id)).collect();

@@ -41,7 +41,10 @@ async fn refused_untouched(directory: &Path, words: &str) {
         let OpenError::Unusable(message) = &error else {
             panic!("{role:?}: {error:?}")
         };
-        assert!(message.contains("outbox.db") && message.contains(words), "{role:?}: {message}");
+        assert!(
+            message.contains("outbox.db") && message.contains(words),
+            "{role:?}: {message}"
+        );
         assert_eq!(files(directory), before, "{role:?}");
     }
 }
@@ -90,8 +93,15 @@ async fn a_newer_one_that_says_so_only_in_its_wal_is_refused() {
     let living = tempfile::tempdir_in(directory.path().parent().unwrap()).unwrap();
     let elsewhere = living.path().join("outbox.db");
     std::fs::copy(&path, &elsewhere).unwrap();
-    let mut conn = SqliteConnectOptions::new().filename(&elsewhere).connect().await.unwrap();
-    sqlx::raw_sql("PRAGMA user_version = 9999").execute(&mut conn).await.unwrap();
+    let mut conn = SqliteConnectOptions::new()
+        .filename(&elsewhere)
+        .connect()
+        .await
+        .unwrap();
+    sqlx::raw_sql("PRAGMA user_version = 9999")
+        .execute(&mut conn)
+        .await
+        .unwrap();
     for end in ["", "-wal"] {
         let name = format!("outbox.db{end}");
         std::fs::copy(living.path().join(&name), directory.path().join(&name)).unwrap();
@@ -138,7 +148,9 @@ async fn a_database_with_a_broken_page_is_refused_by_the_daemon() {
 async fn a_second_daemon_is_refused_and_the_first_goes_on() {
     let bench = Bench::fresh().await;
     let error = Outbox::open(&bench.path(), Role::Daemon, NOW).await.unwrap_err();
-    let OpenError::InUse(message) = &error else { panic!("{error:?}") };
+    let OpenError::InUse(message) = &error else {
+        panic!("{error:?}")
+    };
     assert!(
         message.contains("outbox.db") && message.contains(&format!("process {}", std::process::id())),
         "{message}"
@@ -177,10 +189,16 @@ async fn asking_whether_a_daemon_runs_never_keeps_one_from_starting() {
 async fn who_only_looks_never_creates_a_database() {
     let directory = directory();
     let path = directory.path().join("outbox.db");
-    assert!(matches!(Outbox::open(&path, Role::Reader, NOW).await, Err(OpenError::Missing(_))));
+    assert!(matches!(
+        Outbox::open(&path, Role::Reader, NOW).await,
+        Err(OpenError::Missing(_))
+    ));
     assert!(files(directory.path()).is_empty());
     std::fs::write(&path, b"").unwrap();
-    assert!(matches!(Outbox::open(&path, Role::Reader, NOW).await, Err(OpenError::Missing(_))));
+    assert!(matches!(
+        Outbox::open(&path, Role::Reader, NOW).await,
+        Err(OpenError::Missing(_))
+    ));
 }
 
 #[tokio::test]
@@ -210,7 +228,10 @@ async fn the_files_are_their_owners_alone_and_a_missing_directory_is_made_so() {
     let deep = Outbox::open(&directory.path().join("x/y/outbox.db"), Role::Daemon, NOW)
         .await
         .unwrap_err();
-    assert!(matches!(&deep, OpenError::Unusable(message) if message.contains("x/y")), "{deep}");
+    assert!(
+        matches!(&deep, OpenError::Unusable(message) if message.contains("x/y")),
+        "{deep}"
+    );
 }
 
 #[tokio::test]

@@ -15,7 +15,10 @@ async fn of_an_activity_the_next_is_claimed_only_when_the_one_before_has_its_out
     let claimed = bench.claim().await;
     assert_eq!(ids(&claimed), [first, other]);
     assert!(bench.claim().await.is_empty());
-    assert_eq!(bench.outbox.show(second).await.unwrap().unwrap().listed.waits_behind, Some(first));
+    assert_eq!(
+        bench.outbox.show(second).await.unwrap().unwrap().listed.waits_behind,
+        Some(first)
+    );
     bench.settle(&claimed[0], Transition::Deliver).await;
     assert_eq!(ids(&bench.claim().await), [second]);
 }
@@ -32,7 +35,10 @@ async fn one_that_retries_or_is_held_keeps_the_later_ones_waiting() {
     let claimed = bench.claim().await;
     assert_eq!(ids(&claimed), [first]);
     let wait = Duration::from_mins(1);
-    let retry = Transition::Retry { due: NOW.plus(wait), wait };
+    let retry = Transition::Retry {
+        due: NOW.plus(wait),
+        wait,
+    };
     bench.settle(&claimed[0], retry).await;
     assert!(bench.claim().await.is_empty());
     assert_eq!(ids(&bench.claim_at(9, at(60)).await), [first]);
@@ -77,7 +83,10 @@ async fn an_older_one_that_is_put_back_goes_before_the_pending_later_ones() {
     let new = bench.admit(entry("a")).await;
     assert_eq!(bench.act(old, Act::Requeue).await, Acted::Done);
     assert_eq!(ids(&bench.claim().await), [old]);
-    assert_eq!(bench.outbox.show(new).await.unwrap().unwrap().listed.waits_behind, Some(old));
+    assert_eq!(
+        bench.outbox.show(new).await.unwrap().unwrap().listed.waits_behind,
+        Some(old)
+    );
 }
 
 #[tokio::test]
@@ -119,7 +128,8 @@ async fn two_claimers_never_hold_one_activity() {
     while delivered < 40 {
         let (left, right) = tokio::join!(bench.claim_at(3, NOW), bench.claim_at(3, NOW));
         let claimed: Vec<Claimed> = left.into_iter().chain(right).collect();
-        let activities: std::collections::BTreeSet<_> = claimed.iter().map(|claimed| claimed.activity.clone()).collect();
+        let activities: std::collections::BTreeSet<_> =
+            claimed.iter().map(|claimed| claimed.activity.clone()).collect();
         assert_eq!(activities.len(), claimed.len());
         assert!(!claimed.is_empty());
         for claimed in &claimed {

@@ -24,13 +24,19 @@ async fn what_was_sending_is_pending_again_with_its_attempt_recorded_as_interrup
         assert_eq!(story.history[0].actor, "daemon (recovery)");
     }
     let claimed = bench.claim_at(9, at(60)).await;
-    assert_eq!(claimed.iter().map(|claimed| claimed.id).collect::<Vec<_>>(), [first, alone]);
+    assert_eq!(
+        claimed.iter().map(|claimed| claimed.id).collect::<Vec<_>>(),
+        [first, alone]
+    );
     assert!(
         claimed
             .iter()
             .all(|claimed| claimed.lost_response && claimed.attempt.0 == 2 && claimed.tries == 2)
     );
-    assert_eq!(bench.outbox.show(second).await.unwrap().unwrap().listed.waits_behind, Some(first));
+    assert_eq!(
+        bench.outbox.show(second).await.unwrap().unwrap().listed.waits_behind,
+        Some(first)
+    );
     bench.check().await;
 }
 
@@ -97,7 +103,10 @@ async fn nothing_works_after_closing_and_everything_is_there_after_reopening() {
         wait_max: WAIT_MAX,
     });
     assert!(matches!(refused.await, Err(crate::store::StoreError::Closed)));
-    assert!(matches!(bench.outbox.tally().await, Err(crate::store::StoreError::Closed)));
+    assert!(matches!(
+        bench.outbox.tally().await,
+        Err(crate::store::StoreError::Closed)
+    ));
     let bench = bench.reopen(NOW).await;
     assert_eq!(bench.claim().await[0].id, id);
 }

@@ -86,7 +86,10 @@ async fn a_twin_takes_the_place_of_what_is_dead_parked_or_dismissed_and_both_nam
             (of_new.history[0].what.as_str(), of_new.history[0].detail.as_deref()),
             ("replaces", Some(format!("submission {old}").as_str()))
         );
-        assert_eq!(bench.claim().await.iter().map(|claimed| claimed.id).collect::<Vec<_>>(), [new]);
+        assert_eq!(
+            bench.claim().await.iter().map(|claimed| claimed.id).collect::<Vec<_>>(),
+            [new]
+        );
         bench.check().await;
     }
 }
@@ -103,7 +106,10 @@ async fn what_is_in_any_other_state_is_left_alone_and_the_twin_says_so() {
     bench.settle(&claimed, Transition::Deliver).await;
     said.push(admit(&bench, vec![twin("a", "3", &token)]).await.remove(0));
     for (admitted, state) in said.iter().zip(["pending", "sending", "delivered"]) {
-        assert!(why(admitted).contains(&format!("submission {pending} is {state}")), "{admitted:?}");
+        assert!(
+            why(admitted).contains(&format!("submission {pending} is {state}")),
+            "{admitted:?}"
+        );
     }
     assert_eq!(bench.state(pending).await, State::Delivered);
     bench.check().await;
@@ -138,7 +144,9 @@ async fn a_mark_that_is_wrong_and_a_number_that_is_not_there_are_told_in_the_sam
     assert_eq!(bench.state(dead).await, State::Dead(DeadReason::Rejected));
     // Nor does it hold for another one that was given the number after a restore.
     bench
-        .by_hand(&format!("UPDATE submission SET created_at = created_at + 1 WHERE id = {dead}"))
+        .by_hand(&format!(
+            "UPDATE submission SET created_at = created_at + 1 WHERE id = {dead}"
+        ))
         .await
         .unwrap();
     assert_eq!(why(&admit(&bench, vec![twin("a", "x", &right)]).await[0]), said[0]);
@@ -186,7 +194,11 @@ async fn a_twin_that_is_refused_too_is_replaced_by_the_next_one_with_the_token_o
             admit(&bench, std::mem::take(&mut entries)).await;
         }
         let second = SubmissionId(old.0 + 1);
-        let last_token = if by_first { first_token } else { token(&bench, second).await };
+        let last_token = if by_first {
+            first_token
+        } else {
+            token(&bench, second).await
+        };
         entries.push(twin("a", "mended", &last_token));
         let new = accepted(admit(&bench, entries).await.last().unwrap());
         assert_eq!(
@@ -204,7 +216,10 @@ async fn a_twin_that_is_refused_too_is_replaced_by_the_next_one_with_the_token_o
             ],
         )
         .await;
-        assert_eq!(again, [Admitted::Duplicate { of: new }, Admitted::Duplicate { of: new }]);
+        assert_eq!(
+            again,
+            [Admitted::Duplicate { of: new }, Admitted::Duplicate { of: new }]
+        );
         bench.check().await;
     }
 }
@@ -235,7 +250,11 @@ async fn a_key_that_its_holder_gave_up_is_free_in_the_same_admission() {
     let bench = Bench::fresh().await;
     let parked = ended(&bench, keyed("a", "k", "1"), Transition::Park(ParkReason::Conflict)).await;
     let token = token(&bench, parked).await;
-    let admitted = admit(&bench, vec![twin("a", "without a key", &token), keyed("b", "k", "other")]).await;
+    let admitted = admit(
+        &bench,
+        vec![twin("a", "without a key", &token), keyed("b", "k", "other")],
+    )
+    .await;
     accepted(&admitted[0]);
     accepted(&admitted[1]);
     bench.check().await;
@@ -248,7 +267,10 @@ async fn what_is_superseded_is_not_sent_after_the_later_one_by_a_twin() {
     let token = token(&bench, old).await;
     let later = ended(&bench, entry("a"), Transition::Deliver).await;
     let said = admit(&bench, vec![twin("a", "mended", &token)]).await;
-    assert!(why(&said[0]).contains(&format!("submission {later} of this activity")), "{said:?}");
+    assert!(
+        why(&said[0]).contains(&format!("submission {later} of this activity")),
+        "{said:?}"
+    );
     assert_eq!(bench.state(old).await, State::Dead(DeadReason::Rejected));
     // Mended into another activity, it overtakes nothing.
     accepted(&admit(&bench, vec![twin("b", "mended", &token)]).await[0]);

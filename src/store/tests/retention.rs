@@ -5,13 +5,21 @@ use crate::model::StateName;
 use crate::store::Sweep;
 
 async fn sweep(bench: &Bench, state: StateName, older_than: Timestamp, limit: u32) -> u64 {
-    let sweep = Sweep { state, older_than, limit };
+    let sweep = Sweep {
+        state,
+        older_than,
+        limit,
+    };
     bench.outbox.sweep(sweep).await.unwrap()
 }
 
 async fn deliver_all(bench: &Bench, now: Timestamp) {
     for claimed in bench.claim_at(100, now).await {
-        bench.outbox.settle(settlement(&claimed, Transition::Deliver), now).await.unwrap();
+        bench
+            .outbox
+            .settle(settlement(&claimed, Transition::Deliver), now)
+            .await
+            .unwrap();
     }
 }
 
@@ -78,7 +86,11 @@ async fn any_state_can_be_purged_but_what_is_being_sent() {
         let expected = u64::from(*state != StateName::Sending);
         assert_eq!(sweep(&bench, *state, NOW, 1).await, expected, "{state}");
         if *state == StateName::Pending {
-            assert_eq!(bench.claim().await[0].id, behind, "the next of its activity comes forward");
+            assert_eq!(
+                bench.claim().await[0].id,
+                behind,
+                "the next of its activity comes forward"
+            );
         }
         bench.check().await;
     }

@@ -4,7 +4,10 @@ use super::*;
 
 fn retry_in(seconds: u64) -> Transition {
     let wait = Duration::from_secs(seconds);
-    Transition::Retry { due: NOW.plus(wait), wait }
+    Transition::Retry {
+        due: NOW.plus(wait),
+        wait,
+    }
 }
 
 #[tokio::test]
@@ -32,7 +35,9 @@ async fn outcomes_are_on_their_way_before_they_are_awaited_and_free_their_lanes_
     bench.admit(entry("a")).await;
     let next = bench.admit(entry("a")).await;
     let first = bench.claim().await.remove(0);
-    let settling = bench.outbox.settle_all(vec![(settlement(&first, Transition::Deliver).into(), NOW)]);
+    let settling = bench
+        .outbox
+        .settle_all(vec![(settlement(&first, Transition::Deliver).into(), NOW)]);
     let claimed = bench.claim().await;
     assert_eq!(claimed.iter().map(|one| one.id).collect::<Vec<_>>(), [next]);
     assert_eq!(settling.await.unwrap(), [Settled::Done]);
@@ -43,7 +48,10 @@ async fn of_two_words_on_one_attempt_at_the_same_time_one_holds() {
     let bench = Bench::fresh().await;
     bench.admit(entry("a")).await;
     let claimed = bench.claim().await.remove(0);
-    let (left, right) = tokio::join!(bench.settle(&claimed, Transition::Deliver), bench.settle(&claimed, retry_in(1)));
+    let (left, right) = tokio::join!(
+        bench.settle(&claimed, Transition::Deliver),
+        bench.settle(&claimed, retry_in(1))
+    );
     assert_eq!((left, right), (Settled::Done, Settled::Stale));
 }
 
@@ -84,7 +92,10 @@ async fn a_retry_adds_its_wait_and_remembers_a_lost_response() {
     lost.record.lost_response = true;
     assert_eq!(bench.outbox.settle(lost, NOW).await.unwrap(), Settled::Done);
     let claimed = bench.claim_at(1, at(10)).await.remove(0);
-    assert_eq!((claimed.attempt.0, claimed.tries, claimed.waited), (2, 2, Duration::from_secs(10)));
+    assert_eq!(
+        (claimed.attempt.0, claimed.tries, claimed.waited),
+        (2, 2, Duration::from_secs(10))
+    );
     assert!(claimed.lost_response);
     bench.settle(&claimed, retry_in(5)).await;
     let claimed = bench.claim_at(1, at(15)).await.remove(0);
@@ -102,7 +113,10 @@ async fn a_released_one_is_not_charged_and_nothing_is_remembered_of_it() {
     release.record.lost_response = true;
     assert_eq!(bench.outbox.settle(release, NOW).await.unwrap(), Settled::Done);
     let story = bench.outbox.show(id).await.unwrap().unwrap();
-    assert_eq!((story.listed.state, story.attempts.len()), (State::Pending { due: NOW }, 0));
+    assert_eq!(
+        (story.listed.state, story.attempts.len()),
+        (State::Pending { due: NOW }, 0)
+    );
     assert_eq!(
         story.listed.attempts, 0,
         "what was given back is not charged, nor shown as an attempt"
@@ -199,17 +213,26 @@ async fn the_opening_gate_puts_back_what_its_episode_stopped() {
     let again = bench.claim().await.remove(0);
     bench.settle(&again, refused(false)).await;
 
-    assert_eq!(bench.outbox.open_gate("gate", "open".into(), true, NOW).await.unwrap(), 1);
+    assert_eq!(
+        bench.outbox.open_gate("gate", "open".into(), true, NOW).await.unwrap(),
+        1
+    );
     assert_eq!(bench.outbox.recall("gate").await.unwrap().as_deref(), Some("open"));
     let back = bench.claim().await;
     assert_eq!(back.len(), 1);
-    assert_eq!((back[0].id, back[0].was_unauthorized, back[0].tries), (claimed[0].id, true, 1));
+    assert_eq!(
+        (back[0].id, back[0].was_unauthorized, back[0].tries),
+        (claimed[0].id, true, 1)
+    );
     let story = bench.outbox.show(claimed[0].id).await.unwrap().unwrap();
     assert_eq!(
         (story.history[0].what.as_str(), story.history[0].actor.as_str()),
         ("requeued", "daemon (gate)")
     );
-    assert_eq!(bench.outbox.open_gate("gate", "open".into(), true, NOW).await.unwrap(), 0);
+    assert_eq!(
+        bench.outbox.open_gate("gate", "open".into(), true, NOW).await.unwrap(),
+        0
+    );
 }
 
 #[tokio::test]
@@ -222,8 +245,14 @@ async fn a_gate_that_opens_without_requeueing_forgets_its_episode() {
         requeue_on_opening: true,
     };
     bench.settle(&claimed, refused).await;
-    assert_eq!(bench.outbox.open_gate("gate", "open".into(), false, NOW).await.unwrap(), 0);
-    assert_eq!(bench.outbox.open_gate("gate", "open".into(), true, NOW).await.unwrap(), 0);
+    assert_eq!(
+        bench.outbox.open_gate("gate", "open".into(), false, NOW).await.unwrap(),
+        0
+    );
+    assert_eq!(
+        bench.outbox.open_gate("gate", "open".into(), true, NOW).await.unwrap(),
+        0
+    );
     assert_eq!(bench.state(id).await, State::Dead(DeadReason::Unauthorized));
 }
 
@@ -234,7 +263,9 @@ async fn an_episode_of_any_length_comes_back_at_once_and_in_its_order() {
         reason: DeadReason::Unauthorized,
         requeue_on_opening: true,
     };
-    let entries: Vec<Entry> = (0..1201).map(|number| entry(&format!("act {}", number % 600))).collect();
+    let entries: Vec<Entry> = (0..1201)
+        .map(|number| entry(&format!("act {}", number % 600)))
+        .collect();
     let admission = Admission {
         entries,
         receipts: Vec::new(),
@@ -244,11 +275,20 @@ async fn an_episode_of_any_length_comes_back_at_once_and_in_its_order() {
     while dead < 1201 {
         let claimed = bench.claim_at(1000, NOW).await;
         dead += claimed.len();
-        let settlements = claimed.iter().map(|one| (settlement(one, refused.clone()).into(), NOW)).collect();
+        let settlements = claimed
+            .iter()
+            .map(|one| (settlement(one, refused.clone()).into(), NOW))
+            .collect();
         bench.outbox.settle_all(settlements).await.unwrap();
     }
-    assert_eq!(bench.outbox.open_gate("gate", "open".into(), true, NOW).await.unwrap(), 1201);
+    assert_eq!(
+        bench.outbox.open_gate("gate", "open".into(), true, NOW).await.unwrap(),
+        1201
+    );
     bench.check().await;
     let first = bench.claim_at(2000, NOW).await;
-    assert_eq!(first.iter().map(|one| one.id.0).collect::<Vec<_>>(), (1..=600).collect::<Vec<_>>());
+    assert_eq!(
+        first.iter().map(|one| one.id.0).collect::<Vec<_>>(),
+        (1..=600).collect::<Vec<_>>()
+    );
 }

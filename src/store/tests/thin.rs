@@ -17,7 +17,15 @@ async fn a_result_goes_in_is_claimed_delivered_and_shown() {
     assert_eq!(story.listed.state, State::Delivered);
     assert_eq!(story.attempts, [settlement(&claimed[0], Transition::Deliver).record]);
     let tally = bench.outbox.tally().await.unwrap();
-    assert_eq!(tally.counts.iter().find(|(state, _)| *state == StateName::Delivered).unwrap().1, 1);
+    assert_eq!(
+        tally
+            .counts
+            .iter()
+            .find(|(state, _)| *state == StateName::Delivered)
+            .unwrap()
+            .1,
+        1
+    );
     let listed = bench.outbox.list(&Filter::default(), None, 10).await.unwrap();
     assert_eq!(listed, [story.listed]);
 }

@@ -1,5 +1,5 @@
-//! Outboxes of older versions: each opens, and every row of it stays. `tests/fixtures/outbox-N.db` was left by the released program with
-//! version N when it was killed: with submissions in every state, one on the wire, and receipts.
+//! Outboxes of older versions: each opens, and every row of it stays. `tests/fixtures/outbox-N.db` was left by the
+//! released program with version N when it was killed: with submissions in every state, one on the wire, and receipts.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -37,11 +37,17 @@ async fn rows(path: &Path) -> BTreeMap<String, Vec<String>> {
     let mut conn = connect(path).await;
     let mut rows = BTreeMap::new();
     for (table, columns) in [
-        ("submission", "id, created_at, submission_key, holds_key, origin, payload"),
+        (
+            "submission",
+            "id, created_at, submission_key, holds_key, origin, payload",
+        ),
         ("attempt", "submission, number, started_at, outcome, status, hex(body)"),
         ("history", "seq, submission, at, actor, what, detail, old_payload"),
         ("receipt_row", "hex(inbox), row, hex(digest)"),
-        ("receipt_file", "hex(name), inode, modified_ns, taken, lines, hex(digest)"),
+        (
+            "receipt_file",
+            "hex(name), inode, modified_ns, taken, lines, hex(digest)",
+        ),
         ("memory", "name, value"),
     ] {
         let sql = format!("SELECT json_array({columns}) FROM {table} ORDER BY 1");
@@ -100,7 +106,10 @@ async fn a_crash_anywhere_in_the_upgrade_leaves_the_old_version_or_the_new_one()
     let mut conn = connect(&path).await;
     sqlx::raw_sql(sql).execute(&mut conn).await.unwrap();
     // A WAL cut anywhere is what a crash leaves: without its last frame nothing of it counts.
-    let (file, wal) = (fs::read(&path).unwrap(), fs::read(directory.path().join("outbox.db-wal")).unwrap());
+    let (file, wal) = (
+        fs::read(&path).unwrap(),
+        fs::read(directory.path().join("outbox.db-wal")).unwrap(),
+    );
     conn.close().await.unwrap();
     let frames = (wal.len() - 32) / 4120;
     assert!(frames > 2);

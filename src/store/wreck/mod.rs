@@ -1,10 +1,12 @@
 //! What a database that SQLite can no longer open still holds.
 //!
-//! SQLite finds a row from the root of its table downwards, so one damaged page hides all that lies below it, and a damaged first page hides
-//! everything. Here each page is looked at by itself: what is a leaf of a table yields its rows, which tell by the kinds of their columns what
-//! they are. Only reads; the file is opened by the caller, and no SQLite ever sees it.
+//! SQLite finds a row from the root of its table downwards, so one damaged page hides all that lies below it, and a
+//! damaged first page hides everything. Here each page is looked at by itself: what is a leaf of a table yields its
+//! rows, which tell by the kinds of their columns what they are. Only reads; the file is opened by the caller, and no
+//! SQLite ever sees it.
 //!
-//! The order of the first fifteen columns of `submission` and `delivery` is that of the first migration; later ones only add columns behind them.
+//! The order of the first fifteen columns of `submission` and `delivery` is that of the first migration; later ones
+//! only add columns behind them.
 
 mod pages;
 mod rows;
@@ -31,7 +33,8 @@ pub struct Wreck {
     standings: HashMap<i64, Standing>,
     /// What was claimed: a request may have been on the wire.
     flights: HashSet<i64>,
-    /// Where the rows of `submission` lie, by their numbers; one number may lie at two places, of which one is out of date.
+    /// Where the rows of `submission` lie, by their numbers; one number may lie at two places, of which one is out of
+    /// date.
     places: Vec<Place>,
 }
 
@@ -104,7 +107,8 @@ impl Wreck {
         !self.standings.is_empty() || !self.places.is_empty()
     }
 
-    /// The numbers of those that are not final, oldest first. Also those whose state could not be read: sent twice is better than never.
+    /// The numbers of those that are not final, oldest first. Also those whose state could not be read: sent twice is
+    /// better than never.
     pub fn open_ids(&self) -> Vec<SubmissionId> {
         let mut ids: Vec<i64> = self.places.iter().map(|place| place.id).collect();
         ids.extend(self.standings.keys());
@@ -114,7 +118,8 @@ impl Wreck {
         ids.into_iter().filter(is_open).map(SubmissionId).collect()
     }
 
-    /// Every submission that has a row, by number and time of intake: what tells whether another outbox descends from the same one.
+    /// Every submission that has a row, by number and time of intake: what tells whether another outbox descends from
+    /// the same one.
     pub fn lineage(&self) -> HashSet<(SubmissionId, Timestamp)> {
         let of = |place: &Place| (SubmissionId(place.id), Timestamp::from_millis(place.created_at));
         self.places.iter().map(of).collect()
@@ -190,7 +195,11 @@ impl Wreck {
             key: text(5).map(SubmissionKey),
             digest,
             source: text(8),
-            on_conflict: if overrides { Some(ConflictPolicy::Override) } else { said },
+            on_conflict: if overrides {
+                Some(ConflictPolicy::Override)
+            } else {
+                said
+            },
             not_before: values[10].int().map(Timestamp::from_millis),
             payload,
         })
@@ -256,7 +265,8 @@ fn is_submission(head: &Head) -> bool {
     head.types.len() >= SUBMISSION.len() && head.types.iter().zip(&SUBMISSION).all(fits)
 }
 
-/// A row of `flight`: attempt, time of the claim, waits served. Also one that was deleted and not written over: maybe sent is the careful word.
+/// A row of `flight`: attempt, time of the claim, waits served. Also one that was deleted and not written over: maybe
+/// sent is the careful word.
 fn is_flight(page: &[u8], head: &Head) -> bool {
     let kinds: Vec<Option<Kind>> = head.types.iter().map(|serial| kind(*serial)).collect();
     let fits = kinds == [Some(Kind::Null), Some(Kind::Int), Some(Kind::Int), Some(Kind::Int)];

@@ -18,7 +18,8 @@ const FRAME_HEADER: usize = 24;
 /// The lowest bit says in which order the bytes of its sums stand.
 const WAL_MAGIC: u32 = 0x377f_0682;
 
-/// What the file itself says a page is for. Every outbox has such a map, since it gives free pages back (`auto_vacuum`).
+/// What the file itself says a page is for. Every outbox has such a map, since it gives free pages back
+/// (`auto_vacuum`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Use {
     /// A page of a table or index.
@@ -69,7 +70,11 @@ impl Pages {
         let reserved = if has_header { usize::from(header[20]) } else { 0 };
         let wal = wal.filter(|(_, its)| *its == size).map(|(wal, _)| wal);
         let in_file = bytes.div_ceil(size as u64);
-        let in_wal = wal.iter().flat_map(|wal| wal.places.keys().copied()).max().unwrap_or_default();
+        let in_wal = wal
+            .iter()
+            .flat_map(|wal| wal.places.keys().copied())
+            .max()
+            .unwrap_or_default();
         Ok(Self {
             file,
             size,
@@ -83,7 +88,11 @@ impl Pages {
     /// One page; what lies behind a file's end reads as zeros.
     pub(super) fn read(&self, number: u32) -> io::Result<Vec<u8>> {
         let mut page = vec![0; self.size];
-        let (file, mut at) = match self.wal.as_ref().and_then(|wal| Some((&wal.file, *wal.places.get(&number)?))) {
+        let (file, mut at) = match self
+            .wal
+            .as_ref()
+            .and_then(|wal| Some((&wal.file, *wal.places.get(&number)?)))
+        {
             Some(found) => found,
             None => (&self.file, u64::from(number.saturating_sub(1)) * self.size as u64),
         };
@@ -143,7 +152,10 @@ impl Wal {
         let is_big = word(&header, 0) & 1 == 1;
         let size = word(&header, 8) as usize;
         let mut sum = summed((0, 0), &header[..24], is_big);
-        if word(&header, 0) & !1 != WAL_MAGIC || !(512..=65536).contains(&size) || sum != (word(&header, 24), word(&header, 28)) {
+        if word(&header, 0) & !1 != WAL_MAGIC
+            || !(512..=65536).contains(&size)
+            || sum != (word(&header, 24), word(&header, 28))
+        {
             return None;
         }
         let mut frame = vec![0; FRAME_HEADER + size];

@@ -55,7 +55,11 @@ pub(super) fn look(pages: &Pages, number: u32, page: &[u8]) -> Look {
     if kind == LEAF {
         let count = usize::from(half(page, start + 3).unwrap_or_default());
         let cells = (0..count).map_while(|cell| half(page, start + 8 + 2 * cell).map(usize::from));
-        return Look::Rows(cells.filter(|place| *place > start + 8 && *place < pages.usable).collect());
+        return Look::Rows(
+            cells
+                .filter(|place| *place > start + 8 && *place < pages.usable)
+                .collect(),
+        );
     }
     let is_tree = OTHERS.contains(&kind);
     let is_empty = page.iter().all(|byte| *byte == 0);
@@ -67,7 +71,8 @@ pub(super) fn look(pages: &Pages, number: u32, page: &[u8]) -> Look {
     }
 }
 
-/// A row's number, and how its columns are stored: enough to say which table it is of, without following it into other pages.
+/// A row's number, and how its columns are stored: enough to say which table it is of, without following it into other
+/// pages.
 #[derive(Debug)]
 pub(super) struct Head {
     pub(super) id: i64,
@@ -188,7 +193,11 @@ fn value(kind: u64, bytes: &[u8]) -> Value {
             } else {
                 0
             };
-            Value::Int(bytes.iter().fold(sign, |value: i64, byte| value << 8 | i64::from(*byte)))
+            Value::Int(
+                bytes
+                    .iter()
+                    .fold(sign, |value: i64, byte| value << 8 | i64::from(*byte)),
+            )
         }
         7 => Value::Real,
         _ if kind % 2 == 1 => Value::Text(bytes.to_vec()),

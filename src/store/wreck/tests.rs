@@ -64,7 +64,10 @@ async fn everything_is_found_in_a_whole_one_with_its_wal_and_without() {
     let wreck = read(&bench.path());
     assert_eq!((found(&wreck, &entries).len(), wreck.pages().1), (120, 0));
     let one = wreck.find(SubmissionId(7)).unwrap();
-    assert_eq!((one.state, one.created_at, one.maybe_sent), (Some(StateName::Pending), NOW, false));
+    assert_eq!(
+        (one.state, one.created_at, one.maybe_sent),
+        (Some(StateName::Pending), NOW, false)
+    );
 }
 
 #[tokio::test]
@@ -106,7 +109,8 @@ async fn damage_costs_what_lies_there_and_nothing_else() {
     let pages = whole.len() / 4096;
     assert_eq!(damaged(0..1, Some(0)).0, 200, "without its first page");
     assert_eq!(damaged(0..1, None).0, 200, "with another first page");
-    // Half of the entries lie over two to eleven pages, and each page that is gone costs at most the few rows that reach into it.
+    // Half of the entries lie over two to eleven pages, and each page that is gone costs at most the few rows that
+    // reach into it.
     for start in (1..pages - 8).step_by(pages / 10) {
         let (count, unreadable) = damaged(start..start + 8, None);
         assert!(count >= 200 - 8 * 20, "{start}: {count}, {unreadable}");
@@ -150,5 +154,8 @@ async fn a_payload_with_a_damaged_byte_is_lost_and_not_salvaged_wrong() {
     fs::write(bench.path(), &bytes).unwrap();
     let wreck = read(&bench.path());
     assert_eq!(wreck.open_ids().len(), 3);
-    assert_eq!(wreck.open_ids().iter().filter(|id| wreck.find(**id).is_some()).count(), 2);
+    assert_eq!(
+        wreck.open_ids().iter().filter(|id| wreck.find(**id).is_some()).count(),
+        2
+    );
 }

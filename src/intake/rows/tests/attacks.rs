@@ -8,8 +8,8 @@ use super::*;
 use crate::intake::rows::confine;
 use crate::intake::rows::outside::{beside, named};
 
-/// A journal as a crash of a program leaves it that was writing several databases: no page to roll back, and at the end the super-journal,
-/// which is deleted behind the rollback.
+/// A journal as a crash of a program leaves it that was writing several databases: no page to roll back, and at the end
+/// the super-journal, which is deleted behind the rollback.
 pub fn journal_with_super_journal(database: &Path, named: &Path) -> Vec<u8> {
     const MAGIC: [u8; 8] = [0xd9, 0xd5, 0x05, 0xf9, 0x20, 0xa1, 0x63, 0xd7];
     let pages = fs::read(database).unwrap()[28..32].to_vec();
@@ -33,13 +33,19 @@ pub fn journal_with_super_journal(database: &Path, named: &Path) -> Vec<u8> {
 const ROLLS_BACK: &str = "RETEN_TEST_ROLLS_BACK";
 const CONFINED: &str = "RETEN_TEST_CONFINED";
 
-/// Where the harness was started to do so, it opens a row inbox without looking at anything first, as SQLite alone would.
+/// Where the harness was started to do so, it opens a row inbox without looking at anything first, as SQLite alone
+/// would.
 #[test]
 fn rolls_back_where_it_was_started_to() {
-    let Some(database) = std::env::var_os(ROLLS_BACK) else { return };
+    let Some(database) = std::env::var_os(ROLLS_BACK) else {
+        return;
+    };
     let database = Path::new(&database);
     let is_confined = std::env::var_os(CONFINED).is_some() && confine::to(database.parent().unwrap()).unwrap();
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
     runtime.block_on(async {
         let mut conn = SqliteConnectOptions::new().filename(database).connect().await.unwrap();
         let read = sqlx::query("SELECT count(*) FROM inbox").fetch_one(&mut conn).await;
@@ -54,7 +60,9 @@ fn rolls_back_where_it_was_started_to() {
 fn roll_back(database: &Path, confined: bool) -> bool {
     let mut harness = Command::new("/proc/self/exe");
     let test = "intake::rows::tests::attacks::rolls_back_where_it_was_started_to";
-    harness.args(["--exact", test, "--test-threads=1"]).env(ROLLS_BACK, database);
+    harness
+        .args(["--exact", test, "--test-threads=1"])
+        .env(ROLLS_BACK, database);
     if confined {
         harness.env(CONFINED, "1");
     }
@@ -82,7 +90,10 @@ async fn a_super_journal_is_refused_by_name_and_the_walls_hold_without_that_too(
     assert!(beside(database).is_err());
     // SQLite alone does it: this is the attack, and no other.
     assert!(roll_back(database, false));
-    assert!(!victim.exists(), "SQLite does not do this any more: the test is out of date");
+    assert!(
+        !victim.exists(),
+        "SQLite does not do this any more: the test is out of date"
+    );
     prepare();
     if roll_back(database, true) {
         assert!(victim.exists());
@@ -120,7 +131,11 @@ async fn wal_is_refused_with_what_mends_it_and_the_rows_stay() {
     until_empty(&house).await;
     assert_eq!(house.activities().await, numbered(0..1));
     // And while it is open.
-    sql(&house, &format!("PRAGMA journal_mode = WAL; {}", inserts(&numbered(1..2)))).await;
+    sql(
+        &house,
+        &format!("PRAGMA journal_mode = WAL; {}", inserts(&numbered(1..2))),
+    )
+    .await;
     tokio::time::sleep(house.config.inbox.rescan * 2).await;
     assert_eq!(house.activities().await.len(), 1, "not taken");
     sql(&house, "PRAGMA journal_mode=DELETE").await;
@@ -132,7 +147,10 @@ async fn wal_is_refused_with_what_mends_it_and_the_rows_stay() {
 #[tokio::test]
 async fn every_entry_of_the_schema_is_compared_letter_by_letter() {
     for (change, expected) in [
-        ("CREATE TRIGGER hook AFTER DELETE ON inbox BEGIN SELECT 1; END", "trigger hook"),
+        (
+            "CREATE TRIGGER hook AFTER DELETE ON inbox BEGIN SELECT 1; END",
+            "trigger hook",
+        ),
         ("CREATE VIEW hook AS SELECT 1", "view hook"),
         ("CREATE INDEX hook ON inbox (length(payload))", "index hook"),
         ("CREATE TABLE hook (a)", "table hook"),
@@ -140,7 +158,10 @@ async fn every_entry_of_the_schema_is_compared_letter_by_letter() {
             "ALTER TABLE inbox ADD COLUMN hook TEXT AS (upper(payload)) VIRTUAL",
             "table inbox, which is not as we made it",
         ),
-        ("ALTER TABLE inbox ADD COLUMN hook", "table inbox, which is not as we made it"),
+        (
+            "ALTER TABLE inbox ADD COLUMN hook",
+            "table inbox, which is not as we made it",
+        ),
         ("DROP TABLE rejected", "table rejected is not there"),
         (
             "PRAGMA writable_schema = ON; UPDATE sqlite_schema SET sql = replace(sql, 'reason         TEXT NOT NULL', 'reason         TEXT         ')",
@@ -229,11 +250,15 @@ async fn a_row_past_the_tables_own_check_stays_and_the_others_are_taken() {
     .await;
     house.start();
     house
-        .eventually("one is left", async |house| number(house, "SELECT count(*) FROM inbox").await == 1)
+        .eventually("one is left", async |house| {
+            number(house, "SELECT count(*) FROM inbox").await == 1
+        })
         .await;
     sql(&house, &inserts(&numbered(2..3))).await;
     house
-        .eventually("one is left", async |house| number(house, "SELECT count(*) FROM inbox").await == 1)
+        .eventually("one is left", async |house| {
+            number(house, "SELECT count(*) FROM inbox").await == 1
+        })
         .await;
     assert_eq!(house.activities().await, numbered(0..3));
     assert_eq!(number(&house, "SELECT id FROM inbox").await, 2);

@@ -21,7 +21,11 @@ async fn one_that_is_killed_is_an_error_and_the_next_one_goes_on() {
     assert_eq!(first.insert(vec![result("a"), result("b")]).await.unwrap(), [1, 2]);
     assert!(first.end().await.is_none(), "it is gone at once");
     let mut second = Clerk::start().unwrap();
-    assert_eq!(second.open(path, outbox).await.unwrap(), opened, "the same inbox, by its own id");
+    assert_eq!(
+        second.open(path, outbox).await.unwrap(),
+        opened,
+        "the same inbox, by its own id"
+    );
     assert_eq!(second.count().await.unwrap(), (2, 0));
     let Some(Looked::Rows(batch)) = second.look(None, i64::MIN, 1 << 20).await.unwrap() else {
         panic!("nothing was read");
@@ -31,7 +35,11 @@ async fn one_that_is_killed_is_an_error_and_the_next_one_goes_on() {
     assert!(matches!(again, Some(Looked::Unchanged)));
     std::fs::remove_file(path).unwrap();
     assert!(
-        second.look(Some(batch.version), i64::MIN, 1 << 20).await.unwrap().is_none(),
+        second
+            .look(Some(batch.version), i64::MIN, 1 << 20)
+            .await
+            .unwrap()
+            .is_none(),
         "what is open is not what lies there"
     );
     let fresh = second.open(path, outbox).await.unwrap();

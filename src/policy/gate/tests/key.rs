@@ -53,7 +53,11 @@ fn every_status_of_the_question_has_its_verdict_whatever_the_body() {
             _ => KeyVerdict::Silent,
         };
         assert_eq!(KeyVerdict::of(&answered(status)), expected, "{status}");
-        assert_eq!(KeyVerdict::of(&failed(Some(status))), expected, "{status}, and then cut off");
+        assert_eq!(
+            KeyVerdict::of(&failed(Some(status))),
+            expected,
+            "{status}, and then cut off"
+        );
     }
     assert_eq!(KeyVerdict::of(&failed(None)), KeyVerdict::Silent);
 }
@@ -65,13 +69,20 @@ fn those_that_are_refused_again_close_nothing_unless_they_are_too_many_for_that(
     gate.step(ended(lead, Signal::Healthy), START, &SETTINGS);
     for id in 0..16 {
         let step = refused_again(&mut gate, id);
-        assert_eq!(step.refused, Some(Refused::Die { requeue_on_opening: false }));
+        assert_eq!(
+            step.refused,
+            Some(Refused::Die {
+                requeue_on_opening: false
+            })
+        );
         assert_eq!(gate.name(), "open");
     }
     let mut revoked = gate.clone();
     assert_eq!(
         refused_again(&mut revoked, 16).refused,
-        Some(Refused::Die { requeue_on_opening: true }),
+        Some(Refused::Die {
+            requeue_on_opening: true
+        }),
         "a key that is revoked meanwhile costs no more than what may be in flight"
     );
     assert_eq!(revoked.name(), "unauthorized");
@@ -88,7 +99,11 @@ fn what_was_found_out_of_an_old_key_opens_nothing_without_one_that_goes_first() 
     gate.step(Input::Answered(KeyVerdict::Works), after(60), &SETTINGS);
     assert_eq!(gate.allowance(after(60), &SETTINGS), Allowance::Opening);
     gate.step(Input::KeyChanged, after(60), &SETTINGS);
-    assert_eq!(gate.allowance(after(60), &SETTINGS), Allowance::Question, "the new one is asked");
+    assert_eq!(
+        gate.allowance(after(60), &SETTINGS),
+        Allowance::Question,
+        "the new one is asked"
+    );
 
     let mut gate = closed(Refusal::Forbidden);
     gate.step(Input::Departed(Role::Trial), after(60), &SETTINGS);

@@ -57,15 +57,27 @@ fn a_429_without_a_time_rests_everything_longer_each_time_and_then_one_goes_firs
         let next = now.plus(Duration::from_secs(gap));
         assert_eq!(gate.allowance(now, &SETTINGS), Allowance::Nothing { until: Some(next) });
         now = next;
-        assert_eq!((gate.allowance(now, &SETTINGS), gate.name()), (Allowance::UpTo(1), "throttled"));
+        assert_eq!(
+            (gate.allowance(now, &SETTINGS), gate.name()),
+            (Allowance::UpTo(1), "throttled")
+        );
         let ticket = send(&mut gate, Role::Ordinary, now);
-        let step = end(&mut gate, ticket, Signal::Throttled, about(20 + i64::try_from(place).unwrap()), now);
+        let step = end(
+            &mut gate,
+            ticket,
+            Signal::Throttled,
+            about(20 + i64::try_from(place).unwrap()),
+            now,
+        );
         assert_eq!(step, Step::default(), "it is told once, not each time");
     }
     now = now.plus(Duration::from_mins(1));
     let ticket = send(&mut gate, Role::Ordinary, now);
     end(&mut gate, ticket, Signal::Healthy, about(40), now);
-    assert!(matches!(gate.allowance(now, &SETTINGS), Allowance::UpTo(_)), "it goes on at once");
+    assert!(
+        matches!(gate.allowance(now, &SETTINGS), Allowance::UpTo(_)),
+        "it goes on at once"
+    );
     let ticket = send(&mut gate, Role::Ordinary, now);
     end(&mut gate, ticket, Signal::Throttled, about(41), now);
     let next = now.plus(SETTINGS.gap_min);
@@ -83,7 +95,10 @@ fn one_activity_that_is_always_told_so_makes_the_others_wait_no_longer() {
         let now = after_ms(round * 2000);
         let ticket = send(&mut gate, Role::Ordinary, now);
         end(&mut gate, ticket, Signal::Throttled, about(1), now);
-        assert_eq!(gate.allowance(after_ms(round * 2000 + 1000), &SETTINGS), Allowance::UpTo(1));
+        assert_eq!(
+            gate.allowance(after_ms(round * 2000 + 1000), &SETTINGS),
+            Allowance::UpTo(1)
+        );
     }
 }
 
@@ -94,7 +109,10 @@ fn an_outage_keeps_to_what_the_api_asks_for_at_most_the_longest_wait() {
         let ticket = send(&mut gate, Role::Ordinary, START);
         end(&mut gate, ticket, Signal::Overloaded, told(id, 90), START);
     }
-    assert_eq!((gate.name(), gate.allowance(START, &SETTINGS)), ("probing", nothing_until(90)));
+    assert_eq!(
+        (gate.name(), gate.allowance(START, &SETTINGS)),
+        ("probing", nothing_until(90))
+    );
     assert_eq!(gate.allowance(after(90), &SETTINGS), Allowance::One(Role::Probe));
     let probe = send(&mut gate, Role::Probe, after(90));
     end(&mut gate, probe, Signal::Overloaded, told(9, 86_400), after(90));
@@ -107,7 +125,11 @@ fn an_outage_keeps_to_what_the_api_asks_for_at_most_the_longest_wait() {
     );
     let probe = send(&mut gate, Role::Probe, after(92));
     end(&mut gate, probe, Signal::Faulty, about(9), after(92));
-    assert_eq!(gate.allowance(after(92), &SETTINGS), nothing_until(96), "the gaps go on growing");
+    assert_eq!(
+        gate.allowance(after(92), &SETTINGS),
+        nothing_until(96),
+        "the gaps go on growing"
+    );
 }
 
 #[test]
@@ -122,7 +144,10 @@ fn the_pause_that_was_in_force_and_late_answers_lengthen_the_gap_too() {
     }
     assert_eq!(gate.allowance(START, &SETTINGS), nothing_until(30));
     end(&mut gate, late, Signal::Overloaded, told(6, 300), START);
-    assert_eq!((gate.name(), gate.allowance(START, &SETTINGS)), ("probing", nothing_until(300)));
+    assert_eq!(
+        (gate.name(), gate.allowance(START, &SETTINGS)),
+        ("probing", nothing_until(300))
+    );
 }
 
 #[test]

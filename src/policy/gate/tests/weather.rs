@@ -24,7 +24,10 @@ fn exchange(gate: &mut Gate, submission: i64, signal: Signal) -> Step {
 
 fn in_outage() -> (Gate, Step) {
     let mut gate = open();
-    let step = (1..=5).map(|id| exchange(&mut gate, id, Signal::Faulty)).last().unwrap();
+    let step = (1..=5)
+        .map(|id| exchange(&mut gate, id, Signal::Faulty))
+        .last()
+        .unwrap();
     assert_eq!(gate.name(), "probing");
     (gate, step)
 }
@@ -33,13 +36,23 @@ fn in_outage() -> (Gate, Step) {
 fn five_faults_in_a_row_are_an_outage_and_an_answer_between_them_is_none() {
     let mut gate = open();
     for id in 1..=20 {
-        exchange(&mut gate, id, if id % 5 == 0 { Signal::Answered } else { Signal::Faulty });
+        exchange(
+            &mut gate,
+            id,
+            if id % 5 == 0 { Signal::Answered } else { Signal::Faulty },
+        );
         assert_eq!(gate.name(), "open");
     }
     let (gate, step) = in_outage();
     let (record, change) = (step.remember.unwrap(), step.change.unwrap());
-    assert_eq!((record.state.as_str(), change.from, change.to), ("probing", "open", "probing"));
-    assert_eq!(gate.allowance(START, &SETTINGS), Allowance::Nothing { until: Some(after(1)) });
+    assert_eq!(
+        (record.state.as_str(), change.from, change.to),
+        ("probing", "open", "probing")
+    );
+    assert_eq!(
+        gate.allowance(START, &SETTINGS),
+        Allowance::Nothing { until: Some(after(1)) }
+    );
 }
 
 #[test]
@@ -101,7 +114,10 @@ fn a_burst_of_refusals_narrows_it_once_a_round_trip() {
     for ticket in burst {
         gate.step(said(ticket, Signal::Overloaded, about(1)), START, &SETTINGS);
     }
-    assert_eq!((gate.allowance(START, &SETTINGS), gate.name()), (Allowance::UpTo(8), "throttled"));
+    assert_eq!(
+        (gate.allowance(START, &SETTINGS), gate.name()),
+        (Allowance::UpTo(8), "throttled")
+    );
     for expected in [4, 2, 1, 1] {
         exchange(&mut gate, 1, Signal::Overloaded);
         exchange(&mut gate, 2, Signal::Answered);
@@ -154,7 +170,10 @@ fn retry_after_holds_everything_when_two_activities_in_a_row_were_told_so() {
         step.remember.unwrap().why.contains("2026-11-23T10:01:30.000Z"),
         "a pause is told although it was throttled before"
     );
-    assert_eq!(gate.allowance(START, &SETTINGS), Allowance::Nothing { until: Some(after(90)) });
+    assert_eq!(
+        gate.allowance(START, &SETTINGS),
+        Allowance::Nothing { until: Some(after(90)) }
+    );
     assert!(matches!(gate.allowance(after(90), &SETTINGS), Allowance::UpTo(_)));
 }
 
@@ -171,10 +190,17 @@ fn no_retry_after_holds_it_longer_than_the_longest_wait() {
     }
     assert_eq!(
         (gate.allowance(START, &SETTINGS), gate.name()),
-        (Allowance::Nothing { until: Some(after(600)) }, "throttled")
+        (
+            Allowance::Nothing {
+                until: Some(after(600))
+            },
+            "throttled"
+        )
     );
     assert_eq!(
-        exchange(&mut gate, 3, Signal::Healthy).remember.map(|record| record.state),
+        exchange(&mut gate, 3, Signal::Healthy)
+            .remember
+            .map(|record| record.state),
         None,
         "sent after it: nothing new"
     );
@@ -190,7 +216,8 @@ fn blown() -> (Gate, Step) {
         // Told twice, by a resend for instance, it is one submission.
         for _ in 0..3 {
             let ticket = send(&mut gate, Role::Ordinary, START);
-            let message = ["a wrong date", "a wrong date", "a wrong code", "<none>", "a wrong date"][usize::try_from(id % 5).unwrap()];
+            let message = ["a wrong date", "a wrong date", "a wrong code", "<none>", "a wrong date"]
+                [usize::try_from(id % 5).unwrap()];
             let about = About {
                 message: Some(message.to_owned()),
                 ..about(id)
@@ -208,7 +235,9 @@ fn the_fuse_counts_each_submission_once_and_says_what_is_wrong_and_what_brings_i
     assert_eq!(gate.name(), "rejecting");
     let record = step.remember.unwrap();
     assert!(
-        record.why.contains("\"a wrong date\" (6), \"a wrong code\" (2), \"<none>\" (2)"),
+        record
+            .why
+            .contains("\"a wrong date\" (6), \"a wrong code\" (2), \"<none>\" (2)"),
         "{}",
         record.why
     );
@@ -223,7 +252,10 @@ fn a_producer_with_one_id_for_everything_blows_it_as_well() {
     for id in 1..=10 {
         assert_eq!(gate.name(), "open");
         let ticket = send(&mut gate, Role::Ordinary, START);
-        let about = About { activity: 7, ..about(id) };
+        let about = About {
+            activity: 7,
+            ..about(id)
+        };
         gate.step(said(ticket, Signal::Rejected, about), START, &SETTINGS);
     }
     assert_eq!(gate.name(), "rejecting");
@@ -261,7 +293,8 @@ fn a_blown_fuse_lets_one_a_minute_out_until_one_succeeds() {
         );
         assert_eq!(gate.allowance(now, &SETTINGS), Allowance::One(Role::Sample));
         let sample = send(&mut gate, Role::Sample, now);
-        let signal = [Signal::Rejected, Signal::Answered, Signal::Faulty, Signal::Throttled][usize::try_from(minute - 1).unwrap()];
+        let signal = [Signal::Rejected, Signal::Answered, Signal::Faulty, Signal::Throttled]
+            [usize::try_from(minute - 1).unwrap()];
         gate.step(said(sample, signal, about(50)), now, &SETTINGS);
         assert_eq!(gate.name(), "rejecting");
     }
@@ -272,7 +305,11 @@ fn a_blown_fuse_lets_one_a_minute_out_until_one_succeeds() {
 
 #[test]
 fn a_persons_resume_opens_a_blown_fuse_and_a_reload_only_tries_at_once() {
-    for (input, name) in [(Input::Insisted, "open"), (Input::Resumed, "open"), (Input::AskNow, "rejecting")] {
+    for (input, name) in [
+        (Input::Insisted, "open"),
+        (Input::Resumed, "open"),
+        (Input::AskNow, "rejecting"),
+    ] {
         let (mut gate, _) = blown();
         let step = gate.step(input, after(1), &SETTINGS);
         assert_eq!((gate.name(), step.remember.is_some()), (name, name == "open"));
@@ -299,7 +336,12 @@ fn a_refused_probe_or_sample_closes_it_for_the_key() {
     for (mut gate, role) in [(in_outage().0, Role::Probe), (blown().0, Role::Sample)] {
         let ticket = send(&mut gate, role, after(60));
         let step = gate.step(said(ticket, refusal(Refusal::Unknown), about(50)), after(60), &SETTINGS);
-        assert_eq!(step.refused, Some(Refused::Die { requeue_on_opening: true }));
+        assert_eq!(
+            step.refused,
+            Some(Refused::Die {
+                requeue_on_opening: true
+            })
+        );
         assert_eq!(gate.name(), "unauthorized");
     }
 }

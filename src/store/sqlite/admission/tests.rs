@@ -70,9 +70,16 @@ fn an_invalid_one_takes_no_place_in_its_activity() {
 
 #[test]
 fn the_same_object_under_the_same_key_is_dropped_and_another_one_names_the_first() {
-    let entries = [entry("a", Some("k"), "1"), entry("b", Some("k"), "1"), entry("c", Some("k"), "2")];
+    let entries = [
+        entry("a", Some("k"), "1"),
+        entry("b", Some("k"), "1"),
+        entry("c", Some("k"), "2"),
+    ];
     let plan = plan(&entries, from(1));
-    assert_eq!(plan.answers[..2], [accepted(1), Admitted::Duplicate { of: SubmissionId(1) }]);
+    assert_eq!(
+        plan.answers[..2],
+        [accepted(1), Admitted::Duplicate { of: SubmissionId(1) }]
+    );
     let Admitted::Invalid { id, why } = &plan.answers[2] else {
         panic!("{:?}", plan.answers[2])
     };
@@ -121,5 +128,8 @@ fn a_key_of_another_result_is_told_beside_the_entrys_own_fault() {
     let Admitted::Invalid { why, .. } = &plan.answers[1] else {
         panic!("{:?}", plan.answers[1])
     };
-    assert!(why.starts_with("no status; its key \"k\" belongs to submission 1"), "{why}");
+    assert!(
+        why.starts_with("no status; its key \"k\" belongs to submission 1"),
+        "{why}"
+    );
 }

@@ -10,7 +10,8 @@ use crate::store::sqlite::{pragma, schema};
 
 type Answer = oneshot::Receiver<Result<(), StoreError>>;
 
-/// A writer on a database of its own, its connection prepared by `sql`; the way to it, and another hand on the same file.
+/// A writer on a database of its own, its connection prepared by `sql`; the way to it, and another hand on the same
+/// file.
 async fn writer(sql: &'static str) -> (TempDir, mpsc::Sender<Order>, SqliteConnection) {
     let directory = crate::store::tests::directory();
     let options = SqliteConnectOptions::new().filename(directory.path().join("outbox.db"));
@@ -20,7 +21,16 @@ async fn writer(sql: &'static str) -> (TempDir, mpsc::Sender<Order>, SqliteConne
     schema::migrate(&mut conn).await.unwrap();
     sqlx::raw_sql(sql).execute(&mut conn).await.unwrap();
     let (orders, waiting) = mpsc::channel(QUEUE);
-    tokio::spawn(Writer::new(conn, waiting, None, Arc::default(), Arc::new(Locked::new(directory.path()))).run());
+    tokio::spawn(
+        Writer::new(
+            conn,
+            waiting,
+            None,
+            Arc::default(),
+            Arc::new(Locked::new(directory.path())),
+        )
+        .run(),
+    );
     (directory, orders, options.connect().await.unwrap())
 }
 
@@ -55,7 +65,10 @@ async fn one_that_fails_does_not_fail_those_that_came_with_it() {
     assert!(good.await.unwrap().is_ok());
     assert!(matches!(bad.await.unwrap(), Err(StoreError::Broken(message)) if message.contains("refused")));
     assert!(better.await.unwrap().is_ok());
-    let kept = sqlx::query("SELECT name FROM memory").fetch_all(&mut other).await.unwrap();
+    let kept = sqlx::query("SELECT name FROM memory")
+        .fetch_all(&mut other)
+        .await
+        .unwrap();
     assert_eq!(kept.len(), 2);
 }
 
@@ -91,7 +104,10 @@ async fn what_is_queued_is_done_before_the_writer_ends() {
     let late = send(&orders, "late", "1".into()).await;
     closed.await.unwrap();
     assert!(answer.await.unwrap().is_ok());
-    assert!(late.await.unwrap().is_ok(), "it was in the queue before the door closed");
+    assert!(
+        late.await.unwrap().is_ok(),
+        "it was in the queue before the door closed"
+    );
     assert!(orders.is_closed());
     sqlx::query("SELECT 1 FROM memory").fetch_one(&mut other).await.unwrap();
 }
@@ -107,6 +123,8 @@ fn a_group_is_bounded_but_never_empty() {
         Operation::Sweep(Asked::new(sweep, oneshot::channel().0))
     };
     let mut waiting = VecDeque::from([sweep(4000), sweep(96), sweep(1), sweep(1_000_000), sweep(1)]);
-    let sizes: Vec<usize> = std::iter::from_fn(|| next_group(&mut waiting)).map(|group| group.len()).collect();
+    let sizes: Vec<usize> = std::iter::from_fn(|| next_group(&mut waiting))
+        .map(|group| group.len())
+        .collect();
     assert_eq!(sizes, [2, 1, 1, 1]);
 }
