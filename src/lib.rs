@@ -10,7 +10,7 @@
 //! database is the truth; no queue lives in memory beyond what is claimed and in flight.
 //!
 //! # Where to start
-//! [`model`] has the words, [`policy`] the decisions, [`store`] the one durable thing. `delivery` and `intake` are the
+//! `model` has the words, `policy` the decisions, `store` the one durable thing. `delivery` and `intake` are the
 //! two engines round it, `daemon` starts and stops them, `cli` is what a person types.
 //!
 //! # What is never here
@@ -19,23 +19,36 @@
 //! - `delivery` knows no SQL, `store` no meaning of HTTP, `api` decides nothing, `sandbox` uses nothing of ours.
 //! - Nothing is removed from the inbox, and no outcome acted upon, before the commit that records it.
 
-pub mod clock;
-pub mod lock;
-pub mod model;
-pub mod policy;
+mod clock;
+mod lock;
+mod model;
+mod policy;
 
-pub mod config;
+mod config;
 
-pub mod api;
-pub mod store;
-pub mod telemetry;
+mod api;
+mod store;
+mod telemetry;
 
-pub mod delivery;
-pub mod intake;
+mod delivery;
+mod intake;
 
-pub mod cli;
-pub mod daemon;
+mod daemon;
 
-pub mod sandbox;
+mod sandbox;
 
-pub mod demo;
+mod cli;
+mod demo;
+
+pub use cli::main;
+
+/// What the benchmarks drive without a process between.
+#[doc(hidden)]
+pub mod bench {
+    pub use crate::clock::{Timestamp, now};
+    pub use crate::model::{
+        Admission, Answer, Attempt, AttemptOutcome, Directives, Entry, Object, Origin, StateName, Transition,
+    };
+    pub use crate::sandbox::SUBMIT_PATH;
+    pub use crate::store::{ClaimOrder, ClaimRequest, Claimed, Outbox, Role, Settlement};
+}

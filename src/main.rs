@@ -3,5 +3,5 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    reten_outbox::cli::main()
+    reten_outbox::main()
 }

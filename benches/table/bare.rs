@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use reqwest::Certificate;
-use reten_outbox::sandbox::SUBMIT_PATH;
+use reten_outbox::bench::SUBMIT_PATH;
 
 use crate::daemon::KEY;
 use crate::{fill, process};

@@ -4,9 +4,9 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use reten_outbox::clock::{self, Timestamp};
-use reten_outbox::model::{Answer, Attempt, AttemptOutcome, Transition};
-use reten_outbox::store::{ClaimOrder, ClaimRequest, Claimed, Outbox, Role, Settlement};
+use reten_outbox::bench::{self, Timestamp};
+use reten_outbox::bench::{Answer, Attempt, AttemptOutcome, Transition};
+use reten_outbox::bench::{ClaimOrder, ClaimRequest, Claimed, Outbox, Role, Settlement};
 
 use crate::daemon::Place;
 use crate::figures::{Figures, tell, tell_ratio_of_many};
@@ -69,7 +69,7 @@ async fn claim(outbox: &Outbox, limit: u32) -> Vec<Claimed> {
     let request = ClaimRequest {
         limit,
         order: ClaimOrder::Due,
-        now: clock::now(),
+        now: bench::now(),
         wait_max: WAIT_MAX,
     };
     outbox.claim(request).await.unwrap()
@@ -79,7 +79,7 @@ async fn cycle(outbox: &Outbox) -> Duration {
     let began = Instant::now();
     let claimed = claim(outbox, GROUP).await;
     assert_eq!(claimed.len(), GROUP as usize);
-    let now = clock::now();
+    let now = bench::now();
     let settlements = claimed
         .iter()
         .map(|claimed| (settlement(claimed, Transition::Deliver).into(), now));
@@ -90,7 +90,7 @@ async fn cycle(outbox: &Outbox) -> Duration {
 /// Makes the oldest one wait, and with it all of its activity.
 async fn retry_one(outbox: &Outbox) {
     let claimed = claim(outbox, 1).await;
-    let now = clock::now();
+    let now = bench::now();
     let retry = Transition::Retry {
         due: now.plus(WAIT_MAX),
         wait: WAIT_MAX,

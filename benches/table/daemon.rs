@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
 use std::time::{Duration, Instant};
 
-use reten_outbox::clock::Timestamp;
-use reten_outbox::model::StateName;
-use reten_outbox::store::{Outbox, Role};
+use reten_outbox::bench::StateName;
+use reten_outbox::bench::Timestamp;
+use reten_outbox::bench::{Outbox, Role};
 
 use crate::process::{self, Usage};
 use crate::sizes::Sizes;

@@ -3,9 +3,9 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use reten_outbox::clock::{self, Timestamp};
-use reten_outbox::model::{Admission, Directives, Entry, Object, Origin};
-use reten_outbox::store::{Outbox, Role};
+use reten_outbox::bench::{self, Timestamp};
+use reten_outbox::bench::{Admission, Directives, Entry, Object, Origin};
+use reten_outbox::bench::{Outbox, Role};
 
 use crate::sizes::Sizes;
 
@@ -88,7 +88,7 @@ pub fn sync() {
 
 async fn fill(database: &Path, results: u64, activities: Activities) {
     let outbox = Outbox::open(database, Role::Tool, Timestamp::default()).await.unwrap();
-    let now = clock::now();
+    let now = bench::now();
     let mut from = 0;
     while from < results {
         let to = (from + BATCH).min(results);

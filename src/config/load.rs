@@ -21,7 +21,7 @@ use super::reader::{Found, Setting, read_file, read_text};
 pub const DEFAULTS: &str = include_str!("../../config/config.toml");
 
 /// Read when neither `--config` nor `$RETEN_OUTBOX_CONFIG` names a file (nor the service manager a directory).
-pub const DEFAULT_PATH: &str = "/etc/reten-outbox/config.toml";
+const DEFAULT_PATH: &str = "/etc/reten-outbox/config.toml";
 
 /// The variable that names the file.
 const PATH_VARIABLE: &str = "RETEN_OUTBOX_CONFIG";
@@ -40,8 +40,6 @@ pub struct Loaded {
     pub config: Config,
     /// The main file; `None` when there is none and the defaults are in force.
     pub path: Option<PathBuf>,
-    /// Every file that was read, in order.
-    pub files: Vec<PathBuf>,
     /// What is allowed and yet seldom meant; to be shown by `check-config` and at start.
     pub warnings: Vec<Problem>,
     /// The winning settings, for [`Loaded::to_toml`].
@@ -134,8 +132,9 @@ impl Config {
     }
 
     /// The defaults alone.
+    #[cfg(test)]
     pub fn defaults() -> Result<Self, ConfigError> {
-        assemble(Found::default(), None, Vec::new()).map(|loaded| loaded.config)
+        assemble(Found::default(), None).map(|loaded| loaded.config)
     }
 }
 
@@ -145,14 +144,14 @@ fn named_by_variable(env: &Environment) -> Option<&Path> {
 
 /// [`Config::load`], with the places of what nobody names as an argument.
 pub(super) fn load_with(explicit: Option<&Path>, env: &Environment, places: Places) -> Result<Loaded, ConfigError> {
-    let (found, path, files) = find(explicit, env, places);
-    assemble(found, path, files)
+    let (found, path) = find(explicit, env, places);
+    assemble(found, path)
 }
 
 /// [`Config::salvage`], with the places as an argument.
 pub(super) fn salvage_with(explicit: Option<&Path>, env: &Environment, places: Places) -> Option<Salvaged> {
     const OUTBOX: &str = "outbox.database";
-    let (mut found, path, _) = find(explicit, env, places);
+    let (mut found, path) = find(explicit, env, places);
     let recovered = std::mem::take(&mut found.recovered);
     let mut settings: Vec<Setting> = recovered.into_iter().chain(found.settings).collect();
     let mut problems = found.problems;
@@ -166,7 +165,7 @@ pub(super) fn salvage_with(explicit: Option<&Path>, env: &Environment, places: P
             settings: settings.clone(),
             ..Found::default()
         };
-        match assemble(rest, None, Vec::new()) {
+        match assemble(rest, None) {
             Ok(Loaded { config, .. }) => return Some(Salvaged { config, is_certain }),
             Err(error) => problems.extend(error.problems),
         }
@@ -179,9 +178,8 @@ fn is_broken_off(problems: &[Problem]) -> bool {
     problems.iter().any(|problem| problem.key.is_none())
 }
 
-/// Everything that is said anywhere, in the order in which it counts; the main file, where there is one, and every file
-/// that was read.
-fn find(explicit: Option<&Path>, env: &Environment, places: Places) -> (Found, Option<PathBuf>, Vec<PathBuf>) {
+/// Everything that is said anywhere, in the order in which it counts; the main file, where there is one.
+fn find(explicit: Option<&Path>, env: &Environment, places: Places) -> (Found, Option<PathBuf>) {
     let (path, named_by) = match (explicit, named_by_variable(env)) {
         (Some(path), _) => (path, Some("--config")),
         (None, Some(path)) => (path, Some("$RETEN_OUTBOX_CONFIG")),
@@ -191,18 +189,17 @@ fn find(explicit: Option<&Path>, env: &Environment, places: Places) -> (Found, O
         settings: places.settings,
         ..Found::default()
     };
-    let mut files = Vec::new();
-    let main = read(path, &mut found, &mut files, named_by);
+    let main = read(path, &mut found, named_by);
     match drop_ins(path) {
         Ok(paths) => paths.iter().for_each(|path| {
-            read(path, &mut found, &mut files, None);
+            read(path, &mut found, None);
         }),
         // A directory that is closed to us closes both: said once.
         Err(_) if main == Read::Refused => {}
         Err(problem) => found.problems.push(problem),
     }
     found.append(read_environment(env));
-    (found, (main == Read::There).then(|| path.to_owned()), files)
+    (found, (main == Read::There).then(|| path.to_owned()))
 }
 
 /// How a file was found.
@@ -215,11 +212,10 @@ enum Read {
 }
 
 /// Reads one file into what was found. Only a file that is named has to exist.
-fn read(path: &Path, found: &mut Found, files: &mut Vec<PathBuf>, named_by: Option<&str>) -> Read {
+fn read(path: &Path, found: &mut Found, named_by: Option<&str>) -> Read {
     match text_of(path) {
         Ok(text) => {
             found.append(read_file(path, &text));
-            files.push(path.to_owned());
             Read::There
         }
         Err(error) if error.kind() == ErrorKind::NotFound && named_by.is_none() => Read::Absent,
@@ -285,7 +281,7 @@ fn drop_ins(path: &Path) -> Result<Vec<PathBuf>, Problem> {
 }
 
 /// Lays what was found over the defaults, and checks what comes out of it.
-fn assemble(found: Found, path: Option<PathBuf>, files: Vec<PathBuf>) -> Result<Loaded, ConfigError> {
+fn assemble(found: Found, path: Option<PathBuf>) -> Result<Loaded, ConfigError> {
     let mut settings: BTreeMap<String, Setting> = by_key(read_text(DEFAULTS, |_| Origin::Default).settings);
     settings.extend(by_key(found.settings));
     let mut checker = Checker::new(&settings, found.problems);
@@ -303,7 +299,6 @@ fn assemble(found: Found, path: Option<PathBuf>, files: Vec<PathBuf>) -> Result<
         Some(config) if problems.is_empty() => Ok(Loaded {
             config,
             path,
-            files,
             warnings,
             settings,
         }),

@@ -31,9 +31,9 @@ use crate::policy::schedule::RetrySettings;
 use crate::policy::validate::ValidationSettings;
 
 pub use environment::Environment;
-pub use load::{DEFAULT_PATH, DEFAULTS, Home, Loaded, Salvaged};
+pub use load::{DEFAULTS, Home, Loaded, Salvaged};
 pub use log::{Level, Log, LogFormat};
-pub use problem::{ConfigError, Origin, Problem};
+pub use problem::ConfigError;
 pub use secret::{ApiKey, KeyError, KeyPlace};
 
 /// Every setting, checked.

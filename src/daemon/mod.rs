@@ -28,5 +28,5 @@ pub use key::KeyFile;
 pub use reload::Source;
 pub use rooms::{Plan, Rooms};
 pub use run::{Start, run};
-pub use signals::{Asked, Signals};
+pub use signals::Signals;
 pub use tasks::TaskEnded;

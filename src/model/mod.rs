@@ -13,7 +13,7 @@ pub use activity::{ActivityKey, Digest, Lane, SubmissionKey};
 pub use answer::{Answer, Exchange, Fault, FaultKind};
 pub use attempt::{Attempt, AttemptNumber, AttemptOutcome};
 pub use entry::{Admission, Admitted, Directives, Entry, FileReceipt, Origin, Receipt, RowReceipt};
-pub use payload::{Facts, NotAnObject, Object, Payload};
+pub use payload::{Facts, Object, Payload};
 pub use submission::{ConflictPolicy, DeadReason, ParkReason, State, StateName, SubmissionId};
 pub use token::ReplaceToken;
 pub use transition::{Actor, Transition};

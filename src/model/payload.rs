@@ -31,6 +31,7 @@ pub struct Payload(Bytes);
 
 /// What the outbox needs to know of a payload without reading it again. A member of the wrong type counts as absent.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[expect(clippy::struct_field_names, reason = "the names of the API")]
 pub struct Facts {
     /// `activity_id`, as it was written.
     pub activity_id: Option<String>,

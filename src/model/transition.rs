@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::clock::Timestamp;
 
-use super::submission::{ConflictPolicy, DeadReason, ParkReason, StateName};
+use super::submission::{DeadReason, ParkReason, StateName};
 
 /// A change of state.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -113,9 +113,6 @@ impl fmt::Display for Actor {
         }
     }
 }
-
-/// What decides about a 409 besides the policy of the configuration; see [`ConflictPolicy`].
-pub type OnConflict = Option<ConflictPolicy>;
 
 #[cfg(test)]
 mod tests {

@@ -88,7 +88,6 @@ fn settle(shared: &Shared, call: &Call<'_>, n: u64, answered: Answered, step: Op
         let activity = call.glance.activity();
         let activity = activity.as_ref().map(Activity::id);
         report(&RequestLine {
-            n,
             method: call.method.as_str(),
             path: call.path,
             answered,

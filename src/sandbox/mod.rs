@@ -35,10 +35,12 @@ use tokio::{net::TcpListener, sync::oneshot, task::JoinHandle};
 
 use self::server::Shared;
 pub use self::{
-    faults::{Turn, UnknownStep},
-    ledger::{Answered, Record, Registered, Stats},
+    faults::Turn,
+    ledger::{Answered, Registered, Stats},
     rules::ResultType,
 };
+#[cfg(test)]
+pub use ledger::Record;
 
 /// Where results are submitted.
 pub const SUBMIT_PATH: &str = "/api/integration/activity-results/tasks";
@@ -158,8 +160,6 @@ impl Default for Options {
 /// One request and what became of it, for a person who watches.
 #[derive(Debug)]
 pub struct RequestLine<'a> {
-    /// Its place in the order of arrival, from 1.
-    pub n: u64,
     /// `POST`, …
     pub method: &'a str,
     /// Without the query.
@@ -219,19 +219,9 @@ impl Sandbox {
         })
     }
 
-    /// Where it listens.
-    pub fn addr(&self) -> SocketAddr {
-        self.addr
-    }
-
     /// For `api.base_url`.
     pub fn base_url(&self) -> String {
         format!("http://{}", self.addr)
-    }
-
-    /// The kept requests, in order of arrival.
-    pub fn requests(&self) -> Vec<Record> {
-        self.shared.ledger.requests()
     }
 
     /// The registered results, in order of their first registration.
@@ -244,9 +234,24 @@ impl Sandbox {
         self.shared.stats()
     }
 
-    /// The settings as they stand.
-    pub fn settings(&self) -> Settings {
-        Settings::clone(&self.shared.settings())
+    /// Stops listening, closes every connection, and returns when that is done.
+    pub async fn stop(self) -> io::Result<()> {
+        // An error is a server that ended by itself; the task knows why.
+        self.stop.send(()).ok();
+        self.task.await.map_err(io::Error::other)?
+    }
+}
+
+#[cfg(test)]
+impl Sandbox {
+    /// Where it listens.
+    pub fn addr(&self) -> SocketAddr {
+        self.addr
+    }
+
+    /// The kept requests, in order of arrival.
+    pub fn requests(&self) -> Vec<Record> {
+        self.shared.ledger.requests()
     }
 
     /// Replaces the settings, for the requests that come from now on.
@@ -257,18 +262,6 @@ impl Sandbox {
     /// Lets every held request go on; returns how many there were.
     pub fn release(&self) -> usize {
         self.shared.release()
-    }
-
-    /// Closes the listener and every connection, and listens again after `span`. What was remembered stays.
-    pub fn refuse_connections(&self, span: Duration) {
-        self.shared.refuse_connections(span);
-    }
-
-    /// Stops listening, closes every connection, and returns when that is done.
-    pub async fn stop(self) -> io::Result<()> {
-        // An error is a server that ended by itself; the task knows why.
-        self.stop.send(()).ok();
-        self.task.await.map_err(io::Error::other)?
     }
 }
 

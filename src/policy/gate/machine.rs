@@ -68,6 +68,7 @@ impl Gate {
     }
 
     /// Whether the key's verdict is found by trying submissions (after a 403) and is still awaited.
+    #[cfg(test)]
     pub fn awaits_trial(&self) -> bool {
         matches!(&self.state, GateState::Unauthorized(closed) if closed.refusal == Refusal::Forbidden)
     }
