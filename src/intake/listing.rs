@@ -105,7 +105,8 @@ impl Folder {
             )
     }
 
-    fn each(&self, mut visit: impl FnMut(&OsStr, FileType) -> io::Result<()>) -> io::Result<()> {
+    /// Visits every name but `.` and `..`, in no order, with the kind that the directory itself tells.
+    pub fn each(&self, mut visit: impl FnMut(&OsStr, FileType) -> io::Result<()>) -> io::Result<()> {
         for entry in Dir::read_from(&self.fd)? {
             let entry = entry?;
             let name = OsStr::from_bytes(entry.file_name().to_bytes());
