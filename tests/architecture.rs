@@ -41,7 +41,7 @@ const WORDS: &[(&str, &str)] = &[
     ("sqlx::", "store intake::rows"),
     ("reqwest::", "api"),
     ("clap::", "cli"),
-    ("inotify::", "intake::watch store::sqlite::touch"),
+    ("inotify::", "intake::watch store::sqlite::processes::touch"),
     ("landlock::", "intake::rows::confine"),
     ("tracing_subscriber::", "telemetry"),
     ("backoff::", "policy::schedule"),

@@ -1,5 +1,5 @@
 //! Hints from inotify, so that what is dropped is seen within a millisecond. Only hints: whatever it misses (a full
-//! queue, a directory that is gone, a file system that tells nothing) the rescan finds. With `store::sqlite::touch` the
+//! queue, a directory that is gone, a file system that tells nothing) the rescan finds. With `store::sqlite::processes::touch` the
 //! only file that knows the `inotify` crate.
 
 use std::ffi::{OsStr, OsString};

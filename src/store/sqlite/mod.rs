@@ -3,60 +3,18 @@
 //! Whatever changes something goes to the one [`writer`] and is committed when the answer comes; whatever only looks
 //! goes to a small pool of read-only connections and sees the last commit.
 //!
-//! Reading order: `migrations/outbox` (the tables and why), [`open`], [`writer`] and [`operation`], then the operations
-//! in a submission's order: [`admit`] and [`replace`] (a twin in the place of another), [`claim`], [`settle`],
-//! [`lanes`] (whose turn it is), [`recover`], [`act`], [`gate`], [`sweep`]; [`list`] and [`show`] for people.
+//! Reading order: `migrations/outbox` (the tables and why), [`opening`], [`machine`] (the writer and what it applies),
+//! [`operations`] in a submission's order (admit, claim, settle, act, sweep), [`reading`]; [`copying`] makes backups and
+//! puts them in place, [`processes`] is what other processes see and leave beside the database.
 
-mod act;
-mod admission;
-mod admit;
-mod attempts;
-mod backup;
-mod batch;
-mod claim;
-mod claimed;
-mod contents;
-mod dead;
-mod edit;
-mod errand;
-mod gate;
-mod history;
-mod holders;
-mod hot;
-mod inspect;
-mod lanes;
-mod list;
-mod lock;
-mod marks;
-mod memory;
-mod note;
-mod open;
-mod operation;
-mod originals;
-mod place;
+mod copying;
+mod machine;
+mod opening;
+mod operations;
 #[cfg(test)]
 mod plans;
-mod pragma;
-mod quiet;
-mod receipts;
-mod recount;
-mod recover;
-mod relations;
-mod replace;
-mod restore;
-mod row;
-mod schema;
-mod settle;
-mod show;
-mod sources;
-mod swap;
-mod sweep;
-mod tally;
-mod touch;
-mod transaction;
-mod trouble;
-mod usage;
-mod writer;
+mod processes;
+mod reading;
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
@@ -77,20 +35,25 @@ use crate::store::{
     Relations, Role, Settled, Settlement, StoreError, Story, Stretch, Sweep, Tally,
 };
 
-use errand::Errand;
-use note::Notepad;
-use operation::{Asked, Operation};
-use quiet::Quiet;
-use writer::{Locked, Order, Seen, Writer};
+use machine::maintenance::Errand;
+use machine::operation::{Asked, Operation};
+use machine::trouble;
+use machine::writer::{self, Locked, Order, Seen, Writer};
+use opening::{inspect, open};
+use operations::{act, claim, gate, marks, notes, receipts, recount};
+use processes::note::Notepad;
+use processes::quiet::Quiet;
+use processes::usage;
+use reading::{contents, list, relations, show, sources, tally};
 
-pub use backup::Backup;
-pub use holders::{Holder, Way, holder};
-pub use lock::{Running, daemon_is_running};
-pub use marks::Marks;
-pub use note::read_note;
-pub use place::free_bytes;
-pub use restore::{BackupFile, Restored, restore};
-pub use touch::Touch;
+pub use copying::backup::Backup;
+pub use copying::restore::{BackupFile, Restored, restore};
+pub use opening::location::free_bytes;
+pub use operations::marks::Marks;
+pub use processes::holders::{Holder, Way, holder};
+pub use processes::lock::{Running, daemon_is_running};
+pub use processes::note::read_note;
+pub use processes::touch::Touch;
 
 /// A look for other processes' commits that came with one of ours serves for so long. Under load each commit brings
 /// one, and nobody has to wait for the writer between two of them.
@@ -98,7 +61,7 @@ const FRESH: Duration = Duration::from_millis(2);
 
 /// An open database: the way to the writer, and the readers. Cheap to clone.
 #[derive(Debug, Clone)]
-pub(super) struct Database {
+pub(crate) struct Database {
     shared: Arc<Shared>,
 }
 
@@ -130,7 +93,7 @@ struct Shared {
 }
 
 impl Database {
-    pub(super) async fn open(path: &Path, role: Role, now: Timestamp) -> Result<Self, OpenError> {
+    pub(crate) async fn open(path: &Path, role: Role, now: Timestamp) -> Result<Self, OpenError> {
         let opened = open::open(path, role).await?;
         let seen = Arc::new(Seen::default());
         let locked = Arc::new(Locked::new(path));
@@ -164,19 +127,19 @@ impl Database {
         })
     }
 
-    pub(super) fn recovered(&self) -> u64 {
+    pub(crate) fn recovered(&self) -> u64 {
         self.shared.recovered
     }
 
-    pub(super) async fn admit(&self, admission: Admission, now: Timestamp) -> Result<Vec<Admitted>, StoreError> {
+    pub(crate) async fn admit(&self, admission: Admission, now: Timestamp) -> Result<Vec<Admitted>, StoreError> {
         self.shared.ask((admission, now), Operation::Admit).await
     }
 
-    pub(super) async fn forget(&self, receipts: Vec<Receipt>) -> Result<(), StoreError> {
+    pub(crate) async fn forget(&self, receipts: Vec<Receipt>) -> Result<(), StoreError> {
         self.shared.ask(receipts, Operation::Forget).await
     }
 
-    pub(super) fn claim(
+    pub(crate) fn claim(
         &self,
         request: ClaimRequest,
     ) -> impl Future<Output = Result<Vec<Claimed>, StoreError>> + Send + use<> {
@@ -193,32 +156,32 @@ impl Database {
         self.shared.ask_at_once(turn, Operation::Claim)
     }
 
-    pub(super) fn leapt(&self, leap: Leap) {
+    pub(crate) fn leapt(&self, leap: Leap) {
         *self.shared.leap.lock().unwrap_or_else(PoisonError::into_inner) = leap;
     }
 
-    pub(super) fn settle(
+    pub(crate) fn settle(
         &self,
         settlements: Vec<(Arc<Settlement>, Timestamp)>,
     ) -> impl Future<Output = Result<Vec<Settled>, StoreError>> + Send + use<> {
         self.shared.ask_at_once(settlements, Operation::Settle)
     }
 
-    pub(super) async fn act(&self, request: ActRequest) -> Result<Vec<(SubmissionId, Acted)>, StoreError> {
+    pub(crate) async fn act(&self, request: ActRequest) -> Result<Vec<(SubmissionId, Acted)>, StoreError> {
         if request.dry_run {
             return told(act::rehearse(&mut *self.reader().await?, &request).await);
         }
         self.shared.ask(request, Operation::Act).await
     }
 
-    pub(super) async fn remember(&self, name: &str, value: Option<String>, now: Timestamp) -> Result<(), StoreError> {
+    pub(crate) async fn remember(&self, name: &str, value: Option<String>, now: Timestamp) -> Result<(), StoreError> {
         let name = name.to_owned();
         self.shared
-            .ask(memory::Note { name, value, now }, Operation::Remember)
+            .ask(notes::Note { name, value, now }, Operation::Remember)
             .await
     }
 
-    pub(super) async fn open_gate(
+    pub(crate) async fn open_gate(
         &self,
         name: &str,
         value: String,
@@ -235,7 +198,7 @@ impl Database {
         self.shared.ask(opening, Operation::OpenGate).await
     }
 
-    pub(super) async fn revive(
+    pub(crate) async fn revive(
         &self,
         refused: Vec<SubmissionId>,
         now: Timestamp,
@@ -243,44 +206,44 @@ impl Database {
         self.shared.ask(gate::Revival { refused, now }, Operation::Revive).await
     }
 
-    pub(super) async fn sweep(&self, sweep: Sweep) -> Result<u64, StoreError> {
+    pub(crate) async fn sweep(&self, sweep: Sweep) -> Result<u64, StoreError> {
         self.shared.ask(sweep, Operation::Sweep).await
     }
 
-    pub(super) fn changed_before_this_commit(&self) -> Option<bool> {
+    pub(crate) fn changed_before_this_commit(&self) -> Option<bool> {
         self.shared.changed_before_this_commit()
     }
 
-    pub(super) async fn changed(&self) -> Result<bool, StoreError> {
+    pub(crate) async fn changed(&self) -> Result<bool, StoreError> {
         self.shared.changed().await
     }
 
-    pub(super) async fn tidy(&self) -> Result<bool, StoreError> {
+    pub(crate) async fn tidy(&self) -> Result<bool, StoreError> {
         self.shared.send(Errand::Tidy).await
     }
 
-    pub(super) async fn file_receipts(&self) -> Result<Vec<FileReceipt>, StoreError> {
+    pub(crate) async fn file_receipts(&self) -> Result<Vec<FileReceipt>, StoreError> {
         told(receipts::all_files(&mut *self.reader().await?).await)
     }
 
-    pub(super) async fn next_due(&self, wait_max: Duration) -> Result<Option<Timestamp>, StoreError> {
+    pub(crate) async fn next_due(&self, wait_max: Duration) -> Result<Option<Timestamp>, StoreError> {
         let dues = told(tally::Dues::look(&mut *self.reader().await?).await)?;
         Ok(dues.next(wait_max))
     }
 
-    pub(super) async fn look_for_sources(&self, after: Place) -> Result<Stretch, StoreError> {
+    pub(crate) async fn look_for_sources(&self, after: Place) -> Result<Stretch, StoreError> {
         told(sources::look(&mut *self.reader().await?, after).await)
     }
 
-    pub(super) async fn relations(&self, id: SubmissionId) -> Result<Relations, StoreError> {
+    pub(crate) async fn relations(&self, id: SubmissionId) -> Result<Relations, StoreError> {
         told(relations::relations(&mut *self.reader().await?, id).await)
     }
 
-    pub(super) async fn select(&self, filter: &Filter) -> Result<Vec<SubmissionId>, StoreError> {
+    pub(crate) async fn select(&self, filter: &Filter) -> Result<Vec<SubmissionId>, StoreError> {
         told(list::select(&mut *self.reader().await?, filter).await)
     }
 
-    pub(super) async fn refused_by_result_types(
+    pub(crate) async fn refused_by_result_types(
         &self,
         after: SubmissionId,
         limit: u32,
@@ -288,7 +251,7 @@ impl Database {
         told(list::refused_by_result_types(&mut *self.reader().await?, after, limit).await)
     }
 
-    pub(super) async fn list(
+    pub(crate) async fn list(
         &self,
         filter: &Filter,
         before: Option<SubmissionId>,
@@ -297,19 +260,19 @@ impl Database {
         told(list::list(&mut *self.reader().await?, filter, before, limit).await)
     }
 
-    pub(super) async fn show(&self, id: SubmissionId) -> Result<Option<Story>, StoreError> {
+    pub(crate) async fn show(&self, id: SubmissionId) -> Result<Option<Story>, StoreError> {
         told(show::show(&mut *self.reader().await?, id).await)
     }
 
-    pub(super) async fn contents(&self, after: SubmissionId, limit: u32) -> Result<Vec<Content>, StoreError> {
+    pub(crate) async fn contents(&self, after: SubmissionId, limit: u32) -> Result<Vec<Content>, StoreError> {
         told(contents::contents(&mut *self.reader().await?, after, limit).await)
     }
 
-    pub(super) async fn tally(&self) -> Result<Tally, StoreError> {
+    pub(crate) async fn tally(&self) -> Result<Tally, StoreError> {
         told(tally::tally(&mut *self.reader().await?).await)
     }
 
-    pub(super) async fn recount(&self) -> Result<Vec<Miscount>, StoreError> {
+    pub(crate) async fn recount(&self) -> Result<Vec<Miscount>, StoreError> {
         let wrong = told(recount::miscounts(&mut *self.reader().await?).await)?;
         if !wrong.is_empty() {
             self.shared.ask(wrong.clone(), Operation::Recount).await?;
@@ -317,24 +280,24 @@ impl Database {
         Ok(wrong)
     }
 
-    pub(super) async fn check_further(&self) -> Result<Option<String>, StoreError> {
+    pub(crate) async fn check_further(&self) -> Result<Option<String>, StoreError> {
         let bytes = std::fs::metadata(&self.shared.path).map_or(0, |file| file.len());
         told(inspect::check_further(&mut *self.reader().await?, bytes).await)
     }
 
-    pub(super) async fn found_short(&self) {
+    pub(crate) async fn found_short(&self) {
         self.shared.seen.short.notified().await;
     }
 
-    pub(super) fn touch(&self) -> Touch {
+    pub(crate) fn touch(&self) -> Touch {
         Touch::of(&self.shared.path)
     }
 
-    pub(super) async fn stirred(&self) {
+    pub(crate) async fn stirred(&self) {
         self.shared.seen.stirred.notified().await;
     }
 
-    pub(super) async fn put_in_order(&self, after: Option<i64>) -> Result<(u64, Option<i64>), StoreError> {
+    pub(crate) async fn put_in_order(&self, after: Option<i64>) -> Result<(u64, Option<i64>), StoreError> {
         let found = recount::wrong_lanes(&mut *self.reader().await?, after.unwrap_or(i64::MIN)).await;
         let (wrong, end) = told(found)?;
         let count = wrong.len() as u64;
@@ -344,20 +307,20 @@ impl Database {
         Ok((count, end))
     }
 
-    pub(super) async fn recall(&self, name: &str) -> Result<Option<String>, StoreError> {
-        told(memory::recall(&mut *self.reader().await?, name).await)
+    pub(crate) async fn recall(&self, name: &str) -> Result<Option<String>, StoreError> {
+        told(notes::recall(&mut *self.reader().await?, name).await)
     }
 
     /// Makes the secret of marks where there is none and this role may; `None` where there is still none.
-    pub(super) async fn marks(&self, now: Timestamp) -> Result<Option<Marks>, StoreError> {
+    pub(crate) async fn marks(&self, now: Timestamp) -> Result<Option<Marks>, StoreError> {
         self.shared.marks(now).await
     }
 
-    pub(super) fn hurry(&self) {
+    pub(crate) fn hurry(&self) {
         self.shared.seen.is_hurried.store(true, Ordering::Relaxed);
     }
 
-    pub(super) async fn close(&self) {
+    pub(crate) async fn close(&self) {
         self.shared.readers.close().await;
         if let Some(orders) = &self.shared.orders {
             let (done, closed) = oneshot::channel();
@@ -443,7 +406,7 @@ impl Shared {
         let Some(secret) = Marks::new_secret() else {
             return Ok(None);
         };
-        let note = memory::Note {
+        let note = notes::Note {
             name: marks::SECRET.to_owned(),
             value: Some(secret),
             now,
@@ -454,7 +417,7 @@ impl Shared {
 
     async fn secret(&self) -> Result<Option<Marks>, StoreError> {
         let mut reader = told(self.readers.acquire().await)?;
-        let secret = told(memory::recall(&mut reader, marks::SECRET).await)?;
+        let secret = told(notes::recall(&mut reader, marks::SECRET).await)?;
         Ok(secret.as_deref().and_then(Marks::of))
     }
 

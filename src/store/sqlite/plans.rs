@@ -6,7 +6,12 @@ use std::collections::BTreeSet;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
 use sqlx::{AssertSqlSafe, ConnectOptions as _, Row as _};
 
-use super::*;
+use super::machine::{batch, hot, transaction};
+use super::opening::{inspect, schema};
+use super::operations::{
+    act, admit, claim, claimed, edit, gate, history, lanes, notes, receipts, recount, recover, replace, settle, sweep,
+};
+use super::reading::{contents, dead, list, relations, show, sources, tally};
 
 /// Statements that end a source file's `const NAME: &str`, by name.
 const STATEMENTS: &[(&str, &str)] = &[
@@ -61,10 +66,10 @@ const STATEMENTS: &[(&str, &str)] = &[
     ("REFUSED_BY_RESULT_TYPES", list::REFUSED_BY_RESULT_TYPES),
     ("CONTENTS", contents::CONTENTS),
     ("PLACE", schema::PLACE),
-    ("REMEMBER", memory::REMEMBER),
-    ("REMEMBER_FIRST", memory::REMEMBER_FIRST),
-    ("FORGET", memory::FORGET),
-    ("RECALL", memory::RECALL),
+    ("REMEMBER", notes::REMEMBER),
+    ("REMEMBER_FIRST", notes::REMEMBER_FIRST),
+    ("FORGET", notes::FORGET),
+    ("RECALL", notes::RECALL),
     ("SAME_FILES", receipts::SAME_FILES),
     ("KNOWN_ROWS", receipts::KNOWN_ROWS),
     ("KEEP_FILES", receipts::KEEP_FILES),
@@ -435,30 +440,30 @@ fn every_statement_of_the_sources_is_tested_here() {
 
 /// The sources that hold SQL.
 const SOURCES: &[&str] = &[
-    include_str!("act.rs"),
-    include_str!("admit.rs"),
-    include_str!("attempts.rs"),
-    include_str!("claim.rs"),
-    include_str!("contents.rs"),
-    include_str!("dead.rs"),
-    include_str!("edit.rs"),
-    include_str!("errand.rs"),
-    include_str!("gate.rs"),
-    include_str!("history.rs"),
-    include_str!("inspect.rs"),
-    include_str!("lanes.rs"),
-    include_str!("list.rs"),
-    include_str!("memory.rs"),
-    include_str!("receipts.rs"),
-    include_str!("recount.rs"),
-    include_str!("recover.rs"),
-    include_str!("relations.rs"),
-    include_str!("replace.rs"),
-    include_str!("schema.rs"),
-    include_str!("settle.rs"),
-    include_str!("show.rs"),
-    include_str!("sources.rs"),
-    include_str!("sweep.rs"),
-    include_str!("tally.rs"),
-    include_str!("transaction.rs"),
+    include_str!("operations/act.rs"),
+    include_str!("operations/admit.rs"),
+    include_str!("reading/attempts.rs"),
+    include_str!("operations/claim.rs"),
+    include_str!("reading/contents.rs"),
+    include_str!("reading/dead.rs"),
+    include_str!("operations/edit.rs"),
+    include_str!("machine/maintenance.rs"),
+    include_str!("operations/gate.rs"),
+    include_str!("operations/history.rs"),
+    include_str!("opening/inspect.rs"),
+    include_str!("operations/lanes.rs"),
+    include_str!("reading/list.rs"),
+    include_str!("operations/notes.rs"),
+    include_str!("operations/receipts.rs"),
+    include_str!("operations/recount.rs"),
+    include_str!("operations/recover.rs"),
+    include_str!("reading/relations.rs"),
+    include_str!("operations/replace.rs"),
+    include_str!("opening/schema.rs"),
+    include_str!("operations/settle.rs"),
+    include_str!("reading/show.rs"),
+    include_str!("reading/sources.rs"),
+    include_str!("operations/sweep.rs"),
+    include_str!("reading/tally.rs"),
+    include_str!("machine/transaction.rs"),
 ];

@@ -1,0 +1,5 @@
+//! Backups, and putting one in the place of the database.
+
+pub(crate) mod backup;
+pub(crate) mod restore;
+pub(crate) mod swap;

@@ -1,0 +1,64 @@
+//! What SQLite's errors mean to us.
+
+use crate::store::StoreError;
+
+/// The kinds of failure that are answered differently.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Trouble {
+    /// Another process holds the lock: wait.
+    Busy,
+    /// No room on the disk: checkpoint, try once more, then say so.
+    Full,
+    /// The file cannot be written.
+    ReadOnly,
+    /// The file is damaged, or no database.
+    Damaged,
+    /// The file (or its directory) cannot be opened.
+    CannotOpen,
+    /// Everything else.
+    Other,
+}
+
+/// SQLite's extended result codes are its primary ones in the lowest byte, with detail above.
+const PRIMARY: i32 = 0xff;
+/// `SQLITE_IOERR_SHMSIZE`: the index of the WAL could not be made longer, which happens on a full disk.
+const SHM_SIZE: i32 = 0x130a;
+
+impl Trouble {
+    /// Which kind this is.
+    pub(crate) fn of(error: &sqlx::Error) -> Self {
+        let code = error
+            .as_database_error()
+            .and_then(|error| error.code()?.parse::<i32>().ok());
+        match code {
+            Some(SHM_SIZE) => Self::Full,
+            Some(code) => match code & PRIMARY {
+                // 15, "locking protocol": so many came and went that SQLite gave up on its place in the line.
+                5 | 6 | 15 => Self::Busy,
+                13 => Self::Full,
+                8 => Self::ReadOnly,
+                11 | 26 => Self::Damaged,
+                3 | 14 | 23 => Self::CannotOpen,
+                _ => Self::Other,
+            },
+            None => Self::Other,
+        }
+    }
+}
+
+/// The error as the seam tells it.
+pub(crate) fn told(error: &sqlx::Error) -> StoreError {
+    match (error, Trouble::of(error)) {
+        (sqlx::Error::PoolClosed, _) => StoreError::Closed,
+        (_, Trouble::Busy) => StoreError::Busy(error.to_string()),
+        (_, Trouble::Full) => StoreError::Full(error.to_string()),
+        (_, Trouble::ReadOnly | Trouble::Damaged | Trouble::CannotOpen | Trouble::Other) => {
+            StoreError::Broken(error.to_string())
+        }
+    }
+}
+
+/// A value in the database that no CHECK of ours would have let in: other hands were there.
+pub(crate) fn odd(what: &str, found: &str) -> sqlx::Error {
+    sqlx::Error::Decode(format!("`{found}` is no {what}: the database was changed by other hands").into())
+}

@@ -1,0 +1,152 @@
+//! The version of the database, and the way to the newest.
+
+use std::path::Path;
+
+use sqlx::Row as _;
+use sqlx::migrate::Migrator;
+use sqlx::sqlite::SqliteConnection;
+use sqlx::{AssertSqlSafe, raw_sql};
+
+use super::{location, pragma};
+use crate::store::sqlite::machine::transaction::{self, Transaction};
+
+/// `migrations/outbox`, embedded. Only the files are sqlx's: they are run here, since the version must stand in the
+/// file's header, where it can be read before anything else of a database is trusted, and must change in the
+/// transaction that changes the tables.
+static MIGRATIONS: Migrator = sqlx::migrate!("migrations/outbox");
+
+/// `PRAGMA application_id`: tells our file from any other SQLite database. The letters `RtOb`.
+pub(crate) const APPLICATION_ID: i64 = 0x5274_4f62;
+
+/// The version this program writes.
+pub(crate) fn newest() -> i64 {
+    MIGRATIONS
+        .iter()
+        .map(|migration| migration.version)
+        .max()
+        .unwrap_or_default()
+}
+
+/// What a database says of itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Identity {
+    pub(crate) application_id: i64,
+    pub(crate) version: i64,
+    /// Tables, views and indexes.
+    pub(crate) objects: i64,
+}
+
+pub(crate) const OBJECTS: &str = "SELECT count(*) FROM sqlite_schema";
+
+pub(crate) const BEGIN_READ: &str = "BEGIN DEFERRED";
+pub(crate) const END_READ: &str = "ROLLBACK";
+
+/// Reads it, in one transaction of its own: between two reads another process may create the outbox, and half of its
+/// name would be a stranger's. Also the first read of the file: a file that is no database, or a truncated one, fails
+/// here.
+pub(crate) async fn identity(conn: &mut SqliteConnection) -> Result<Identity, sqlx::Error> {
+    sqlx::query(BEGIN_READ).execute(&mut *conn).await?;
+    let identity = identity_within(conn).await;
+    let ended = sqlx::query(END_READ).execute(conn).await;
+    let identity = identity?;
+    ended?;
+    Ok(identity)
+}
+
+/// The same, where a transaction is open.
+pub(crate) async fn identity_within(conn: &mut SqliteConnection) -> Result<Identity, sqlx::Error> {
+    Ok(Identity {
+        application_id: sqlx::query("PRAGMA application_id")
+            .fetch_one(&mut *conn)
+            .await?
+            .try_get(0)?,
+        version: sqlx::query("PRAGMA user_version")
+            .fetch_one(&mut *conn)
+            .await?
+            .try_get(0)?,
+        objects: sqlx::query(OBJECTS).fetch_one(conn).await?.try_get(0)?,
+    })
+}
+
+/// Brings the database to the newest version, one transaction a step. Two processes may come here at once: each step
+/// looks again under the lock.
+///
+/// A table that others refer to is rebuilt under another name, which foreign keys would forbid; they are switched off
+/// outside of transactions only.
+pub(crate) async fn migrate(conn: &mut SqliteConnection) -> Result<(), sqlx::Error> {
+    let found = identity(conn).await?;
+    if found.version >= newest() {
+        return Ok(());
+    }
+    if found.version > 0 {
+        refuse_without_room(conn).await?;
+    }
+    // Indexes are sorted while they are built: in a file, so that memory is bounded however many submissions there are.
+    sqlx::query("PRAGMA temp_store = FILE")
+        .persistent(false)
+        .execute(&mut *conn)
+        .await?;
+    sqlx::query("PRAGMA foreign_keys = OFF")
+        .persistent(false)
+        .execute(&mut *conn)
+        .await?;
+    let migrated = steps(conn).await;
+    for pragma in [pragma::FOREIGN_KEYS, pragma::TEMP_STORE] {
+        sqlx::query(pragma.set).persistent(false).execute(&mut *conn).await?;
+    }
+    migrated
+}
+
+/// What bringing an old outbox up to date may write: its narrow rows and their indexes anew, into the WAL first and
+/// then into the file, where the old ones are given up only at the end. About twice what was measured.
+const ROOM_A_ROW: u64 = 512;
+const ROOM_AT_LEAST: u64 = 16 << 20;
+
+pub(crate) const ROWS: &str = "SELECT count(*) FROM delivery";
+pub(crate) const PLACE: &str = "SELECT file FROM pragma_database_list WHERE name = 'main'";
+
+/// Before anything is written: a disk that fills in the middle costs the time until then, and each start anew.
+async fn refuse_without_room(conn: &mut SqliteConnection) -> Result<(), sqlx::Error> {
+    let rows: i64 = sqlx::query(ROWS).fetch_one(&mut *conn).await?.try_get(0)?;
+    let path: String = sqlx::query(PLACE).fetch_one(conn).await?.try_get(0)?;
+    let needed = rows.unsigned_abs() * ROOM_A_ROW + ROOM_AT_LEAST;
+    match Path::new(&path).parent().and_then(location::free_bytes) {
+        Some(free) if free < needed => Err(sqlx::Error::Configuration(
+            format!(
+                "it was written by an older version, and bringing it up to date needs about {} MiB of free room beside it, of which there \
+                 are {}; make room and start again. Nothing was changed",
+                needed >> 20,
+                free >> 20
+            )
+            .into(),
+        )),
+        Some(_) | None => Ok(()),
+    }
+}
+
+async fn steps(conn: &mut SqliteConnection) -> Result<(), sqlx::Error> {
+    for migration in MIGRATIONS.iter() {
+        let transaction = Transaction::begin(&mut *conn).await?;
+        if identity_within(transaction.conn).await?.version >= migration.version {
+            transaction.commit().await?;
+            continue;
+        }
+        let numbers = format!(
+            "PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {};",
+            migration.version
+        );
+        let mut applied = raw_sql(migration.sql.clone()).execute(&mut *transaction.conn).await;
+        if applied.is_ok() {
+            applied = raw_sql(AssertSqlSafe(numbers)).execute(&mut *transaction.conn).await;
+        }
+        let committed = match applied {
+            Ok(_) => transaction.commit().await,
+            Err(error) => Err(error),
+        };
+        if let Err(error) = committed {
+            transaction::roll_back(conn).await;
+            return Err(error);
+        }
+    }
+    Ok(())
+}
