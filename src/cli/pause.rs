@@ -8,7 +8,7 @@ use serde::de::DeserializeOwned;
 use tokio::time::{Instant, sleep};
 
 use crate::clock::Timestamp;
-use crate::policy::gate::{ASK, GATE, GateRecord, PAUSE, PAUSE_IN_FORCE, PauseRecord};
+use crate::policy::gate::{ASK, GATE, GateName, GateRecord, PAUSE, PAUSE_IN_FORCE, PauseRecord};
 use crate::store::Outbox;
 
 use super::context::Context;
@@ -18,10 +18,6 @@ use super::render::escape::visible;
 use super::render::time::full;
 use super::{Global, note, status, terminal};
 
-/// The public name of a blown fuse.
-const REJECTING: &str = "rejecting";
-/// That of a key that is refused.
-const UNAUTHORIZED: &str = "unauthorized";
 /// How long the daemon has to take notice before the command says that it has not. It does within 200 ms unless the
 /// outbox is in trouble: a person's backup may well hold it for some seconds.
 const NOTICE_TIMEOUT: Duration = Duration::from_secs(25);
@@ -101,7 +97,7 @@ pub async fn resume(global: &Global, out: &mut dyn Write) -> anyhow::Result<Exit
     let paused = remembered::<PauseRecord>(&outbox, PAUSE).await?;
     let gate = remembered::<GateRecord>(&outbox, GATE)
         .await?
-        .filter(|gate| !status::is_open(&gate.state));
+        .filter(|gate| !gate.state.is_open());
     // First what is asked for beneath the pause: killed between the two, the command is simply run again.
     if gate.is_some() {
         let ask = serde_json::to_string(&record(&context, None))?;
@@ -112,10 +108,10 @@ pub async fn resume(global: &Global, out: &mut dyn Write) -> anyhow::Result<Exit
     }
     let notice = notice(&outbox, &context).await?;
     let now_open = match remembered::<GateRecord>(&outbox, GATE).await? {
-        Some(gate) => status::is_open(&gate.state),
+        Some(gate) => gate.state.is_open(),
         None => true,
     };
-    let is_unauthorized = !now_open && gate.as_ref().is_some_and(|gate| gate.state == UNAUTHORIZED);
+    let is_unauthorized = !now_open && gate.as_ref().is_some_and(|gate| gate.state == GateName::Unauthorized);
     let key = placed.told(&outbox, &context, is_unauthorized).await?;
     outbox.close().await;
     match &paused {
@@ -144,10 +140,10 @@ pub async fn resume(global: &Global, out: &mut dyn Write) -> anyhow::Result<Exit
 
 /// What becomes of a gate that was closed beneath the pause, or without one.
 fn of_gate(gate: &GateRecord, now_open: bool, notice: Notice) -> String {
-    let (state, why) = (visible(&gate.state), visible(&gate.why));
+    let (state, why) = (gate.state, visible(&gate.why));
     match notice {
         Notice::Taken if now_open => format!("the gate was {state} ({why}) and is open now"),
-        Notice::NoDaemon if gate.state == REJECTING => {
+        Notice::NoDaemon if gate.state == GateName::Rejecting => {
             format!("the gate is {state}: {why}; it opens when the daemon is started")
         }
         Notice::NoDaemon => format!("the gate is {state}: {why}; the daemon tries it as soon as it is started"),

@@ -10,6 +10,7 @@ use crate::clock::Timestamp;
 use crate::config::Config;
 use crate::delivery::Meters;
 use crate::model::StateName;
+use crate::policy::gate::GateName;
 use crate::store::{Outbox, StoreError, Tally, free_bytes};
 use crate::telemetry::events::{self, Summary};
 
@@ -123,5 +124,5 @@ impl Seen {
 
 /// The gate's state. Before delivery has begun nothing has closed it.
 pub(super) fn gate(meters: &Meters) -> &'static str {
-    meters.gate().map_or("open", |gate| gate.state)
+    meters.gate().map_or(GateName::Open, |gate| gate.state).name()
 }

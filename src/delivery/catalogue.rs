@@ -105,12 +105,7 @@ impl Keeper {
     async fn fetch(&mut self) -> Duration {
         let refresh = self.context.config.borrow().validation.refresh;
         // While nothing may be sent, nothing is asked either: the gate has its own question.
-        if self
-            .context
-            .meters
-            .gate()
-            .is_some_and(|gate| !matches!(gate.state, "open" | "throttled"))
-        {
+        if self.context.meters.gate().is_some_and(|gate| !gate.state.is_open()) {
             return FAILED_PAUSE.min(refresh);
         }
         let client = Client::new(&self.context.config.borrow().api, &self.context.key.borrow());

@@ -25,7 +25,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 use crate::api::Client;
 use crate::clock::{self, Timestamp};
 use crate::config::{ApiKey, Config};
-use crate::policy::gate::{Allowance, Input, KeyVerdict, Ticket};
+use crate::policy::gate::{Allowance, Dispatch, Input, KeyVerdict};
 use crate::store::{Claimed, Touch};
 use crate::telemetry::events;
 
@@ -83,7 +83,8 @@ pub struct Dispatcher {
     rng: fastrand::Rng,
     /// Requests; at most `delivery.max_in_flight`.
     flights: JoinSet<Landed>,
-    aboard: HashMap<Id, Aboard>,
+    /// Whose they are.
+    in_flight: HashMap<Id, (Arc<Claimed>, Dispatch)>,
     /// What is claimed and waits for a slot.
     ahead: Ahead,
     /// Outcomes that wait for others to be stored with them.
@@ -108,13 +109,6 @@ pub struct Dispatcher {
     touch: Touch,
 }
 
-/// What is known of a request in flight.
-#[derive(Debug)]
-pub(super) struct Aboard {
-    pub(super) claimed: Arc<Claimed>,
-    pub(super) ticket: Ticket,
-}
-
 impl Dispatcher {
     /// A dispatcher that has looked at nothing yet but the gate's memory.
     pub async fn new(mut context: Context) -> Result<Self, StartError> {
@@ -135,7 +129,7 @@ impl Dispatcher {
             pacer: Pacer::new(config.delivery.max_per_second),
             rng: fastrand::Rng::with_seed(context.seed),
             flights: JoinSet::new(),
-            aboard: HashMap::new(),
+            in_flight: HashMap::new(),
             ahead: Ahead::default(),
             gathered: Vec::new(),
             committed_at: Instant::now(),
@@ -192,7 +186,7 @@ impl Dispatcher {
                 Step::Idle { until: None }
             }
             Allowance::Opening => self.open(now).await,
-            Allowance::One(role) => self.send_one(role, now).await,
+            Allowance::One(purpose) => self.send_one(purpose, now).await,
             Allowance::All => self.send_due(u32::MAX, now).await,
             Allowance::UpTo(limit) => self.send_due(limit, now).await,
         }
@@ -290,7 +284,7 @@ impl Dispatcher {
         }
         // What is still on the wire stays `sending`: whether it arrived is not known.
         self.flights.shutdown().await;
-        self.aboard.clear();
+        self.in_flight.clear();
         self.store_all();
         self.context.meters.set_in_flight(0);
         self.keeper.save(clock::now()).await;

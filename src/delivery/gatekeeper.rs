@@ -12,8 +12,8 @@ use crate::clock::Timestamp;
 use crate::config::Config;
 use crate::model::Exchange;
 use crate::policy::gate::{
-    ASK, About, Allowance, GATE, Gate, GateRecord, GateSettings, Input, PAUSE, PAUSE_IN_FORCE, PauseRecord, Refused,
-    Role, Step, Ticket,
+    ASK, Allowance, Dispatch, Ended, GATE, Gate, GateName, GateRecord, GateSettings, Input, PAUSE, PAUSE_IN_FORCE,
+    PauseRecord, Purpose, Reaction, Refused, Why,
 };
 use crate::policy::hint::ApiError;
 use crate::policy::verdict::{Outcome, Signal};
@@ -21,7 +21,6 @@ use crate::store::{Claimed, Outbox, StoreError};
 use crate::telemetry::events;
 
 use super::attempt::Landed;
-use super::dispatcher::Aboard;
 use super::meters::Meters;
 use super::patience::Patience;
 use super::probe::Trials;
@@ -84,7 +83,7 @@ impl Gatekeeper {
             outbox,
             meters,
             settings: settings(config),
-            closed: record.filter(|record| record.state == "unauthorized"),
+            closed: record.filter(|record| record.state == GateName::Unauthorized),
             // A throttled one begins anew.
             unsaved: unsaved.then(|| Gate::started_record(now)),
             unlooked: false,
@@ -108,10 +107,10 @@ impl Gatekeeper {
         self.gate.allowance(now, &self.settings)
     }
 
-    /// A submission leaves in this role.
-    pub(super) fn depart(&mut self, role: Role, now: Timestamp) -> Ticket {
-        self.note(Input::Departed(role), now);
-        self.gate.ticket(role)
+    /// A submission leaves for this purpose.
+    pub(super) fn sent(&mut self, purpose: Purpose, now: Timestamp) -> Dispatch {
+        self.note(Input::Sent(purpose), now);
+        self.gate.dispatch(purpose)
     }
 
     /// An input that asks for nothing but a line in the log.
@@ -120,35 +119,31 @@ impl Gatekeeper {
             Input::KeyChanged | Input::AskNow | Input::Insisted | Input::Resumed | Input::Opened => {
                 self.trials.begin_anew();
             }
-            Input::Departed(_) | Input::Asked | Input::Ended { .. } | Input::Answered(_) | Input::Paused(_) => {}
+            Input::Sent(_) | Input::Asked | Input::Ended(_) | Input::Answered(_) | Input::Paused(_) => {}
         }
-        let step = self.gate.step(input, now, &self.settings);
-        self.carry_out(step);
+        let reaction = self.gate.step(input, now, &self.settings);
+        self.carry_out(reaction);
     }
 
     /// An exchange ended. What becomes of a refused submission, and the record that has to be stored before it.
     pub(super) fn ended(
         &mut self,
-        aboard: &Aboard,
+        (claimed, dispatch): &(Arc<Claimed>, Dispatch),
         landed: &Landed,
         roll: f64,
         now: Timestamp,
     ) -> (Option<Refused>, Option<String>) {
-        let Aboard { claimed, ticket } = aboard;
         if landed.verdict.signal == Signal::Rejected {
             // Should the fuse blow, others have their turn first.
             self.samples.tried(claimed.source.clone().unwrap_or_default());
         }
-        let input = Input::Ended {
-            ticket: *ticket,
-            signal: landed.verdict.signal,
-            refused_before: claimed.was_unauthorized || self.trials.was_refused(claimed.id),
-            about: about(claimed, landed, roll),
-        };
-        let step = self.gate.step(input, now, &self.settings);
-        let mut refused = step.refused;
-        self.carry_out(step);
-        if refused == Some(Refused::Release) && ticket.role == Role::Trial && self.trials.refused(claimed.id) {
+        let refused_before = claimed.was_unauthorized || self.trials.was_refused(claimed.id);
+        let input = Input::Ended(of_exchange(claimed, *dispatch, landed, refused_before, roll));
+        let reaction = self.gate.step(input, now, &self.settings);
+        let mut refused = reaction.refused;
+        self.carry_out(reaction);
+        let is_trial = matches!(dispatch.purpose, Purpose::Ask(Why::Key(_)));
+        if refused == Some(Refused::Release) && is_trial && self.trials.refused(claimed.id) {
             refused = Some(Refused::Die {
                 requeue_on_opening: true,
             });
@@ -303,12 +298,14 @@ impl Gatekeeper {
         self.patience.looked();
     }
 
-    fn carry_out(&mut self, step: Step) {
-        if let Some(record) = step.remember {
-            self.closed = Some(&record).filter(|record| record.state == "unauthorized").cloned();
+    fn carry_out(&mut self, reaction: Reaction) {
+        if let Some(record) = reaction.remember {
+            self.closed = Some(&record)
+                .filter(|record| record.state == GateName::Unauthorized)
+                .cloned();
             self.unsaved = Some(record);
         }
-        if let Some(change) = step.change {
+        if let Some(change) = reaction.announce {
             events::gate(change.from, change.to, &change.why, change.hint.as_deref());
             self.meters.set_gate(change.to, change.why);
         }
@@ -326,8 +323,8 @@ fn settings(config: &Config) -> GateSettings {
     }
 }
 
-/// What the gate is told of an exchange besides its signal.
-fn about(claimed: &Claimed, landed: &Landed, roll: f64) -> About {
+/// What the gate is told of an exchange.
+fn of_exchange(claimed: &Claimed, dispatch: Dispatch, landed: &Landed, refused_before: bool, roll: f64) -> Ended {
     let mut hasher = DefaultHasher::new();
     match &claimed.activity {
         Some(activity) => activity.to_ascii_lowercase().hash(&mut hasher),
@@ -339,7 +336,10 @@ fn about(claimed: &Claimed, landed: &Landed, roll: f64) -> About {
             None
         }
     };
-    About {
+    Ended {
+        dispatch,
+        signal: landed.verdict.signal,
+        refused_before,
         submission: claimed.id,
         activity: hasher.finish(),
         at: landed.at,

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::clock::Timestamp;
 use crate::config::Api;
+use crate::policy::gate::GateName;
 use crate::telemetry::events::{How, Who};
 use crate::telemetry::hindrance::Hindrances;
 
@@ -48,7 +49,7 @@ struct Counts {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct GateView {
     /// Its public name.
-    pub state: &'static str,
+    pub state: GateName,
     /// Why, in words.
     pub why: String,
 }
@@ -143,7 +144,7 @@ impl Meters {
     }
 
     /// The gate changed.
-    pub fn set_gate(&self, state: &'static str, why: String) {
+    pub fn set_gate(&self, state: GateName, why: String) {
         self.counts().gate = Some(GateView { state, why });
         self.hindrances.tell();
     }

@@ -19,6 +19,7 @@ use crate::clock;
 use crate::config::{self, ApiKey, Config};
 use crate::model::{Admission, Admitted, Directives, Entry, Object, Origin, StateName, SubmissionId};
 use crate::policy::conflict::ConflictSettings;
+use crate::policy::gate::GateName;
 use crate::policy::schedule::RetrySettings;
 use crate::policy::validate::{ResultType, ValidationMode, ValidationSettings};
 use crate::sandbox::{self, Sandbox};
@@ -238,7 +239,7 @@ impl Rig {
     }
 
     /// Waits until the gate shows this name.
-    pub(super) async fn gate_is(&self, name: &str) {
+    pub(super) async fn gate_is(&self, name: GateName) {
         eventually(&format!("the gate {name}"), async || match self.context.meters.gate() {
             Some(gate) if gate.state == name => Ok(()),
             gate => Err(format!("{gate:?}")),

@@ -1,83 +1,43 @@
 //! The gate before the API: one pure state machine, and what of it is remembered in the outbox.
 //!
 //! The caller asks [`Gate::allowance`] what may be sent, tells [`Gate::step`] what was sent and what came back, and
-//! carries out what the [`Step`] says. Laws, held by properties: nothing is sent while it is closed, at most one
-//! request finds out whether it may open, answers to requests of an earlier era never open it, and no state is a dead
-//! end.
+//! carries out what the [`Reaction`] says. It is open, or closed for one of three reasons ([`Why`]). Laws, held by
+//! properties: nothing is sent while it is closed, at most one request finds out whether it may open, answers to
+//! requests of an earlier era never open it, and no state is a dead end.
 //!
-//! Reading order: this file (what goes in and comes out), `machine` (the moves), `states` (what an answer does), then
-//! each state's own part: `flow` (`throttled`), `outage` (`probing`), `key` (`unauthorized`), `fuse` (`rejecting`).
+//! Reading order: this file (what goes in and comes out), `record` (what is remembered), `machine` (the moves), `closed`
+//! (how it asks and what opens it), `open` (what closes it), `inquiry` (one at a time), `throttle`, `fuse`, `key`.
 
 use std::time::Duration;
-
-use serde::{Deserialize, Serialize};
 
 use crate::clock::Timestamp;
 use crate::model::SubmissionId;
 
 use super::verdict::{Refusal, Signal};
 
-mod flow;
+mod closed;
 mod fuse;
+mod inquiry;
 mod key;
 mod machine;
-mod outage;
+mod open;
 #[cfg(test)]
 mod properties;
-mod states;
+mod record;
 #[cfg(test)]
 mod tests;
+mod throttle;
 
-use flow::Flow;
-use fuse::{Fuse, Rejecting};
-use outage::{Faults, Probing};
-
-/// The name under which the daemon remembers the gate ([`GateRecord`] as JSON).
-pub const GATE: &str = "gate";
-/// The name under which a person's pause is remembered ([`PauseRecord`] as JSON); nothing there means not paused.
-pub const PAUSE: &str = "pause";
-/// The name under which the daemon remembers the pause that it goes by (the text under [`PAUSE`], or nothing): so that
-/// `pause`, `resume` and `status` say what is in force, and not only what was asked for.
-pub const PAUSE_IN_FORCE: &str = "pause_in_force";
-/// The name under which `resume` asks for a verdict at once ([`PauseRecord`] as JSON: who asked and when). The daemon
-/// removes it.
-pub const ASK: &str = "ask";
-
-/// What the outbox remembers of the gate beneath a pause. Times are milliseconds since 1970.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct GateRecord {
-    /// The public name of the state: `open`, `throttled`, `probing`, `unauthorized`, `rejecting`.
-    pub state: String,
-    /// Since when.
-    pub since: i64,
-    /// Why, in words for a person.
-    pub why: String,
-    /// What mends it, where something has to be mended.
-    #[serde(default)]
-    pub hint: Option<String>,
-    /// The status that closed it (401 or 403 for `unauthorized`).
-    #[serde(default)]
-    pub status: Option<u16>,
-}
-
-/// Who paused (or asked), and when.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct PauseRecord {
-    /// The user's name.
-    pub by: String,
-    /// Milliseconds since 1970.
-    pub at: i64,
-    /// Why, in the person's words (`pause --why`).
-    #[serde(default)]
-    pub why: Option<String>,
-}
+pub use key::KeyVerdict;
+pub use machine::Gate;
+pub use record::{ASK, GATE, GateName, GateRecord, PAUSE, PAUSE_IN_FORCE, PauseRecord};
 
 /// What of the configuration the gate goes by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct GateSettings {
     /// `auth.probe_interval`: how often a closed gate finds out whether the key works again.
     pub probe_interval: Duration,
-    /// `retry.initial_interval`: the first gap after the one that goes first met a fault; doubled with each further
+    /// `retry.initial_interval`: the first gap after a request that goes alone met a fault; doubled with each further
     /// one.
     pub gap_min: Duration,
     /// The smaller of `retry.max_interval` and a minute: the longest such gap.
@@ -97,8 +57,8 @@ pub enum Allowance {
     All,
     /// What is due, as long as fewer than this are in flight.
     UpTo(u32),
-    /// One submission, the least tried, in this role.
-    One(Role),
+    /// One submission, for this purpose.
+    One(Purpose),
     /// The key question: `GET` of the result types. No submission.
     Question,
     /// Nothing: the gate wants to open. Store that, requeue what it dead-lettered, then say [`Input::Opened`].
@@ -112,34 +72,47 @@ pub enum Allowance {
 
 /// Why a submission is sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Role {
-    /// Because it is due.
-    Ordinary,
-    /// To be the first after an opening.
-    Lead,
-    /// To find out whether a key that was forbidden (403) is allowed again.
-    Trial,
-    /// To find out whether an outage is over.
-    Probe,
-    /// To find out whether results are taken again that were all rejected (400).
-    Sample,
+pub enum Purpose {
+    /// It is due.
+    Due,
+    /// To be the first after a refused key works again.
+    First,
+    /// To find out whether a gate may open that is closed for this reason.
+    Ask(Why),
 }
 
-/// What a request carries from its sending to its answer.
+/// Why the gate is closed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Why {
+    /// The key is refused (`unauthorized`): a question is asked, or one submission goes on trial.
+    Key(Refusal),
+    /// Faults (`probing`): one submission is the probe.
+    Outage,
+    /// Everything is rejected (`rejecting`): one submission is the sample.
+    Fuse,
+}
+
+/// What a submission carries from its sending to its answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Ticket {
+pub struct Dispatch {
     /// Counts closings, openings and changes of the key: what was sent in an earlier era says nothing of the present
     /// one.
     era: u64,
-    /// Its place among all departures: tells what was under way already when the flow was last narrowed.
+    /// Its place among all that were sent: tells what was under way already when the gate was last narrowed.
     number: u64,
     /// Why it was sent.
-    pub role: Role,
+    pub purpose: Purpose,
 }
 
-/// What else is known of an exchange that ended.
+/// A submission's exchange that ended.
 #[derive(Debug, Clone, PartialEq)]
-pub struct About {
+pub struct Ended {
+    /// What it had from its sending.
+    pub dispatch: Dispatch,
+    /// What its exchange said. A request that came to nothing at all is [`Signal::Faulty`].
+    pub signal: Signal,
+    /// Whether the key was refused on this very submission before.
+    pub refused_before: bool,
     /// Whose it was.
     pub submission: SubmissionId,
     /// A hash of its activity; of its own number where it names none.
@@ -154,35 +127,15 @@ pub struct About {
     pub roll: f64,
 }
 
-/// What the key question brought (see [`KeyVerdict::of`]).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum KeyVerdict {
-    /// An answer that refuses something else, or nothing: the key is known.
-    Works,
-    /// 401.
-    Refused,
-    /// What says nothing of the key, or no answer at all.
-    Silent,
-}
-
 /// What happened.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Input {
-    /// A submission left in this role ([`Gate::ticket`] goes with it).
-    Departed(Role),
+    /// A submission left ([`Gate::dispatch`] goes with it).
+    Sent(Purpose),
     /// The key question left.
     Asked,
-    /// A submission's exchange ended. A request that came to nothing at all is [`Signal::Faulty`].
-    Ended {
-        /// What it had from its sending.
-        ticket: Ticket,
-        /// What its exchange said.
-        signal: Signal,
-        /// Whether the key was refused on this very submission before.
-        refused_before: bool,
-        /// What else is known of it.
-        about: About,
-    },
+    /// A submission's exchange ended.
+    Ended(Ended),
     /// The key question ended.
     Answered(KeyVerdict),
     /// What [`Allowance::Opening`] asks for is durable.
@@ -191,11 +144,11 @@ pub enum Input {
     KeyChanged,
     /// A reload: find out at once.
     AskNow,
-    /// A person's `resume` found it closed: find out at once, and whatever a person can decide is decided.
+    /// An operator's `resume` found it closed: find out at once, and whatever an operator can decide is decided.
     Insisted,
-    /// A person paused.
+    /// An operator paused.
     Paused(PauseRecord),
-    /// A person resumed.
+    /// An operator resumed.
     Resumed,
 }
 
@@ -211,14 +164,14 @@ pub enum Refused {
     Release,
 }
 
-/// A change that is logged.
+/// A change of state, for the log and for who watches.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Change {
-    /// The public name before.
-    pub from: &'static str,
-    /// The public name now.
-    pub to: &'static str,
-    /// Why, in words for a person.
+pub struct Announcement {
+    /// The state before.
+    pub from: GateName,
+    /// The state now.
+    pub to: GateName,
+    /// Why, in words for an operator.
     pub why: String,
     /// What mends it.
     pub hint: Option<String>,
@@ -226,89 +179,12 @@ pub struct Change {
 
 /// What has to be done after an input.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Step {
+pub struct Reaction {
     /// Of [`Input::Ended`] with [`Signal::Unauthorized`]: what becomes of the submission.
     pub refused: Option<Refused>,
     /// To be logged.
-    pub change: Option<Change>,
-    /// To be remembered under [`GATE`], before any submission that was refused is settled: after a crash the gate must
-    /// know what it closed on.
+    pub announce: Option<Announcement>,
+    /// To be remembered under [`GATE`]; not later than any submission that was refused is settled: after a crash the
+    /// gate must know what it closed on.
     pub remember: Option<GateRecord>,
-}
-
-/// The gate.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Gate {
-    /// Lies over the state beneath, and uncovers it again.
-    pause: Option<PauseRecord>,
-    state: GateState,
-    era: u64,
-    /// Departures so far.
-    departed: u64,
-}
-
-/// The state beneath a pause.
-#[derive(Debug, Clone, PartialEq, Eq)]
-enum GateState {
-    /// `open`, or `throttled` while its flow is narrowed.
-    Open(Open),
-    Probing(Probing),
-    Unauthorized(Closed),
-    Rejecting(Rejecting),
-}
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Open {
-    /// The one that goes first after an opening.
-    lead: Lead,
-    /// Whether anything was delivered in this era: then a single refusal says something of that submission and nothing
-    /// of the key.
-    delivered: bool,
-    /// How many were refused once more since the last delivery. A key that is revoked while only such are left must
-    /// close the gate too.
-    refused_again: u32,
-    flow: Flow,
-    faults: Faults,
-    fuse: Fuse,
-}
-
-/// Where the one is that finds out.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Turn {
-    /// It may go from this time on.
-    Due(Timestamp),
-    /// It is on its way; `again` when somebody asked meanwhile, so that another follows at once.
-    Out { again: bool },
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Lead {
-    /// All may go.
-    Over,
-    /// One may go from this time on; should it meet a fault, the next one after this gap.
-    Due { from: Timestamp, gap: Duration },
-    /// It is on its way.
-    Out { gap: Duration },
-}
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Closed {
-    refusal: Refusal,
-    since: Timestamp,
-    phase: Phase,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Phase {
-    /// Until it is time to find out.
-    Waiting { ask_at: Timestamp },
-    /// The question or the trial is on its way; `again` when somebody asked meanwhile, so that it is repeated at once.
-    Asking { again: bool },
-    /// The key works; the opening is not durable yet.
-    Opening {
-        /// Whether one goes first: after a trial one has gone already.
-        lead: bool,
-        /// Whether that one was delivered.
-        delivered: bool,
-    },
 }

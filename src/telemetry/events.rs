@@ -11,6 +11,7 @@ use tracing::{Level, event};
 
 use crate::clock::Timestamp;
 use crate::model::{AttemptNumber, SubmissionId};
+use crate::policy::gate::GateName;
 
 /// Everything of ours is logged under this target; what dependencies say has others and is left out below `trace`.
 pub const TARGET: &str = "reten_outbox";
@@ -264,13 +265,18 @@ pub fn internal_error(operation: &str, error: &str) {
 }
 
 /// The gate changed. The level says how bad it is: an error where only a person can mend it, `info` when it opens.
-pub fn gate(from: &str, to: &str, why: &str, hint: Option<&str>) {
+pub fn gate(from: GateName, to: GateName, why: &str, hint: Option<&str>) {
+    let (from, name) = (from.name(), to.name());
     match to {
-        "open" => event!(target: TARGET, Level::INFO, event = "gate", from = from, to = to, why = why, hint = hint),
-        "unauthorized" | "rejecting" => {
-            event!(target: TARGET, Level::ERROR, event = "gate", from = from, to = to, why = why, hint = hint);
+        GateName::Open => {
+            event!(target: TARGET, Level::INFO, event = "gate", from = from, to = name, why = why, hint = hint);
         }
-        _ => event!(target: TARGET, Level::WARN, event = "gate", from = from, to = to, why = why, hint = hint),
+        GateName::Unauthorized | GateName::Rejecting => {
+            event!(target: TARGET, Level::ERROR, event = "gate", from = from, to = name, why = why, hint = hint);
+        }
+        GateName::Throttled | GateName::Probing | GateName::Paused => {
+            event!(target: TARGET, Level::WARN, event = "gate", from = from, to = name, why = why, hint = hint);
+        }
     }
 }
 

@@ -18,7 +18,7 @@ use crate::delivery::meters::LastError;
 use crate::delivery::pulse::{PULSE, Pulse, Vitals};
 use crate::intake::{self, Inventory};
 use crate::model::{StateName, SubmissionId};
-use crate::policy::gate::{GATE, GateRecord, PAUSE, PAUSE_IN_FORCE, PauseRecord};
+use crate::policy::gate::{GATE, GateName, GateRecord, PAUSE, PAUSE_IN_FORCE, PauseRecord};
 use crate::store::{self, Outbox, Tally};
 
 use super::dead::{self, Dead};
@@ -210,14 +210,14 @@ fn waiting(status: &mut Status, inbox: &Inventory, vitals: Option<&Vitals>, conf
 pub(super) async fn gate(status: &mut Status, outbox: &Outbox, now: Timestamp) -> anyhow::Result<()> {
     let beneath = remembered::<GateRecord>(outbox, GATE).await?;
     if let Some(record) = &beneath {
-        status.gate.clone_from(&record.state);
+        record.state.name().clone_into(&mut status.gate);
         status.gate_reason = Some(record.why.clone()).filter(|why| !why.is_empty());
         status.gate_hint.clone_from(&record.hint);
         status.gate_since = Some(Timestamp::from_millis(record.since));
     }
     if let Some(pause) = remembered::<PauseRecord>(outbox, PAUSE).await? {
         let below = beneath
-            .filter(|record| record.state != "open")
+            .filter(|record| record.state != GateName::Open)
             .map(|record| format!("; beneath it is {}", record.state));
         PAUSED.clone_into(&mut status.gate);
         status.gate_reason = Some(told(&pause, now) + &below.unwrap_or_default());

@@ -11,7 +11,7 @@ use tokio::task::{JoinError, JoinSet};
 use tokio::time::Instant;
 
 use crate::clock::{self, Timestamp};
-use crate::policy::gate::{Allowance, Role};
+use crate::policy::gate::{Allowance, Purpose};
 use crate::store::{ClaimOrder, ClaimRequest, Claimed, StoreError};
 
 use super::{Dispatcher, Step};
@@ -96,7 +96,7 @@ impl Dispatcher {
     fn send_ready(&mut self, limit: u32, now: Timestamp) -> usize {
         let room = (self.room(limit) as usize).min(self.ahead.ready.len());
         let going: Vec<Claimed> = self.ahead.ready.drain(..room).collect();
-        self.launch(going, Role::Ordinary, now);
+        self.launch(going, Purpose::Due, now);
         self.ahead.left += room;
         room
     }

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use crate::api::Client;
 use crate::clock::{self, Timestamp};
 use crate::model::Exchange;
-use crate::policy::gate::{Allowance, Input, KeyVerdict, Role};
+use crate::policy::gate::{Allowance, Input, KeyVerdict, Purpose, Why};
 use crate::telemetry::events;
 
 use super::super::attempt::{self, Landed};
@@ -93,7 +93,7 @@ impl Dispatcher {
         // A key that has changed is known before an answer to the old one is judged.
         self.notice_reload(now);
         let id = landed.as_ref().map_or_else(JoinError::id, |(id, _)| *id);
-        let Some(aboard) = self.aboard.remove(&id) else {
+        let Some(sent) = self.in_flight.remove(&id) else {
             return;
         };
         self.context.meters.set_in_flight(self.flights.len());
@@ -101,19 +101,19 @@ impl Dispatcher {
             Ok((_, landed)) => landed,
             Err(error) => {
                 let message = format!("the attempt failed inside the daemon: {error}");
-                events::internal_error("attempt", &format!("submission {}: {message}", aboard.claimed.id));
-                attempt::interrupted(&self.equipment.config, &aboard.claimed, message, now, self.rng.f64())
+                events::internal_error("attempt", &format!("submission {}: {message}", sent.0.id));
+                attempt::interrupted(&self.equipment.config, &sent.0, message, now, self.rng.f64())
             }
         };
         match &landed.exchange {
             Exchange::Answered(_) => self.context.meters.answered(landed.elapsed),
             Exchange::Failed { .. } => {}
         }
-        if aboard.ticket.role == Role::Probe {
+        if sent.1.purpose == Purpose::Ask(Why::Outage) {
             landed.wait_at_most(self.keeper.gap_max());
         }
-        let (refused, gate_first) = self.keeper.ended(&aboard, &landed, self.rng.f64(), now);
-        let mut outbound = Outbound::of(aboard.claimed, landed, refused);
+        let (refused, gate_first) = self.keeper.ended(&sent, &landed, self.rng.f64(), now);
+        let mut outbound = Outbound::of(sent.0, landed, refused);
         outbound.gate_first = gate_first;
         self.gathered.push(outbound);
     }

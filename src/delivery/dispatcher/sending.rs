@@ -6,14 +6,14 @@ use std::sync::atomic::Ordering;
 use tokio::time::{Instant, sleep};
 
 use crate::clock::{self, Timestamp};
-use crate::policy::gate::{Allowance, Role};
+use crate::policy::gate::{Allowance, Purpose, Why};
 use crate::store::{ClaimOrder, ClaimRequest, Claimed, StoreError};
 
 use super::super::attempt;
 use super::super::samples::Looked;
 use super::super::settle::{Outbound, UNSETTLED_MAX};
 use super::clock_watch::Due;
-use super::{Aboard, Dispatcher, POLL, Step, WAIT_MIN};
+use super::{Dispatcher, POLL, Step, WAIT_MIN};
 
 impl Dispatcher {
     pub(super) async fn open(&mut self, now: Timestamp) -> Step {
@@ -27,11 +27,11 @@ impl Dispatcher {
     }
 
     /// One submission, to go first or to find something out.
-    pub(super) async fn send_one(&mut self, role: Role, now: Timestamp) -> Step {
-        let waits_for_due = match role {
-            Role::Lead | Role::Trial | Role::Ordinary => !self.is_due(now),
+    pub(super) async fn send_one(&mut self, purpose: Purpose, now: Timestamp) -> Step {
+        let waits_for_due = match purpose {
+            Purpose::First | Purpose::Ask(Why::Key(_)) | Purpose::Due => !self.is_due(now),
             // Anything that is pending will do, due or not.
-            Role::Probe | Role::Sample => self.due.is_none(),
+            Purpose::Ask(Why::Outage | Why::Fuse) => self.due.is_none(),
         };
         if !self.look && waits_for_due {
             return Step::Idle { until: self.due_at() };
@@ -39,18 +39,18 @@ impl Dispatcher {
         if self.room(u32::MAX) == 0 {
             return self.idle_for_pace(now);
         }
-        match role {
-            Role::Trial => self.send_trial(now).await,
-            Role::Sample => self.send_sample(now).await,
-            Role::Lead => self.send_first(ClaimOrder::Lead, role, now).await,
-            Role::Ordinary | Role::Probe => self.send_first(ClaimOrder::LeastTried, role, now).await,
+        match purpose {
+            Purpose::Ask(Why::Key(_)) => self.send_trial(purpose, now).await,
+            Purpose::Ask(Why::Fuse) => self.send_sample(now).await,
+            Purpose::First => self.send_first(ClaimOrder::Lead, purpose, now).await,
+            Purpose::Due | Purpose::Ask(Why::Outage) => self.send_first(ClaimOrder::LeastTried, purpose, now).await,
         }
     }
 
-    async fn send_first(&mut self, order: ClaimOrder, role: Role, now: Timestamp) -> Step {
+    async fn send_first(&mut self, order: ClaimOrder, purpose: Purpose, now: Timestamp) -> Step {
         match self.claim(1, order, now).await {
             Ok(mut claimed) => match claimed.pop() {
-                Some(one) => self.send_alone(one, role, now),
+                Some(one) => self.send_alone(one, purpose, now),
                 None => self
                     .learn_next_due(now)
                     .await
@@ -65,7 +65,8 @@ impl Dispatcher {
     pub(super) async fn send_sample(&mut self, now: Timestamp) -> Step {
         match self.keeper.samples.look(&self.context.outbox).await {
             Ok(Looked::Found(id, source)) => {
-                let step = self.send_first(ClaimOrder::This(id), Role::Sample, now).await;
+                let purpose = Purpose::Ask(Why::Fuse);
+                let step = self.send_first(ClaimOrder::This(id), purpose, now).await;
                 if matches!(step, Step::Sent(_)) {
                     self.keeper.samples.tried(source);
                 }
@@ -87,17 +88,17 @@ impl Dispatcher {
         }
     }
 
-    fn send_alone(&mut self, one: Claimed, role: Role, now: Timestamp) -> Step {
-        if self.keeper.allowance(now) != Allowance::One(role) {
+    fn send_alone(&mut self, one: Claimed, purpose: Purpose, now: Timestamp) -> Step {
+        if self.keeper.allowance(now) != Allowance::One(purpose) {
             self.release(vec![one]);
             return Step::Idle { until: None };
         }
-        self.launch(vec![one], role, now);
+        self.launch(vec![one], purpose, now);
         Step::Sent(1)
     }
 
     /// One submission that finds out whether the key has its permission back.
-    async fn send_trial(&mut self, now: Timestamp) -> Step {
+    async fn send_trial(&mut self, purpose: Purpose, now: Timestamp) -> Step {
         if let Some(wait) = self.keeper.trials.quiet(Instant::now()) {
             return Step::Idle {
                 until: Some(now.plus(wait)),
@@ -107,7 +108,7 @@ impl Dispatcher {
         let order = self.keeper.trials.order(self.equipment.config.auth.requeue);
         match self.claim(1, order, now).await {
             Ok(mut claimed) => match claimed.pop() {
-                Some(one) => self.send_alone(one, Role::Trial, now),
+                Some(one) => self.send_alone(one, purpose, now),
                 None => self.revive(now).await,
             },
             Err(step) => step,
@@ -229,15 +230,15 @@ impl Dispatcher {
         }
     }
 
-    pub(super) fn launch(&mut self, claimed: Vec<Claimed>, role: Role, now: Timestamp) {
+    pub(super) fn launch(&mut self, claimed: Vec<Claimed>, purpose: Purpose, now: Timestamp) {
         self.pacer
             .departed(u32::try_from(claimed.len()).unwrap_or(u32::MAX), Instant::now());
         for one in claimed {
             let claimed = Arc::new(one);
-            let ticket = self.keeper.depart(role, now);
+            let dispatch = self.keeper.sent(purpose, now);
             let flight = attempt::fly(self.equipment.clone(), Arc::clone(&claimed), self.rng.f64());
             let id = self.flights.spawn(flight).id();
-            self.aboard.insert(id, Aboard { claimed, ticket });
+            self.in_flight.insert(id, (claimed, dispatch));
         }
         self.context.meters.set_in_flight(self.flights.len());
     }

@@ -3,7 +3,7 @@ use serde_json::json;
 use super::*;
 use crate::delivery::tests::{Rig, eventually};
 use crate::model::{Attempt, AttemptOutcome, StateName, Transition};
-use crate::policy::gate::Role;
+use crate::policy::gate::Purpose;
 use crate::store::{ClaimOrder, Settlement};
 
 #[tokio::test]
@@ -16,10 +16,10 @@ async fn a_panic_in_one_attempt_costs_that_attempt_and_nothing_else() {
         .await
         .unwrap()
         .remove(0);
-    let ticket = dispatcher.keeper.depart(Role::Ordinary, clock::now());
+    let ticket = dispatcher.keeper.sent(Purpose::Due, clock::now());
     let flight = dispatcher.flights.spawn(async { panic!("a bug in an attempt") }).id();
     let claimed = Arc::new(claimed);
-    dispatcher.aboard.insert(flight, Aboard { claimed, ticket });
+    dispatcher.in_flight.insert(flight, (claimed, ticket));
     let landed = dispatcher.flights.join_next_with_id().await.unwrap();
     dispatcher.landed(landed);
     dispatcher.finish().await;

@@ -8,7 +8,7 @@ use serde_json::json;
 use super::{Rig, eventually, key};
 use crate::clock;
 use crate::model::{DeadReason, State, StateName};
-use crate::policy::gate::{ASK, GATE, GateRecord, PAUSE, PauseRecord};
+use crate::policy::gate::{ASK, GATE, GateName, GateRecord, PAUSE, PauseRecord};
 use crate::sandbox::{DEFAULT_API_KEY, Permission, Settings};
 
 fn wrong_key() -> Settings {
@@ -45,7 +45,7 @@ async fn a_bad_key_costs_at_most_what_is_in_flight_and_all_of_it_comes_back() {
         rig.put(&format!("act-{number}"), json!({})).await;
     }
     rig.start();
-    rig.gate_is("unauthorized").await;
+    rig.gate_is(GateName::Unauthorized).await;
     rig.some_steps().await;
     assert!(rig.posts().len() <= 4, "{}", rig.posts().len());
     let dead = rig.all(StateName::Dead).await;
@@ -58,7 +58,7 @@ async fn a_bad_key_costs_at_most_what_is_in_flight_and_all_of_it_comes_back() {
     rig.sandbox.set(Settings::default());
     rig.until(StateName::Delivered, 40).await;
     registered_once(&rig, 40);
-    assert_eq!(remembered(&rig).await.unwrap().state, "open");
+    assert_eq!(remembered(&rig).await.unwrap().state, GateName::Open);
     rig.stop().await;
 }
 
@@ -71,7 +71,7 @@ async fn a_changed_key_is_tried_at_once_and_one_goes_first() {
     for number in 0..10 {
         rig.scripted(&format!("act-{number}"), "hold").await;
     }
-    rig.gate_is("unauthorized").await;
+    rig.gate_is(GateName::Unauthorized).await;
     let before = rig.posts().len();
     rig.key.send_replace(key(DEFAULT_API_KEY));
     rig.until_posts(before + 1).await;
@@ -102,7 +102,7 @@ async fn a_reload_and_resume_ask_at_once() {
         rig.sandbox.set(wrong_key());
         rig.start();
         rig.put("act-1", json!({})).await;
-        rig.gate_is("unauthorized").await;
+        rig.gate_is(GateName::Unauthorized).await;
         rig.until(StateName::Dead, 1).await;
         rig.sandbox.set(Settings::default());
         if by_reload {
@@ -156,11 +156,11 @@ async fn a_permission_that_is_granted_is_noticed_although_nothing_is_pending() {
     rig.sandbox.set(forbidden());
     rig.put("act-1", json!({})).await;
     rig.start();
-    rig.gate_is("unauthorized").await;
+    rig.gate_is(GateName::Unauthorized).await;
     rig.until(StateName::Dead, 1).await;
     rig.sandbox.set(Settings::default());
     rig.until(StateName::Delivered, 1).await;
-    rig.gate_is("open").await;
+    rig.gate_is(GateName::Open).await;
     rig.stop().await;
 }
 
@@ -199,7 +199,7 @@ async fn one_that_is_refused_again_while_others_are_delivered_stays_dead_and_clo
     eventually("an open gate and a dead one", async || {
         let state = rig.story(poison).await.listed.state;
         let gate = rig.context.meters.gate().unwrap();
-        let settled = state == State::Dead(DeadReason::Unauthorized) && gate.state == "open";
+        let settled = state == State::Dead(DeadReason::Unauthorized) && gate.state == GateName::Open;
         if settled {
             Ok(())
         } else {
@@ -209,7 +209,7 @@ async fn one_that_is_refused_again_while_others_are_delivered_stays_dead_and_clo
     .await;
     rig.put("act-9", json!({})).await;
     rig.until(StateName::Delivered, 6).await;
-    assert_eq!(rig.context.meters.gate().unwrap().state, "open");
+    assert_eq!(rig.context.meters.gate().unwrap().state, GateName::Open);
     rig.stop().await;
 }
 
@@ -222,7 +222,7 @@ async fn without_auth_requeue_the_dead_ones_stay_dead() {
     rig.put("act-1", json!({})).await;
     rig.until(StateName::Dead, 1).await;
     rig.sandbox.set(Settings::default());
-    rig.gate_is("open").await;
+    rig.gate_is(GateName::Open).await;
     rig.put("act-2", json!({})).await;
     rig.until(StateName::Delivered, 1).await;
     rig.until(StateName::Dead, 1).await;
@@ -271,7 +271,7 @@ async fn a_closed_gate_survives_a_restart_which_begins_with_the_question() {
 async fn a_pause_from_another_process_stops_the_sending_until_resume() {
     let mut rig = Rig::new().await;
     rig.start();
-    rig.gate_is("open").await;
+    rig.gate_is(GateName::Open).await;
     let tool = rig.tool().await;
     let pause = PauseRecord {
         by: "ana".to_owned(),
@@ -280,14 +280,14 @@ async fn a_pause_from_another_process_stops_the_sending_until_resume() {
     };
     let text = serde_json::to_string(&pause).unwrap();
     tool.remember(PAUSE, Some(text), clock::now()).await.unwrap();
-    rig.gate_is("paused").await;
+    rig.gate_is(GateName::Paused).await;
     rig.put("act-1", json!({})).await;
     rig.some_steps().await;
     assert!(rig.posts().is_empty());
     rig.stop().await;
     rig.reopen().await;
     rig.start();
-    rig.gate_is("paused").await;
+    rig.gate_is(GateName::Paused).await;
     rig.some_steps().await;
     assert!(rig.posts().is_empty(), "a pause outlives a restart");
     rig.tool().await.remember(PAUSE, None, clock::now()).await.unwrap();

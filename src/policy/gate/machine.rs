@@ -1,64 +1,73 @@
-//! The gate's moves.
+//! The gate's moves: what each input makes of it.
 
 use std::time::Duration;
 
 use crate::clock::Timestamp;
-use crate::policy::verdict::Refusal;
+use crate::policy::verdict::{Refusal, Signal};
 
-use super::key::next_asking;
-use super::states::{Ended, Heard, refusal_of, refused};
+use super::closed::Closed;
+use super::inquiry::Stage;
+use super::key::KeyVerdict;
+use super::open::Open;
 use super::{
-    About, Allowance, Change, Closed, Gate, GateRecord, GateSettings, GateState, Input, Lead, Open, PauseRecord, Phase,
-    Probing, Refused, Rejecting, Role, Step, Ticket, Turn,
+    Allowance, Announcement, Dispatch, Ended, GateName, GateRecord, GateSettings, Input, PauseRecord, Purpose,
+    Reaction, Refused, Why,
 };
 
 /// Why a gate is open that was throttled.
 const AT_FULL_WIDTH: &str = "as many as configured may be in flight again";
+/// What has mended the key when the gate opens.
+const KEY_WORKS: &str = "the API takes the key again";
+const RESUMED: &str = "resumed by a person";
+
+/// The gate.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Gate {
+    /// Lies over the state beneath, and uncovers it again.
+    pause: Option<PauseRecord>,
+    pub(super) beneath: Beneath,
+    /// Counts closings, openings and changes of the key.
+    pub(super) era: u64,
+    /// Submissions sent so far.
+    sent: u64,
+}
+
+/// The state beneath a pause.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Beneath {
+    /// `open`, or `throttled`.
+    Open(Open),
+    Closed(Closed),
+}
 
 impl Gate {
-    /// The gate as a start finds it: what was remembered, if anything. One that was closed begins with the question.
+    /// The gate as a start finds it: what was remembered, if anything. One that was closed asks at once; how wide an
+    /// open one is, is found out anew.
     pub fn restore(record: Option<&GateRecord>, pause: Option<PauseRecord>, now: Timestamp) -> Self {
-        let closed = |record: &GateRecord| match record.state.as_str() {
-            "unauthorized" => Some(GateState::Unauthorized(Closed {
-                refusal: match record.status {
-                    Some(403) => Refusal::Forbidden,
-                    Some(_) | None => Refusal::Unknown,
-                },
-                since: Timestamp::from_millis(record.since),
-                phase: Phase::Waiting { ask_at: now },
-            })),
-            "probing" => Some(GateState::Probing(Probing::restored(record, now))),
-            "rejecting" => Some(GateState::Rejecting(Rejecting::restored(record, now))),
-            // Whatever the flow was, it is found out anew.
-            _ => None,
-        };
+        let closed = record.and_then(|record| Closed::restored(record, now));
         Self {
             pause,
-            state: record
-                .and_then(closed)
-                .unwrap_or_else(|| GateState::Open(Open::default())),
+            beneath: closed.map_or_else(|| Beneath::Open(Open::default()), Beneath::Closed),
             era: 0,
-            departed: 0,
+            sent: 0,
         }
     }
 
-    /// The public name of what is in force.
-    pub fn name(&self) -> &'static str {
+    /// What is in force.
+    pub fn name(&self) -> GateName {
         if self.pause.is_some() {
-            "paused"
+            GateName::Paused
         } else {
             self.name_beneath()
         }
     }
 
-    /// The public name of the state beneath a pause.
-    pub fn name_beneath(&self) -> &'static str {
-        match &self.state {
-            GateState::Open(open) if open.flow.is_throttled() => "throttled",
-            GateState::Open(_) => "open",
-            GateState::Probing(_) => "probing",
-            GateState::Unauthorized(_) => "unauthorized",
-            GateState::Rejecting(_) => "rejecting",
+    /// The state beneath a pause.
+    pub fn name_beneath(&self) -> GateName {
+        match &self.beneath {
+            Beneath::Open(open) if open.throttle.is_throttled() => GateName::Throttled,
+            Beneath::Open(_) => GateName::Open,
+            Beneath::Closed(closed) => closed.record.state,
         }
     }
 
@@ -67,80 +76,43 @@ impl Gate {
         self.pause.as_ref()
     }
 
-    /// Whether the key's verdict is found by trying submissions (after a 403) and is still awaited.
-    #[cfg(test)]
-    pub fn awaits_trial(&self) -> bool {
-        matches!(&self.state, GateState::Unauthorized(closed) if closed.refusal == Refusal::Forbidden)
-    }
-
-    /// What a submission carries that has just departed.
-    pub fn ticket(&self, role: Role) -> Ticket {
-        Ticket {
+    /// What a submission carries that has just been sent.
+    pub fn dispatch(&self, purpose: Purpose) -> Dispatch {
+        Dispatch {
             era: self.era,
-            number: self.departed,
-            role,
+            number: self.sent,
+            purpose,
         }
     }
 
     /// What may be sent now.
     pub fn allowance(&self, now: Timestamp, settings: &GateSettings) -> Allowance {
-        if self.pause.is_some() {
-            return Allowance::Nothing { until: None };
+        match &self.beneath {
+            _ if self.pause.is_some() => Allowance::Nothing { until: None },
+            Beneath::Open(open) => open.allowance(now, settings),
+            Beneath::Closed(closed) => closed.allowance(now, settings),
         }
-        match &self.state {
-            GateState::Open(open) => match open.lead {
-                Lead::Over => open.flow.allowance(now, settings),
-                Lead::Due { from, .. } if is_due(from, now, settings.gap_max.max(settings.hold_max)) => {
-                    Allowance::One(Role::Lead)
-                }
-                Lead::Due { from, .. } => Allowance::Nothing { until: Some(from) },
-                Lead::Out { .. } => Allowance::Nothing { until: None },
-            },
-            GateState::Probing(probing) => probing.allowance(now, settings),
-            GateState::Rejecting(rejecting) => rejecting.allowance(now, settings),
-            GateState::Unauthorized(closed) => match (closed.phase, closed.refusal) {
-                (Phase::Waiting { ask_at }, _)
-                    if !is_due(ask_at, now, settings.probe_interval.max(settings.hold_max)) =>
-                {
-                    Allowance::Nothing { until: Some(ask_at) }
-                }
-                (Phase::Waiting { .. }, Refusal::Unknown) => Allowance::Question,
-                (Phase::Waiting { .. }, Refusal::Forbidden) => Allowance::One(Role::Trial),
-                (Phase::Asking { .. }, Refusal::Unknown | Refusal::Forbidden) => Allowance::Nothing { until: None },
-                (Phase::Opening { .. }, Refusal::Unknown | Refusal::Forbidden) => Allowance::Opening,
-            },
-        }
+    }
+
+    /// What is stored when the gate opens for a key that works again.
+    pub fn opening_record(now: Timestamp) -> GateRecord {
+        GateRecord::new(GateName::Open, KEY_WORKS, now)
     }
 
     /// What is stored where a start finds nothing that closes it.
     pub fn started_record(now: Timestamp) -> GateRecord {
-        GateRecord {
-            why: "the daemon was started anew".to_owned(),
-            ..Self::opening_record(now)
-        }
+        GateRecord::new(GateName::Open, "the daemon was started anew", now)
     }
 
     /// Takes an input in; the answer says what has to be done now.
-    pub fn step(&mut self, input: Input, now: Timestamp, settings: &GateSettings) -> Step {
+    pub fn step(&mut self, input: Input, now: Timestamp, settings: &GateSettings) -> Reaction {
         let (name, beneath, held) = (self.name(), self.name_beneath(), self.is_held());
-        let mut step = match input {
-            Input::Departed(role) => self.departed(role),
-            Input::Asked => self.set_phase(Phase::Asking { again: false }),
-            Input::Ended {
-                ticket,
-                signal,
-                refused_before,
-                about,
-            } => {
-                let ended = Ended {
-                    ticket,
-                    signal,
-                    about: &about,
-                };
-                self.ended(&ended, refused_before, now, settings)
-            }
+        let mut reaction = match input {
+            Input::Sent(purpose) => self.sent(purpose),
+            Input::Asked => self.asked(),
+            Input::Ended(ended) => self.ended(&ended, now, settings),
             Input::Answered(verdict) => self.answered(verdict, now, settings),
-            Input::Opened => return self.opened(now, settings),
+            Input::Opened => return self.opened(now),
             Input::KeyChanged => self.key_changed(now),
             Input::AskNow => self.ask_now(now, settings),
             Input::Insisted => self.insisted(now, settings),
@@ -148,234 +120,266 @@ impl Gate {
             Input::Resumed => self.resumed(now, settings),
         };
         let is_news = self.name_beneath() != beneath || (self.is_held() && !held);
-        if step.remember.is_none() && is_news {
-            self.tell_of_flow(&mut step, name, now);
+        if let (Beneath::Open(open), None, true) = (&self.beneath, &reaction.remember, is_news) {
+            // It was narrowed or held up, or is back at its full width.
+            let is_throttled = open.throttle.is_throttled();
+            let why = if is_throttled {
+                open.throttle.why()
+            } else {
+                AT_FULL_WIDTH.to_owned()
+            };
+            let record = GateRecord::new(self.name_beneath(), why, now);
+            if reaction.announce.is_none() && self.pause.is_none() {
+                reaction.announce = Some(self.announcement(name, &record.why, None));
+            }
+            reaction.remember = Some(record);
         }
-        step
+        reaction
     }
 
     /// Whether a `Retry-After` holds everything.
     fn is_held(&self) -> bool {
-        matches!(&self.state, GateState::Open(open) if open.flow.is_held())
+        matches!(&self.beneath, Beneath::Open(open) if open.throttle.is_held())
     }
 
-    /// The flow was narrowed or held up, or is back at its full width.
-    fn tell_of_flow(&self, step: &mut Step, from: &'static str, now: Timestamp) {
-        let GateState::Open(open) = &self.state else { return };
-        let why = if open.flow.is_throttled() {
-            open.flow.why()
-        } else {
-            AT_FULL_WIDTH.to_owned()
-        };
-        if step.change.is_none() && self.pause.is_none() {
-            step.change = Some(Change {
-                from,
-                to: self.name(),
-                why: why.clone(),
-                hint: None,
-            });
+    fn sent(&mut self, purpose: Purpose) -> Reaction {
+        self.sent += 1;
+        match (&mut self.beneath, purpose) {
+            (Beneath::Open(open), _) => open.sent(purpose),
+            (Beneath::Closed(closed), Purpose::Ask(_)) => closed.inquiry.sent(),
+            (Beneath::Closed(_), Purpose::Due | Purpose::First) => {}
         }
-        step.remember = Some(GateRecord {
-            state: self.name_beneath().to_owned(),
-            since: now.millis(),
-            why,
-            hint: None,
-            status: None,
-        });
+        Reaction::default()
     }
 
-    fn departed(&mut self, role: Role) -> Step {
-        self.departed += 1;
-        match (&mut self.state, role) {
-            (GateState::Open(open), Role::Lead) => {
-                if let Lead::Due { gap, .. } = open.lead {
-                    open.lead = Lead::Out { gap };
-                }
-            }
-            (GateState::Open(open), Role::Ordinary) => open.flow.departed(),
-            (GateState::Unauthorized(closed), Role::Trial) => closed.phase = Phase::Asking { again: false },
-            (GateState::Probing(probing), Role::Probe) => probing.departed(),
-            (GateState::Rejecting(rejecting), Role::Sample) => rejecting.turn = Turn::Out { again: false },
-            (
-                GateState::Open(_) | GateState::Unauthorized(_) | GateState::Probing(_) | GateState::Rejecting(_),
-                Role::Ordinary | Role::Lead | Role::Trial | Role::Probe | Role::Sample,
-            ) => {}
+    fn asked(&mut self) -> Reaction {
+        if let Beneath::Closed(closed) = &mut self.beneath {
+            closed.inquiry.sent();
         }
-        Step::default()
+        Reaction::default()
     }
 
-    fn set_phase(&mut self, phase: Phase) -> Step {
-        match &mut self.state {
-            GateState::Unauthorized(closed) => closed.phase = phase,
-            GateState::Open(_) | GateState::Probing(_) | GateState::Rejecting(_) => {}
-        }
-        Step::default()
-    }
-
-    fn ended(&mut self, ended: &Ended<'_>, refused_before: bool, now: Timestamp, settings: &GateSettings) -> Step {
-        let Ended { ticket, signal, about } = *ended;
-        let stale = ticket.era != self.era;
-        match &mut self.state {
-            GateState::Open(_) | GateState::Probing(_) | GateState::Rejecting(_) if stale => {
-                if let GateState::Probing(probing) = &mut self.state {
-                    probing.overheard(about, now, settings);
-                }
-                Step {
-                    // Refused for a key that may no longer be in force, or before an outage: it is asked again in its
-                    // turn.
-                    refused: refusal_of(signal).map(|_| Refused::Release),
-                    ..Step::default()
-                }
-            }
-            GateState::Open(open) => match refusal_of(signal) {
-                Some(_) if refused_before && open.spares(settings) => refused(Refused::Die {
-                    requeue_on_opening: false,
-                }),
-                Some(refusal) => self.close(refusal, now, settings),
-                None => match open.heard(ended, self.departed, now, settings) {
-                    Heard::Open => Step::default(),
-                    Heard::Outage => {
-                        let probing = Probing::begin(about, open.flow.hold(), now, settings);
-                        let record = probing.record.clone();
-                        self.shift(GateState::Probing(probing), record)
-                    }
-                    Heard::Blown => {
-                        let rejecting = Rejecting::begin(&open.fuse, now);
-                        let record = rejecting.record.clone();
-                        self.shift(GateState::Rejecting(rejecting), record)
-                    }
-                },
+    fn ended(&mut self, ended: &Ended, now: Timestamp, settings: &GateSettings) -> Reaction {
+        let is_late = ended.dispatch.era != self.era;
+        let refusal = refusal_of(ended.signal);
+        match &mut self.beneath {
+            Beneath::Closed(closed) if is_late => heard_late(closed, ended, now, settings),
+            Beneath::Open(_) if is_late => Reaction {
+                // Refused for a key that may no longer be in force: it is asked again in its turn.
+                refused: refusal.map(|_| Refused::Release),
+                ..Reaction::default()
             },
-            GateState::Probing(_) => self.probed(signal, about, now, settings),
-            GateState::Rejecting(_) => self.sampled(signal, about, now, settings),
-            GateState::Unauthorized(closed) => match (closed.phase, ticket.role) {
-                (Phase::Asking { again }, Role::Trial) if !stale => {
-                    let asked = about.asked(settings).unwrap_or_default();
-                    closed.tried(signal, again, next_asking(again, asked, now, settings))
-                }
-                (_, Role::Trial) => refusal_of(signal).map_or_else(Step::default, |_| refused(Refused::Release)),
-                (_, Role::Ordinary | Role::Lead | Role::Probe | Role::Sample) => match refusal_of(signal) {
-                    Some(_) => refused(Refused::Die {
-                        requeue_on_opening: true,
+            Beneath::Open(open) => match refusal {
+                Some(_) if ended.refused_before && open.spares(settings) => Reaction {
+                    refused: Some(Refused::Die {
+                        requeue_on_opening: false,
                     }),
-                    None => Step::default(),
+                    ..Reaction::default()
                 },
+                Some(refusal) => self.close_for_key(refusal, now, settings),
+                None => match open.heard(ended, self.sent, now, settings) {
+                    Some(closed) => self.close(closed),
+                    None => Reaction::default(),
+                },
+            },
+            Beneath::Closed(closed) => match (closed.why, refusal) {
+                (Why::Key(_), Some(refusal)) => {
+                    closed.ask_again(ended, now, settings);
+                    Reaction {
+                        refused: Some(Refused::Release),
+                        remember: closed.refused_on_trial(refusal),
+                        announce: None,
+                    }
+                }
+                (Why::Outage | Why::Fuse, Some(refusal)) => self.close_for_key(refusal, now, settings),
+                (why, None) if why.opens_on(ended.signal) => self.open_on(ended, now, settings),
+                (_, None) => {
+                    closed.ask_again(ended, now, settings);
+                    Reaction::default()
+                }
             },
         }
     }
 
-    /// Another state from now on: what was sent before says nothing of it.
-    pub(super) fn shift(&mut self, to: GateState, record: GateRecord) -> Step {
-        let from = self.name();
-        self.state = to;
-        self.era += 1;
-        Step {
-            change: self.change(from, &record.why, record.hint.clone()),
-            remember: Some(record),
-            ..Step::default()
+    /// The answer of the one that went out to find out: it opens the gate.
+    fn open_on(&mut self, ended: &Ended, now: Timestamp, settings: &GateSettings) -> Reaction {
+        match &mut self.beneath {
+            Beneath::Closed(closed) => match closed.why {
+                Why::Key(_) => {
+                    // Somebody asked meanwhile, maybe because of another key: then one more goes first.
+                    let tried = Some(ended.signal).filter(|_| !closed.inquiry.is_asked_again());
+                    closed.inquiry.stage = Stage::Over { tried };
+                    Reaction::default()
+                }
+                Why::Outage => {
+                    let open = Open::after_outage(ended, self.sent, now, settings);
+                    let why = ended.message.as_deref().unwrap_or("a success");
+                    self.reopen(open, format!("the API answers again: {why}"), now)
+                }
+                Why::Fuse => {
+                    let open = Open::after_trial(Some(ended.signal), now);
+                    self.reopen(open, "a result was taken again", now)
+                }
+            },
+            Beneath::Open(_) => Reaction::default(),
         }
+    }
+
+    /// The key was refused: nothing is sent any more.
+    fn close_for_key(&mut self, refusal: Refusal, now: Timestamp, settings: &GateSettings) -> Reaction {
+        Reaction {
+            refused: Some(Refused::Die {
+                requeue_on_opening: true,
+            }),
+            ..self.close(Closed::by_key(refusal, now, settings))
+        }
+    }
+
+    fn close(&mut self, closed: Closed) -> Reaction {
+        let record = closed.record.clone();
+        self.shift(Beneath::Closed(closed), record)
     }
 
     /// Open again after an outage or a blown fuse.
-    pub(super) fn reopen(&mut self, open: Open, why: &str, now: Timestamp) -> Step {
-        let record = GateRecord {
-            state: if open.flow.is_throttled() { "throttled" } else { "open" }.to_owned(),
-            since: now.millis(),
-            why: why.to_owned(),
-            hint: None,
-            status: None,
+    fn reopen(&mut self, open: Open, why: impl Into<String>, now: Timestamp) -> Reaction {
+        let is_throttled = open.throttle.is_throttled();
+        let name = if is_throttled {
+            GateName::Throttled
+        } else {
+            GateName::Open
         };
-        self.shift(GateState::Open(open), record)
+        self.shift(Beneath::Open(open), GateRecord::new(name, why, now))
     }
 
-    fn key_changed(&mut self, now: Timestamp) -> Step {
-        match &mut self.state {
-            GateState::Open(open) => {
-                open.delivered = false;
-                // The one that went first carried the old key: its answer will be stale, so another one goes first.
-                if let Lead::Out { gap } = open.lead {
-                    open.lead = Lead::Due { from: now, gap };
-                }
-                self.era += 1;
-            }
-            GateState::Probing(Probing { turn, .. }) | GateState::Rejecting(Rejecting { turn, .. }) => {
-                // The answer to the old key will be stale as well.
-                if let Turn::Out { .. } = turn {
-                    *turn = Turn::Due(now);
-                }
-                self.era += 1;
-            }
-            GateState::Unauthorized(closed) => closed.key_changed(now),
+    /// Another state from now on: what was sent before says nothing of it.
+    fn shift(&mut self, to: Beneath, record: GateRecord) -> Reaction {
+        let from = self.name();
+        self.beneath = to;
+        self.era += 1;
+        Reaction {
+            refused: None,
+            announce: self.changed(from, &record.why, record.hint.clone()),
+            remember: Some(record),
         }
-        Step::default()
     }
 
-    fn ask_now(&mut self, now: Timestamp, settings: &GateSettings) -> Step {
-        match &mut self.state {
+    fn answered(&mut self, verdict: KeyVerdict, now: Timestamp, settings: &GateSettings) -> Reaction {
+        if let Beneath::Closed(closed) = &mut self.beneath
+            && let (Why::Key(_), Stage::Out { .. }) = (closed.why, closed.inquiry.stage)
+        {
+            match verdict {
+                KeyVerdict::Works => closed.inquiry.stage = Stage::Over { tried: None },
+                KeyVerdict::Refused | KeyVerdict::Silent => closed.inquiry.repeat(settings.probe_interval, None, now),
+            }
+        }
+        Reaction::default()
+    }
+
+    fn opened(&mut self, now: Timestamp) -> Reaction {
+        let from = self.name();
+        if let Beneath::Closed(closed) = &self.beneath
+            && let Stage::Over { tried } = closed.inquiry.stage
+        {
+            self.beneath = Beneath::Open(Open::after_trial(tried, now));
+            self.era += 1;
+        }
+        Reaction {
+            announce: self.changed(from, KEY_WORKS, None),
+            ..Reaction::default()
+        }
+    }
+
+    fn key_changed(&mut self, now: Timestamp) -> Reaction {
+        match &mut self.beneath {
+            Beneath::Open(open) => open.key_changed(now),
+            Beneath::Closed(closed) => closed.key_changed(now),
+        }
+        // The trial or question of a refused key counts in its era, also where the key changes meanwhile.
+        let is_of_key = matches!(&self.beneath, Beneath::Closed(closed) if matches!(closed.why, Why::Key(_)));
+        self.era += u64::from(!is_of_key);
+        Reaction::default()
+    }
+
+    fn ask_now(&mut self, now: Timestamp, settings: &GateSettings) -> Reaction {
+        match &mut self.beneath {
             // A reload may have changed the width.
-            GateState::Open(open) => open.flow.fit(settings),
-            GateState::Probing(probing) => {
-                probing.ask_now();
-                probing.turn = probing.turn.sooner(now);
-            }
-            GateState::Rejecting(rejecting) => rejecting.turn = rejecting.turn.sooner(now),
-            GateState::Unauthorized(closed) => closed.ask_now(now),
+            Beneath::Open(open) => open.throttle.fit(settings),
+            Beneath::Closed(closed) => closed.inquiry.hasten(now),
         }
-        Step::default()
+        Reaction::default()
     }
 
-    /// A person's word opens a blown fuse, and only that: the API's word counts for the other states.
-    fn insisted(&mut self, now: Timestamp, settings: &GateSettings) -> Step {
-        match &self.state {
-            GateState::Rejecting(_) => self.reopen(Open::default(), "resumed by a person", now),
-            GateState::Open(_) | GateState::Probing(_) | GateState::Unauthorized(_) => self.ask_now(now, settings),
+    /// An operator's word opens a blown fuse, and only that: the API's word counts for the other states.
+    fn insisted(&mut self, now: Timestamp, settings: &GateSettings) -> Reaction {
+        match &self.beneath {
+            Beneath::Closed(closed) if closed.why == Why::Fuse => self.reopen(Open::default(), RESUMED, now),
+            Beneath::Open(_) | Beneath::Closed(_) => self.ask_now(now, settings),
         }
     }
 
-    fn paused(&mut self, pause: PauseRecord) -> Step {
+    fn paused(&mut self, pause: PauseRecord) -> Reaction {
         let from = self.name();
         let why = match &pause.why {
             Some(why) => format!("paused by {}: {why}", pause.by),
             None => format!("paused by {}", pause.by),
         };
         self.pause = Some(pause);
-        Step {
-            change: self.change(from, &why, Some("`reten-outbox resume` opens it".to_owned())),
-            ..Step::default()
+        Reaction {
+            announce: self.changed(from, &why, Some("`reten-outbox resume` opens it".to_owned())),
+            ..Reaction::default()
         }
     }
 
-    fn resumed(&mut self, now: Timestamp, settings: &GateSettings) -> Step {
+    fn resumed(&mut self, now: Timestamp, settings: &GateSettings) -> Reaction {
         let from = self.name();
         self.pause = None;
-        let step = self.insisted(now, settings);
-        let hint = match &self.state {
-            GateState::Open(_) => None,
-            GateState::Probing(Probing { record, .. }) | GateState::Rejecting(Rejecting { record, .. }) => {
-                record.hint.clone()
-            }
-            GateState::Unauthorized(closed) => closed.record().hint,
+        let reaction = self.insisted(now, settings);
+        let hint = match &self.beneath {
+            Beneath::Open(_) => None,
+            Beneath::Closed(closed) => closed.record.hint.clone(),
         };
-        Step {
-            change: self.change(from, "resumed by a person", hint),
-            ..step
+        Reaction {
+            announce: self.changed(from, RESUMED, hint),
+            ..reaction
         }
     }
 
-    /// The change from that name to the present one. Beneath a pause nothing changes for those who watch; it is
-    /// remembered all the same.
-    pub(super) fn change(&self, from: &'static str, why: &str, hint: Option<String>) -> Option<Change> {
-        let to = self.name();
-        (from != to).then(|| Change {
+    /// What is announced of the change from that state to the present one. Beneath a pause nothing changes for those
+    /// who watch; it is remembered all the same.
+    fn changed(&self, from: GateName, why: &str, hint: Option<String>) -> Option<Announcement> {
+        (from != self.name()).then(|| self.announcement(from, why, hint))
+    }
+
+    fn announcement(&self, from: GateName, why: &str, hint: Option<String>) -> Announcement {
+        Announcement {
             from,
-            to,
+            to: self.name(),
             why: why.to_owned(),
             hint,
-        })
+        }
     }
 }
 
-impl About {
+/// An answer to a request of before the closing opens nothing. What it asks for in an outage holds; and it is refused
+/// for the key that closed the gate, or for one that may no longer be in force.
+fn heard_late(closed: &mut Closed, ended: &Ended, now: Timestamp, settings: &GateSettings) -> Reaction {
+    let fate = match closed.why {
+        Why::Key(_) => Refused::Die {
+            requeue_on_opening: true,
+        },
+        Why::Outage => {
+            closed.inquiry.hold(ended.asked(settings), now);
+            Refused::Release
+        }
+        Why::Fuse => Refused::Release,
+    };
+    Reaction {
+        refused: refusal_of(ended.signal).map(|_| fate),
+        ..Reaction::default()
+    }
+}
+
+impl Ended {
     /// How long everyone waits that hears this `Retry-After`; `None` where it asks for nothing.
     pub(super) fn asked(&self, settings: &GateSettings) -> Option<Duration> {
         self.retry_after
@@ -384,23 +388,14 @@ impl About {
     }
 }
 
-impl Turn {
-    /// At once, or once more as soon as the one comes back that is on its way.
-    const fn sooner(self, now: Timestamp) -> Self {
-        match self {
-            Self::Due(_) => Self::Due(now),
-            Self::Out { .. } => Self::Out { again: true },
-        }
+const fn refusal_of(signal: Signal) -> Option<Refusal> {
+    match signal {
+        Signal::Unauthorized(refusal) => Some(refusal),
+        Signal::Healthy
+        | Signal::Answered
+        | Signal::Rejected
+        | Signal::Throttled
+        | Signal::Faulty
+        | Signal::Overloaded => None,
     }
-}
-
-/// How much older the caller's present may be than the one in which `at` was set: a step reads the clock once, and what
-/// lands while it waits for the outbox is judged by the clock of that moment. Without it a closing was taken for a
-/// clock set back, and one went out at once.
-const SLACK: Duration = Duration::from_mins(1);
-
-/// Whether `at` has come. Nothing here waits longer than `longest`: a time further ahead was set by a clock that has
-/// since been set back.
-pub(super) fn is_due(at: Timestamp, now: Timestamp, longest: Duration) -> bool {
-    at <= now || at > now.plus(longest).plus(SLACK)
 }

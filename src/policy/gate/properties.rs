@@ -4,7 +4,10 @@ mod costs;
 
 use proptest::prelude::*;
 
-use super::tests::{SETTINGS, START, about, open};
+use super::closed::Closed;
+use super::inquiry::Stage;
+use super::machine::Beneath;
+use super::tests::{PROBE, SAMPLE, SETTINGS, START, TRIAL, about, open};
 use super::*;
 
 /// What the world may do to a gate, by chance.
@@ -89,11 +92,18 @@ impl Allowance {
     }
 }
 
+fn closed(gate: &Gate) -> Option<&Closed> {
+    match &gate.beneath {
+        Beneath::Closed(closed) => Some(closed),
+        Beneath::Open(_) => None,
+    }
+}
+
 /// The dispatcher's side of the protocol, as far as the gate sees it.
 struct World {
     gate: Gate,
     now: Timestamp,
-    in_flight: Vec<Ticket>,
+    in_flight: Vec<Dispatch>,
     question_out: bool,
 }
 
@@ -107,7 +117,7 @@ impl World {
         }
     }
 
-    fn step(&mut self, input: Input) -> Step {
+    fn step(&mut self, input: Input) -> Reaction {
         self.gate.step(input, self.now, &SETTINGS)
     }
 
@@ -115,16 +125,16 @@ impl World {
         self.gate.allowance(self.now, &SETTINGS)
     }
 
-    fn depart(&mut self, role: Role) {
-        self.step(Input::Departed(role));
-        self.in_flight.push(self.gate.ticket(role));
+    fn depart(&mut self, role: Purpose) {
+        self.step(Input::Sent(role));
+        self.in_flight.push(self.gate.dispatch(role));
     }
 
     /// Uses the allowance as the dispatcher does.
     fn send(&mut self) {
         match self.allowance() {
-            Allowance::All if self.in_flight.len() < SETTINGS.max_in_flight as usize => self.depart(Role::Ordinary),
-            Allowance::UpTo(limit) if self.in_flight.len() < limit as usize => self.depart(Role::Ordinary),
+            Allowance::All if self.in_flight.len() < SETTINGS.max_in_flight as usize => self.depart(Purpose::Due),
+            Allowance::UpTo(limit) if self.in_flight.len() < limit as usize => self.depart(Purpose::Due),
             Allowance::One(role) => self.depart(role),
             Allowance::Question => {
                 assert!(!self.question_out, "two questions at a time");
@@ -135,7 +145,7 @@ impl World {
         }
     }
 
-    fn end(&mut self, which: usize, signal: Signal, refused_before: bool, about: About) {
+    fn end(&mut self, which: usize, signal: Signal, refused_before: bool, about: Ended) {
         if self.in_flight.is_empty() {
             return;
         }
@@ -144,47 +154,39 @@ impl World {
         let asked = about
             .retry_after
             .filter(|_| matches!(signal, Signal::Faulty | Signal::Overloaded));
-        let step = self.step(Input::Ended {
-            ticket,
+        let step = self.step(Input::Ended(Ended {
+            dispatch: ticket,
             signal,
             refused_before,
-            about,
-        });
+            ..about
+        }));
         assert_eq!(
             step.refused.is_some(),
             matches!(signal, Signal::Unauthorized(_)),
             "every refused one is told what becomes of it"
         );
         let (was, is) = (before.name_beneath(), self.gate.name_beneath());
-        if was == "unauthorized" {
-            assert_eq!(is, "unauthorized", "only what is stored opens it");
-            if ticket.role != Role::Trial {
+        if was == GateName::Unauthorized {
+            assert_eq!(is, GateName::Unauthorized, "only what is stored opens it");
+            if ticket.purpose != TRIAL {
                 assert_eq!(self.gate, before, "a late answer changes nothing");
             }
         }
-        if matches!(was, "probing" | "rejecting") && ticket.era != before.era {
+        if matches!(was, GateName::Probing | GateName::Rejecting) && ticket.era != before.era {
             assert_eq!(is, was, "a late answer opens nothing");
             assert!(
                 self.not_before() >= before.allowance(self.now, &SETTINGS).not_before(),
                 "and hastens nothing"
             );
         }
-        if let (Some(asked), "probing", "probing") = (asked, was, is) {
+        if let (Some(asked), GateName::Probing, GateName::Probing) = (asked, was, is) {
             // A person's or a reload's question goes before it.
-            let is_asked = matches!(
-                before.state,
-                GateState::Probing(Probing {
-                    turn: Turn::Out { again: true },
-                    ..
-                })
-            );
+            let is_asked = closed(&before).is_some_and(|closed| closed.inquiry.is_asked_again());
             let until = self.now.plus(asked.min(SETTINGS.hold_max));
             // While a probe is out nothing may go; what was asked for holds for the next one.
-            let not_before = match &self.gate.state {
-                GateState::Probing(probing) if matches!(probing.turn, Turn::Out { .. }) => probing.held(),
-                GateState::Open(_) | GateState::Probing(_) | GateState::Unauthorized(_) | GateState::Rejecting(_) => {
-                    self.not_before()
-                }
+            let not_before = match closed(&self.gate) {
+                Some(closed) if matches!(closed.inquiry.stage, Stage::Out { .. }) => closed.inquiry.held(),
+                Some(_) | None => self.not_before(),
             };
             assert!(
                 is_asked || self.gate.pause().is_some() || not_before >= Some(until),
@@ -193,24 +195,23 @@ impl World {
             );
         }
         if was != is {
-            let remembered = step.remember.as_ref().map(|record| record.state.as_str());
+            let remembered = step.remember.as_ref().map(|record| record.state);
             assert_eq!(remembered, Some(is), "every change is remembered");
             assert!(
-                step.change.is_some() || self.gate.pause().is_some(),
+                step.announce.is_some() || self.gate.pause().is_some(),
                 "every change is told"
             );
         }
-        if was == "probing" && is == "probing" && ticket == before.ticket(Role::Probe) {
+        if was == GateName::Probing && is == GateName::Probing && ticket == before.dispatch(PROBE) {
             self.check_gap(asked.unwrap_or_default());
         }
     }
 
     /// What a late answer asked for may hold longer than what this one asked for.
     fn longest_asked(&self, asked: Duration) -> Duration {
-        let held = match &self.gate.state {
-            GateState::Probing(probing) => probing.held(),
-            GateState::Open(_) | GateState::Unauthorized(_) | GateState::Rejecting(_) => None,
-        };
+        let held = closed(&self.gate)
+            .filter(|closed| closed.why == Why::Outage)
+            .and_then(|closed| closed.inquiry.held());
         held.map_or(asked, |held| held.since(self.now).max(asked))
             .min(SETTINGS.hold_max)
     }
@@ -243,7 +244,7 @@ impl World {
                 retry_after,
                 roll,
             } => {
-                let about = About {
+                let about = Ended {
                     retry_after: retry_after.map(Duration::from_secs),
                     roll,
                     ..about(whose)
@@ -283,21 +284,17 @@ impl World {
 
     /// Laws that hold at any time.
     fn check(&self) {
-        let trials = self
-            .in_flight
-            .iter()
-            .filter(|ticket| ticket.role == Role::Trial)
-            .count();
+        let trials = self.in_flight.iter().filter(|ticket| ticket.purpose == TRIAL).count();
         assert!(
             trials + usize::from(self.question_out) <= 1,
             "one at a time finds out about the key"
         );
         let alone = |role| {
-            let mine = |ticket: &&Ticket| ticket.era == self.gate.era && ticket.role == role;
+            let mine = |ticket: &&Dispatch| ticket.era == self.gate.era && ticket.purpose == role;
             self.in_flight.iter().filter(mine).count()
         };
-        assert!(alone(Role::Lead) <= 1, "one goes first");
-        assert!(alone(Role::Probe) + alone(Role::Sample) <= 1, "one at a time finds out");
+        assert!(alone(Purpose::First) <= 1, "one goes first");
+        assert!(alone(PROBE) + alone(SAMPLE) <= 1, "one at a time finds out");
         assert!(
             self.in_flight.len() <= SETTINGS.max_in_flight as usize + 8,
             "what is in flight is bounded, and each one that finds out"
@@ -305,20 +302,36 @@ impl World {
         let name = self.gate.name();
         match self.allowance() {
             // A pause that is over is noticed by the next departure.
-            Allowance::All => assert!(matches!(name, "open" | "throttled") && alone(Role::Lead) == 0),
-            Allowance::UpTo(limit) => assert!((1..SETTINGS.max_in_flight).contains(&limit) && name == "throttled"),
-            Allowance::One(Role::Lead) => assert!(matches!(name, "open" | "throttled") && alone(Role::Lead) == 0),
-            Allowance::One(Role::Trial) => assert!(self.gate.awaits_trial() && name == "unauthorized"),
-            Allowance::One(Role::Probe) => assert_eq!((name, alone(Role::Probe)), ("probing", 0)),
-            Allowance::One(Role::Sample) => assert_eq!((name, alone(Role::Sample)), ("rejecting", 0)),
-            Allowance::Question | Allowance::Opening => assert_eq!(name, "unauthorized"),
-            Allowance::One(Role::Ordinary) => panic!("a single one has its reason"),
-            Allowance::Nothing { .. } => assert!(name != "open" || alone(Role::Lead) == 1 || self.waits_for_lead()),
+            Allowance::All => {
+                assert!(matches!(name, GateName::Open | GateName::Throttled) && alone(Purpose::First) == 0);
+            }
+            Allowance::UpTo(limit) => {
+                assert!((1..SETTINGS.max_in_flight).contains(&limit) && name == GateName::Throttled);
+            }
+            Allowance::One(Purpose::First) => {
+                assert!(matches!(name, GateName::Open | GateName::Throttled) && alone(Purpose::First) == 0);
+            }
+            Allowance::One(TRIAL) => {
+                let why = closed(&self.gate).map(|closed| closed.why);
+                assert_eq!(
+                    (name, why),
+                    (GateName::Unauthorized, Some(Why::Key(Refusal::Forbidden)))
+                );
+            }
+            Allowance::One(PROBE) => assert_eq!((name, alone(PROBE)), (GateName::Probing, 0)),
+            Allowance::One(SAMPLE) => assert_eq!((name, alone(SAMPLE)), (GateName::Rejecting, 0)),
+            Allowance::Question | Allowance::Opening => assert_eq!(name, GateName::Unauthorized),
+            Allowance::One(Purpose::Due | Purpose::Ask(Why::Key(Refusal::Unknown))) => {
+                panic!("a single one has its reason")
+            }
+            Allowance::Nothing { .. } => {
+                assert!(name != GateName::Open || alone(Purpose::First) == 1 || self.waits_for_lead());
+            }
         }
     }
 
     fn waits_for_lead(&self) -> bool {
-        matches!(&self.gate.state, GateState::Open(open) if matches!(open.lead, Lead::Due { .. }))
+        matches!(&self.gate.beneath, Beneath::Open(open) if open.first.is_some_and(|first| !first.is_out()))
     }
 }
 

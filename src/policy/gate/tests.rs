@@ -14,22 +14,29 @@ pub(super) const SETTINGS: GateSettings = GateSettings {
     hold_max: Duration::from_mins(10),
 };
 
+pub(super) const TRIAL: Purpose = Purpose::Ask(Why::Key(Refusal::Forbidden));
+pub(super) const PROBE: Purpose = Purpose::Ask(Why::Outage);
+pub(super) const SAMPLE: Purpose = Purpose::Ask(Why::Fuse);
+
 pub(super) fn open() -> Gate {
     Gate::restore(None, None, START)
 }
 
-fn ended(ticket: Ticket, signal: Signal) -> Input {
-    Input::Ended {
-        ticket,
+fn ended(ticket: Dispatch, signal: Signal) -> Input {
+    Input::Ended(Ended {
+        dispatch: ticket,
         signal,
         refused_before: false,
-        about: about(1),
-    }
+        ..about(1)
+    })
 }
 
 /// Nothing but whose it was.
-pub(super) fn about(submission: i64) -> About {
-    About {
+pub(super) fn about(submission: i64) -> Ended {
+    Ended {
+        dispatch: open().dispatch(Purpose::Due),
+        signal: Signal::Healthy,
+        refused_before: false,
         submission: SubmissionId(submission),
         activity: submission.unsigned_abs(),
         at: START,
@@ -46,7 +53,7 @@ fn refusal(refusal: Refusal) -> Signal {
 /// A gate that a request has just closed.
 fn closed(by: Refusal) -> Gate {
     let mut gate = open();
-    let ticket = gate.ticket(Role::Ordinary);
+    let ticket = gate.dispatch(Purpose::Due);
     gate.step(ended(ticket, refusal(by)), START, &SETTINGS);
     gate
 }
@@ -58,7 +65,7 @@ fn after(seconds: u64) -> Timestamp {
 #[test]
 fn a_refused_key_closes_the_gate_and_says_what_to_remember() {
     let mut gate = open();
-    let ticket = gate.ticket(Role::Ordinary);
+    let ticket = gate.dispatch(Purpose::Due);
     let step = gate.step(ended(ticket, refusal(Refusal::Unknown)), START, &SETTINGS);
     assert_eq!(
         step.refused,
@@ -68,11 +75,11 @@ fn a_refused_key_closes_the_gate_and_says_what_to_remember() {
     );
     let record = step.remember.unwrap();
     assert_eq!(
-        (record.state.as_str(), record.status, record.since),
-        ("unauthorized", Some(401), START.millis())
+        (record.state, record.status, record.since),
+        (GateName::Unauthorized, Some(401), START.millis())
     );
-    let change = step.change.unwrap();
-    assert_eq!((change.from, change.to), ("open", "unauthorized"));
+    let change = step.announce.unwrap();
+    assert_eq!((change.from, change.to), (GateName::Open, GateName::Unauthorized));
     assert_eq!(
         gate.allowance(START, &SETTINGS),
         Allowance::Nothing { until: Some(after(60)) }
@@ -83,8 +90,8 @@ fn a_refused_key_closes_the_gate_and_says_what_to_remember() {
 fn one_fault_or_rejection_leaves_it_open() {
     for signal in [Signal::Answered, Signal::Rejected, Signal::Faulty] {
         let mut gate = open();
-        let ticket = gate.ticket(Role::Ordinary);
-        assert_eq!(gate.step(ended(ticket, signal), START, &SETTINGS), Step::default());
+        let ticket = gate.dispatch(Purpose::Due);
+        assert_eq!(gate.step(ended(ticket, signal), START, &SETTINGS), Reaction::default());
         assert_eq!(gate.allowance(START, &SETTINGS), Allowance::All);
     }
 }
@@ -108,14 +115,14 @@ fn after_a_401_the_key_is_asked_and_one_goes_first_when_it_works() {
     gate.step(Input::Answered(KeyVerdict::Works), after(61), &SETTINGS);
     assert_eq!(
         (gate.allowance(after(61), &SETTINGS), gate.name()),
-        (Allowance::Opening, "unauthorized")
+        (Allowance::Opening, GateName::Unauthorized)
     );
-    let change = gate.step(Input::Opened, after(61), &SETTINGS).change.unwrap();
-    assert_eq!((change.from, change.to), ("unauthorized", "open"));
-    assert_eq!(gate.allowance(after(61), &SETTINGS), Allowance::One(Role::Lead));
-    gate.step(Input::Departed(Role::Lead), after(61), &SETTINGS);
+    let change = gate.step(Input::Opened, after(61), &SETTINGS).announce.unwrap();
+    assert_eq!((change.from, change.to), (GateName::Unauthorized, GateName::Open));
+    assert_eq!(gate.allowance(after(61), &SETTINGS), Allowance::One(Purpose::First));
+    gate.step(Input::Sent(Purpose::First), after(61), &SETTINGS);
     assert_eq!(gate.allowance(after(61), &SETTINGS), Allowance::Nothing { until: None });
-    let lead = gate.ticket(Role::Lead);
+    let lead = gate.dispatch(Purpose::First);
     gate.step(ended(lead, Signal::Answered), after(62), &SETTINGS);
     assert_eq!(gate.allowance(after(62), &SETTINGS), Allowance::All);
 }
@@ -123,11 +130,10 @@ fn after_a_401_the_key_is_asked_and_one_goes_first_when_it_works() {
 #[test]
 fn after_a_403_one_submission_tries_and_stays_uncharged_while_refused() {
     let mut gate = closed(Refusal::Forbidden);
-    assert!(gate.awaits_trial());
-    assert_eq!(gate.allowance(after(60), &SETTINGS), Allowance::One(Role::Trial));
-    gate.step(Input::Departed(Role::Trial), after(60), &SETTINGS);
+    assert_eq!(gate.allowance(after(60), &SETTINGS), Allowance::One(TRIAL));
+    gate.step(Input::Sent(TRIAL), after(60), &SETTINGS);
     assert_eq!(gate.allowance(after(60), &SETTINGS), Allowance::Nothing { until: None });
-    let trial = gate.ticket(Role::Trial);
+    let trial = gate.dispatch(TRIAL);
     let step = gate.step(ended(trial, refusal(Refusal::Forbidden)), after(61), &SETTINGS);
     assert_eq!((step.refused, step.remember), (Some(Refused::Release), None));
     assert_eq!(
@@ -136,7 +142,7 @@ fn after_a_403_one_submission_tries_and_stays_uncharged_while_refused() {
             until: Some(after(121))
         }
     );
-    gate.step(Input::Departed(Role::Trial), after(121), &SETTINGS);
+    gate.step(Input::Sent(TRIAL), after(121), &SETTINGS);
     gate.step(ended(trial, Signal::Healthy), after(122), &SETTINGS);
     gate.step(Input::Opened, after(122), &SETTINGS);
     assert_eq!(
@@ -144,12 +150,12 @@ fn after_a_403_one_submission_tries_and_stays_uncharged_while_refused() {
         Allowance::All,
         "the trial was the one that goes first"
     );
-    let again = Input::Ended {
-        ticket: gate.ticket(Role::Ordinary),
+    let again = Input::Ended(Ended {
+        dispatch: gate.dispatch(Purpose::Due),
         signal: refusal(Refusal::Forbidden),
         refused_before: true,
-        about: about(1),
-    };
+        ..about(1)
+    });
     let step = gate.step(again, after(123), &SETTINGS);
     assert_eq!(
         step.refused,
@@ -158,14 +164,14 @@ fn after_a_403_one_submission_tries_and_stays_uncharged_while_refused() {
         }),
         "the trial was delivered with this key"
     );
-    assert_eq!(gate.name(), "open");
+    assert_eq!(gate.name(), GateName::Open);
 }
 
 #[test]
 fn a_trial_that_is_answered_with_401_is_followed_by_the_question() {
     let mut gate = closed(Refusal::Forbidden);
-    gate.step(Input::Departed(Role::Trial), after(60), &SETTINGS);
-    let trial = gate.ticket(Role::Trial);
+    gate.step(Input::Sent(TRIAL), after(60), &SETTINGS);
+    let trial = gate.dispatch(TRIAL);
     let step = gate.step(ended(trial, refusal(Refusal::Unknown)), after(61), &SETTINGS);
     assert_eq!(step.refused, Some(Refused::Release));
     assert_eq!(step.remember.unwrap().status, Some(401));
@@ -175,12 +181,12 @@ fn a_trial_that_is_answered_with_401_is_followed_by_the_question() {
 #[test]
 fn answers_to_requests_sent_before_it_closed_never_open_it() {
     let mut gate = open();
-    let ticket = gate.ticket(Role::Ordinary);
+    let ticket = gate.dispatch(Purpose::Due);
     gate.step(ended(ticket, refusal(Refusal::Unknown)), START, &SETTINGS);
     let before = gate.clone();
     assert_eq!(
         gate.step(ended(ticket, Signal::Healthy), START, &SETTINGS),
-        Step::default()
+        Reaction::default()
     );
     let step = gate.step(ended(ticket, refusal(Refusal::Unknown)), START, &SETTINGS);
     assert_eq!(
@@ -190,19 +196,19 @@ fn answers_to_requests_sent_before_it_closed_never_open_it() {
         }),
         "it belongs to the same episode"
     );
-    assert_eq!((step.change, step.remember), (None, None));
+    assert_eq!((step.announce, step.remember), (None, None));
     assert_eq!(gate, before);
 }
 
 #[test]
 fn one_that_went_out_before_the_opening_and_is_refused_after_it_goes_back_uncharged() {
     let mut gate = closed(Refusal::Unknown);
-    let old = open().ticket(Role::Ordinary);
+    let old = open().dispatch(Purpose::Due);
     gate.step(Input::Asked, START, &SETTINGS);
     gate.step(Input::Answered(KeyVerdict::Works), START, &SETTINGS);
     gate.step(Input::Opened, START, &SETTINGS);
     let step = gate.step(ended(old, refusal(Refusal::Unknown)), START, &SETTINGS);
-    assert_eq!((step.refused, gate.name()), (Some(Refused::Release), "open"));
+    assert_eq!((step.refused, gate.name()), (Some(Refused::Release), GateName::Open));
 }
 
 #[test]
@@ -211,13 +217,13 @@ fn one_refused_again_closes_it_where_nothing_else_was_delivered() {
     gate.step(Input::Asked, START, &SETTINGS);
     gate.step(Input::Answered(KeyVerdict::Works), START, &SETTINGS);
     gate.step(Input::Opened, START, &SETTINGS);
-    gate.step(Input::Departed(Role::Lead), START, &SETTINGS);
-    let again = Input::Ended {
-        ticket: gate.ticket(Role::Lead),
+    gate.step(Input::Sent(Purpose::First), START, &SETTINGS);
+    let again = Input::Ended(Ended {
+        dispatch: gate.dispatch(Purpose::First),
         signal: refusal(Refusal::Unknown),
         refused_before: true,
-        about: about(1),
-    };
+        ..about(1)
+    });
     let step = gate.step(again, START, &SETTINGS);
     assert_eq!(
         (step.refused, gate.name()),
@@ -225,7 +231,7 @@ fn one_refused_again_closes_it_where_nothing_else_was_delivered() {
             Some(Refused::Die {
                 requeue_on_opening: true
             }),
-            "unauthorized"
+            GateName::Unauthorized
         )
     );
 }
@@ -238,13 +244,13 @@ fn one_that_goes_first_and_meets_faults_is_followed_by_another_at_growing_gaps()
     gate.step(Input::Opened, START, &SETTINGS);
     let mut now = START;
     for gap in [1, 2, 4, 8, 16, 32, 60, 60] {
-        gate.step(Input::Departed(Role::Lead), now, &SETTINGS);
-        let lead = gate.ticket(Role::Lead);
+        gate.step(Input::Sent(Purpose::First), now, &SETTINGS);
+        let lead = gate.dispatch(Purpose::First);
         gate.step(ended(lead, Signal::Faulty), now, &SETTINGS);
         let next = now.plus(Duration::from_secs(gap));
         assert_eq!(gate.allowance(now, &SETTINGS), Allowance::Nothing { until: Some(next) });
         now = next;
-        assert_eq!(gate.allowance(now, &SETTINGS), Allowance::One(Role::Lead));
+        assert_eq!(gate.allowance(now, &SETTINGS), Allowance::One(Purpose::First));
     }
 }
 
@@ -265,10 +271,10 @@ fn a_changed_key_a_reload_and_resume_ask_at_once() {
 #[test]
 fn a_key_that_changes_while_it_is_open_is_not_judged_by_answers_to_the_old_one() {
     let mut gate = open();
-    let old = gate.ticket(Role::Ordinary);
+    let old = gate.dispatch(Purpose::Due);
     gate.step(Input::KeyChanged, START, &SETTINGS);
     let step = gate.step(ended(old, refusal(Refusal::Unknown)), START, &SETTINGS);
-    assert_eq!((step.refused, gate.name()), (Some(Refused::Release), "open"));
+    assert_eq!((step.refused, gate.name()), (Some(Refused::Release), GateName::Open));
 }
 
 #[test]
@@ -279,32 +285,32 @@ fn a_pause_lies_over_what_is_beneath_and_resume_uncovers_it() {
         why: Some("maintenance".to_owned()),
     };
     let mut gate = open();
-    let ticket = gate.ticket(Role::Ordinary);
-    let change = gate.step(Input::Paused(pause), START, &SETTINGS).change.unwrap();
+    let ticket = gate.dispatch(Purpose::Due);
+    let change = gate.step(Input::Paused(pause), START, &SETTINGS).announce.unwrap();
     assert_eq!(
         (change.to, change.why.as_str()),
-        ("paused", "paused by ana: maintenance")
+        (GateName::Paused, "paused by ana: maintenance")
     );
     assert_eq!(gate.allowance(START, &SETTINGS), Allowance::Nothing { until: None });
     let step = gate.step(ended(ticket, refusal(Refusal::Unknown)), START, &SETTINGS);
     assert_eq!(
-        (step.change, step.remember.is_some()),
+        (step.announce, step.remember.is_some()),
         (None, true),
         "what happens beneath is remembered"
     );
-    assert_eq!(gate.name(), "paused");
-    let change = gate.step(Input::Resumed, after(5), &SETTINGS).change.unwrap();
-    assert_eq!((change.from, change.to), ("paused", "unauthorized"));
+    assert_eq!(gate.name(), GateName::Paused);
+    let change = gate.step(Input::Resumed, after(5), &SETTINGS).announce.unwrap();
+    assert_eq!((change.from, change.to), (GateName::Paused, GateName::Unauthorized));
 }
 
 #[test]
 fn what_is_remembered_is_restored_and_a_closed_one_begins_with_the_question() {
     for (by, first) in [
         (Refusal::Unknown, Allowance::Question),
-        (Refusal::Forbidden, Allowance::One(Role::Trial)),
+        (Refusal::Forbidden, Allowance::One(TRIAL)),
     ] {
         let mut gate = open();
-        let ticket = gate.ticket(Role::Ordinary);
+        let ticket = gate.dispatch(Purpose::Due);
         let record = gate
             .step(ended(ticket, refusal(by)), START, &SETTINGS)
             .remember
@@ -312,7 +318,7 @@ fn what_is_remembered_is_restored_and_a_closed_one_begins_with_the_question() {
         let restored = Gate::restore(Some(&record), None, after(1));
         assert_eq!(
             (restored.name(), restored.allowance(after(1), &SETTINGS)),
-            ("unauthorized", first)
+            (GateName::Unauthorized, first)
         );
     }
     let opened = Gate::opening_record(START);

@@ -24,7 +24,7 @@ proptest! {
             }
             while !world.in_flight.is_empty() {
                 whose += 1;
-                let about = About { roll: rolls[usize::try_from(whose).unwrap() % rolls.len()], ..about(whose) };
+                let about = Ended { roll: rolls[usize::try_from(whose).unwrap() % rolls.len()], ..about(whose) };
                 world.end(0, Signal::Throttled, false, about);
             }
             if let Allowance::Nothing { until: Some(until) } = world.allowance() {
@@ -53,8 +53,8 @@ proptest! {
         let mut world = World::new();
         let mut rejected = HashSet::new();
         for (submission, activity, is_success) in answers {
-            world.depart(Role::Ordinary);
-            let about = About { activity, ..about(submission) };
+            world.depart(Purpose::Due);
+            let about = Ended { activity, ..about(submission) };
             if is_success {
                 rejected.clear();
                 world.end(0, Signal::Healthy, false, about);
@@ -63,7 +63,7 @@ proptest! {
                 world.end(0, Signal::Rejected, false, about);
             }
             let is_blown = rejected.len() >= 10;
-            prop_assert_eq!(world.gate.name() == "rejecting", is_blown);
+            prop_assert_eq!(world.gate.name() == GateName::Rejecting, is_blown);
             if is_blown {
                 break;
             }
@@ -75,13 +75,13 @@ proptest! {
         before in proptest::collection::vec(any::<bool>(), 1..100),
     ) {
         let mut world = World::new();
-        world.depart(Role::Ordinary);
+        world.depart(Purpose::Due);
         world.end(0, Signal::Healthy, false, about(1));
         let mut spared = 0;
         for refused_before in before {
-            world.depart(Role::Ordinary);
+            world.depart(Purpose::Due);
             world.end(0, Signal::Unauthorized(Refusal::Unknown), refused_before, about(2));
-            if world.gate.name() == "unauthorized" {
+            if world.gate.name() == GateName::Unauthorized {
                 break;
             }
             prop_assert!(refused_before, "a first refusal closes it");
@@ -108,7 +108,7 @@ proptest! {
             }
             while !world.in_flight.is_empty() {
                 whose += 1;
-                let about = About { roll: rolls[usize::try_from(whose).unwrap() % rolls.len()], ..about(whose) };
+                let about = Ended { roll: rolls[usize::try_from(whose).unwrap() % rolls.len()], ..about(whose) };
                 world.end(0, Signal::Faulty, false, about);
             }
             if let Allowance::Nothing { until: Some(until) } = world.allowance() {

@@ -29,17 +29,17 @@ fn opened() -> Gate {
     gate.step(Input::Asked, START, &SETTINGS);
     gate.step(Input::Answered(KeyVerdict::Works), START, &SETTINGS);
     gate.step(Input::Opened, START, &SETTINGS);
-    gate.step(Input::Departed(Role::Lead), START, &SETTINGS);
+    gate.step(Input::Sent(Purpose::First), START, &SETTINGS);
     gate
 }
 
-fn refused_again(gate: &mut Gate, submission: i64) -> Step {
-    let again = Input::Ended {
-        ticket: gate.ticket(Role::Ordinary),
+fn refused_again(gate: &mut Gate, submission: i64) -> Reaction {
+    let again = Input::Ended(Ended {
+        dispatch: gate.dispatch(Purpose::Due),
         signal: refusal(Refusal::Unknown),
         refused_before: true,
-        about: about(submission),
-    };
+        ..about(submission)
+    });
     gate.step(again, START, &SETTINGS)
 }
 
@@ -65,7 +65,7 @@ fn every_status_of_the_question_has_its_verdict_whatever_the_body() {
 #[test]
 fn those_that_are_refused_again_close_nothing_unless_they_are_too_many_for_that() {
     let mut gate = opened();
-    let lead = gate.ticket(Role::Lead);
+    let lead = gate.dispatch(Purpose::First);
     gate.step(ended(lead, Signal::Healthy), START, &SETTINGS);
     for id in 0..16 {
         let step = refused_again(&mut gate, id);
@@ -75,7 +75,7 @@ fn those_that_are_refused_again_close_nothing_unless_they_are_too_many_for_that(
                 requeue_on_opening: false
             })
         );
-        assert_eq!(gate.name(), "open");
+        assert_eq!(gate.name(), GateName::Open);
     }
     let mut revoked = gate.clone();
     assert_eq!(
@@ -85,11 +85,11 @@ fn those_that_are_refused_again_close_nothing_unless_they_are_too_many_for_that(
         }),
         "a key that is revoked meanwhile costs no more than what may be in flight"
     );
-    assert_eq!(revoked.name(), "unauthorized");
-    let ticket = gate.ticket(Role::Ordinary);
+    assert_eq!(revoked.name(), GateName::Unauthorized);
+    let ticket = gate.dispatch(Purpose::Due);
     gate.step(ended(ticket, Signal::Healthy), START, &SETTINGS);
     refused_again(&mut gate, 16);
-    assert_eq!(gate.name(), "open", "others are delivered between them");
+    assert_eq!(gate.name(), GateName::Open, "others are delivered between them");
 }
 
 #[test]
@@ -106,10 +106,10 @@ fn what_was_found_out_of_an_old_key_opens_nothing_without_one_that_goes_first() 
     );
 
     let mut gate = closed(Refusal::Forbidden);
-    gate.step(Input::Departed(Role::Trial), after(60), &SETTINGS);
-    let trial = gate.ticket(Role::Trial);
+    gate.step(Input::Sent(TRIAL), after(60), &SETTINGS);
+    let trial = gate.dispatch(TRIAL);
     gate.step(Input::KeyChanged, after(60), &SETTINGS);
     gate.step(ended(trial, Signal::Healthy), after(61), &SETTINGS);
     gate.step(Input::Opened, after(61), &SETTINGS);
-    assert_eq!(gate.allowance(after(61), &SETTINGS), Allowance::One(Role::Lead));
+    assert_eq!(gate.allowance(after(61), &SETTINGS), Allowance::One(Purpose::First));
 }

@@ -6,52 +6,43 @@ use std::time::Duration;
 
 use crate::clock::Timestamp;
 
-use super::machine::is_due;
-use super::outage::{jittered, longest_gap};
-use super::{About, Allowance, GateSettings};
+use super::inquiry::{is_due, jittered, longest_gap};
+use super::{Allowance, Ended, GateSettings};
 
-/// The flow of an open gate.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub(super) struct Flow {
+pub(super) struct Throttle {
     /// `None`: as many as the configuration allows.
     limit: Option<u32>,
     /// Whether every answer counts for one more, and not only a whole round trip of them.
     slow_start: bool,
     /// Answers since the limit last grew.
     credit: u32,
-    /// Requests up to this departure were under way when it was last narrowed: what comes of them says nothing new.
+    /// Requests up to this number were under way when it was last narrowed: what comes of them says nothing new.
     judged: u64,
     /// Nothing is sent before this: the API asked everyone to wait.
     hold: Option<Timestamp>,
-    /// After a 429 that named no time, until an answer comes that is none.
-    rest: Option<Rest>,
+    /// After a 429 that named no time, until an answer comes that is none: nothing is sent before this, and then one at
+    /// a time. Without it everything that is pending would be sent again and again, each request charged and stored.
+    rest_until: Option<Timestamp>,
+    /// How long that is, without jitter.
+    rest_gap: Duration,
     /// The activity that was last told to wait, with no other answer since.
     told: Option<u64>,
 }
 
-/// The API is asked too much and does not say for how long. Without a rest everything that is pending would be sent
-/// again and again, each request charged and stored.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Rest {
-    /// Nothing is sent before this, and then one at a time.
-    until: Timestamp,
-    /// How long it was, without jitter.
-    gap: Duration,
-}
-
-impl Flow {
+impl Throttle {
     /// After an outage: one, and then more with every answer.
-    pub(super) fn slow_start(settings: &GateSettings, departed: u64) -> Self {
+    pub(super) fn slow_start(settings: &GateSettings, sent: u64) -> Self {
         Self {
             limit: (settings.max_in_flight > 1).then_some(1),
             slow_start: true,
-            judged: departed,
+            judged: sent,
             ..Self::default()
         }
     }
 
     pub(super) const fn is_throttled(&self) -> bool {
-        self.limit.is_some() || self.hold.is_some() || self.rest.is_some()
+        self.limit.is_some() || self.hold.is_some() || self.rest_until.is_some()
     }
 
     pub(super) const fn is_held(&self) -> bool {
@@ -63,11 +54,11 @@ impl Flow {
         self.hold
     }
 
-    /// Why it is throttled, in words for a person.
+    /// Why it is throttled, in words for an operator.
     pub(super) fn why(&self) -> String {
         match (self.hold, self.slow_start) {
             (Some(until), _) => format!("the API asked for a pause (Retry-After), which ends {until}"),
-            (None, _) if self.rest.is_some() => {
+            (None, _) if self.rest_until.is_some() => {
                 "the API was asked too much at once (429): nothing is sent for a while, longer each time, and then one goes first"
                     .to_owned()
             }
@@ -80,18 +71,19 @@ impl Flow {
 
     pub(super) fn allowance(&self, now: Timestamp, settings: &GateSettings) -> Allowance {
         let held = self.hold.filter(|until| !is_due(*until, now, settings.hold_max));
-        let rests = self.rest.map(|rest| rest.until);
-        let rests = rests.filter(|until| !is_due(*until, now, longest_gap(settings)));
+        let rests = self
+            .rest_until
+            .filter(|until| !is_due(*until, now, longest_gap(settings)));
         match (held.max(rests), self.limit) {
             (Some(until), _) => Allowance::Nothing { until: Some(until) },
-            (None, Some(_)) if self.rest.is_some() => Allowance::UpTo(1),
+            (None, Some(_)) if self.rest_until.is_some() => Allowance::UpTo(1),
             (None, Some(limit)) => Allowance::UpTo(limit.min(settings.max_in_flight)),
             (None, None) => Allowance::All,
         }
     }
 
     /// Something was sent: no pause is left.
-    pub(super) const fn departed(&mut self) {
+    pub(super) const fn sent(&mut self) {
         self.hold = None;
     }
 
@@ -99,7 +91,7 @@ impl Flow {
     pub(super) fn answered(&mut self, number: u64, settings: &GateSettings) {
         self.told = None;
         if number > self.judged {
-            self.rest = None;
+            self.rest_until = None;
         }
         let Some(limit) = self.limit.filter(|_| number > self.judged) else {
             return;
@@ -114,13 +106,13 @@ impl Flow {
 
     /// It was too much. Halves at most once a round trip: sixteen answers to one burst are one word, not sixteen.
     /// Whether it was a new word.
-    pub(super) fn narrow(&mut self, number: u64, departed: u64, settings: &GateSettings) -> bool {
+    pub(super) fn narrow(&mut self, number: u64, sent: u64, settings: &GateSettings) -> bool {
         if number <= self.judged {
             return false;
         }
         let limit = self.limit.unwrap_or(settings.max_in_flight).min(settings.max_in_flight);
         self.limit = Some((limit / 2).max(1));
-        self.judged = departed;
+        self.judged = sent;
         self.slow_start = false;
         self.credit = 0;
         self.fit(settings);
@@ -136,25 +128,22 @@ impl Flow {
 
     /// A 429 that names no time: as long as a probe's gap, and longer as long as they go on. Not longer where it is one
     /// activity all the time, whose own waits grow: the others need not wait for that.
-    pub(super) fn rest(&mut self, about: &About, now: Timestamp, settings: &GateSettings) {
-        let grows = self.told_another(about.activity);
-        let gap = match self.rest {
-            Some(rest) if grows => rest.gap.saturating_mul(2),
-            Some(rest) => rest.gap,
+    pub(super) fn rest(&mut self, ended: &Ended, now: Timestamp, settings: &GateSettings) {
+        let grows = self.told_another(ended.activity);
+        let gap = match self.rest_until {
+            Some(_) if grows => self.rest_gap.saturating_mul(2),
+            Some(_) => self.rest_gap,
             None => settings.gap_min,
         };
-        let gap = gap.min(settings.gap_max);
-        self.rest = Some(Rest {
-            until: now.plus(jittered(gap, about.roll)),
-            gap,
-        });
+        self.rest_gap = gap.min(settings.gap_max);
+        self.rest_until = Some(now.plus(jittered(self.rest_gap, ended.roll)));
     }
 
     /// What ended an outage asks for patience: a probe went out alone, so this is meant for everyone.
-    pub(super) fn begin_at_rest(&mut self, about: &About, now: Timestamp, settings: &GateSettings) {
-        match about.asked(settings) {
+    pub(super) fn begin_at_rest(&mut self, ended: &Ended, now: Timestamp, settings: &GateSettings) {
+        match ended.asked(settings) {
             Some(wait) => self.hold = Some(now.plus(wait)),
-            None => self.rest(about, now, settings),
+            None => self.rest(ended, now, settings),
         }
     }
 
