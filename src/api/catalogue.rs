@@ -31,7 +31,7 @@ impl Client {
     pub async fn result_types(&self) -> Catalogue {
         match self.ask_result_types(LIST_BYTES_MAX).await {
             Exchange::Failed { fault, on_the_wire: _ } => {
-                Catalogue::NoVerdict(format!("{}: {}", fault.kind.name(), fault.message))
+                Catalogue::NoVerdict(format!("{}: {}", fault.kind.into_str(), fault.message))
             }
             Exchange::Answered(answer) => match answer.status {
                 401 => Catalogue::Unauthorized,

@@ -39,7 +39,7 @@ pub(super) fn without_answer(error: reqwest::Error, key: &str) -> Exchange {
 pub(super) fn cut_off(error: reqwest::Error, status: u16, key: &str) -> Exchange {
     Exchange::Failed {
         fault: Fault {
-            kind: FaultKind::Cut,
+            kind: FaultKind::CutOff,
             message: story(&error.without_url(), key),
             status: Some(status),
         },

@@ -200,7 +200,7 @@ async fn a_body_that_is_cut_off_is_no_answer() {
         let (fault, on_the_wire) = failed(submit(&server).await);
         assert_eq!(
             (fault.kind, fault.status, on_the_wire),
-            (FaultKind::Cut, Some(200), true),
+            (FaultKind::CutOff, Some(200), true),
             "{fault:?}"
         );
     }

@@ -5,8 +5,8 @@ use std::io::{IsTerminal as _, Write};
 use serde::Serialize;
 
 use crate::clock::Timestamp;
+use crate::model::Transition;
 use crate::model::payload::{DIRECTIVES, Object};
-use crate::model::{ConflictPolicy, Transition};
 use crate::store::{Marks, Outbox, Story};
 
 use super::context::Context;
@@ -112,7 +112,7 @@ fn line(story: &Story, marks: Option<&Marks>) -> serde_json::Result<Option<Strin
     let listed = &story.listed;
     let directives = Directives {
         key: listed.key.as_ref().map(|key| key.0.as_str()),
-        on_conflict: listed.on_conflict.map(ConflictPolicy::name),
+        on_conflict: listed.on_conflict.map(|one| one.into_str()),
         not_before: listed.not_before,
         source: listed.source.as_deref(),
         replaces: marks
@@ -138,6 +138,7 @@ fn line(story: &Story, marks: Option<&Marks>) -> serde_json::Result<Option<Strin
 mod tests {
     use super::*;
     use crate::cli::render::sample::story;
+    use crate::model::ConflictPolicy;
     use crate::model::{Payload, SubmissionKey};
 
     #[test]

@@ -1,6 +1,7 @@
 //! The filters that `list`, `export` and the acts share.
 
 use std::time::Duration;
+use strum::VariantArray as _;
 
 use clap::builder::{PossibleValuesParser, TypedValueParser as _};
 
@@ -13,7 +14,7 @@ use crate::store::Filter;
 #[derive(Debug, Clone, PartialEq, Eq, Default, clap::Args)]
 pub struct FilterArgs {
     /// Only those in this state, or in one of several; of several filters all must hold
-    #[arg(long, value_name = "STATE", value_delimiter = ',', value_parser = PossibleValuesParser::new(StateName::ALL.iter().map(|state| state.name()))
+    #[arg(long, value_name = "STATE", value_delimiter = ',', value_parser = PossibleValuesParser::new(StateName::VARIANTS.iter().map(StateName::into_str))
         .try_map(|name| name.parse::<StateName>()))]
     pub state: Vec<StateName>,
 
@@ -82,9 +83,9 @@ impl FilterArgs {
 
 /// The reasons of dead and parked ones, each name once.
 fn reasons() -> Vec<&'static str> {
-    let mut names: Vec<&str> = DeadReason::ALL.iter().map(|reason| reason.name()).collect();
-    let parked = ParkReason::ALL.iter().map(|reason| reason.name());
-    names.extend(parked.filter(|name| *name != DeadReason::Conflict.name()));
+    let mut names: Vec<&str> = DeadReason::VARIANTS.iter().map(DeadReason::into_str).collect();
+    let parked = ParkReason::VARIANTS.iter().map(ParkReason::into_str);
+    names.extend(parked.filter(|name| *name != DeadReason::Conflict.into_str()));
     names
 }
 

@@ -175,7 +175,7 @@ fn last_answer(listed: &Listed) -> String {
     }
     let outcome = |last: &Attempt| match status_of(last) {
         Some(status) => status.to_string(),
-        None if last.outcome == AttemptOutcome::Interrupted => last.outcome.name().to_owned(),
+        None if last.outcome == AttemptOutcome::Interrupted => last.outcome.into_str().to_owned(),
         None => String::new(),
     };
     listed.last.as_ref().map(outcome).unwrap_or_default()

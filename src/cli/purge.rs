@@ -36,7 +36,7 @@ const PURGEABLE: [StateName; 4] = [
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// Those in this state
-    #[arg(long, value_name = "STATE", value_parser = PossibleValuesParser::new(PURGEABLE.map(StateName::name))
+    #[arg(long, value_name = "STATE", value_parser = PossibleValuesParser::new(PURGEABLE.map(|one| one.into_str()))
         .try_map(|name| name.parse::<StateName>()))]
     state: StateName,
 

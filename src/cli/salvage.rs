@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use crate::clock::{self, Timestamp};
 use crate::model::payload::{DIRECTIVES, Object};
-use crate::model::{ConflictPolicy, Digest, StateName, SubmissionId};
+use crate::model::{Digest, SubmissionId};
 use crate::store::{Content, Found, OpenError, Outbox, Role, Wreck, wreck};
 
 use super::backup::beside;
@@ -196,7 +196,7 @@ fn salvage(wreck: &Wreck, mut here: Here, out: &mut dyn Write) -> anyhow::Result
             continue;
         };
         writeln!(out, "{line}")?;
-        let state = found.state.map_or("of unknown state", StateName::name);
+        let state = found.state.map_or("of unknown state", |state| state.into_str());
         *report.written.entry(state.to_owned()).or_default() += 1;
         if found.maybe_sent {
             report.maybe_sent.push(id);
@@ -269,7 +269,7 @@ fn line(found: &Found, key: &str) -> serde_json::Result<Option<String>> {
     };
     let directives = serde_json::to_string(&Directives {
         key,
-        on_conflict: found.on_conflict.map(ConflictPolicy::name),
+        on_conflict: found.on_conflict.map(|one| one.into_str()),
         not_before: found.not_before,
         source: found.source.as_deref(),
     })?;

@@ -170,7 +170,10 @@ fn facts(listed: &Listed, now: Timestamp) -> Vec<(&'static str, String)> {
         ("Commerce", text(listed.facts.commerce_external_id.as_deref())),
         ("Key", text(listed.key.as_ref().map(|key| key.0.as_str()))),
         ("Source", text(listed.source.as_deref())),
-        ("On conflict", listed.on_conflict.map(|policy| policy.to_string())),
+        (
+            "On conflict",
+            listed.on_conflict.map(|policy| policy.into_str().to_owned()),
+        ),
         ("Not before", listed.not_before.map(|at| full(at, now))),
         ("Came from", Some(story::origin(&listed.origin))),
         ("Taken in", Some(full(listed.created_at, now))),

@@ -1,8 +1,8 @@
 //! `[log]`: what is written, and how.
 
-use std::fmt;
-use std::str::FromStr;
 use std::time::Duration;
+
+use strum::{Display, EnumString, IntoStaticStr, VariantArray};
 
 /// `[log]`
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -15,9 +15,24 @@ pub struct Log {
     pub summary_interval: Duration,
 }
 
-/// `log.level`
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, serde::Deserialize)]
+/// `log.level`, the gravest first.
+#[derive(
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Default,
+    serde::Deserialize,
+    Display,
+    EnumString,
+    IntoStaticStr,
+    VariantArray,
+)]
 #[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case", const_into_str)]
 pub enum Level {
     /// Only what needs a person.
     Error,
@@ -45,38 +60,4 @@ pub enum LogFormat {
     Json,
     /// Native journal fields.
     Journald,
-}
-
-impl Level {
-    /// Every level, the gravest first.
-    pub const ALL: &'static [Self] = &[Self::Error, Self::Warn, Self::Info, Self::Debug, Self::Trace];
-
-    /// The name in the configuration and on the command line.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Error => "error",
-            Self::Warn => "warn",
-            Self::Info => "info",
-            Self::Debug => "debug",
-            Self::Trace => "trace",
-        }
-    }
-}
-
-impl fmt::Display for Level {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.name())
-    }
-}
-
-impl FromStr for Level {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        Self::ALL
-            .iter()
-            .copied()
-            .find(|level| level.name() == text)
-            .ok_or_else(|| format!("`{text}` is no log level; known: error, warn, info, debug, trace"))
-    }
 }

@@ -162,7 +162,7 @@ impl Outbound {
                 .or_else(|| fault.and_then(|fault| fault.status)),
             elapsed: Some(std::time::Duration::from_millis(record.elapsed_ms)),
             error: fault
-                .map(|fault| fault.kind.name())
+                .map(|fault| fault.kind.into_str())
                 .or_else(|| documented.as_ref().and_then(|error| error.error.as_deref())),
             message: fault
                 .map(|fault| fault.message.as_str())
@@ -199,8 +199,8 @@ impl Outbound {
             }
             Transition::Retry { due: _, wait } => events::retry_scheduled(who, how, *wait),
             Transition::Override => events::conflict_overridden(who, how, self.rule.as_deref().unwrap_or_default()),
-            Transition::Die { reason, .. } => events::dead_lettered(who, decided, reason.name()),
-            Transition::Park(reason) => events::parked(who, decided, reason.name()),
+            Transition::Die { reason, .. } => events::dead_lettered(who, decided, reason.into_str()),
+            Transition::Park(reason) => events::parked(who, decided, reason.into_str()),
             Transition::Release => events::released(who, how),
             // No attempt ends like that.
             Transition::Claim

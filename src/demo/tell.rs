@@ -80,7 +80,7 @@ impl<'a> Teller<'a> {
                 (Some(answer), _) => format!("answered with {}", answer.status),
                 (None, Some(fault)) => format!(
                     "no answer ({}), so the API may have it: a lost response",
-                    fault.kind.name()
+                    fault.kind.into_str()
                 ),
                 (None, None) => "interrupted".to_owned(),
             };

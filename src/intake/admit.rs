@@ -110,7 +110,7 @@ fn tell(entry: &Entry, outcome: &Admitted) {
                 hint: Some(INVALID_HINT),
                 ..How::default()
             };
-            events::dead_lettered(who(*id), how, DeadReason::Invalid.name());
+            events::dead_lettered(who(*id), how, DeadReason::Invalid.into_str());
         }
         Admitted::Duplicate { of } => events::duplicate(key.unwrap_or_default(), *of, &place(&entry.origin)),
         Admitted::AlreadyTaken => {}

@@ -3,6 +3,7 @@
 //! makes the submission `invalid`, never a guess.
 
 use std::borrow::Cow;
+use strum::VariantArray as _;
 
 use crate::clock::Timestamp;
 use crate::model::payload::{DIRECTIVES, Object};
@@ -144,7 +145,7 @@ impl Reading {
                 .parse::<ConflictPolicy>()
                 .map(|policy| self.directives.on_conflict = Some(policy))
                 .map_err(|_| {
-                    let known: Vec<&str> = ConflictPolicy::ALL.iter().map(|policy| policy.name()).collect();
+                    let known: Vec<&str> = ConflictPolicy::VARIANTS.iter().map(ConflictPolicy::into_str).collect();
                     format!(
                         "`{}` is no conflict policy; known: {}",
                         shortened(&value),

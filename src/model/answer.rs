@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use strum::{EnumString, IntoStaticStr, VariantArray};
 
 /// The headers of an answer that are kept, in this order.
 pub const KEPT_HEADERS: [&str; 5] = ["content-type", "retry-after", "location", "date", "x-request-id"];
@@ -36,7 +37,8 @@ impl Answer {
 }
 
 /// What went wrong where no complete answer came.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EnumString, IntoStaticStr, VariantArray)]
+#[strum(serialize_all = "snake_case", const_into_str)]
 pub enum FaultKind {
     /// The host's name could not be resolved.
     Dns,
@@ -49,35 +51,9 @@ pub enum FaultKind {
     /// The connection ended before the answer did.
     Reset,
     /// The answer began, and its body was cut off.
-    Cut,
+    CutOff,
     /// The daemon itself ended or failed while a request may have been on the wire.
     Interrupted,
-}
-
-impl FaultKind {
-    /// Every kind.
-    pub const ALL: &'static [Self] = &[
-        Self::Dns,
-        Self::Connect,
-        Self::Tls,
-        Self::Timeout,
-        Self::Reset,
-        Self::Cut,
-        Self::Interrupted,
-    ];
-
-    /// The name in logs, JSON and the database.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Dns => "dns",
-            Self::Connect => "connect",
-            Self::Tls => "tls",
-            Self::Timeout => "timeout",
-            Self::Reset => "reset",
-            Self::Cut => "cut_off",
-            Self::Interrupted => "interrupted",
-        }
-    }
 }
 
 /// A fault with its story.

@@ -1,5 +1,7 @@
 //! One request for a submission, as it is remembered.
 
+use strum::{EnumString, IntoStaticStr, VariantArray};
+
 use crate::clock::Timestamp;
 
 use super::answer::{Answer, Fault};
@@ -10,7 +12,8 @@ use super::answer::{Answer, Fault};
 pub struct AttemptNumber(pub u32);
 
 /// What was made of an attempt; the word `show` prints.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EnumString, IntoStaticStr, VariantArray)]
+#[strum(serialize_all = "snake_case", const_into_str)]
 pub enum AttemptOutcome {
     /// 2xx: delivered.
     Delivered,
@@ -28,34 +31,6 @@ pub enum AttemptOutcome {
     Released,
     /// The daemon ended while it may have been on the wire.
     Interrupted,
-}
-
-impl AttemptOutcome {
-    /// Every outcome; the position is the database's code, so only ever add at the end.
-    pub const ALL: &'static [Self] = &[
-        Self::Delivered,
-        Self::Accepted,
-        Self::Retry,
-        Self::Override,
-        Self::Dead,
-        Self::Parked,
-        Self::Released,
-        Self::Interrupted,
-    ];
-
-    /// The name in JSON and in `show`.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Delivered => "delivered",
-            Self::Accepted => "accepted",
-            Self::Retry => "retry",
-            Self::Override => "override",
-            Self::Dead => "dead",
-            Self::Parked => "parked",
-            Self::Released => "released",
-            Self::Interrupted => "interrupted",
-        }
-    }
 }
 
 /// An attempt that has ended.

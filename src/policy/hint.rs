@@ -137,7 +137,7 @@ pub const fn of_fault(kind: FaultKind) -> &'static str {
         FaultKind::Reset => {
             "the connection ended before the answer: the API or a proxy closed it; the request may have arrived"
         }
-        FaultKind::Cut => {
+        FaultKind::CutOff => {
             "the answer broke off: the API or a proxy closed the connection; the request may have arrived"
         }
         FaultKind::Interrupted => {
@@ -150,7 +150,7 @@ pub const fn of_fault(kind: FaultKind) -> &'static str {
 /// rule.
 pub const fn of_passing_fault(kind: FaultKind) -> &'static str {
     match kind {
-        FaultKind::Dns | FaultKind::Connect | FaultKind::Timeout | FaultKind::Reset | FaultKind::Cut => {
+        FaultKind::Dns | FaultKind::Connect | FaultKind::Timeout | FaultKind::Reset | FaultKind::CutOff => {
             "the API has answered with this configuration before, so it, or the way to it, is away: nothing to do, it is tried again, and nothing \
              is lost for retry.max_age"
         }

@@ -131,7 +131,7 @@ pub fn refusal(verb: &str, transition: &Transition, acted: &Acted) -> String {
 
 /// `pending, dead or parked`.
 fn one_of(states: &[StateName]) -> String {
-    let names: Vec<&str> = states.iter().map(|state| state.name()).collect();
+    let names: Vec<&str> = states.iter().map(StateName::into_str).collect();
     match names.split_last() {
         Some((last, [])) => (*last).to_owned(),
         Some((last, others)) => format!("{} or {last}", others.join(", ")),

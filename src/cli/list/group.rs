@@ -127,7 +127,7 @@ impl Kind {
             error_of(listed).map(|error| (error.status_code, error.error, error.message.as_deref().map(blanked)));
         Self {
             shown: story::state(listed),
-            state: listed.state.name().name(),
+            state: listed.state.name().into_str(),
             reason: listed.state.reason(),
             http_status: listed.last.as_ref().and_then(status_of),
             error,

@@ -7,7 +7,7 @@ use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
 
 use crate::clock::Timestamp;
-use crate::model::{Answer, ConflictPolicy, Origin, Payload};
+use crate::model::{Answer, Origin, Payload};
 use crate::store::{Listed, Story};
 
 use super::escape;
@@ -73,7 +73,7 @@ impl<'a> ListedView<'a> {
             provider_activity_id: listed.facts.provider_activity_id.as_deref(),
             commerce_external_id: listed.facts.commerce_external_id.as_deref(),
             source: listed.source.as_deref(),
-            state: listed.state.name().name(),
+            state: listed.state.name().into_str(),
             reason: listed.state.reason(),
             attempts: listed.attempts,
             next_attempt_at: next_attempt_at(listed),
@@ -85,7 +85,7 @@ impl<'a> ListedView<'a> {
             body_length: answer.map(|answer| answer.body_length),
             hint: hint_of(listed),
             origin: OriginView::of(&listed.origin),
-            on_conflict: listed.on_conflict.map(ConflictPolicy::name),
+            on_conflict: listed.on_conflict.map(|one| one.into_str()),
             not_before: listed.not_before,
             waits_behind: listed.waits_behind.map(|id| id.0),
             lost_response: listed.lost_response,

@@ -43,7 +43,7 @@ pub fn error_of_attempt(attempt: &Attempt) -> Option<ErrorView> {
     if let Some(fault) = &attempt.fault {
         return Some(ErrorView {
             status_code: None,
-            error: Some(fault.kind.name().to_owned()),
+            error: Some(fault.kind.into_str().to_owned()),
             message: Some(fault.message.clone()),
         });
     }
@@ -60,7 +60,7 @@ pub fn error_of(listed: &Listed) -> Option<ErrorView> {
     if let (State::Dead(DeadReason::Invalid), Some(why)) = (&listed.state, &listed.invalid) {
         return Some(ErrorView {
             status_code: None,
-            error: Some(DeadReason::Invalid.name().to_owned()),
+            error: Some(DeadReason::Invalid.into_str().to_owned()),
             message: Some(why.clone()),
         });
     }

@@ -43,7 +43,7 @@ fn came_back(attempt: &Attempt) -> String {
         return match (fault.kind, fault.status) {
             (FaultKind::Interrupted, _) => message.into_owned(),
             (_, Some(status)) => format!("the answer, {status}, broke off: {message}"),
-            (kind, None) => format!("no answer, {}: {message}", kind.name()),
+            (kind, None) => format!("no answer, {}: {message}", kind.into_str()),
         };
     }
     match (error, status_of(attempt)) {
@@ -125,7 +125,7 @@ fn how_lost(attempt: &Attempt) -> String {
     match (&attempt.fault, &attempt.answer) {
         (Some(fault), _) => match fault.kind {
             FaultKind::Timeout => "no whole answer came within api.timeout".to_owned(),
-            FaultKind::Cut => "its answer broke off".to_owned(),
+            FaultKind::CutOff => "its answer broke off".to_owned(),
             FaultKind::Interrupted => "the daemon ended before its answer came".to_owned(),
             FaultKind::Reset | FaultKind::Connect | FaultKind::Dns | FaultKind::Tls => {
                 "the connection ended before its answer".to_owned()
@@ -181,7 +181,7 @@ mod tests {
         for (kind, words) in [
             (FaultKind::Timeout, "within api.timeout"),
             (FaultKind::Reset, "the connection ended"),
-            (FaultKind::Cut, "broke off"),
+            (FaultKind::CutOff, "broke off"),
             (FaultKind::Interrupted, "the daemon ended"),
         ] {
             story.attempts = vec![sample::attempt(), lost(2, kind)];

@@ -1,4 +1,5 @@
 use super::*;
+use strum::VariantArray as _;
 
 const NOW: Timestamp = Timestamp::from_millis(1_795_428_000_000);
 const PARK: Decision = Decision::Park(ParkReason::Conflict);
@@ -115,7 +116,7 @@ fn accept_decides_before_everything_but_only_after_a_lost_response() {
 
 #[test]
 fn a_request_that_carried_hard_override_is_parked_whatever_anyone_says() {
-    for policy in ConflictPolicy::ALL {
+    for policy in ConflictPolicy::VARIANTS {
         let carried = Past {
             carried_override: true,
             on_conflict: Some(*policy),

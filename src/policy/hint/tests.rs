@@ -1,5 +1,6 @@
 use bytes::Bytes;
 use proptest::prelude::*;
+use strum::VariantArray as _;
 
 use super::*;
 use crate::clock::Timestamp;
@@ -159,7 +160,7 @@ fn the_state_says_more_than_the_answer_where_a_person_has_to_decide() {
 
 #[test]
 fn an_attempt_that_went_well_needs_nothing() {
-    for outcome in AttemptOutcome::ALL {
+    for outcome in AttemptOutcome::VARIANTS {
         let hint = of_attempt(&attempt(*outcome, Some(answer(200, "{}")), None), ID);
         let went_well = matches!(
             outcome,
@@ -261,7 +262,7 @@ fn a_fault_does_not_point_at_a_configuration_that_has_worked() {
         FaultKind::Tls,
         FaultKind::Timeout,
         FaultKind::Reset,
-        FaultKind::Cut,
+        FaultKind::CutOff,
     ];
     for kind in kinds {
         let told = of_passing_fault(kind);

@@ -1,4 +1,5 @@
 use bytes::Bytes;
+use strum::VariantArray as _;
 
 use super::*;
 use crate::model::{ConflictPolicy, Fault, FaultKind};
@@ -152,7 +153,7 @@ fn a_body_longer_than_what_is_kept_is_judged_by_its_type_and_first_byte() {
 
 #[test]
 fn no_answer_is_a_lost_response_unless_nothing_could_have_been_sent() {
-    for kind in FaultKind::ALL {
+    for kind in FaultKind::VARIANTS {
         for on_the_wire in [false, true] {
             let conflict = ConflictSettings::default();
             let policy = VerdictPolicy {
@@ -171,7 +172,7 @@ fn no_answer_is_a_lost_response_unless_nothing_could_have_been_sent() {
                 | FaultKind::Connect
                 | FaultKind::Tls
                 | FaultKind::Reset
-                | FaultKind::Cut
+                | FaultKind::CutOff
                 | FaultKind::Interrupted => Verdict::fault(None, on_the_wire),
             };
             assert_eq!(verdict, expected);

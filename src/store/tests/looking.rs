@@ -3,6 +3,7 @@
 use super::*;
 use crate::model::StateName;
 use crate::store::Filter;
+use strum::VariantArray as _;
 
 async fn found(bench: &Bench, filter: Filter) -> Vec<i64> {
     let selected: Vec<i64> = bench
@@ -160,7 +161,7 @@ async fn the_numbers_are_there_without_counting() {
             .iter()
             .map(|(state, count)| (*state, *count))
             .collect::<Vec<_>>(),
-        StateName::ALL.iter().map(|state| (*state, 0)).collect::<Vec<_>>()
+        StateName::VARIANTS.iter().map(|state| (*state, 0)).collect::<Vec<_>>()
     );
     assert_eq!(
         (empty.oldest_pending, empty.oldest_due, empty.oldest_dead),

@@ -4,6 +4,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::Index;
 use proptest::test_runner::FileFailurePersistence;
+use strum::VariantArray as _;
 
 use super::model::Model;
 use super::*;
@@ -143,7 +144,7 @@ impl Machine {
             }
             Step::Sweep { which, age } => {
                 let sweep = Sweep {
-                    state: StateName::ALL[which.index(StateName::ALL.len())],
+                    state: StateName::VARIANTS[which.index(StateName::VARIANTS.len())],
                     older_than: Timestamp::from_millis(self.now.millis() - age * 1000),
                     limit: 1000,
                 };

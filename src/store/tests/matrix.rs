@@ -3,6 +3,7 @@
 
 use super::*;
 use crate::model::{AttemptNumber, StateName};
+use strum::VariantArray as _;
 
 fn every_transition() -> Vec<Transition> {
     vec![
@@ -111,7 +112,7 @@ fn ends_in(transition: &Transition) -> StateName {
 #[tokio::test]
 async fn the_store_allows_exactly_what_the_table_allows() {
     for transition in every_transition() {
-        for state in StateName::ALL {
+        for state in StateName::VARIANTS {
             let bench = Bench::fresh().await;
             let claimed = in_state(&bench, *state).await;
             let before = bench.dump().await;

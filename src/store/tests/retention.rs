@@ -3,6 +3,7 @@
 use super::*;
 use crate::model::StateName;
 use crate::store::Sweep;
+use strum::VariantArray as _;
 
 async fn sweep(bench: &Bench, state: StateName, older_than: Timestamp, limit: u32) -> u64 {
     let sweep = Sweep {
@@ -58,7 +59,7 @@ async fn what_was_delivered_last_is_remembered_as_long_as_any_of_its_activity_is
 
 #[tokio::test]
 async fn any_state_can_be_purged_but_what_is_being_sent() {
-    for state in StateName::ALL {
+    for state in StateName::VARIANTS {
         let bench = Bench::fresh().await;
         bench.admit(entry("a")).await;
         let behind = bench.admit(entry("a")).await;

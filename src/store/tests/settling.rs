@@ -176,7 +176,7 @@ async fn an_attempt_is_kept_as_it_was() {
     failed.record.answer = None;
     failed.record.outcome = AttemptOutcome::Dead;
     failed.record.fault = Some(Fault {
-        kind: FaultKind::Cut,
+        kind: FaultKind::CutOff,
         message: "ended early".into(),
         status: Some(200),
     });

@@ -15,7 +15,7 @@ fn answered(status: u16) -> Exchange {
 fn failed(status: Option<u16>) -> Exchange {
     Exchange::Failed {
         fault: Fault {
-            kind: FaultKind::Cut,
+            kind: FaultKind::CutOff,
             message: String::new(),
             status,
         },

@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use strum::VariantArray as _;
 
 use serde::{Deserialize, Serialize};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
@@ -135,9 +136,9 @@ const COUNTS: &str = "SELECT CASE WHEN id IN (SELECT id FROM flight) THEN 'sendi
 
 /// How many are in each state of the contract, counted.
 pub(crate) async fn counts(conn: &mut SqliteConnection) -> Result<BTreeMap<String, u64>, sqlx::Error> {
-    let mut counts: BTreeMap<String, u64> = StateName::ALL
+    let mut counts: BTreeMap<String, u64> = StateName::VARIANTS
         .iter()
-        .map(|state| (state.name().to_owned(), 0))
+        .map(|state| (state.into_str().to_owned(), 0))
         .collect();
     for row in sqlx::query(COUNTS).fetch_all(conn).await? {
         *counts.entry(row.try_get("state")?).or_default() += row.try_get::<i64, _>("n")?.unsigned_abs();

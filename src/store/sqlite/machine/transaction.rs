@@ -1,6 +1,7 @@
 //! An open write transaction, and what it changes in the counts.
 
 use std::sync::LazyLock;
+use strum::VariantArray as _;
 
 use sqlx::Row as _;
 use sqlx::sqlite::SqliteConnection;
@@ -14,7 +15,7 @@ use super::maintenance::DATA_VERSION;
 /// and never counts.
 pub(crate) struct Transaction<'c> {
     pub(crate) conn: &'c mut SqliteConnection,
-    changes: [i64; StateName::ALL.len()],
+    changes: [i64; StateName::VARIANTS.len()],
     /// A settlement met a count that would have fallen below nothing.
     pub(crate) is_short: bool,
 }
@@ -45,7 +46,7 @@ impl<'c> Transaction<'c> {
         sqlx::query(BEGIN).execute(&mut *conn).await?;
         Ok(Self {
             conn,
-            changes: [0; StateName::ALL.len()],
+            changes: [0; StateName::VARIANTS.len()],
             is_short: false,
         })
     }
@@ -62,7 +63,7 @@ impl<'c> Transaction<'c> {
             }
         };
         for (state, by) in [(from, -count), (to, count)] {
-            if let Some(place) = StateName::ALL
+            if let Some(place) = StateName::VARIANTS
                 .iter()
                 .position(|known| Some(*known) == state.map(counted))
             {
@@ -73,7 +74,7 @@ impl<'c> Transaction<'c> {
 
     /// The count of a state was found to be wrong by so much.
     pub(crate) fn miscounted(&mut self, state: StateName, by: i64) {
-        if let Some(place) = StateName::ALL.iter().position(|known| *known == state) {
+        if let Some(place) = StateName::VARIANTS.iter().position(|known| *known == state) {
             self.changes[place] += by;
         }
     }
@@ -84,11 +85,11 @@ impl<'c> Transaction<'c> {
         // other process changes the version, and our own commit does not.
         static COUNT_AND_COMMIT: LazyLock<String> =
             LazyLock::new(|| format!("{SHORT}; {COUNT}; {DATA_VERSION}; {COMMIT}"));
-        let changes: Vec<(&str, i64)> = StateName::ALL
+        let changes: Vec<(&str, i64)> = StateName::VARIANTS
             .iter()
             .zip(self.changes)
             .filter(|(_, by)| *by != 0)
-            .map(|(state, by)| (state.name(), by))
+            .map(|(state, by)| (state.into_str(), by))
             .collect();
         let last = sqlx::query(COUNT_AND_COMMIT.as_str()).bind(batch::json(&changes)?);
         // All of it, to the end: the two rows come before the commit.

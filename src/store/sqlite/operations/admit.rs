@@ -11,7 +11,7 @@ use sqlx::sqlite::{Sqlite, SqliteArguments, SqliteConnection};
 use sqlx::{AssertSqlSafe, Column as _, Row as _};
 
 use crate::clock::Timestamp;
-use crate::model::{Admission, Admitted, ConflictPolicy, DeadReason, Digest, Entry, StateName, SubmissionId};
+use crate::model::{Admission, Admitted, DeadReason, Digest, Entry, StateName, SubmissionId};
 
 use super::admission::{self, DEAD, Holder, Known, NewRow, Plan};
 use super::{lanes, receipts, replace};
@@ -113,7 +113,7 @@ async fn holders(conn: &mut SqliteConnection, entries: &[Entry]) -> Result<HashM
             let holder = Holder {
                 id: SubmissionId(row.try_get("id")?),
                 digest: digest.and_then(|bytes| bytes.try_into().ok()).map(Digest),
-                yields: KEYS_ARE_YIELDED_BY.iter().any(|from| from.name() == state),
+                yields: KEYS_ARE_YIELDED_BY.iter().any(|from| from.into_str() == state),
             };
             holders.insert(row.try_get("submission_key")?, holder);
         }
@@ -151,7 +151,7 @@ fn bind_submissions<'q>(
             .bind(new.holds_key)
             .bind(new.digest.map(|digest| digest.0.to_vec()))
             .bind(directives.source.as_deref())
-            .bind(directives.on_conflict.map(ConflictPolicy::name))
+            .bind(directives.on_conflict.map(|one| one.into_str()))
             .bind(directives.not_before.map(Timestamp::millis))
             .bind(row::origin_text(origin)?)
             .bind(new.invalid.as_deref())
@@ -229,7 +229,7 @@ fn states(transaction: &mut Transaction<'_>, rows: &[NewRow<'_>], now: Timestamp
     let mut states = Vec::with_capacity(rows.len());
     for new in rows {
         let dead = new.state == DEAD;
-        let reason = dead.then(|| DeadReason::Invalid.name());
+        let reason = dead.then(|| DeadReason::Invalid.into_str());
         // Held only as long as that lies ahead.
         let held_until = new.entry.directives.not_before.filter(|until| *until > now && !dead);
         let next_at = held_until.unwrap_or(now).millis();

@@ -3,7 +3,7 @@
 use sqlx::sqlite::SqliteConnection;
 
 use crate::clock::Timestamp;
-use crate::model::{ConflictPolicy, Directives, Entry, SubmissionId};
+use crate::model::{Directives, Entry, SubmissionId};
 
 use super::{history, lanes};
 
@@ -65,7 +65,7 @@ pub(crate) async fn edit(
         .bind(entry.facts.commerce_external_id.as_deref())
         .bind(key.as_ref().map(|key| key.0.as_str()))
         .bind(source.as_deref())
-        .bind(on_conflict.map(ConflictPolicy::name))
+        .bind(on_conflict.map(|one| one.into_str()))
         .bind(brings_directives)
         .bind(entry.digest.unwrap_or_else(|| entry.payload.digest()).0.to_vec())
         .bind(not_before.map(Timestamp::millis))

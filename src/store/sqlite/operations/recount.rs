@@ -4,6 +4,7 @@
 //! whatever was committed meanwhile.
 
 use std::collections::HashSet;
+use strum::VariantArray as _;
 
 use sqlx::Row as _;
 use sqlx::sqlite::SqliteConnection;
@@ -49,7 +50,7 @@ const fn counted(state: StateName) -> &'static str {
 /// The counts that are wrong.
 pub(crate) async fn miscounts(conn: &mut SqliteConnection) -> Result<Vec<Miscount>, sqlx::Error> {
     let (mut wrong, mut too_many) = (Vec::new(), Vec::new());
-    for state in StateName::ALL {
+    for state in StateName::VARIANTS {
         let (found, is_wrong) = look(conn, *state, COUNTED_MAX).await?;
         if found.is >= COUNTED_MAX.unsigned_abs() {
             too_many.push(*state);
@@ -86,7 +87,7 @@ pub(crate) const MISSING: &str =
 
 /// Corrects the counts by what was found: a difference, since others have changed them meanwhile.
 pub(crate) async fn correct(transaction: &mut Transaction<'_>, wrong: &[Miscount]) -> Result<(), sqlx::Error> {
-    let names: Vec<&str> = wrong.iter().map(|found| found.state.name()).collect();
+    let names: Vec<&str> = wrong.iter().map(|found| found.state.into_str()).collect();
     sqlx::query(MISSING)
         .bind(batch::json(&names)?)
         .execute(&mut *transaction.conn)

@@ -32,8 +32,8 @@ pub(crate) async fn recover(transaction: &mut Transaction<'_>, now: Timestamp) -
     if !ids.is_empty() {
         sqlx::query(INTERRUPT)
             .bind(&ids_text)
-            .bind(AttemptOutcome::Interrupted.name())
-            .bind(FaultKind::Interrupted.name())
+            .bind(AttemptOutcome::Interrupted.into_str())
+            .bind(FaultKind::Interrupted.into_str())
             .bind("the daemon ended while the request may have been on the wire")
             .execute(&mut *transaction.conn)
             .await?;

@@ -164,7 +164,7 @@ pub(crate) async fn dismiss(
         let moved = sqlx::query(DISMISS_REPLACED)
             .bind(&ids)
             .bind(now.millis())
-            .bind(state.name())
+            .bind(state.into_str())
             .execute(&mut *transaction.conn)
             .await?
             .rows_affected();

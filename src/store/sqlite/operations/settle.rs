@@ -3,6 +3,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, LazyLock};
+use strum::VariantArray as _;
 
 use sqlx::query::Query;
 use sqlx::sqlite::{Sqlite, SqliteArguments, SqliteRow};
@@ -145,13 +146,13 @@ pub(crate) fn bind<'q>(
             .bind(is_of_episode(&settlement.transition))
             .bind(record.elapsed_ms.cast_signed())
             .bind(record.hard_override)
-            .bind(word(record.outcome.name()))
+            .bind(word(record.outcome.into_str()))
             .bind(record.lost_response)
             .bind(status)
             .bind(answer.map(|answer| batch::json(&answer.headers)).transpose()?)
             .bind(answer.map(|answer| answer.body.as_ref()))
             .bind(answer.map(|answer| answer.body_length.cast_signed()))
-            .bind(fault.map(|fault| fault.kind.name()))
+            .bind(fault.map(|fault| fault.kind.into_str()))
             .bind(fault.map(|fault| fault.message.as_str()));
     }
     for _ in settlements.len() * COLUMNS..size * COLUMNS {
@@ -163,8 +164,8 @@ pub(crate) fn bind<'q>(
 /// A word of ours as what is bound without a copy: each would be two allocations.
 fn word(word: &'static str) -> Arc<str> {
     static WORDS: LazyLock<HashMap<&'static str, Arc<str>>> = LazyLock::new(|| {
-        let states = StateName::ALL.iter().map(|state| state.name());
-        let outcomes = AttemptOutcome::ALL.iter().map(|outcome| outcome.name());
+        let states = StateName::VARIANTS.iter().map(StateName::into_str);
+        let outcomes = AttemptOutcome::VARIANTS.iter().map(AttemptOutcome::into_str);
         let words = states.chain(outcomes).chain([HEAD]);
         words.map(|word| (word, Arc::from(word))).collect()
     });
@@ -230,7 +231,7 @@ fn effect(settlement: &Settlement, now: Timestamp) -> Effect {
     let mut effect = Effect {
         state: match ends_in(&settlement.transition) {
             StateName::Pending => HEAD,
-            final_state => final_state.name(),
+            final_state => final_state.into_str(),
         },
         reason: None,
         due: None,
@@ -248,8 +249,8 @@ fn effect(settlement: &Settlement, now: Timestamp) -> Effect {
             effect.overriding = true;
         }
         Transition::Recover => effect.latest = Some(now.millis()),
-        Transition::Die { reason, .. } => effect.reason = Some(reason.name()),
-        Transition::Park(reason) => effect.reason = Some(reason.name()),
+        Transition::Die { reason, .. } => effect.reason = Some(reason.into_str()),
+        Transition::Park(reason) => effect.reason = Some(reason.into_str()),
         // The try is given back; the attempt's number is not, or a late outcome of this attempt would pass for the next
         // one's. Nothing is remembered of it.
         Transition::Release => effect.is_released = true,

@@ -4,7 +4,7 @@ use sqlx::Row as _;
 use sqlx::sqlite::SqliteRow;
 
 use crate::clock::Timestamp;
-use crate::model::{Answer, Attempt, AttemptNumber, AttemptOutcome, Fault, FaultKind};
+use crate::model::{Answer, Attempt, AttemptNumber, Fault};
 
 use crate::store::sqlite::machine::trouble;
 
@@ -18,16 +18,14 @@ pub(crate) fn read(row: &SqliteRow) -> Result<Option<Attempt>, sqlx::Error> {
         return Ok(None);
     };
     let outcome: &str = row.try_get("outcome")?;
-    let known = AttemptOutcome::ALL
-        .iter()
-        .copied()
-        .find(|known| known.name() == outcome);
     Ok(Some(Attempt {
         number: AttemptNumber(number),
         started_at: Timestamp::from_millis(row.try_get("started_at")?),
         elapsed_ms: row.try_get::<i64, _>("elapsed_ms")?.cast_unsigned(),
         hard_override: row.try_get("attempt_override")?,
-        outcome: known.ok_or_else(|| trouble::odd("outcome of an attempt", outcome))?,
+        outcome: outcome
+            .parse()
+            .map_err(|_| trouble::odd("outcome of an attempt", outcome))?,
         lost_response: row.try_get("attempt_lost")?,
         answer: read_answer(row)?,
         fault: read_fault(row)?,
@@ -51,9 +49,8 @@ fn read_fault(row: &SqliteRow) -> Result<Option<Fault>, sqlx::Error> {
     let Some(kind) = row.try_get::<Option<&str>, _>("fault")? else {
         return Ok(None);
     };
-    let known = FaultKind::ALL.iter().copied().find(|known| known.name() == kind);
     Ok(Some(Fault {
-        kind: known.ok_or_else(|| trouble::odd("kind of fault", kind))?,
+        kind: kind.parse().map_err(|_| trouble::odd("kind of fault", kind))?,
         message: row.try_get::<Option<String>, _>("fault_message")?.unwrap_or_default(),
         status: row.try_get("status")?,
     }))

@@ -105,7 +105,7 @@ fn bind<'q>(
         .bind(lane(ActivityKey::of(activity, None)))
         .bind(lane(ActivityKey::of(None, activity)))
         .bind(activity)
-        .bind(state.map(StateName::name))
+        .bind(state.map(|one| one.into_str()))
         .bind(filter.reason.as_deref())
         .bind(filter.http_status)
         .bind(filter.source.as_deref())

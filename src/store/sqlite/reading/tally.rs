@@ -2,6 +2,7 @@
 
 use sqlx::Row as _;
 use sqlx::sqlite::SqliteConnection;
+use strum::VariantArray as _;
 
 use crate::clock::Timestamp;
 use crate::model::StateName;
@@ -22,11 +23,11 @@ pub(crate) const OLDEST: &str = "SELECT \
 /// Counts and oldest ones.
 pub(crate) async fn tally(conn: &mut SqliteConnection) -> Result<Tally, sqlx::Error> {
     let rows = sqlx::query(COUNTS).fetch_all(&mut *conn).await?;
-    let mut counts: Vec<(StateName, u64)> = StateName::ALL.iter().map(|state| (*state, 0)).collect();
+    let mut counts: Vec<(StateName, u64)> = StateName::VARIANTS.iter().map(|state| (*state, 0)).collect();
     for row in rows {
         let state: &str = row.try_get("state")?;
         let count: i64 = row.try_get("n")?;
-        if let Some(place) = counts.iter_mut().find(|(known, _)| known.name() == state) {
+        if let Some(place) = counts.iter_mut().find(|(known, _)| known.into_str() == state) {
             place.1 = u64::try_from(count).unwrap_or(0);
         }
     }
