@@ -38,7 +38,6 @@ mod daemon;
 mod sandbox;
 
 mod cli;
-mod demo;
 
 pub use cli::main;
 

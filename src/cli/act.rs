@@ -13,9 +13,10 @@ use crate::model::{SubmissionId, Transition};
 use crate::store::{ACT_IDS_MAX, Act, ActRequest, Acted, Outbox};
 
 use super::context::Context;
+use super::context::Global;
 use super::exit::Exit;
+use super::output::note;
 use super::terminal::{Progress, confirm};
-use super::{Global, note};
 use report::Report;
 pub use report::refusal;
 pub use select::{Args, Selection};

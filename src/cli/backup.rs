@@ -1,19 +1,20 @@
 //! `backup`: a consistent copy of the outbox, made while the daemon runs.
 
 use std::fs::{self, File};
-use std::io::{self, Read as _, Seek as _, Write};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
-use sha2::{Digest as _, Sha256};
 use tempfile::NamedTempFile;
 
 use crate::clock;
 use crate::store::Backup;
 
+use super::context::Global;
+use super::database_file::{beside, describe, sum_of};
 use super::exit::{CliError, Exit};
+use super::owner;
 use super::render::escape::visible;
-use super::{Global, owner, restore};
 
 /// The options of `backup`.
 #[derive(Debug, clap::Args)]
@@ -44,7 +45,7 @@ pub async fn run(args: Args, global: &Global, out: &mut dyn Write) -> anyhow::Re
         "backup of {} in {}: {total} submissions ({}), {bytes} bytes, read and whole\nsha256 {sum}",
         visible(&database.display().to_string()),
         visible(&path.display().to_string()),
-        restore::told(&counts),
+        describe(&counts),
     )?;
     Ok(Exit::Done)
 }
@@ -141,40 +142,9 @@ fn leftover(path: &Path) -> Option<PathBuf> {
         .find(|left| fs::symlink_metadata(left).is_ok())
 }
 
-/// The file of this name with something appended.
-pub fn beside(path: &Path, end: &str) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(end);
-    PathBuf::from(name)
-}
-
 fn directory_of(path: &Path) -> &Path {
     match path.parent() {
         Some(directory) if !directory.as_os_str().is_empty() => directory,
         Some(_) | None => Path::new("."),
     }
-}
-
-/// Length and SHA-256 of a file, from its beginning; it is at its beginning again afterwards.
-pub fn sum_of(file: &mut File) -> io::Result<(u64, String)> {
-    file.rewind()?;
-    let mut hash = Sha256::new();
-    let mut buffer = vec![0; 64 << 10];
-    let mut bytes = 0;
-    loop {
-        let read = file.read(&mut buffer)?;
-        if read == 0 {
-            break;
-        }
-        hash.update(&buffer[..read]);
-        bytes += read as u64;
-    }
-    file.rewind()?;
-    let sum = hash.finalize().iter().fold(String::new(), |mut text, byte| {
-        use std::fmt::Write as _;
-        // Writing to a String cannot fail.
-        let _ = write!(text, "{byte:02x}");
-        text
-    });
-    Ok((bytes, sum))
 }

@@ -5,8 +5,9 @@ use std::path::Path;
 
 use crate::config::{ApiKey, Environment, KeyError, Loaded};
 
+use super::context::Global;
 use super::exit::Exit;
-use super::{Global, note};
+use super::output::note;
 
 /// The options of `check-config`.
 #[derive(Debug, clap::Args)]

@@ -5,13 +5,7 @@
     reason = "the doc comments are help texts, which a terminal shows as they stand"
 )]
 
-use std::path::PathBuf;
-use strum::VariantArray as _;
-
-use clap::builder::{PossibleValuesParser, TypedValueParser as _};
-
-use crate::config::{Config, ConfigError, Environment, Level, Loaded, Salvaged};
-
+use super::context::Global;
 use super::{
     act, backup, check_config, completions, demo, edit, enqueue, export, list, man, pause, purge, restore, salvage,
     sandbox, show, status, validate,
@@ -37,41 +31,6 @@ pub struct Cli {
 
     #[command(subcommand)]
     pub(super) command: Command,
-}
-
-/// The options of every command.
-#[derive(Debug, Clone, clap::Args)]
-pub struct Global {
-    /// The configuration file [default: $RETEN_OUTBOX_CONFIG, else /etc/reten-outbox/config.toml]
-    #[arg(
-        long,
-        global = true,
-        value_name = "FILE",
-        display_order = 900,
-        overrides_with = "config"
-    )]
-    pub config: Option<PathBuf>,
-
-    /// The least level that is logged, instead of log.level
-    #[arg(long, global = true, value_name = "LEVEL", display_order = 901, overrides_with = "log_level", value_parser = PossibleValuesParser::new(Level::VARIANTS.iter().map(Level::into_str))
-        .try_map(|name| name.parse::<Level>()))]
-    pub log_level: Option<Level>,
-}
-
-impl Global {
-    /// The effective configuration, with what these options say over it.
-    pub fn load(&self) -> Result<Loaded, ConfigError> {
-        let mut loaded = Config::load(self.config.as_deref(), &Environment::of_process())?;
-        if let Some(level) = self.log_level {
-            loaded.config.log.level = level;
-        }
-        Ok(loaded)
-    }
-
-    /// Of a configuration that cannot be used, what can be read of it.
-    pub fn salvage(&self) -> Option<Salvaged> {
-        Config::salvage(self.config.as_deref(), &Environment::of_process())
-    }
 }
 
 /// The verbs, in the order of the overview.
@@ -278,6 +237,8 @@ impl Command {
 
 #[cfg(test)]
 mod tests {
+    use std::path::PathBuf;
+
     use clap::{CommandFactory as _, Parser as _};
 
     use super::*;

@@ -2,10 +2,8 @@
 
 use std::io::Write;
 
-use clap::CommandFactory as _;
 use clap_complete::Shell;
 
-use super::Cli;
 use super::exit::Exit;
 
 /// The options of `completions`.
@@ -17,9 +15,9 @@ pub struct Args {
 }
 
 /// Prints the script.
-pub fn run(args: &Args, out: &mut dyn Write) -> anyhow::Result<Exit> {
+pub fn run(args: &Args, mut tree: clap::Command, out: &mut dyn Write) -> anyhow::Result<Exit> {
     let mut script = Vec::new();
-    clap_complete::generate(args.shell, &mut Cli::command(), "reten-outbox", &mut script);
+    clap_complete::generate(args.shell, &mut tree, "reten-outbox", &mut script);
     // Not straight to `out`: the generator panics where nobody reads any more.
     out.write_all(&script)?;
     Ok(Exit::Done)

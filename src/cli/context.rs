@@ -1,16 +1,55 @@
-//! What every command that opens the outbox begins with: the configuration, who acts, as whom, and one moment that is
-//! the present.
+//! What every command that opens the outbox begins with: the options of all, the configuration, who acts, as whom, and
+//! one moment that is the present.
 
 use std::io;
+use std::path::PathBuf;
 
 use anyhow::Context as _;
+use clap::builder::{PossibleValuesParser, TypedValueParser as _};
+use strum::VariantArray as _;
 
 use crate::clock::{self, Timestamp};
-use crate::config::{Config, Home, Loaded};
+use crate::config::{Config, ConfigError, Environment, Home, Level, Loaded, Salvaged};
 use crate::model::Actor;
-use crate::store::{OpenError, Outbox, Role};
+use crate::store::{self, OpenError, Outbox, Role, Running};
 
-use super::{Global, note, owner};
+use super::output::note;
+use super::owner;
+
+/// The options of every command.
+#[derive(Debug, Clone, clap::Args)]
+pub struct Global {
+    /// The configuration file [default: $RETEN_OUTBOX_CONFIG, else /etc/reten-outbox/config.toml]
+    #[arg(
+        long,
+        global = true,
+        value_name = "FILE",
+        display_order = 900,
+        overrides_with = "config"
+    )]
+    pub config: Option<PathBuf>,
+
+    /// The least level that is logged, instead of log.level
+    #[arg(long, global = true, value_name = "LEVEL", display_order = 901, overrides_with = "log_level", value_parser = PossibleValuesParser::new(Level::VARIANTS.iter().map(Level::into_str))
+        .try_map(|name| name.parse::<Level>()))]
+    pub log_level: Option<Level>,
+}
+
+impl Global {
+    /// The effective configuration, with what these options say over it.
+    pub fn load(&self) -> Result<Loaded, ConfigError> {
+        let mut loaded = Config::load(self.config.as_deref(), &Environment::of_process())?;
+        if let Some(level) = self.log_level {
+            loaded.config.log.level = level;
+        }
+        Ok(loaded)
+    }
+
+    /// Of a configuration that cannot be used, what can be read of it.
+    pub fn salvage(&self) -> Option<Salvaged> {
+        Config::salvage(self.config.as_deref(), &Environment::of_process())
+    }
+}
 
 /// A command's surroundings.
 #[derive(Debug)]
@@ -53,6 +92,11 @@ impl Context {
     /// The person, as history names them.
     pub fn actor(&self) -> Actor {
         Actor::User(self.user.clone())
+    }
+
+    /// The daemon that holds the lock of this outbox.
+    pub fn daemon(&self) -> Option<Running> {
+        store::daemon_is_running(&self.config.outbox.database)
     }
 
     /// Opens the outbox to look at it; `None` before the first start.

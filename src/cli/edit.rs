@@ -17,11 +17,12 @@ use crate::store::{Act, ActRequest, Acted, Outbox, Still, Story};
 
 use super::act::{self, refusal};
 use super::context::Context;
+use super::context::Global;
 use super::exit::{CliError, Exit};
+use super::output::note;
 use super::render::escape::visible;
 use super::render::pretty::pretty;
 use super::show::find;
-use super::{Global, note};
 
 /// The options of `edit`.
 #[derive(Debug, clap::Args)]

@@ -18,13 +18,15 @@ use crate::model::{Admission, Admitted, Entry};
 use crate::store::Outbox;
 
 use super::context::Context;
+use super::context::Global;
 use super::exit::{CliError, Exit};
 use super::input::{Source, open_all};
+use super::output::note;
 use super::output::{self, Lasting};
 use super::render::escape::visible;
+use super::status;
 use super::terminal::Progress;
 use super::validate::result_types;
-use super::{Global, note, status};
 
 /// The options of `enqueue`.
 #[derive(Debug, clap::Args)]
@@ -54,7 +56,10 @@ pub async fn run(args: Args, global: &Global, out: &mut dyn Write) -> anyhow::Re
         note(&told_where(results, into, &context));
     }
     if let Some(error) = lost {
-        note(&format!("not every line of it could be told: {}", output::told(&error)));
+        note(&format!(
+            "not every line of it could be told: {}",
+            output::describe(&error)
+        ));
         return Ok(Exit::Failed);
     }
     Ok(if all_good { Exit::Done } else { Exit::Failed })

@@ -10,10 +10,11 @@ use crate::model::payload::{DIRECTIVES, Object};
 use crate::store::{Marks, Outbox, Story};
 
 use super::context::Context;
+use super::context::Global;
 use super::exit::Exit;
 use super::filter::FilterArgs;
+use super::output::note;
 use super::render::escape;
-use super::{Global, note};
 
 /// The options of `export`.
 #[derive(Debug, clap::Args)]

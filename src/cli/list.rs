@@ -5,23 +5,23 @@ mod group;
 use std::io::Write;
 
 use crate::clock::Timestamp;
-use crate::model::{Attempt, AttemptOutcome, SubmissionId};
+use crate::model::{Attempt, AttemptOutcome};
 use crate::store::{Filter, Listed, Outbox};
 
 use super::context::Context;
+use super::context::Global;
 use super::exit::Exit;
 use super::filter::FilterArgs;
+use super::output::note;
+use super::paging::PagedList;
 use super::render::escape::visible;
 use super::render::outcome::{error_of, status_of};
 use super::render::table::{Column, Layout};
 use super::render::{json, story};
-use super::{Global, terminal};
+use super::terminal;
 
 /// What a table shows unless told otherwise: about what a person reads.
 const TABLE_LIMIT: u32 = 100;
-
-/// Read at a time: bounds the memory of a list of any length, and holds no read transaction over a slow pager.
-const PAGE: u32 = 500;
 
 /// The widest column that anything is lined up for: a server's message may be 64 KiB.
 const CELL_MAX: usize = 200;
@@ -88,7 +88,7 @@ pub struct Args {
 pub async fn run(args: Args, global: &Global, out: &mut dyn Write) -> anyhow::Result<Exit> {
     let context = Context::enter(global)?;
     let Some(outbox) = context.look().await? else {
-        super::note(&context.none_yet());
+        note(&context.none_yet());
         return Ok(Exit::Done);
     };
     let filter = args.filter.at(context.now);
@@ -98,7 +98,7 @@ pub async fn run(args: Args, global: &Global, out: &mut dyn Write) -> anyhow::Re
         None if args.json || args.group => None,
         None => Some(TABLE_LIMIT),
     };
-    let mut pages = Pages::new(&outbox, &filter, limit);
+    let mut pages = PagedList::new(&outbox, &filter, limit);
     if args.group {
         group::run(&mut pages, args.json, context.now, out).await?;
         return Ok(Exit::Done);
@@ -117,10 +117,15 @@ pub async fn run(args: Args, global: &Global, out: &mut dyn Write) -> anyhow::Re
 
 /// The table of everything, as `list` shows it without options; for `demo`.
 pub async fn everything(outbox: &Outbox, now: Timestamp, out: &mut dyn Write) -> anyhow::Result<()> {
-    table(&mut Pages::new(outbox, &Filter::default(), Some(TABLE_LIMIT)), now, out).await
+    table(
+        &mut PagedList::new(outbox, &Filter::default(), Some(TABLE_LIMIT)),
+        now,
+        out,
+    )
+    .await
 }
 
-async fn table(pages: &mut Pages<'_>, now: Timestamp, out: &mut dyn Write) -> anyhow::Result<()> {
+async fn table(pages: &mut PagedList<'_>, now: Timestamp, out: &mut dyn Write) -> anyhow::Result<()> {
     let mut layout: Option<Layout<'_>> = None;
     while let Some(page) = pages.next().await? {
         let rows: Vec<Vec<String>> = page.iter().map(|listed| row(listed, now)).collect();
@@ -137,10 +142,10 @@ async fn table(pages: &mut Pages<'_>, now: Timestamp, out: &mut dyn Write) -> an
         }
     }
     if layout.is_none() {
-        super::note("no submission matches");
+        note("no submission matches");
     }
     if pages.has_more().await? {
-        super::note("there are more; --limit N shows as many, --limit 0 all");
+        note("there are more; --limit N shows as many, --limit 0 all");
     }
     Ok(())
 }
@@ -179,45 +184,4 @@ fn last_answer(listed: &Listed) -> String {
         None => String::new(),
     };
     listed.last.as_ref().map(outcome).unwrap_or_default()
-}
-
-/// What matches, page by page, up to a limit.
-pub struct Pages<'a> {
-    outbox: &'a Outbox,
-    filter: &'a Filter,
-    before: Option<SubmissionId>,
-    left: Option<u32>,
-    ended: bool,
-}
-
-impl<'a> Pages<'a> {
-    /// `limit` of `None`: all.
-    pub fn new(outbox: &'a Outbox, filter: &'a Filter, limit: Option<u32>) -> Self {
-        Self {
-            outbox,
-            filter,
-            before: None,
-            left: limit,
-            ended: false,
-        }
-    }
-
-    /// The next page; `None` at the end or at the limit. Never an empty one.
-    pub async fn next(&mut self) -> anyhow::Result<Option<Vec<Listed>>> {
-        let wanted = self.left.map_or(PAGE, |left| left.min(PAGE));
-        if self.ended || wanted == 0 {
-            return Ok(None);
-        }
-        let page = self.outbox.list(self.filter, self.before, wanted).await?;
-        let count = u32::try_from(page.len()).unwrap_or(u32::MAX);
-        self.left = self.left.map(|left| left.saturating_sub(count));
-        self.ended = count < wanted;
-        self.before = page.last().map(|listed| listed.id).or(self.before);
-        Ok(Some(page).filter(|page| !page.is_empty()))
-    }
-
-    /// Whether something lies beyond the limit.
-    pub async fn has_more(&self) -> anyhow::Result<bool> {
-        Ok(!self.ended && !self.outbox.list(self.filter, self.before, 1).await?.is_empty())
-    }
 }

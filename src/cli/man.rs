@@ -9,12 +9,10 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
-use clap::CommandFactory as _;
 use clap_mangen::Man;
 
 use crate::config::DEFAULTS;
 
-use super::Cli;
 use super::exit::Exit;
 
 /// Commands of a system's administrator.
@@ -29,8 +27,7 @@ pub struct Args {
 }
 
 /// Prints the program's page, or writes all pages.
-pub fn run(args: &Args, out: &mut dyn Write) -> anyhow::Result<Exit> {
-    let mut tree = Cli::command();
+pub fn run(args: &Args, mut tree: clap::Command, out: &mut dyn Write) -> anyhow::Result<Exit> {
     tree.build();
     match &args.dir {
         None => out.write_all(manual::page(&tree).as_bytes())?,
@@ -62,7 +59,10 @@ fn page(command: clap::Command) -> anyhow::Result<Vec<u8>> {
 
 #[cfg(test)]
 mod tests {
+    use clap::CommandFactory as _;
+
     use super::*;
+    use crate::cli::command::Cli;
 
     #[test]
     fn there_is_a_page_for_every_verb() {
@@ -71,6 +71,7 @@ mod tests {
             &Args {
                 dir: Some(dir.path().to_owned()),
             },
+            Cli::command(),
             &mut Vec::new(),
         )
         .unwrap();

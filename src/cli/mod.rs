@@ -6,12 +6,14 @@
 
 mod command;
 mod context;
-pub mod exit;
+mod database_file;
+mod exit;
 mod filter;
 mod input;
 mod output;
 mod owner;
-pub(crate) mod render;
+mod paging;
+mod render;
 mod terminal;
 
 mod act;
@@ -22,7 +24,7 @@ mod demo;
 mod edit;
 mod enqueue;
 mod export;
-pub(crate) mod list;
+mod list;
 mod man;
 mod new_key;
 mod pause;
@@ -38,15 +40,16 @@ mod validate;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
-use clap::Parser as _;
+use clap::{CommandFactory as _, Parser as _};
 use render::escape;
 
 use crate::intake::rows;
 use crate::telemetry::journald::{self, ERROR_MARK};
 
-pub use command::{Cli, Command, Global};
+use command::{Cli, Command};
+use context::Global;
 use exit::Exit;
-use output::{Lasting, Shown};
+use output::{Lasting, UntilClosed, note};
 
 /// The whole program: reads the arguments, does what they say, and returns the exit code.
 pub fn main() -> ExitCode {
@@ -69,12 +72,12 @@ pub fn main() -> ExitCode {
 async fn dispatch(cli: Cli) -> anyhow::Result<Exit> {
     let mut out = output::standard_output();
     if cli.command.ends_with_its_reader() {
-        let mut shown = Shown::new(&mut *out);
-        let exit = verb(cli.command, &cli.global, &mut shown).await;
+        let mut shown = UntilClosed::new(&mut *out);
+        let exit = run_verb(cli.command, &cli.global, &mut shown).await;
         return shown.finish(exit);
     }
     let mut lasting = Lasting::new(&mut *out);
-    let exit = verb(cli.command, &cli.global, &mut lasting).await;
+    let exit = run_verb(cli.command, &cli.global, &mut lasting).await;
     // Also when it failed: what was done is told.
     let lost = lasting.finish();
     let exit = exit?;
@@ -84,7 +87,7 @@ async fn dispatch(cli: Cli) -> anyhow::Result<Exit> {
         Some(error) => {
             note(&format!(
                 "what was asked for is done, but it could not be told: {}",
-                output::told(&error)
+                output::describe(&error)
             ));
             Ok(exit.max_failed())
         }
@@ -92,7 +95,7 @@ async fn dispatch(cli: Cli) -> anyhow::Result<Exit> {
     }
 }
 
-async fn verb(command: Command, global: &Global, out: &mut dyn Write) -> anyhow::Result<Exit> {
+async fn run_verb(command: Command, global: &Global, out: &mut dyn Write) -> anyhow::Result<Exit> {
     match command {
         Command::Run => run::run(global).await,
         Command::Demo(args) => demo::run(&args).await,
@@ -115,8 +118,8 @@ async fn verb(command: Command, global: &Global, out: &mut dyn Write) -> anyhow:
         Command::Restore(args) => restore::run(args, global, out).await,
         Command::Salvage(args) => salvage::run(args, global, out).await,
         Command::CheckConfig(args) => check_config::run(&args, global, out),
-        Command::Completions(args) => completions::run(&args, out),
-        Command::Man(args) => man::run(&args, out),
+        Command::Completions(args) => completions::run(&args, Cli::command(), out),
+        Command::Man(args) => man::run(&args, Cli::command(), out),
     }
 }
 
@@ -132,10 +135,4 @@ fn failed(error: &anyhow::Error) -> Exit {
         note(&message);
     }
     exit::exit_code(error)
-}
-
-/// A message for the person, on standard error. It may have lines; everything else that is hidden is escaped. Where
-/// nobody reads standard error there is nobody to tell.
-fn note(message: &str) {
-    let _ = writeln!(io::stderr(), "reten-outbox: {}", escape::lines(message));
 }

@@ -6,8 +6,8 @@ use crate::config::{ApiKey, Environment, KeyError};
 use crate::daemon::{HELD_KEY, HeldKey};
 use crate::store::Outbox;
 
-use super::Global;
 use super::context::Context;
+use super::context::Global;
 use super::pause::remembered;
 use super::render::escape::visible;
 use super::status;

@@ -7,6 +7,7 @@
 use std::io::{self, IsTerminal as _, Write};
 
 use super::exit::{Exit, is_broken_pipe};
+use super::render::escape;
 
 /// On a terminal each line comes at once, in its order with what is said on standard error; into a pipe or a file in
 /// blocks.
@@ -20,16 +21,22 @@ pub fn standard_output() -> Box<dyn Write> {
 }
 
 /// A failure of it, in words.
-pub fn told(error: &io::Error) -> String {
+pub fn describe(error: &io::Error) -> String {
     format!("standard output cannot be written: {error}")
 }
 
+/// A message for the operator, on standard error. It may have lines; everything else that is hidden is escaped. Where
+/// nobody reads standard error there is nobody to tell.
+pub fn note(message: &str) {
+    let _ = writeln!(io::stderr(), "reten-outbox: {}", escape::lines(message));
+}
+
 /// The output of who only looks: its failure ends the looking.
-pub struct Shown<'a> {
+pub struct UntilClosed<'a> {
     out: &'a mut dyn Write,
 }
 
-impl<'a> Shown<'a> {
+impl<'a> UntilClosed<'a> {
     /// Over another output.
     pub fn new(out: &'a mut dyn Write) -> Self {
         Self { out }
@@ -48,7 +55,7 @@ impl<'a> Shown<'a> {
     }
 }
 
-impl Write for Shown<'_> {
+impl Write for UntilClosed<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.out.write(bytes).map_err(named)
     }
@@ -63,7 +70,7 @@ fn named(error: io::Error) -> io::Error {
     match error.kind() {
         // `write_all` tries again.
         io::ErrorKind::Interrupted => error,
-        kind => io::Error::new(kind, told(&error)),
+        kind => io::Error::new(kind, describe(&error)),
     }
 }
 

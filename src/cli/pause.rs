@@ -12,11 +12,13 @@ use crate::policy::gate::{ASK, GATE, GateName, GateRecord, PAUSE, PAUSE_IN_FORCE
 use crate::store::Outbox;
 
 use super::context::Context;
+use super::context::Global;
 use super::exit::Exit;
 use super::new_key::Placed;
+use super::output::note;
 use super::render::escape::visible;
 use super::render::time::full;
-use super::{Global, note, status, terminal};
+use super::{status, terminal};
 
 /// How long the daemon has to take notice before the command says that it has not. It does within 200 ms unless the
 /// outbox is in trouble: a person's backup may well hold it for some seconds.

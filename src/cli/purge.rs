@@ -11,11 +11,12 @@ use crate::model::StateName;
 use crate::store::{Filter, Outbox, Sweep};
 
 use super::context::Context;
+use super::context::Global;
 use super::exit::Exit;
 use super::filter::parse_age;
-use super::list::Pages;
+use super::output::note;
+use super::paging::PagedList;
 use super::terminal::{Progress, confirm};
-use super::{Global, note};
 
 /// Deleted in one transaction: keeps the write lock short, so that the daemon beside us goes on.
 const BATCH: u32 = 500;
@@ -96,7 +97,7 @@ async fn count(outbox: &Outbox, state: StateName, older_than: Timestamp) -> anyh
         states: vec![state],
         ..Filter::default()
     };
-    let mut pages = Pages::new(outbox, &filter, None);
+    let mut pages = PagedList::new(outbox, &filter, None);
     let mut count = 0;
     while let Some(page) = pages.next().await? {
         count += page.iter().filter(|listed| listed.updated_at <= older_than).count();

@@ -1,6 +1,5 @@
 //! `restore`: a backup in the place of the outbox, while the daemon is stopped.
 
-use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::os::unix::fs::MetadataExt as _;
@@ -13,10 +12,12 @@ use crate::policy::conflict::AfterLostResponse;
 use crate::policy::gate::{PAUSE, PauseRecord};
 use crate::store::{self, BackupFile, Restored};
 
-use super::backup::{beside, sum_of};
+use super::context::Global;
+use super::database_file::{beside, describe, sum_of};
 use super::exit::{CliError, Exit};
+use super::output::note;
+use super::owner;
 use super::render::escape::visible;
-use super::{Global, note, owner};
 
 /// The options of `restore`.
 #[derive(Debug, clap::Args)]
@@ -53,7 +54,7 @@ pub async fn run(args: Args, global: &Global, out: &mut dyn Write) -> anyhow::Re
     if has_wal {
         note("a -wal lay beside the backup, which was copied file by file: it was read in, and all is whole");
     }
-    tell(&restored, &args.file, &sum, &config, is_paused, out)?;
+    report(&restored, &args.file, &sum, &config, is_paused, out)?;
     Ok(Exit::Done)
 }
 
@@ -87,7 +88,7 @@ fn open(path: &Path, database: &Path) -> anyhow::Result<(BackupFile, String)> {
     Ok((BackupFile { path, database, wal }, sum))
 }
 
-fn tell(
+fn report(
     restored: &Restored,
     file: &Path,
     sum: &str,
@@ -104,7 +105,7 @@ fn tell(
         visible(&file.display().to_string())
     )?;
     writeln!(out, "  sha256 {sum}, read and whole")?;
-    writeln!(out, "  {total} submissions: {}", told(&restored.counts))?;
+    writeln!(out, "  {total} submissions: {}", describe(&restored.counts))?;
     writeln!(
         out,
         "  {} of them are marked as maybe sent since then: a 409 to one of these parks it as\n  conflict_after_lost_response",
@@ -144,18 +145,4 @@ fn may_override(config: &Config) -> bool {
     let overrides = |policy: ConflictPolicy| policy == ConflictPolicy::Override;
     conflict.after_lost_response == AfterLostResponse::Policy
         && (overrides(conflict.policy) || conflict.rules.iter().any(|rule| overrides(rule.policy)))
-}
-
-/// `24 pending, 3 dead`; states without any are left out.
-pub fn told(counts: &BTreeMap<String, u64>) -> String {
-    let parts: Vec<String> = counts
-        .iter()
-        .filter(|(_, count)| **count > 0)
-        .map(|(state, count)| format!("{count} {state}"))
-        .collect();
-    if parts.is_empty() {
-        "none".to_owned()
-    } else {
-        parts.join(", ")
-    }
 }

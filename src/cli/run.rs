@@ -3,7 +3,7 @@
 use crate::config::Environment;
 use crate::daemon::{self, Source, Start};
 
-use super::Global;
+use super::context::Global;
 use super::exit::Exit;
 
 /// Runs until a signal ends it.

@@ -13,10 +13,11 @@ use crate::model::payload::{DIRECTIVES, Object};
 use crate::model::{Digest, SubmissionId};
 use crate::store::{Content, Found, OpenError, Outbox, Role, Wreck, wreck};
 
-use super::backup::beside;
+use super::context::Global;
+use super::database_file::{beside, describe};
 use super::exit::{CliError, Exit};
-use super::restore::told;
-use super::{Global, note, owner};
+use super::output::note;
+use super::owner;
 
 /// Read of this outbox at a time.
 const STRETCH: u32 = 500;
@@ -212,7 +213,7 @@ impl Report {
         note(&format!(
             "{}: {damaged} of {pages} pages cannot be read; {total} salvaged ({}), {} are in {} already",
             file.display(),
-            told(&self.written),
+            describe(&self.written),
             self.there,
             database.display()
         ));

@@ -7,8 +7,8 @@ use crate::config::Keep;
 use crate::model::{Answer, DeadReason, State, SubmissionId};
 use crate::store::{Listed, Story};
 
-use super::Global;
 use super::context::Context;
+use super::context::Global;
 use super::exit::{CliError, Exit};
 use super::render::escape::{self, visible};
 use super::render::outcome::hint_of;

@@ -13,8 +13,8 @@ use crate::clock;
 use crate::config::{Config, ConfigError, Home, Salvaged};
 use crate::store::{self, Running};
 
-use super::Global;
 use super::context::Context;
+use super::context::Global;
 use super::exit::Exit;
 use super::filter::parse_age;
 use hindered::Hindered;

@@ -10,8 +10,8 @@ use crate::intake::taking::fault_of;
 use crate::model::payload::Object;
 use crate::policy::validate::{ResultType, ValidationMode, ValidationSettings};
 
-use super::Global;
 use super::context::Context;
+use super::context::Global;
 use super::exit::Exit;
 use super::input::{Source, open_all};
 

@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 
 use crate::cli::exit::Exit;
-use crate::cli::note;
+use crate::cli::output::note;
 use crate::model::{State, StateName, SubmissionId, Transition};
 use crate::store::Acted;
 

@@ -196,7 +196,7 @@ mod tests {
     use clap::Parser as _;
 
     use super::*;
-    use crate::cli::{Cli, Command};
+    use crate::cli::command::{Cli, Command};
 
     fn args(arguments: &[&str]) -> Args {
         let all = ["reten-outbox", "requeue"].iter().chain(arguments);

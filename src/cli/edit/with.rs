@@ -17,7 +17,7 @@ use tokio::process::Command;
 use crate::cli::act::{self, Selection};
 use crate::cli::context::Context;
 use crate::cli::exit::{CliError, Exit};
-use crate::cli::note;
+use crate::cli::output::note;
 use crate::cli::render::diff;
 use crate::cli::render::escape::{self, visible};
 use crate::cli::render::pretty::pretty;

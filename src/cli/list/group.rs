@@ -5,7 +5,8 @@ use std::io::Write;
 
 use serde::Serialize;
 
-use crate::cli::note;
+use crate::cli::output::note;
+use crate::cli::paging::PagedList;
 use crate::cli::render::escape::{self, visible};
 use crate::cli::render::outcome::{ErrorView, error_of, status_of};
 use crate::cli::render::story;
@@ -14,8 +15,6 @@ use crate::cli::render::time::ago;
 use crate::clock::Timestamp;
 use crate::model::SubmissionId;
 use crate::store::Listed;
-
-use super::Pages;
 
 /// Kinds that are told apart: bounds the memory where every message is another one. What comes beyond them is counted
 /// together.
@@ -65,7 +64,7 @@ struct GroupView<'a> {
 }
 
 /// Shows what the pages hold, the largest group first.
-pub async fn run(pages: &mut Pages<'_>, as_json: bool, now: Timestamp, out: &mut dyn Write) -> anyhow::Result<()> {
+pub async fn run(pages: &mut PagedList<'_>, as_json: bool, now: Timestamp, out: &mut dyn Write) -> anyhow::Result<()> {
     let mut kinds: HashMap<Kind, Seen> = HashMap::new();
     let mut others = 0_u64;
     while let Some(page) = pages.next().await? {

@@ -3,17 +3,16 @@
 
 mod steps;
 
-use serde::{Serialize, Serializer};
-use serde_json::value::RawValue;
+use serde::Serialize;
 
 use crate::clock::Timestamp;
-use crate::model::{Answer, Origin, Payload};
+use crate::model::Origin;
 use crate::store::{Listed, Story};
 
 use super::escape;
 use super::outcome::{ErrorView, error_of, hint_of, next_attempt_at, status_of};
 use super::story::steps;
-use steps::StepView;
+use steps::{PayloadView, StepView, body_text};
 
 /// A line of `list --json`.
 pub fn listed(listed: &Listed) -> serde_json::Result<String> {
@@ -93,10 +92,6 @@ impl<'a> ListedView<'a> {
     }
 }
 
-fn body_text(answer: &Answer) -> String {
-    String::from_utf8_lossy(&answer.body).into_owned()
-}
-
 /// Where a submission came from: only the members that say something.
 #[derive(Serialize, Default)]
 struct OriginView<'a> {
@@ -141,18 +136,6 @@ struct StoryView<'a> {
     superseded_by: Option<i64>,
     payload: PayloadView<'a>,
     history: Vec<StepView<'a>>,
-}
-
-/// A payload as the JSON value it is, digit for digit; as a string where it is no JSON.
-struct PayloadView<'a>(&'a Payload);
-
-impl Serialize for PayloadView<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        match serde_json::from_str::<Box<RawValue>>(&self.0.in_one_line()) {
-            Ok(raw) => raw.serialize(serializer),
-            Err(_) => serializer.serialize_str(&self.0.text()),
-        }
-    }
 }
 
 #[cfg(test)]

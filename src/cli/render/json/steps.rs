@@ -2,15 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use serde::Serialize;
+use serde::{Serialize, Serializer};
+use serde_json::value::RawValue;
 
 use crate::cli::render::outcome::{ErrorView, error_of_attempt, hint_of_attempt, status_of};
 use crate::cli::render::story::{Step, TAKEN, origin};
 use crate::clock::Timestamp;
-use crate::model::{Answer, Attempt, Origin, SubmissionId};
+use crate::model::{Answer, Attempt, Origin, Payload, SubmissionId};
 use crate::store::{Event, Listed};
-
-use super::{PayloadView, body_text};
 
 /// A step of `history`.
 #[derive(Serialize)]
@@ -123,4 +122,20 @@ impl<'a> EventView<'a> {
             old_payload: event.old_payload.as_ref().map(PayloadView),
         }
     }
+}
+
+/// A payload as the JSON value it is, digit for digit; as a string where it is no JSON.
+pub struct PayloadView<'a>(pub &'a Payload);
+
+impl Serialize for PayloadView<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match serde_json::from_str::<Box<RawValue>>(&self.0.in_one_line()) {
+            Ok(raw) => raw.serialize(serializer),
+            Err(_) => serializer.serialize_str(&self.0.text()),
+        }
+    }
+}
+
+pub fn body_text(answer: &Answer) -> String {
+    String::from_utf8_lossy(&answer.body).into_owned()
 }

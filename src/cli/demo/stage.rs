@@ -37,7 +37,7 @@ pub(super) struct Stage {
 
 impl Stage {
     /// Builds it all. On an error nothing is left behind.
-    pub(super) async fn set() -> anyhow::Result<Self> {
+    pub(super) async fn build() -> anyhow::Result<Self> {
         let dir = tempfile::Builder::new()
             .prefix("reten-outbox-demo-")
             .tempdir()
@@ -183,7 +183,7 @@ impl Stage {
     }
 
     /// Ends the rooms in order, then the sandbox, then removes the directory.
-    pub(super) async fn strike(self) -> anyhow::Result<()> {
+    pub(super) async fn remove(self) -> anyhow::Result<()> {
         self.outbox.close().await;
         self.rooms.stop().await;
         self.sandbox.stop().await?;

@@ -24,12 +24,12 @@ const INDENT: &str = "   ";
 const DEEPER: &str = "      ";
 
 /// Tells the steps, numbered.
-pub(super) struct Teller<'a> {
+pub(super) struct Narrator<'a> {
     out: &'a mut dyn Write,
     number: u32,
 }
 
-impl<'a> Teller<'a> {
+impl<'a> Narrator<'a> {
     pub(super) fn new(out: &'a mut dyn Write) -> Self {
         Self { out, number: 0 }
     }
