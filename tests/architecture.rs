@@ -26,12 +26,8 @@ const MAY_USE: &[(&str, &str)] = &[
     ),
     ("sandbox", ""),
     (
-        "demo",
-        "model policy config store telemetry intake daemon cli sandbox clock",
-    ),
-    (
         "cli",
-        "model policy config store api telemetry intake delivery daemon sandbox demo clock lock",
+        "model policy config store api telemetry intake delivery daemon sandbox clock lock",
     ),
 ];
 

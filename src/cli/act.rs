@@ -2,6 +2,7 @@
 
 mod report;
 mod select;
+mod verb;
 
 use std::io::Write;
 use std::time::Duration;
@@ -9,8 +10,8 @@ use std::time::Duration;
 use anyhow::Context as _;
 use tokio::time::{Instant, sleep};
 
-use crate::model::{SubmissionId, Transition};
-use crate::store::{ACT_IDS_MAX, Act, ActRequest, Acted, Outbox};
+use crate::model::SubmissionId;
+use crate::store::{ACT_IDS_MAX, ActRequest, Acted, Outbox};
 
 use super::context::Context;
 use super::context::Global;
@@ -20,64 +21,12 @@ use super::terminal::{Progress, confirm};
 use report::Report;
 pub use report::refusal;
 pub use select::{Args, Selection};
+pub use verb::Verb;
 
 /// The least pause between two transactions, which is else as long as the one before it: the daemon has the outbox for
 /// itself half of the time, and whoever waits for SQLite's lock only looks from time to time whether it is free.
 const GAP_MIN: Duration = Duration::from_millis(20);
 
-/// Which act.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Verb {
-    /// Due now, attempts and age anew.
-    Requeue,
-    /// Ours replaces the registered one.
-    Override,
-    /// The registered one is ours.
-    Accept,
-    /// Close without delivering.
-    Dismiss,
-}
-
-impl Verb {
-    const fn name(self) -> &'static str {
-        match self {
-            Self::Requeue => "requeue",
-            Self::Override => "override",
-            Self::Accept => "accept",
-            Self::Dismiss => "dismiss",
-        }
-    }
-
-    /// What it was, afterwards.
-    const fn done(self) -> &'static str {
-        match self {
-            Self::Requeue => "requeued",
-            Self::Override => "requeued to override",
-            Self::Accept => "accepted as delivered",
-            Self::Dismiss => "dismissed",
-        }
-    }
-
-    const fn act(self) -> Act {
-        match self {
-            Self::Requeue => Act::Requeue,
-            Self::Override => Act::Override,
-            Self::Accept => Act::Accept,
-            Self::Dismiss => Act::Dismiss,
-        }
-    }
-
-    const fn transition(self) -> Transition {
-        match self {
-            Self::Requeue => Transition::Requeue,
-            Self::Override => Transition::ForceOverride,
-            Self::Accept => Transition::Accept,
-            Self::Dismiss => Transition::Dismiss,
-        }
-    }
-}
-
-/// Acts.
 pub async fn run(verb: Verb, args: Args, global: &Global, out: &mut dyn Write) -> anyhow::Result<Exit> {
     let from = verb.transition().allowed_from();
     args.check(verb.name(), from)?;

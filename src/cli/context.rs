@@ -18,6 +18,7 @@ use super::owner;
 
 /// The options of every command.
 #[derive(Debug, Clone, clap::Args)]
+#[expect(clippy::doc_markdown, reason = "help texts, which a terminal shows as they are")]
 pub struct Global {
     /// The configuration file [default: $RETEN_OUTBOX_CONFIG, else /etc/reten-outbox/config.toml]
     #[arg(

@@ -1,5 +1,6 @@
 //! `edit`: a corrected payload for a dead, parked or pending submission, by hand; or for many, by a command.
 
+mod judge;
 mod with;
 
 use std::fs;
@@ -10,9 +11,7 @@ use std::process::Command;
 use anyhow::Context as _;
 
 use crate::delivery::catalogue::remembered;
-use crate::intake::entry::{Judge, Judged, entry};
-use crate::model::{Entry, Origin, SubmissionId, Transition};
-use crate::policy::validate::ResultType;
+use crate::model::{SubmissionId, Transition};
 use crate::store::{Act, ActRequest, Acted, Outbox, Still, Story};
 
 use super::act::{self, refusal};
@@ -23,6 +22,7 @@ use super::output::note;
 use super::render::escape::visible;
 use super::render::pretty::pretty;
 use super::show::find;
+use judge::{judged, refused_because};
 
 /// The options of `edit`.
 #[derive(Debug, clap::Args)]
@@ -105,15 +105,6 @@ async fn many(which: &act::Args, command: &str, global: &Global, out: &mut dyn W
     let exit = with::run(&editing, out).await;
     outbox.close().await;
     exit
-}
-
-/// Why it may not be edited, found before anybody types for nothing.
-fn refused_because(story: &Story, force: bool) -> Option<Acted> {
-    let state = story.listed.state;
-    if !Transition::Edit.allowed_from().contains(&state.name()) {
-        return Some(Acted::WrongState(state));
-    }
-    story.superseded_by.filter(|_| !force).map(Acted::Superseded)
 }
 
 fn refused(id: SubmissionId, acted: &Acted) -> CliError {
@@ -238,44 +229,4 @@ fn edit_file(path: &Path) -> anyhow::Result<()> {
         .into());
     }
     Ok(())
-}
-
-/// The entry that this text makes, with what is to be said of it; the error says why intake would not take it.
-fn judged(
-    context: &Context,
-    result_types: Option<&[ResultType]>,
-    id: SubmissionId,
-    text: &str,
-) -> Result<(Entry, Option<String>), String> {
-    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-    let limit = context.config.inbox.max_result_size;
-    if text.trim().len() > limit {
-        return Err(format!(
-            "the payload is longer than inbox.max_result_size, {limit} bytes"
-        ));
-    }
-    let judge = Judge {
-        settings: &context.config.validation,
-        result_types: result_types.filter(|_| context.config.validation.result_types),
-        now: context.now,
-    };
-    let origin = Origin::User {
-        name: context.user.clone(),
-        line: None,
-    };
-    let Judged { mut entry, warning, .. } =
-        entry(text, origin, None, &judge).map_err(|why| format!("the payload is {why}"))?;
-    // A line of `export` brings its own token, which has nothing more to say here.
-    if let Some(token) = entry.directives.replaces.take()
-        && token.id != id
-    {
-        return Err(format!(
-            "the payload's `$outbox.replaces` names submission {}; this is {id}",
-            token.id
-        ));
-    }
-    match &entry.invalid {
-        Some(why) => Err(format!("the payload is invalid: {}", visible(why))),
-        None => Ok((entry, warning)),
-    }
 }

@@ -24,7 +24,6 @@ use super::input::{Source, open_all};
 use super::output::note;
 use super::output::{self, Lasting};
 use super::render::escape::visible;
-use super::status;
 use super::terminal::Progress;
 use super::validate::result_types;
 
@@ -97,7 +96,7 @@ fn told_where(results: u64, into: Door, context: &Context) -> String {
             config.outbox.database.display()
         ),
         Door::Outbox => {
-            let nobody = if status::daemon(config).is_none() {
+            let nobody = if context.daemon().is_none() {
                 "; no daemon holds it, so nothing is sent until one is started (`systemctl start reten-outbox`, or by hand `reten-outbox run`)"
             } else {
                 ""

@@ -9,6 +9,7 @@ mod context;
 mod database_file;
 mod exit;
 mod filter;
+mod gate;
 mod input;
 mod output;
 mod owner;

@@ -8,9 +8,8 @@ use crate::store::Outbox;
 
 use super::context::Context;
 use super::context::Global;
-use super::pause::remembered;
+use super::gate::remembered;
 use super::render::escape::visible;
-use super::status;
 
 /// What `api.key_file` holds, as far as it can be read.
 #[derive(Debug)]
@@ -20,9 +19,9 @@ pub struct Placed {
 }
 
 impl Placed {
-    /// Looks. Before [`Context::enter`], behind which root is the outbox's owner, who may not read the file. The
-    /// environment is the person's, not the daemon's, and says nothing.
-    pub fn look(global: &Global) -> anyhow::Result<Self> {
+    /// Before [`Context::enter`], after which root is the outbox's owner, who may not read the file. The
+    /// environment is the operator's, not the daemon's, and says nothing.
+    pub fn read(global: &Global) -> anyhow::Result<Self> {
         let config = global.load()?.config;
         let key = ApiKey::load(&config.api.key_file, &Environment::default()).map(|(key, _)| key);
         Ok(Self {
@@ -32,7 +31,7 @@ impl Placed {
     }
 
     /// What there is to say; nothing where no daemon runs, or it holds what is in place and the gate is open.
-    pub async fn told(
+    pub async fn compare(
         &self,
         outbox: &Outbox,
         context: &Context,
@@ -41,12 +40,12 @@ impl Placed {
         let held = remembered::<HeldKey>(outbox, HELD_KEY)
             .await
             .context("which key the daemon holds cannot be told")?;
-        let pid = status::daemon(&context.config).and_then(|daemon| daemon.pid);
+        let pid = context.daemon().and_then(|daemon| daemon.pid);
         let held = held.filter(|held| pid == Some(held.pid));
-        Ok(held.and_then(|held| self.compared(&held, is_unauthorized)))
+        Ok(held.and_then(|held| self.differs_from(&held, is_unauthorized)))
     }
 
-    fn compared(&self, held: &HeldKey, is_unauthorized: bool) -> Option<String> {
+    fn differs_from(&self, held: &HeldKey, is_unauthorized: bool) -> Option<String> {
         let file = visible(&self.file);
         let renewed_by = held.renewed_by.as_deref().map(|command| visible(command).to_string());
         match (&self.key, renewed_by) {

@@ -3,30 +3,27 @@
 use std::io::Write;
 use std::time::Duration;
 
-use anyhow::Context as _;
-use serde::de::DeserializeOwned;
 use tokio::time::{Instant, sleep};
 
-use crate::clock::Timestamp;
 use crate::policy::gate::{ASK, GATE, GateName, GateRecord, PAUSE, PAUSE_IN_FORCE, PauseRecord};
 use crate::store::Outbox;
 
 use super::context::Context;
 use super::context::Global;
 use super::exit::Exit;
+use super::gate::{self, remembered};
 use super::new_key::Placed;
 use super::output::note;
 use super::render::escape::visible;
-use super::render::time::full;
-use super::{status, terminal};
+use super::terminal;
 
 /// How long the daemon has to take notice before the command says that it has not. It does within 200 ms unless the
-/// outbox is in trouble: a person's backup may well hold it for some seconds.
+/// outbox is in trouble: an operator's backup may well hold it for some seconds.
 const NOTICE_TIMEOUT: Duration = Duration::from_secs(25);
-/// After this long the person is told what is being waited for.
-const NOTICE_TOLD_AFTER: Duration = Duration::from_secs(1);
-/// Between two looks whether it has.
-const LOOK_EVERY: Duration = Duration::from_millis(20);
+/// After this long the operator reads what is being waited for.
+const NOTICE_SAID_AFTER: Duration = Duration::from_secs(1);
+/// Between two queries whether it has.
+const QUERY_EVERY: Duration = Duration::from_millis(20);
 
 /// The options of `pause`.
 #[derive(Debug, clap::Args)]
@@ -55,7 +52,7 @@ pub async fn pause(args: Args, global: &Global, out: &mut dyn Write) -> anyhow::
         return Ok(Exit::Unavailable);
     }
     if let Some(record) = before {
-        writeln!(out, "already {}", told(&record, context.now))?;
+        writeln!(out, "already {}", gate::describe(&record, context.now))?;
     } else {
         writeln!(
             out,
@@ -67,7 +64,7 @@ pub async fn pause(args: Args, global: &Global, out: &mut dyn Write) -> anyhow::
     Ok(Exit::Done)
 }
 
-/// Asks for a reason where none was given, behind the pause, which may be urgent; those who find it will want one. Not
+/// Asks for a reason where none was given, after the pause, which may be urgent; those who find it will want one. Not
 /// where somebody has taken the pause away while it was typed.
 async fn give_reason(outbox: &Outbox, record: &mut PauseRecord, context: &Context) -> anyhow::Result<()> {
     if record.why.is_some() {
@@ -90,18 +87,18 @@ async fn give_reason(outbox: &Outbox, record: &mut PauseRecord, context: &Contex
 
 /// Takes a pause away, has a gate that is closed beneath it asked at once, and opens a blown fuse.
 pub async fn resume(global: &Global, out: &mut dyn Write) -> anyhow::Result<Exit> {
-    let placed = Placed::look(global)?;
+    let placed = Placed::read(global)?;
     let context = Context::enter(global)?;
     let Some(outbox) = context.change_existing().await? else {
         note(&context.none_yet());
         return Ok(Exit::Done);
     };
     let paused = remembered::<PauseRecord>(&outbox, PAUSE).await?;
-    let gate = remembered::<GateRecord>(&outbox, GATE)
+    let closed = remembered::<GateRecord>(&outbox, GATE)
         .await?
-        .filter(|gate| !gate.state.is_open());
+        .filter(|record| !record.state.is_open());
     // First what is asked for beneath the pause: killed between the two, the command is simply run again.
-    if gate.is_some() {
+    if closed.is_some() {
         let ask = serde_json::to_string(&record(&context, None))?;
         outbox.remember(ASK, Some(ask), context.now).await?;
     }
@@ -110,18 +107,21 @@ pub async fn resume(global: &Global, out: &mut dyn Write) -> anyhow::Result<Exit
     }
     let notice = notice(&outbox, &context).await?;
     let now_open = match remembered::<GateRecord>(&outbox, GATE).await? {
-        Some(gate) => gate.state.is_open(),
+        Some(record) => record.state.is_open(),
         None => true,
     };
-    let is_unauthorized = !now_open && gate.as_ref().is_some_and(|gate| gate.state == GateName::Unauthorized);
-    let key = placed.told(&outbox, &context, is_unauthorized).await?;
+    let is_unauthorized = !now_open
+        && closed
+            .as_ref()
+            .is_some_and(|record| record.state == GateName::Unauthorized);
+    let key = placed.compare(&outbox, &context, is_unauthorized).await?;
     outbox.close().await;
     match &paused {
-        Some(pause) => writeln!(out, "resumed; it was {}", told(pause, context.now))?,
+        Some(pause) => writeln!(out, "resumed; it was {}", gate::describe(pause, context.now))?,
         None => writeln!(out, "it was not paused")?,
     }
-    if let Some(gate) = &gate {
-        writeln!(out, "{}", of_gate(gate, now_open, notice))?;
+    if let Some(record) = &closed {
+        writeln!(out, "{}", of_gate(record, now_open, notice))?;
     }
     if let Some(key) = key {
         writeln!(out, "{key}")?;
@@ -153,7 +153,7 @@ fn of_gate(gate: &GateRecord, now_open: bool, notice: Notice) -> String {
     }
 }
 
-/// Whether the daemon goes by what a person has said.
+/// Whether the daemon goes by what an operator has said.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Notice {
     Taken,
@@ -166,10 +166,10 @@ enum Notice {
 /// be in force.
 async fn notice(outbox: &Outbox, context: &Context) -> anyhow::Result<Notice> {
     let began = Instant::now();
-    let mut is_told = false;
+    let mut is_said = false;
     loop {
         let pause = outbox.recall(PAUSE).await?;
-        if status::daemon(&context.config).is_none() {
+        if context.daemon().is_none() {
             outbox.remember(PAUSE_IN_FORCE, pause, context.now).await?;
             return Ok(Notice::NoDaemon);
         }
@@ -180,11 +180,11 @@ async fn notice(outbox: &Outbox, context: &Context) -> anyhow::Result<Notice> {
         if waited >= NOTICE_TIMEOUT {
             return Ok(Notice::NotYet);
         }
-        if waited >= NOTICE_TOLD_AFTER && !is_told {
+        if waited >= NOTICE_SAID_AFTER && !is_said {
             note("it is stored; waiting until the daemon has taken notice");
-            is_told = true;
+            is_said = true;
         }
-        sleep(LOOK_EVERY).await;
+        sleep(QUERY_EVERY).await;
     }
 }
 
@@ -194,28 +194,4 @@ fn record(context: &Context, why: Option<String>) -> PauseRecord {
         at: context.now.millis(),
         why: why.filter(|why| !why.trim().is_empty()),
     }
-}
-
-/// `paused by ana, 2026-… (4 min ago): why`, escaped.
-pub fn told(record: &PauseRecord, now: Timestamp) -> String {
-    let why = match record.why.as_deref() {
-        Some(why) => format!(": {}", visible(why)),
-        None => ", no reason given".to_owned(),
-    };
-    format!(
-        "paused by {}, {}{why}",
-        visible(&record.by),
-        full(Timestamp::from_millis(record.at), now)
-    )
-}
-
-/// What the outbox remembers under a name.
-pub async fn remembered<T: DeserializeOwned>(outbox: &Outbox, name: &str) -> anyhow::Result<Option<T>> {
-    let Some(text) = outbox.recall(name).await? else {
-        return Ok(None);
-    };
-    let value = serde_json::from_str(&text).with_context(|| {
-        format!("what the outbox remembers as `{name}` is not readable; is it from a newer version?")
-    })?;
-    Ok(Some(value))
 }

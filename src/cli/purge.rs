@@ -107,12 +107,7 @@ async fn count(outbox: &Outbox, state: StateName, older_than: Timestamp) -> anyh
 
 async fn sweep(outbox: &Outbox, state: StateName, older_than: Timestamp) -> anyhow::Result<u64> {
     let progress = Progress::new("submissions");
-    let tally = outbox.tally().await?;
-    let at_most = tally
-        .counts
-        .iter()
-        .find(|(name, _)| *name == state)
-        .map_or(0, |(_, count)| *count);
+    let at_most = outbox.tally().await?.count(state);
     let mut deleted = 0;
     loop {
         let batch = outbox

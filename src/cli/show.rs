@@ -10,13 +10,13 @@ use crate::store::{Listed, Story};
 use super::context::Context;
 use super::context::Global;
 use super::exit::{CliError, Exit};
+use super::gate;
 use super::render::escape::{self, visible};
 use super::render::outcome::hint_of;
 use super::render::pretty::pretty;
 use super::render::table::wrap;
 use super::render::time::full;
 use super::render::{choices, json, story};
-use super::status::obstacle;
 
 /// The lines of a story or an answer that are shown; of longer ones the beginning and the end. `--json` has all.
 const LINES_MAX: usize = 60;
@@ -50,7 +50,7 @@ pub async fn run(args: Args, global: &Global, out: &mut dyn Write) -> anyhow::Re
         writeln!(out, "{}", json::story(&story)?)?;
         return Ok(Exit::Done);
     }
-    let obstacle = obstacle(&context, &outbox).await?;
+    let obstacle = gate::obstacle(&context, &outbox).await?;
     tell(&story, obstacle.as_deref(), &context, out)?;
     Ok(Exit::Done)
 }

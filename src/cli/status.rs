@@ -11,7 +11,6 @@ use std::time::Duration;
 
 use crate::clock;
 use crate::config::{Config, ConfigError, Home, Salvaged};
-use crate::store::{self, Running};
 
 use super::context::Context;
 use super::context::Global;
@@ -19,7 +18,6 @@ use super::exit::Exit;
 use super::filter::parse_age;
 use hindered::Hindered;
 use look::{Look, Status, look};
-pub use next::obstacle;
 
 /// Between two looks of `--watch`.
 const WATCH_INTERVAL: Duration = Duration::from_secs(1);
@@ -168,13 +166,14 @@ fn problems(status: &Status, limits: &Limits) -> Vec<String> {
         problems.push(format!("the daemon is {}", status.daemon));
     }
     problems.extend(status.hindrances.iter().map(Hindered::line));
-    if status.counts.is_some() && !is_open(&status.gate) {
+    if status.counts.is_some() && !status.gate.is_open() {
         let why = status
-            .gate_reason
+            .gate
+            .reason
             .as_deref()
             .map(|why| format!(": {why}"))
             .unwrap_or_default();
-        problems.push(format!("the gate is {}{why}", status.gate));
+        problems.push(format!("the gate is {}{why}", status.gate.name()));
     }
     if let (Some(limit), Some(age)) = (limits.max_pending_age, status.oldest_pending_seconds)
         && age > limit.as_secs()
@@ -209,20 +208,12 @@ fn problems(status: &Status, limits: &Limits) -> Vec<String> {
     problems
 }
 
-/// Whether a gate of this name lets results through as it should; a throttled one does.
-pub fn is_open(gate: &str) -> bool {
-    matches!(gate, "open" | "throttled")
-}
-
-/// The daemon that holds the lock of this outbox.
-pub fn daemon(config: &Config) -> Option<Running> {
-    store::daemon_is_running(&config.outbox.database)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use look::Counts;
+    use crate::cli::gate::GateView;
+    use crate::policy::gate::GateName;
+    use look::StateCounts;
 
     #[test]
     fn a_check_names_every_reason_and_puts_up_with_a_throttled_gate() {
@@ -234,22 +225,22 @@ mod tests {
         };
         let mut status = Status {
             daemon: look::RUNNING,
-            gate: "throttled".into(),
+            gate: GateView::of(GateName::Throttled),
             oldest_pending_seconds: Some(60),
             oldest_waiting_file_seconds: Some(60),
-            counts: Some(Counts::default()),
+            counts: Some(StateCounts::default()),
             ..Status::default()
         };
         assert_eq!(problems(&status, &limits), Vec::<String>::new());
         status.oldest_pending_seconds = Some(61);
         status.oldest_waiting_file_seconds = Some(62);
         status.oldest_waiting_row_seconds = Some(63);
-        status.counts = Some(Counts {
+        status.counts = Some(StateCounts {
             dead: 1,
             parked: 4,
-            ..Counts::default()
+            ..StateCounts::default()
         });
-        status.gate = "probing".into();
+        status.gate = GateView::of(GateName::Probing);
         status.daemon = look::STOPPED;
         status.hindrances.push(Hindered {
             what: "intake".into(),

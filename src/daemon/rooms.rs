@@ -10,7 +10,6 @@ use tokio::time::{Instant, timeout, timeout_at};
 use crate::api::Client;
 use crate::clock::Timestamp;
 use crate::config::{ApiKey, Config, KeyPlace};
-use crate::model::StateName;
 use crate::store::{Outbox, Role, Tally};
 use crate::telemetry::events;
 use crate::telemetry::systemd::Notifier;
@@ -252,10 +251,4 @@ fn turn_max(notifier: &Notifier) -> Duration {
     notifier
         .watchdog_interval()
         .map_or(intake::TURN_MAX, |expected| (expected / LOOKS).min(intake::TURN_MAX))
-}
-
-/// One state's count.
-pub(super) fn count(tally: &Tally, state: StateName) -> u64 {
-    let found = tally.counts.iter().find(|(known, _)| *known == state);
-    found.map_or(0, |(_, count)| *count)
 }

@@ -15,7 +15,7 @@ use crate::telemetry::{self, Telemetry, events};
 use super::held_key::renewed_by;
 use super::key::KeyFile;
 use super::reload::Source;
-use super::rooms::{Plan, Rooms, count};
+use super::rooms::{Plan, Rooms};
 use super::signals::{Asked, Signals};
 use super::watchdog::{self, Watchdog};
 
@@ -185,7 +185,7 @@ impl<'a> Daemon<'a> {
     async fn stop(self) {
         self.notifier.stopping();
         let tally = self.rooms.stop().await;
-        let left = |state| tally.as_ref().map(|tally: &Tally| count(tally, state));
+        let left = |state| tally.as_ref().map(|tally: &Tally| tally.count(state));
         events::stopped(left(StateName::Pending), left(StateName::Dead), left(StateName::Parked));
     }
 }

@@ -15,7 +15,6 @@ use crate::store::{Outbox, StoreError, Tally};
 use crate::telemetry::hindrance::{Cause, Hindrance};
 use crate::telemetry::systemd::Notifier;
 
-use super::rooms::count;
 use super::summary::gate;
 
 /// How often there is a look while requests are in flight or something hinders, which is not always heard of: as often
@@ -171,8 +170,8 @@ fn counts(tally: &Tally, now: Timestamp) -> String {
     let oldest = tally
         .oldest_pending
         .map_or_else(String::new, |since| format!(" (oldest {})", age(now.since(since))));
-    let pending = count(tally, StateName::Pending) + count(tally, StateName::Sending);
-    let (dead, parked) = (count(tally, StateName::Dead), count(tally, StateName::Parked));
+    let pending = tally.count(StateName::Pending) + tally.count(StateName::Sending);
+    let (dead, parked) = (tally.count(StateName::Dead), tally.count(StateName::Parked));
     format!("pending {pending}{oldest} · dead {dead} · parked {parked}")
 }
 

@@ -14,8 +14,6 @@ use crate::policy::gate::GateName;
 use crate::store::{Outbox, StoreError, Tally, free_bytes};
 use crate::telemetry::events::{self, Summary};
 
-use super::rooms::count;
-
 /// Who looks.
 #[derive(Debug)]
 pub(super) struct Watcher {
@@ -112,10 +110,10 @@ impl Watcher {
 impl Seen {
     fn of(tally: &Tally, gate: &'static str) -> Self {
         Self {
-            pending: count(tally, StateName::Pending),
-            sending: count(tally, StateName::Sending),
-            dead: count(tally, StateName::Dead),
-            parked: count(tally, StateName::Parked),
+            pending: tally.count(StateName::Pending),
+            sending: tally.count(StateName::Sending),
+            dead: tally.count(StateName::Dead),
+            parked: tally.count(StateName::Parked),
             gate,
             oldest_dead: tally.oldest_dead,
         }

@@ -148,10 +148,7 @@ impl Waiting {
     async fn of_backlog(&self, context: &Context, config: &Config) -> Option<Reason> {
         let max = config.inbox.max_pending?;
         match context.outbox.tally().await {
-            Ok(tally) => {
-                let pending = tally.counts.iter().find(|(state, _)| *state == StateName::Pending);
-                of_backlog(pending.map_or(0, |(_, count)| *count), max)
-            }
+            Ok(tally) => of_backlog(tally.count(StateName::Pending), max),
             Err(StoreError::Closed) => None,
             // Whoever has something to admit finds out whether it takes that.
             Err(error @ (StoreError::Busy(_) | StoreError::Full(_) | StoreError::Broken(_))) => {

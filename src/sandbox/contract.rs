@@ -1,5 +1,6 @@
 //! The API when all is well: who may ask, what is known, and what is registered. The judgement of a body is in `rules`.
 
+use bytes::Bytes;
 use hyper::{
     Method, Response,
     header::{CONTENT_TYPE, HeaderMap},
@@ -7,12 +8,20 @@ use hyper::{
 use serde_json::json;
 
 use super::{
-    Permission, RESULT_TYPES_PATH, SUBMIT_PATH, Settings,
     answer::{self, Body},
-    exchange::Call,
-    rules,
-    server::Shared,
+    rules::{self, Glance, Members},
+    shared::{Permission, RESULT_TYPES_PATH, SUBMIT_PATH, Settings, Shared},
 };
+
+/// One request, its body read.
+pub(super) struct Call<'a> {
+    pub(super) method: &'a Method,
+    pub(super) path: &'a str,
+    pub(super) headers: &'a HeaderMap,
+    pub(super) body: &'a Bytes,
+    pub(super) members: Result<Members<'a>, String>,
+    pub(super) glance: Glance,
+}
 
 /// The answer of a sandbox that may not validate: the same bytes always, so that a benchmark measures its client.
 const UNJUDGED: &[u8] = br#"{"id":"00000000-0000-4000-8000-000000000000","status":"REGISTERED"}"#;

@@ -8,11 +8,10 @@ use serde::{Deserialize, Deserializer};
 use serde_json::{Value, json};
 
 use super::{
-    Permission, Settings,
     answer::{self, Body},
     faults::Turn,
     rules::ResultType,
-    server::Shared,
+    shared::{Permission, Settings, Shared},
 };
 
 /// The path before which every control endpoint stands.

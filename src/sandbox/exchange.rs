@@ -7,31 +7,21 @@ use std::{future::pending, time::Duration};
 use bytes::Bytes;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::{
-    Method, Request, Response, StatusCode,
+    Request, Response, StatusCode,
     body::Incoming,
-    header::{CONNECTION, CONTENT_ENCODING, HeaderMap, LOCATION, RETRY_AFTER},
+    header::{CONNECTION, CONTENT_ENCODING, LOCATION, RETRY_AFTER},
 };
 use tokio::time::sleep;
 
 use super::{
-    RequestLine, Settings,
     answer::{self, Body, Hangup},
-    contract, control,
+    contract::{self, Call},
+    control,
     faults::{self, RetryAfter, Script, Shape, Step, Turn},
     ledger::{Answered, Record, Ticket},
     rules::{Activity, Glance, Members},
-    server::Shared,
+    shared::{RequestLine, Settings, Shared},
 };
-
-/// One request, its body read.
-pub(super) struct Call<'a> {
-    pub(super) method: &'a Method,
-    pub(super) path: &'a str,
-    pub(super) headers: &'a HeaderMap,
-    pub(super) body: &'a Bytes,
-    pub(super) members: Result<Members<'a>, String>,
-    pub(super) glance: Glance,
-}
 
 /// Serves one request; the error closes its connection.
 pub(super) async fn respond(shared: &Shared, request: Request<Incoming>) -> Result<Response<Body>, Hangup> {

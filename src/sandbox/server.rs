@@ -2,23 +2,18 @@
 //!
 //! A client may vanish at any point: hyper then drops the request's future, and what was registered stays registered.
 
-use std::{
-    io,
-    pin::pin,
-    sync::{Arc, PoisonError, RwLock},
-    time::Duration,
-};
+use std::{io, pin::pin, sync::Arc, time::Duration};
 
 use hyper::{server::conn::http1, service::service_fn};
 use hyper_util::rt::TokioIo;
 use tokio::{
     net::{TcpListener, TcpStream},
-    sync::{mpsc, watch},
+    sync::mpsc,
     task::JoinSet,
     time::sleep,
 };
 
-use super::{Options, Settings, Stats, answer::Hangup, exchange, ledger::Ledger};
+use super::{answer::Hangup, exchange, shared::Shared};
 
 /// Connections served at once; further ones wait in the listener's backlog.
 const CONNECTIONS_MAX: usize = 4096;
@@ -26,54 +21,6 @@ const CONNECTIONS_MAX: usize = 4096;
 const ACCEPT_PAUSE: Duration = Duration::from_millis(10);
 /// Before an outage closes all connections: the answer to the request that ordered it is still to be sent.
 const LAST_WORDS: Duration = Duration::from_millis(50);
-/// Outages ordered but not begun. One more is refused silently: it would begin when the others are over.
-const OUTAGES_MAX: usize = 4;
-
-/// What all connections share.
-pub struct Shared {
-    pub(super) ledger: Arc<Ledger>,
-    pub(super) options: Options,
-    settings: RwLock<Arc<Settings>>,
-    /// Its receivers are the held requests.
-    pub(super) releases: watch::Sender<()>,
-    outages: mpsc::Sender<Duration>,
-}
-
-impl Shared {
-    pub(super) fn new(options: Options) -> (Arc<Self>, mpsc::Receiver<Duration>) {
-        let (outages, ordered) = mpsc::channel(OUTAGES_MAX);
-        let shared = Self {
-            ledger: Arc::new(Ledger::new(&options.existing, options.record)),
-            settings: RwLock::new(Arc::new(options.settings.clone())),
-            options,
-            releases: watch::Sender::new(()),
-            outages,
-        };
-        (Arc::new(shared), ordered)
-    }
-
-    pub(super) fn settings(&self) -> Arc<Settings> {
-        Arc::clone(&self.settings.read().unwrap_or_else(PoisonError::into_inner))
-    }
-
-    pub(super) fn set(&self, settings: Settings) {
-        *self.settings.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(settings);
-    }
-
-    pub(super) fn stats(&self) -> Stats {
-        self.ledger.stats(self.releases.receiver_count())
-    }
-
-    pub(super) fn release(&self) -> usize {
-        let held = self.releases.receiver_count();
-        self.releases.send_replace(());
-        held
-    }
-
-    pub(super) fn refuse_connections(&self, span: Duration) {
-        self.outages.try_send(span).ok();
-    }
-}
 
 /// Accepts connections until `stop` is ready, then closes them all.
 pub(super) async fn run(

@@ -1,5 +1,7 @@
 //! The sandbox over real sockets, by a client that shares nothing with the daemon's.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},

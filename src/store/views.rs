@@ -138,6 +138,15 @@ pub struct Tally {
     pub oldest_dead: Option<Timestamp>,
 }
 
+impl Tally {
+    pub fn count(&self, state: StateName) -> u64 {
+        self.counts
+            .iter()
+            .find(|(name, _)| *name == state)
+            .map_or(0, |(_, count)| *count)
+    }
+}
+
 /// A count by state that was wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Miscount {
@@ -147,4 +156,18 @@ pub struct Miscount {
     pub was: u64,
     /// What there is.
     pub is: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn states_without_submissions_count_zero() {
+        let tally = Tally {
+            counts: vec![(StateName::Dead, 3)],
+            ..Tally::default()
+        };
+        assert_eq!((tally.count(StateName::Dead), tally.count(StateName::Parked)), (3, 0));
+    }
 }

@@ -140,6 +140,31 @@ fn status_counts_and_check_exits_1_with_a_reason() {
 }
 
 #[test]
+fn status_shows_the_rest_where_the_rejected_files_cannot_be_read() {
+    let mut world = World::new();
+    assorted(&mut world);
+    world.stop();
+    // No directory: it cannot be read, whoever runs this.
+    let rejected = world.path("inbox/rejected");
+    if rejected.exists() {
+        fs::remove_dir_all(&rejected).unwrap();
+    }
+    fs::write(&rejected, "").unwrap();
+    let status = world.status();
+    assert_eq!(
+        (&status["rejected_files"], &status["counts"]["dead"]),
+        (&json!(null), &json!(2))
+    );
+    let output = world.run(&["status"]);
+    assert!(output.status.success(), "{}", both(&output));
+    assert!(
+        stdout(&output).contains("rejected files  not known, since "),
+        "{}",
+        both(&output)
+    );
+}
+
+#[test]
 fn override_accept_and_dismiss_settle_what_is_parked() {
     let mut world = World::new();
     world.start();

@@ -7,7 +7,8 @@ use crate::cli::output::note;
 use crate::model::{State, StateName, SubmissionId, Transition};
 use crate::store::Acted;
 
-use super::{Args, Verb};
+use super::select::Args;
+use super::verb::Verb;
 
 /// Up to so many are told one by one; more are counted.
 const LINES_MAX: usize = 20;

@@ -23,7 +23,7 @@ pub struct Args {
     ids: Vec<Named>,
 
     #[command(flatten)]
-    pub(in crate::cli) filter: FilterArgs,
+    pub filter: FilterArgs,
 
     /// Of those that match, only the N oldest
     #[arg(long, value_name = "N", conflicts_with = "ids")]

@@ -26,7 +26,7 @@ use crate::model::{Directives, Payload, StateName, SubmissionId, Transition};
 use crate::policy::validate::ResultType;
 use crate::store::{Act, ActRequest, Acted, Outbox};
 
-use super::{judged, refused_because};
+use super::judge::{judged, refused_because};
 
 /// Corrections that are stored in one commit: keeps the write lock short.
 const PIECE: usize = 100;

@@ -13,8 +13,6 @@ use crate::intake::{self, Reason};
 use crate::store::{self, Holder, Way, free_bytes};
 use crate::telemetry::hindrance::{Cause, Hindrance};
 
-use super::look::Status;
-
 /// A lock is in the way when it is met so often in a row, so far apart: for less than a second anyone may hold it.
 const LOOKS: u32 = 11;
 const BETWEEN_LOOKS: Duration = Duration::from_millis(100);
@@ -44,9 +42,10 @@ impl Hindered {
     }
 }
 
-/// All of them. `failed` is why the outbox could not be read.
+/// All of them. `daemon` is its process, `pending` how many wait in the outbox, `failed` is why the outbox could not be read.
 pub async fn all(
-    status: &Status,
+    daemon: Option<u32>,
+    pending: u64,
     vitals: Option<&Vitals>,
     config: &Config,
     failed: Option<&anyhow::Error>,
@@ -55,7 +54,7 @@ pub async fn all(
     let database = &config.outbox.database;
     let mut found = Vec::new();
     let is_locked = said.iter().any(is_of_lock);
-    if let Some(holder) = who_locks(database, status.daemon_pid, is_locked).await {
+    if let Some(holder) = who_locks(database, daemon, is_locked).await {
         let since = said.iter().filter(|one| is_of_lock(one)).map(|one| one.since).min();
         said.retain(|one| !is_of_lock(one));
         found.push(Hindered {
@@ -73,7 +72,6 @@ pub async fn all(
         });
     }
     found.extend(of_disks(&said, config).await);
-    let pending = status.counts.map_or(0, |counts| counts.pending);
     let backlog = config
         .inbox
         .max_pending

@@ -1,16 +1,12 @@
 //! One look at the queue, the gate, the daemon and what was rejected.
 
 use std::fs;
-use std::io;
 use std::os::unix::fs::MetadataExt as _;
-use std::path::Path;
-use std::time::Duration;
 
-use anyhow::Context as _;
 use serde::Serialize;
 
 use crate::cli::context::Context;
-use crate::cli::pause::{remembered, told};
+use crate::cli::gate::{self, GateView, remembered};
 use crate::cli::render::outcome::{error_of, status_of};
 use crate::clock::Timestamp;
 use crate::config::Config;
@@ -18,7 +14,7 @@ use crate::delivery::meters::LastError;
 use crate::delivery::pulse::{PULSE, Pulse, Vitals};
 use crate::intake::{self, Inventory};
 use crate::model::{StateName, SubmissionId};
-use crate::policy::gate::{GATE, GateName, GateRecord, PAUSE, PAUSE_IN_FORCE, PauseRecord};
+use crate::policy::gate::GateName;
 use crate::store::{self, Outbox, Tally};
 
 use super::dead::{self, Dead};
@@ -26,16 +22,8 @@ use super::hindered::{self, Hindered};
 
 /// A daemon holds the lock.
 pub const RUNNING: &str = "running";
-/// The gate's public name under a pause.
-const PAUSED: &str = "paused";
 /// None does.
 pub const STOPPED: &str = "stopped";
-
-/// Where rejected files lie, in `inbox.dir`; beside each the reason, which is no rejected file itself.
-const REJECTED: &str = "rejected";
-const REASON_SUFFIX: &str = ".error.json";
-/// So long that directory may take to answer.
-const PATIENCE: Duration = Duration::from_secs(3);
 
 /// What one look saw; also what `--json` prints.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
@@ -45,21 +33,19 @@ pub struct Status {
     /// What keeps the queue from getting on.
     pub hindrances: Vec<Hindered>,
     /// `None` where the outbox cannot be read.
-    pub counts: Option<Counts>,
+    pub counts: Option<StateCounts>,
     pub oldest_pending_seconds: Option<u64>,
     pub next_due_at: Option<Timestamp>,
     pub oldest_dead_seconds: Option<u64>,
     /// What the newest dead letters have in common.
     pub dead_by: Option<Dead>,
-    pub gate: String,
-    pub gate_reason: Option<String>,
-    pub gate_hint: Option<String>,
-    pub gate_since: Option<Timestamp>,
+    #[serde(flatten)]
+    pub gate: GateView,
     pub in_flight: Option<u64>,
     pub delivered_per_minute: Option<u64>,
     pub last_error: Option<LastError>,
-    pub rejected_files: u64,
     /// Of what lies in the inbox, `None` where it cannot be told.
+    pub rejected_files: Option<u64>,
     pub rejected_rows: Option<u64>,
     pub waiting_files: Option<u64>,
     pub waiting_rows: Option<u64>,
@@ -79,7 +65,7 @@ pub struct Status {
 
 /// How many in each state.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
-pub struct Counts {
+pub struct StateCounts {
     pub pending: u64,
     pub sending: u64,
     pub delivered: u64,
@@ -88,21 +74,15 @@ pub struct Counts {
     pub dismissed: u64,
 }
 
-impl Counts {
-    fn of(counts: &[(StateName, u64)]) -> Self {
-        let count = |state| {
-            counts
-                .iter()
-                .find(|(name, _)| *name == state)
-                .map_or(0, |(_, count)| *count)
-        };
+impl StateCounts {
+    fn of(tally: &Tally) -> Self {
         Self {
-            pending: count(StateName::Pending),
-            sending: count(StateName::Sending),
-            delivered: count(StateName::Delivered),
-            dead: count(StateName::Dead),
-            parked: count(StateName::Parked),
-            dismissed: count(StateName::Dismissed),
+            pending: tally.count(StateName::Pending),
+            sending: tally.count(StateName::Sending),
+            delivered: tally.count(StateName::Delivered),
+            dead: tally.count(StateName::Dead),
+            parked: tally.count(StateName::Parked),
+            dismissed: tally.count(StateName::Dismissed),
         }
     }
 }
@@ -124,13 +104,13 @@ pub struct Look {
 /// Looks. Before the first start everything is zero. What cannot be read keeps nothing else from being shown.
 pub async fn look(context: &Context, now: Timestamp) -> Look {
     let config = &context.config;
-    let daemon = super::daemon(config);
+    let daemon = context.daemon();
     let vitals = store::read_note(&config.outbox.database).and_then(|note| Vitals::parse(&note));
     let inbox = intake::inventory(&config.inbox, &config.outbox.database).await;
     let mut status = Status {
         daemon: if daemon.is_some() { RUNNING } else { STOPPED },
         daemon_pid: daemon.and_then(|daemon| daemon.pid),
-        gate: "unknown".to_owned(),
+        rejected_files: inbox.rejected_files,
         rejected_rows: inbox.rejected_rows,
         waiting_files: inbox.waiting_files,
         waiting_rows: inbox.waiting_rows,
@@ -138,16 +118,20 @@ pub async fn look(context: &Context, now: Timestamp) -> Look {
         ..Status::default()
     };
     let read = in_outbox(&mut status, context, vitals.as_ref(), now).await;
-    let counted = rejected(&config.inbox.dir)
-        .await
-        .map(|count| status.rejected_files = count);
     // What another process left behind is no news of this one.
     let vitals = vitals.filter(|vitals| daemon.is_some() && daemon.and_then(|daemon| daemon.pid) == Some(vitals.pid));
     waiting(&mut status, &inbox, vitals.as_ref(), config, now);
-    status.hindrances = hindered::all(&status, vitals.as_ref(), config, read.as_ref().err()).await;
+    status.hindrances = hindered::all(
+        status.daemon_pid,
+        status.counts.map_or(0, |counts| counts.pending),
+        vitals.as_ref(),
+        config,
+        read.as_ref().err(),
+    )
+    .await;
     Look {
         status,
-        failed: read.err().or(counted.err()),
+        failed: read.err(),
     }
 }
 
@@ -158,15 +142,18 @@ async fn in_outbox(
     now: Timestamp,
 ) -> anyhow::Result<()> {
     let Some(outbox) = context.look().await? else {
-        status.gate = String::from("open");
-        status.counts = Some(Counts::default());
+        status.gate = GateView::of(GateName::Open);
+        status.counts = Some(StateCounts::default());
         return Ok(());
     };
     let read = async {
         let tally = outbox.tally().await?;
         queue(status, &tally, now);
-        status.gate = String::from("open");
-        gate(status, &outbox, now).await?;
+        status.gate = GateView::of(GateName::Open);
+        status.gate = gate::view(&outbox, now).await?;
+        if status.daemon == RUNNING {
+            gate::say_what_is_in_force(&mut status.gate, &outbox).await?;
+        }
         pulse(status, &outbox, vitals).await?;
         let newest = outbox.newest_dead(dead::LOOK_MAX).await?;
         status.dead_by = dead::what_they_have_in_common(&newest);
@@ -182,7 +169,7 @@ async fn in_outbox(
 
 fn queue(status: &mut Status, tally: &Tally, now: Timestamp) {
     let seconds = |since: Option<Timestamp>| since.map(|since| now.since(since).as_secs());
-    status.counts = Some(Counts::of(&tally.counts));
+    status.counts = Some(StateCounts::of(tally));
     status.oldest_pending_seconds = seconds(tally.oldest_pending);
     status.next_due_at = tally.oldest_due;
     status.oldest_dead_seconds = seconds(tally.oldest_dead);
@@ -204,44 +191,6 @@ fn waiting(status: &mut Status, inbox: &Inventory, vitals: Option<&Vitals>, conf
         };
         status.oldest_waiting_row_seconds = told.or_else(changed).map(seconds);
     }
-}
-
-/// A pause lies over the other states.
-pub(super) async fn gate(status: &mut Status, outbox: &Outbox, now: Timestamp) -> anyhow::Result<()> {
-    let beneath = remembered::<GateRecord>(outbox, GATE).await?;
-    if let Some(record) = &beneath {
-        record.state.name().clone_into(&mut status.gate);
-        status.gate_reason = Some(record.why.clone()).filter(|why| !why.is_empty());
-        status.gate_hint.clone_from(&record.hint);
-        status.gate_since = Some(Timestamp::from_millis(record.since));
-    }
-    if let Some(pause) = remembered::<PauseRecord>(outbox, PAUSE).await? {
-        let below = beneath
-            .filter(|record| record.state != GateName::Open)
-            .map(|record| format!("; beneath it is {}", record.state));
-        PAUSED.clone_into(&mut status.gate);
-        status.gate_reason = Some(told(&pause, now) + &below.unwrap_or_default());
-        status.gate_hint = Some("`reten-outbox resume` lets it go on".to_owned());
-        status.gate_since = Some(Timestamp::from_millis(pause.at));
-    }
-    what_is_in_force(status, outbox).await
-}
-
-/// What a person said and a running daemon has not taken notice of yet is told as that.
-async fn what_is_in_force(status: &mut Status, outbox: &Outbox) -> anyhow::Result<()> {
-    let asked = outbox.recall(PAUSE).await?;
-    if status.daemon != RUNNING || outbox.recall(PAUSE_IN_FORCE).await? == asked {
-        return Ok(());
-    }
-    if asked.is_some() {
-        let reason = status.gate_reason.get_or_insert_default();
-        reason.push_str("; the daemon has not taken notice yet and may still send");
-    } else {
-        PAUSED.clone_into(&mut status.gate);
-        status.gate_reason = Some("resumed, but the daemon has not taken notice yet".to_owned());
-        status.gate_hint = Some("it looks again by itself; the log says what hinders it".to_owned());
-    }
-    Ok(())
 }
 
 /// How it goes: as the daemon says at present, else as it was remembered last.
@@ -278,59 +227,4 @@ async fn error_of_dead(status: &mut Status, outbox: &Outbox, id: SubmissionId) -
         message: error.message,
     });
     Ok(())
-}
-
-/// The same, unless the file system of the inbox hangs: the rest is to be told all the same.
-async fn rejected(inbox: &Path) -> anyhow::Result<u64> {
-    let dir = inbox.to_owned();
-    let counted = tokio::task::spawn_blocking(move || rejected_files(&dir));
-    let in_time = tokio::time::timeout(PATIENCE, counted).await;
-    in_time.with_context(|| format!("{} does not answer; its file system may hang", inbox.display()))??
-}
-
-/// How many files lie in `rejected/`; none where it was not made yet.
-fn rejected_files(inbox: &Path) -> anyhow::Result<u64> {
-    let dir = inbox.join(REJECTED);
-    let entries = match fs::read_dir(&dir) {
-        Ok(entries) => entries,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(0),
-        Err(error) => return Err(error).with_context(|| format!("{} cannot be read", dir.display())),
-    };
-    let mut count = 0;
-    for entry in entries {
-        let name = entry
-            .with_context(|| format!("{} cannot be read", dir.display()))?
-            .file_name();
-        count += u64::from(!name.as_encoded_bytes().ends_with(REASON_SUFFIX.as_bytes()));
-    }
-    Ok(count)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_reasons_beside_rejected_files_are_not_counted() {
-        let inbox = tempfile::tempdir().unwrap();
-        assert_eq!(rejected_files(inbox.path()).unwrap(), 0);
-        let rejected = inbox.path().join(REJECTED);
-        fs::create_dir(&rejected).unwrap();
-        for name in ["a.json", "a.json.error.json", "b.ndjson", "b.ndjson.error.json"] {
-            fs::write(rejected.join(name), "").unwrap();
-        }
-        assert_eq!(rejected_files(inbox.path()).unwrap(), 2);
-    }
-
-    #[test]
-    fn states_without_submissions_count_zero() {
-        let counts = Counts::of(&[(StateName::Dead, 3)]);
-        assert_eq!(
-            counts,
-            Counts {
-                dead: 3,
-                ..Counts::default()
-            }
-        );
-    }
 }

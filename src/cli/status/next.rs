@@ -1,42 +1,15 @@
 //! What happens next with the whole queue, and what a person can do about it.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::cli::context::Context;
-use crate::cli::render::escape::visible;
 use crate::cli::render::time::due;
 use crate::clock::Timestamp;
 use crate::config::Config;
-use crate::store::Outbox;
+use crate::policy::gate::GateName;
 use crate::telemetry::hindrance::Cause;
 
-use super::look::{RUNNING, Status, gate};
-
-/// Why nothing is sent at present, in words that go on after a comma; `None` where nothing stands in the way.
-pub async fn obstacle(context: &Context, outbox: &Outbox) -> anyhow::Result<Option<String>> {
-    let mut status = Status {
-        at: context.now,
-        ..Status::default()
-    };
-    if super::daemon(&context.config).is_none() {
-        return Ok(Some("the daemon is stopped".to_owned()));
-    }
-    gate(&mut status, outbox, context.now).await?;
-    Ok(closed(&status))
-}
-
-/// The gate, where it lets nothing through as usual.
-fn closed(status: &Status) -> Option<String> {
-    if status.gate.is_empty() || super::is_open(&status.gate) {
-        return None;
-    }
-    Some(match status.gate_reason.as_deref() {
-        // Who paused it says that it is.
-        Some(why) if why.starts_with(&status.gate) => format!("the gate is {}", visible(why)),
-        Some(why) => format!("the gate is {} ({})", status.gate, visible(why)),
-        None => format!("the gate is {}", status.gate),
-    })
-}
+use super::look::{RUNNING, Status};
 
 /// What happens next, in a sentence or two.
 pub fn sentence(status: &Status) -> String {
@@ -56,18 +29,18 @@ pub fn sentence(status: &Status) -> String {
             _ => format!("The daemon is stopped: {wait} until it is started, and nothing is lost."),
         };
     }
-    match (status.gate.as_str(), waiting) {
-        ("paused", _) => format!("Nothing is sent until a person says `resume`; {wait}. Taking in goes on."),
-        ("unauthorized", _) => {
+    match (status.gate.state, waiting) {
+        (Some(GateName::Paused), _) => format!("Nothing is sent until a person says `resume`; {wait}. Taking in goes on."),
+        (Some(GateName::Unauthorized), _) => {
             format!("Nothing is sent until the key works, which is asked again and again; {wait}, unharmed. Taking in goes on.")
         }
-        ("probing", _) => {
+        (Some(GateName::Probing), _) => {
             format!(
                 "One at a time is tried until the API answers again, and then the rest follows by itself; {wait}. Nothing is lost: each result is \
                  tried for retry.max_age before it is given up, and the time that it only waits here does not count."
             )
         }
-        ("rejecting", _) => {
+        (Some(GateName::Rejecting), _) => {
             format!("One a minute is tried until the API takes one, or a person says `resume`; {wait}. What was refused is among the dead.")
         }
         _ if storage_waits(status) => format!("Nothing is sent until the outbox can be written again; {wait}, and nothing is lost."),
@@ -80,7 +53,7 @@ pub fn sentence(status: &Status) -> String {
         }
         (_, 0) => "Nothing waits. What comes in is sent at once.".to_owned(),
         (gate, _) => {
-            let pace = if gate == "throttled" {
+            let pace = if gate == Some(GateName::Throttled) {
                 ", fewer at a time than usual, as the API asks for"
             } else {
                 ""
@@ -117,10 +90,14 @@ pub fn is_only_starting_slowly(status: &Status) -> bool {
         .next_due_at
         .is_some_and(|at| at.since(status.at) < Duration::from_mins(1));
     let is_after_outage = status
-        .gate_reason
+        .gate
+        .reason
         .as_deref()
         .is_some_and(|why| why.starts_with("the API answers again"));
-    status.gate == "throttled" && is_after_outage && counts.sending == 0 && (counts.pending == 0 || !is_due_soon)
+    status.gate.state == Some(GateName::Throttled)
+        && is_after_outage
+        && counts.sending == 0
+        && (counts.pending == 0 || !is_due_soon)
 }
 
 /// The commands that apply to the queue as it stands, each with what it does.
@@ -133,15 +110,15 @@ pub fn commands(status: &Status) -> Vec<(&'static str, &'static str)> {
             "starts the daemon (by hand: reten-outbox run)",
         ));
     }
-    match status.gate.as_str() {
-        "paused" => commands.push(("reten-outbox resume", "lets results go out again")),
-        "unauthorized" => {
+    match status.gate.state {
+        Some(GateName::Paused) => commands.push(("reten-outbox resume", "lets results go out again")),
+        Some(GateName::Unauthorized) => {
             commands.push(("systemctl restart reten-outbox", "brings a new key into force"));
             commands.push(("reten-outbox resume", "asks at once; tells if an old one is held"));
         }
-        "probing" => commands.push(("reten-outbox resume", "has the API tried at once")),
-        "rejecting" => commands.push(("reten-outbox resume", "lets all results go out again")),
-        _ => {}
+        Some(GateName::Probing) => commands.push(("reten-outbox resume", "has the API tried at once")),
+        Some(GateName::Rejecting) => commands.push(("reten-outbox resume", "lets all results go out again")),
+        Some(GateName::Open | GateName::Throttled) | None => {}
     }
     if counts.dead > 0 {
         commands.push(("reten-outbox list --state dead", "shows the dead letters, and why"));
@@ -159,23 +136,28 @@ pub fn commands(status: &Status) -> Vec<(&'static str, &'static str)> {
 pub fn rejected(config: &Config) -> String {
     format!(
         "in {}; each has its reason beside it, mended it can be dropped in again",
-        config.inbox.dir.join("rejected").display()
+        rejected_dir(config).display()
     )
+}
+
+pub fn rejected_dir(config: &Config) -> PathBuf {
+    config.inbox.dir.join("rejected")
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cli::status::look::{Counts, STOPPED};
+    use crate::cli::gate::GateView;
+    use crate::cli::status::look::{STOPPED, StateCounts};
 
-    fn status(gate: &str, pending: u64, dead: u64) -> Status {
+    fn status(gate: GateName, pending: u64, dead: u64) -> Status {
         Status {
             daemon: RUNNING,
-            gate: gate.to_owned(),
-            counts: Some(Counts {
+            gate: GateView::of(gate),
+            counts: Some(StateCounts {
                 pending,
                 dead,
-                ..Counts::default()
+                ..StateCounts::default()
             }),
             at: Timestamp::from_millis(1_000_000),
             ..Status::default()
@@ -185,28 +167,27 @@ mod tests {
     #[test]
     fn every_state_of_the_gate_has_its_sentence() {
         for (gate, word) in [
-            ("open", "being sent"),
-            ("throttled", "fewer at a time"),
-            ("probing", "One at a time"),
-            ("unauthorized", "the key works"),
-            ("rejecting", "One a minute"),
-            ("paused", "`resume`"),
+            (GateName::Open, "being sent"),
+            (GateName::Throttled, "fewer at a time"),
+            (GateName::Probing, "One at a time"),
+            (GateName::Unauthorized, "the key works"),
+            (GateName::Rejecting, "One a minute"),
+            (GateName::Paused, "`resume`"),
         ] {
             assert!(
                 sentence(&status(gate, 3, 0)).contains(word),
                 "{gate}: {}",
                 sentence(&status(gate, 3, 0))
             );
-            let closed = closed(&status(gate, 3, 0));
-            assert_eq!(closed.is_none(), ["open", "throttled"].contains(&gate));
+            assert_eq!(GateView::of(gate).obstacle().is_none(), gate.is_open());
         }
-        assert!(sentence(&status("open", 0, 0)).contains("Nothing waits"));
+        assert!(sentence(&status(GateName::Open, 0, 0)).contains("Nothing waits"));
         for (what, pending, word) in [
             ("intake", 0, "stays there"),
             ("storage", 3, "Nothing is sent"),
             ("intake", 3, "being sent"),
         ] {
-            let mut hindered = status("open", pending, 0);
+            let mut hindered = status(GateName::Open, pending, 0);
             hindered.hindrances.push(crate::cli::status::hindered::Hindered {
                 what: what.to_owned(),
                 why: String::new(),
@@ -217,36 +198,39 @@ mod tests {
         }
         let stopped = Status {
             daemon: STOPPED,
-            ..status("open", 1, 0)
+            ..status(GateName::Open, 1, 0)
         };
         assert!(sentence(&stopped).contains("stopped: 1 result waits"));
     }
 
     #[test]
     fn a_slow_start_with_nothing_to_send_is_no_throttled_gate() {
-        let of = |gate: &str, why: &str, pending, due: Option<i64>| Status {
-            gate_reason: Some(why.to_owned()),
+        let of = |gate: GateName, why: &str, pending, due: Option<i64>| Status {
+            gate: GateView {
+                reason: Some(why.to_owned()),
+                ..GateView::of(gate)
+            },
             next_due_at: due.map(|seconds| Timestamp::from_millis(1_000_000 + seconds * 1000)),
             ..status(gate, pending, 0)
         };
         let answers = "the API answers again: a success";
-        assert!(is_only_starting_slowly(&of("throttled", answers, 0, None)));
+        assert!(is_only_starting_slowly(&of(GateName::Throttled, answers, 0, None)));
         assert!(
-            is_only_starting_slowly(&of("throttled", answers, 1, Some(86_400))),
+            is_only_starting_slowly(&of(GateName::Throttled, answers, 1, Some(86_400))),
             "held for a day"
         );
-        assert!(!is_only_starting_slowly(&of("throttled", answers, 1, Some(-5))));
-        assert!(!is_only_starting_slowly(&of("throttled", "429", 0, None)));
-        assert!(!is_only_starting_slowly(&of("open", answers, 0, None)));
+        assert!(!is_only_starting_slowly(&of(GateName::Throttled, answers, 1, Some(-5))));
+        assert!(!is_only_starting_slowly(&of(GateName::Throttled, "429", 0, None)));
+        assert!(!is_only_starting_slowly(&of(GateName::Open, answers, 0, None)));
     }
 
     #[test]
     fn only_the_commands_that_apply_are_named() {
         let named = |status: &Status| commands(status).iter().map(|(command, _)| *command).collect::<Vec<_>>();
-        assert!(named(&status("open", 3, 0)).is_empty());
-        assert_eq!(named(&status("paused", 3, 0)), ["reten-outbox resume"]);
+        assert!(named(&status(GateName::Open, 3, 0)).is_empty());
+        assert_eq!(named(&status(GateName::Paused, 3, 0)), ["reten-outbox resume"]);
         assert_eq!(
-            named(&status("open", 0, 2)),
+            named(&status(GateName::Open, 0, 2)),
             ["reten-outbox list --state dead", "reten-outbox show ID"]
         );
     }

@@ -11,7 +11,7 @@ use crate::clock::Timestamp;
 use crate::config::Config;
 use crate::delivery::meters::LastError;
 
-use super::look::{Counts, Status};
+use super::look::{StateCounts, Status};
 use super::next;
 
 /// Names stand in a column of this width, so that values start at one place.
@@ -50,6 +50,13 @@ pub fn text(status: &Status, config: &Config) -> String {
     if let Some(counts) = status.counts {
         rows.extend(queue(status, counts));
     }
+    let rejected = match status.rejected_files {
+        Some(files) => counted(files, Some(next::rejected(config))),
+        None => format!(
+            "not known, since {} cannot be read",
+            next::rejected_dir(config).display()
+        ),
+    };
     let rejected_rows = status.rejected_rows.filter(|rows| *rows > 0);
     rows.extend([
         (
@@ -57,10 +64,7 @@ pub fn text(status: &Status, config: &Config) -> String {
             status.last_error.as_ref().map(|error| last_error(error, status.at)),
         ),
         ("waiting", waiting(status)),
-        (
-            "rejected files",
-            Some(counted(status.rejected_files, Some(next::rejected(config)))),
-        ),
+        ("rejected files", Some(rejected)),
         ("rejected rows", rejected_rows.map(|rows| rows.to_string())),
     ]);
     let mut out = String::new();
@@ -79,18 +83,18 @@ fn gate(status: &Status) -> [Row; 3] {
             "the API answers again after an outage: what comes in next goes out a few at a time at first".to_owned();
         return [("gate", Some("open".to_owned())), ("", Some(why)), ("", None)];
     }
-    let gate = match status.gate_since {
-        Some(since) => format!("{} since {}", status.gate, full(since, status.at)),
-        None => status.gate.clone(),
+    let gate = match status.gate.since {
+        Some(since) => format!("{} since {}", status.gate.name(), full(since, status.at)),
+        None => status.gate.name().to_owned(),
     };
     [
         ("gate", Some(gate)),
-        ("", status.gate_reason.clone()),
-        ("", status.gate_hint.clone()),
+        ("", status.gate.reason.clone()),
+        ("", status.gate.hint.clone()),
     ]
 }
 
-fn queue(status: &Status, counts: Counts) -> [Row; 9] {
+fn queue(status: &Status, counts: StateCounts) -> [Row; 9] {
     let oldest =
         |seconds: Option<u64>| seconds.map(|seconds| format!("the oldest for {}", span(Duration::from_secs(seconds))));
     let next = status
@@ -178,24 +182,28 @@ fn last_error(error: &LastError, now: Timestamp) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cli::gate::GateView;
     use crate::cli::status::dead::Dead;
     use crate::cli::status::hindered::Hindered;
     use crate::cli::status::look::RUNNING;
+    use crate::policy::gate::GateName;
 
     #[test]
     fn the_text_says_what_counts_and_escapes_what_came_from_outside() {
         let now = Timestamp::from_millis(1_795_428_000_000);
         let status = Status {
             daemon: RUNNING,
-            counts: Some(Counts {
+            counts: Some(StateCounts {
                 pending: 3,
                 dead: 1,
-                ..Counts::default()
+                ..StateCounts::default()
             }),
             oldest_pending_seconds: Some(245),
             next_due_at: Some(now),
-            gate: "unauthorized".into(),
-            gate_reason: Some("401 \u{1b}[31m".into()),
+            gate: GateView {
+                reason: Some("401 \u{1b}[31m".into()),
+                ..GateView::of(GateName::Unauthorized)
+            },
             at: now,
             ..Status::default()
         };
@@ -215,13 +223,13 @@ mod tests {
         let now = Timestamp::from_millis(1_795_428_000_000);
         let status = Status {
             daemon: RUNNING,
-            counts: Some(Counts {
+            counts: Some(StateCounts {
                 pending: 1,
                 dead: 7,
-                ..Counts::default()
+                ..StateCounts::default()
             }),
             next_due_at: Some(Timestamp::from_millis(4_070_908_800_000)),
-            gate: "open".into(),
+            gate: GateView::of(GateName::Open),
             hindrances: vec![Hindered {
                 what: "intake".into(),
                 why: "/var has 0 bytes free\n".into(),
