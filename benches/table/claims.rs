@@ -83,7 +83,7 @@ async fn cycle(outbox: &Outbox) -> Duration {
     let settlements = claimed
         .iter()
         .map(|claimed| (settlement(claimed, Transition::Deliver).into(), now));
-    outbox.settle_all(settlements.collect()).await.unwrap();
+    outbox.settle_all(settlements.collect(), None).await.unwrap();
     began.elapsed()
 }
 

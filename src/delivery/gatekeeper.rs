@@ -36,7 +36,7 @@ pub(super) struct Gatekeeper {
     meters: Arc<Meters>,
     gate: Gate,
     settings: GateSettings,
-    /// What is remembered of a closed gate, to be stored before anything that it refused.
+    /// What is remembered of a gate that a refused key has closed: stored with what it refused.
     closed: Option<GateRecord>,
     /// What is to be remembered and is not stored yet.
     unsaved: Option<GateRecord>,
@@ -125,14 +125,14 @@ impl Gatekeeper {
         self.carry_out(reaction);
     }
 
-    /// An exchange ended. What becomes of a refused submission, and the record that has to be stored before it.
+    /// An exchange ended. What becomes of a refused submission.
     pub(super) fn ended(
         &mut self,
         (claimed, dispatch): &(Arc<Claimed>, Dispatch),
         landed: &Landed,
         roll: f64,
         now: Timestamp,
-    ) -> (Option<Refused>, Option<String>) {
+    ) -> Option<Refused> {
         if landed.verdict.signal == Signal::Rejected {
             // Should the fuse blow, others have their turn first.
             self.samples.tried(claimed.source.clone().unwrap_or_default());
@@ -148,19 +148,12 @@ impl Gatekeeper {
                 requeue_on_opening: true,
             });
         }
-        let first = match refused {
-            Some(
-                Refused::Release
-                | Refused::Die {
-                    requeue_on_opening: true,
-                },
-            ) => self.closed.as_ref(),
-            Some(Refused::Die {
-                requeue_on_opening: false,
-            })
-            | None => None,
-        };
-        (refused, first.and_then(|record| serde_json::to_string(record).ok()))
+        refused
+    }
+
+    /// What is remembered of a gate that a refused key has closed: goes with the outcomes (see [`super::settle::keep`]).
+    pub(super) fn closed_by_key(&self) -> Option<String> {
+        serde_json::to_string(self.closed.as_ref()?).ok()
     }
 
     /// A reload: other intervals, and the question at once.
@@ -300,10 +293,13 @@ impl Gatekeeper {
 
     fn carry_out(&mut self, reaction: Reaction) {
         if let Some(record) = reaction.remember {
-            self.closed = Some(&record)
-                .filter(|record| record.state == GateName::Unauthorized)
-                .cloned();
-            self.unsaved = Some(record);
+            // A refused key's goes with the outcomes that it is due to.
+            let is_by_key = record.state == GateName::Unauthorized;
+            (self.closed, self.unsaved) = if is_by_key {
+                (Some(record), None)
+            } else {
+                (None, Some(record))
+            };
         }
         if let Some(change) = reaction.announce {
             events::gate(change.from, change.to, &change.why, change.hint.as_deref());

@@ -39,8 +39,6 @@ pub(super) struct Outbound {
     pub(super) at: Timestamp,
     /// Of a 409: which rule decided.
     pub(super) rule: Option<String>,
-    /// The gate's state, which must be durable before this is: after a crash the gate has to know what it closed on.
-    pub(super) gate_first: Option<String>,
 }
 
 impl Outbound {
@@ -105,7 +103,6 @@ impl Outbound {
             settlement,
             at,
             rule,
-            gate_first: None,
         }
     }
 
@@ -245,20 +242,27 @@ fn cut<T>(items: Vec<T>, most: usize, weight: impl Fn(&T) -> usize) -> Vec<Vec<T
 /// Stores outcomes together, however long that takes, and then tells of them. They are on their way when this returns,
 /// before its future is awaited. The future's `false`: the outbox was closed before. Then they stay `sending`, and the
 /// next start recovers them.
+///
+/// `closed`: the record of the gate that a refused key has closed, where it is. It goes into the outcomes' own commit.
+/// Crash before that commit: the refused ones are `sending` and the gate is remembered as open, so the next start sends
+/// them again and closes on them as this one did. Crash after it: they are dead letters, and the next start knows the
+/// gate as closed, which requeues them when it opens. Never is one dead of a closing that nobody remembers. Where
+/// outcomes are stored one by one, each brings the record.
 pub(super) fn keep(
     batch: Vec<Outbound>,
+    closed: Option<String>,
     outbox: Outbox,
     meters: Arc<Meters>,
 ) -> impl Future<Output = bool> + Send + 'static {
-    let keeping = Keeping { batch, outbox, meters };
-    // The gate's state goes before its outcomes, and that one has to be awaited.
-    let is_plain = keeping.batch.iter().all(|one| one.gate_first.is_none());
-    let first = is_plain.then(|| keeping.outbox.settle_all(keeping.settlements()));
+    let keeping = Keeping {
+        batch,
+        closed,
+        outbox,
+        meters,
+    };
+    let first = keeping.store();
     async move {
-        let answer = match first {
-            Some(first) => first.await,
-            None => keeping.store().await,
-        };
+        let answer = first.await;
         keeping.finish(answer, false).await
     }
 }
@@ -266,25 +270,20 @@ pub(super) fn keep(
 /// Outcomes on their way together.
 struct Keeping {
     batch: Vec<Outbound>,
+    closed: Option<String>,
     outbox: Outbox,
     meters: Arc<Meters>,
 }
 
 impl Keeping {
-    fn settlements(&self) -> Vec<(Arc<Settlement>, Timestamp)> {
-        self.batch
+    fn store(&self) -> impl Future<Output = Result<Vec<Settled>, StoreError>> + Send + use<> {
+        let settlements = self
+            .batch
             .iter()
             .map(|one| (Arc::clone(&one.settlement), one.at))
-            .collect()
-    }
-
-    async fn store(&self) -> Result<Vec<Settled>, StoreError> {
-        for one in &self.batch {
-            if let Some(gate) = &one.gate_first {
-                self.outbox.remember(GATE, Some(gate.clone()), one.at).await?;
-            }
-        }
-        self.outbox.settle_all(self.settlements()).await
+            .collect();
+        let record = self.closed.clone().map(|record| (GATE, record));
+        self.outbox.settle_all(settlements, record)
     }
 
     /// From an answer to the last. `was_tried`: there was one before, of an outcome that nobody knows.
@@ -314,11 +313,17 @@ impl Keeping {
 
     /// One that cannot be stored must not keep the others from it.
     fn one_by_one(self) -> BoxFuture<'static, bool> {
-        let Self { batch, outbox, meters } = self;
+        let Self {
+            batch,
+            closed,
+            outbox,
+            meters,
+        } = self;
         let each: Vec<_> = batch
             .into_iter()
             .map(|one| Self {
                 batch: vec![one],
+                closed: closed.clone(),
                 outbox: outbox.clone(),
                 meters: Arc::clone(&meters),
             })

@@ -96,18 +96,19 @@ impl Outbox {
 
     /// Records how an attempt ended, and promotes the next of its activity.
     pub async fn settle(&self, settlement: Settlement, now: Timestamp) -> Result<Settled, StoreError> {
-        let settled = self.settle_all(vec![(Arc::new(settlement), now)]).await?;
+        let settled = self.settle_all(vec![(Arc::new(settlement), now)], None).await?;
         settled.into_iter().next().ok_or(StoreError::Closed)
     }
 
     /// The same of several in one commit, one answer for each. They are on their way when this returns, before its
     /// future is awaited: a claim that is asked for next comes into the same commit, and finds the activities that they
-    /// free.
+    /// free. `beside`: a name and what is remembered under it in the same commit.
     pub fn settle_all(
         &self,
         settlements: Vec<(Arc<Settlement>, Timestamp)>,
+        beside: Option<(&'static str, String)>,
     ) -> impl Future<Output = Result<Vec<Settled>, StoreError>> + Send + use<> {
-        self.database.settle(settlements)
+        self.database.settle(settlements, beside)
     }
 
     /// When the next claim of [`ClaimOrder::Due`] could find something; `None` when nothing is pending. May lie in the

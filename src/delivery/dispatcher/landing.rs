@@ -112,10 +112,8 @@ impl Dispatcher {
         if sent.1.purpose == Purpose::Ask(Why::Outage) {
             landed.wait_at_most(self.keeper.gap_max());
         }
-        let (refused, gate_first) = self.keeper.ended(&sent, &landed, self.rng.f64(), now);
-        let mut outbound = Outbound::of(sent.0, landed, refused);
-        outbound.gate_first = gate_first;
-        self.gathered.push(outbound);
+        let refused = self.keeper.ended(&sent, &landed, self.rng.f64(), now);
+        self.gathered.push(Outbound::of(sent.0, landed, refused));
     }
 
     /// Stores what has gathered, when it is enough, or has waited long enough, or when nothing follows it soon.
@@ -142,7 +140,12 @@ impl Dispatcher {
 
     pub(super) fn settle(&mut self, batch: Vec<Outbound>) {
         let count = batch.len();
-        let kept = settle::keep(batch, self.context.outbox.clone(), Arc::clone(&self.context.meters));
+        let kept = settle::keep(
+            batch,
+            self.keeper.closed_by_key(),
+            self.context.outbox.clone(),
+            Arc::clone(&self.context.meters),
+        );
         self.unsettled.insert(self.settling.spawn(kept).id(), count);
     }
 

@@ -163,8 +163,15 @@ impl Database {
     pub(crate) fn settle(
         &self,
         settlements: Vec<(Arc<Settlement>, Timestamp)>,
+        beside: Option<(&'static str, String)>,
     ) -> impl Future<Output = Result<Vec<Settled>, StoreError>> + Send + use<> {
-        self.shared.ask_at_once(settlements, Operation::Settle)
+        let now = settlements.last().map_or_else(Timestamp::default, |(_, now)| *now);
+        let note = beside.map(|(name, value)| notes::Note {
+            name: name.to_owned(),
+            value: Some(value),
+            now,
+        });
+        self.shared.ask_at_once((settlements, note), Operation::Settle)
     }
 
     pub(crate) async fn act(&self, request: ActRequest) -> Result<Vec<(SubmissionId, Acted)>, StoreError> {

@@ -37,10 +37,23 @@ async fn outcomes_are_on_their_way_before_they_are_awaited_and_free_their_lanes_
     let first = bench.claim().await.remove(0);
     let settling = bench
         .outbox
-        .settle_all(vec![(settlement(&first, Transition::Deliver).into(), NOW)]);
+        .settle_all(vec![(settlement(&first, Transition::Deliver).into(), NOW)], None);
     let claimed = bench.claim().await;
     assert_eq!(claimed.iter().map(|one| one.id).collect::<Vec<_>>(), [next]);
     assert_eq!(settling.await.unwrap(), [Settled::Done]);
+}
+
+#[tokio::test]
+async fn what_is_remembered_beside_outcomes_is_there_with_them_also_where_one_comes_too_late() {
+    let bench = Bench::fresh().await;
+    bench.admit(entry("a")).await;
+    let claimed = bench.claim().await.remove(0);
+    for (value, expected) in [("one", Settled::Done), ("two", Settled::Stale)] {
+        let settlements = vec![(settlement(&claimed, Transition::Deliver).into(), NOW)];
+        let settled = bench.outbox.settle_all(settlements, Some(("gate", value.to_owned())));
+        assert_eq!(settled.await.unwrap(), [expected]);
+        assert_eq!(bench.outbox.recall("gate").await.unwrap().as_deref(), Some(value));
+    }
 }
 
 #[tokio::test]
@@ -279,7 +292,7 @@ async fn an_episode_of_any_length_comes_back_at_once_and_in_its_order() {
             .iter()
             .map(|one| (settlement(one, refused.clone()).into(), NOW))
             .collect();
-        bench.outbox.settle_all(settlements).await.unwrap();
+        bench.outbox.settle_all(settlements, None).await.unwrap();
     }
     assert_eq!(
         bench.outbox.open_gate("gate", "open".into(), true, NOW).await.unwrap(),

@@ -37,8 +37,8 @@ impl<Q, A> Asked<Q, A> {
     }
 }
 
-/// Outcomes, and what the outbox made of each.
-type Settling = Asked<Vec<(Arc<Settlement>, Timestamp)>, Vec<Settled>>;
+/// Outcomes with what is to be remembered not later than they are, and what the outbox made of each.
+type Settling = Asked<(Vec<(Arc<Settlement>, Timestamp)>, Option<notes::Note>), Vec<Settled>>;
 
 /// Something to do in a transaction. It may be applied twice (a group that failed is rolled back and replayed one by
 /// one), so each is guarded by what it finds: a state and an attempt, or a receipt.
@@ -64,9 +64,10 @@ impl Operation {
             Self::Settle(asked) => {
                 let answers = asked
                     .question
+                    .0
                     .iter()
                     .filter_map(|(settlement, _)| settlement.record.answer.as_ref());
-                (asked.question.len(), answers.map(|answer| answer.body.len()).sum())
+                (asked.question.0.len(), answers.map(|answer| answer.body.len()).sum())
             }
             Self::Admit(asked) => {
                 let entries = &asked.question.0.entries;
@@ -131,13 +132,14 @@ pub(crate) fn as_hot(group: &[Operation]) -> Option<hot::Group<'_>> {
     };
     for operation in group {
         match operation {
-            Operation::Settle(asked) => hot.settlements.extend(&asked.question),
+            Operation::Settle(asked) if asked.question.1.is_none() => hot.settlements.extend(&asked.question.0),
             Operation::Claim(asked)
                 if hot.turn.is_none() && !matches!(asked.question.request.order, ClaimOrder::Trial { .. }) =>
             {
                 hot.turn = Some(&asked.question);
             }
-            Operation::Claim(_)
+            Operation::Settle(_)
+            | Operation::Claim(_)
             | Operation::Recover(_)
             | Operation::Admit(_)
             | Operation::Forget(_)
@@ -159,7 +161,7 @@ pub(crate) fn answer_hot(group: &mut [Operation], done: hot::Done) {
     let mut claimed = Some(done.claimed);
     for operation in group {
         match operation {
-            Operation::Settle(asked) => asked.answer = Some(settled.by_ref().take(asked.question.len()).collect()),
+            Operation::Settle(asked) => asked.answer = Some(settled.by_ref().take(asked.question.0.len()).collect()),
             Operation::Claim(asked) => asked.answer = claimed.take(),
             Operation::Recover(_)
             | Operation::Admit(_)
@@ -185,10 +187,14 @@ pub(crate) async fn apply(group: &mut [Operation], transaction: &mut Transaction
         }
     }
     if !settling.is_empty() {
-        let questions: Vec<&(Arc<Settlement>, Timestamp)> = settling.iter().flat_map(|asked| &asked.question).collect();
+        let questions: Vec<&(Arc<Settlement>, Timestamp)> =
+            settling.iter().flat_map(|asked| &asked.question.0).collect();
         let mut answers = settle::settle(transaction, &questions).await?.into_iter();
         for asked in &mut settling {
-            asked.answer = Some(answers.by_ref().take(asked.question.len()).collect());
+            asked.answer = Some(answers.by_ref().take(asked.question.0.len()).collect());
+            if let Some(note) = &asked.question.1 {
+                notes::remember(transaction, note).await?;
+            }
         }
     }
     for operation in group.iter_mut() {
