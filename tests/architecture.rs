@@ -1,8 +1,9 @@
-//! Keeps the layers true: which room may use which, and which crates belong to one room alone. The sources are read as
-//! text, without comments and unit tests.
+//! Keeps the layers true: which room may use which, that no two files use each other, on any way, and which crates
+//! belong to one room alone. The sources are read as text, without comments and unit tests.
 
 #![allow(clippy::unwrap_used, reason = "a source that cannot be read is a failed test")]
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -78,6 +79,48 @@ fn imports_point_down_and_crates_stay_in_their_rooms() {
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// Rooms in which files still use each other: none is to be added.
+const WITH_CIRCLES: &str = "store delivery intake";
+
+/// What uses a file stands above it; so a circle is also an arrow that runs up, within a room or between rooms.
+#[test]
+fn no_two_files_use_each_other_on_any_way() {
+    let tree = Tree::of(modules());
+    let mut wrong = Vec::new();
+    for (module, used) in &tree.uses {
+        for other in used {
+            let is_excepted = is_in(module, WITH_CIRCLES) && is_in(other, WITH_CIRCLES);
+            if !is_excepted && let Some(way) = tree.way(other, module) {
+                wrong.push(format!("{module} uses {}", way.join(", which uses ")));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn a_circle_is_found_through_what_a_module_passes_on() {
+    let file = |name: &str, code: &str| (name.to_owned(), code.to_owned());
+    let tree = Tree::of(vec![
+        file(
+            "a",
+            "mod b;\npub use b::{\n    B, c::{self, D as E},\n};\nfn f() { b::f() }",
+        ),
+        file("a::b", "use crate::x::X;\nfn g() { crate::x::y::h(); }"),
+        file("x", "pub use y::Y as X;"),
+        file(
+            "x::y",
+            "use crate::a::B;\nuse super::super::a;\nlet text = \"crate::x\";",
+        ),
+    ]);
+    let used = |module: &str| tree.uses[module].iter().map(String::as_str).collect::<Vec<_>>();
+    assert_eq!(used("a"), ["a::b"]);
+    assert_eq!(used("a::b"), ["x::y"], "what is passed on belongs to who has it");
+    assert_eq!(used("x"), [""; 0], "passing on is no use");
+    assert_eq!(used("x::y"), ["a", "a::b"]);
+    assert_eq!(tree.way("a::b", "a").unwrap(), ["a::b", "x::y", "a"]);
 }
 
 #[test]
@@ -170,4 +213,164 @@ fn code_of(text: &str) -> String {
     let code = text.split("#[cfg(test)]\nmod tests {").next().unwrap_or_default();
     let is_code = |line: &&str| !line.trim_start().starts_with("//");
     code.split_inclusive('\n').filter(is_code).collect()
+}
+
+/// Which file uses which.
+struct Tree {
+    uses: BTreeMap<String, BTreeSet<String>>,
+}
+
+/// The names that each module's `use` lines bring in, with the path of each.
+type Names = BTreeMap<String, BTreeMap<String, String>>;
+
+impl Tree {
+    fn of(modules: Vec<(String, String)>) -> Self {
+        let mut names = Names::new();
+        let mut paths: BTreeMap<String, Vec<String>> = BTreeMap::new();
+        for (module, code) in modules {
+            let mut rest = String::new();
+            let mut passed_on = Vec::new();
+            let bound = names.entry(module.clone()).or_default();
+            let used = paths.entry(module).or_default();
+            for statement in without_strings(&code).split_inclusive(';') {
+                let Some((before, imports)) = use_of(statement) else {
+                    rest.push_str(statement);
+                    continue;
+                };
+                rest.push_str(before);
+                for (name, path) in expanded(imports) {
+                    if before.trim_end().ends_with("pub") || before.trim_end().ends_with(')') {
+                        passed_on.push((name.clone(), path.clone()));
+                    } else {
+                        used.push(path.clone());
+                    }
+                    bound.insert(name, path);
+                }
+            }
+            let is_in_name = |c: char| c.is_alphanumeric() || c == '_';
+            let words: BTreeSet<&str> = rest.split(|c| !is_in_name(c)).collect();
+            used.extend(
+                passed_on
+                    .into_iter()
+                    .filter(|(name, _)| words.contains(name.as_str()))
+                    .map(|(_, path)| path),
+            );
+            used.extend(paths_in(&rest));
+        }
+        let files = |module: &str, paths: Vec<String>| -> BTreeSet<String> {
+            let found = paths.iter().filter_map(|path| file_of(&names, module, path, 0));
+            found.filter(|file| file != module).collect()
+        };
+        let uses = paths
+            .into_iter()
+            .map(|(module, paths)| (module.clone(), files(&module, paths)));
+        Self { uses: uses.collect() }
+    }
+
+    /// The files on a way from one to another, both with it.
+    fn way(&self, from: &str, to: &str) -> Option<Vec<String>> {
+        let mut ways = vec![vec![from.to_owned()]];
+        let mut seen = BTreeSet::from([from.to_owned()]);
+        while let Some(way) = ways.pop() {
+            let last = way.last().unwrap();
+            if last == to {
+                return Some(way);
+            }
+            let next = self.uses.get(last).into_iter().flatten();
+            ways.extend(
+                next.filter(|file| seen.insert((*file).clone()))
+                    .map(|file| [way.as_slice(), std::slice::from_ref(file)].concat()),
+            );
+        }
+        None
+    }
+}
+
+/// The file that has what a path names, seen from a module; `None` for what is not of this tree.
+fn file_of(names: &Names, module: &str, path: &str, depth: usize) -> Option<String> {
+    let mut parts: Vec<&str> = path.split("::").collect();
+    let mut at: Vec<&str> = module.split("::").filter(|part| !part.is_empty()).collect();
+    match parts[0] {
+        "crate" => at.clear(),
+        "self" => {}
+        "super" => {
+            while parts.get(1) == Some(&"super") {
+                parts.remove(0);
+                at.pop();
+            }
+            at.pop();
+        }
+        first => {
+            let is_module = names.contains_key(&[at.as_slice(), &[first]].concat().join("::"));
+            if !is_module && (parts.len() == 1 || !names[module].contains_key(first)) {
+                return None;
+            }
+            parts.insert(0, "self");
+        }
+    }
+    for (place, part) in parts.iter().enumerate().skip(1) {
+        let here = at.join("::");
+        let below = [at.as_slice(), &[*part]].concat();
+        if names.contains_key(&below.join("::")) {
+            at = below;
+        } else if let Some(passed_on) = names.get(&here).and_then(|bound| bound.get(*part))
+            && depth < 8
+        {
+            let rest = [&[passed_on.as_str()], &parts[place + 1..]].concat().join("::");
+            return file_of(names, &here, &rest, depth + 1);
+        } else {
+            break;
+        }
+    }
+    Some(at.join("::")).filter(|file| names.contains_key(file))
+}
+
+/// What stands before a `use`, and what it imports.
+fn use_of(statement: &str) -> Option<(&str, &str)> {
+    let begins = |at: usize| statement[..at].ends_with(['\n', ' ']) || at == 0;
+    let at = statement
+        .match_indices("use ")
+        .map(|(at, _)| at)
+        .find(|at| begins(*at))?;
+    let imports = statement[at + 4..].strip_suffix(';')?;
+    Some((&statement[..at], imports))
+}
+
+/// Each name of a `use` with its path: `a::{self, b::C as D}` brings `a` and `D`.
+fn expanded(imports: &str) -> Vec<(String, String)> {
+    let imports = imports.trim();
+    let Some((before, group)) = imports.split_once('{') else {
+        let (path, name) = imports.split_once(" as ").unwrap_or((imports, imports));
+        let path = path.trim().trim_end_matches("::self");
+        let name = name
+            .trim()
+            .trim_end_matches("::self")
+            .rsplit("::")
+            .next()
+            .unwrap_or_default();
+        return vec![(name.to_owned(), path.to_owned())];
+    };
+    let mut depth = 0;
+    let parts = group.trim_end().trim_end_matches('}').split(|c| {
+        depth += i32::from(c == '{') - i32::from(c == '}');
+        c == ',' && depth == 0
+    });
+    let parts = parts.map(str::trim).filter(|part| !part.is_empty());
+    parts
+        .flat_map(|part| expanded(&format!("{before}{part}{}", if part.contains('{') { "}" } else { "" })))
+        .collect()
+}
+
+/// The paths in an expression or a signature.
+fn paths_in(code: &str) -> impl Iterator<Item = String> {
+    let words = code.split(|c: char| !c.is_alphanumeric() && c != '_' && c != ':');
+    let words = words.map(|word| word.trim_end_matches(':'));
+    words
+        .filter(|word| word.contains("::") && word.starts_with(char::is_lowercase))
+        .map(str::to_owned)
+}
+
+fn without_strings(code: &str) -> String {
+    let code = code.replace("\\\\", "").replace("\\\"", "").replace("'\"'", "");
+    code.split('"').step_by(2).collect::<Vec<_>>().join("\"\"")
 }

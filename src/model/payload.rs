@@ -5,7 +5,6 @@
 //! the request's body. Both are safe at any depth of nesting: no function here recurses.
 
 use std::borrow::Cow;
-use std::ops::Range;
 
 use super::activity::{ActivityKey, Digest};
 use bytes::Bytes;
@@ -17,7 +16,7 @@ mod tests;
 mod tokens;
 
 use digest::digest_of;
-use tokens::members_of;
+use tokens::{Member, members_of};
 
 /// The member that carries a producer's directives; taken out before sending.
 pub const DIRECTIVES: &str = "$outbox";
@@ -46,17 +45,6 @@ impl Facts {
     pub fn activity(&self) -> Option<ActivityKey> {
         ActivityKey::of(self.activity_id.as_deref(), self.provider_activity_id.as_deref())
     }
-}
-
-/// A member of a JSON object, by its place in the text.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Member<'a> {
-    /// The name with its escapes resolved.
-    pub name: Cow<'a, str>,
-    /// From the quote before the name to the end of the value.
-    pub span: Range<usize>,
-    /// The value.
-    pub value: Range<usize>,
 }
 
 /// A text known to be one JSON object, and its top-level members.

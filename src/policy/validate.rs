@@ -14,7 +14,7 @@ use crate::clock::Timestamp;
 use crate::model::payload::{HARD_OVERRIDE, Object};
 
 use look::{Look, is_object};
-pub use violation::{Rule, Violation, refusal};
+pub use violation::{Rule, ValidationMode, Violation, refusal};
 
 /// `[validation]` of the configuration.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,20 +27,6 @@ pub struct ValidationSettings {
     pub refresh: Duration,
     /// The values that `status` may have.
     pub statuses: Vec<String>,
-}
-
-/// `validation.mode`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum ValidationMode {
-    /// A violation makes a dead letter, `invalid`.
-    #[default]
-    Strict,
-    /// A violation is logged, and the result is sent; but for a member that stands twice, of which nobody knows which
-    /// one counts.
-    Warn,
-    /// Nothing is looked at, beyond that the payload is a JSON object.
-    Off,
 }
 
 /// One result type as the API lists it.

@@ -4,7 +4,16 @@
 use std::borrow::Cow;
 use std::ops::Range;
 
-use super::Member;
+/// A member of a JSON object, by its place in the text.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Member<'a> {
+    /// The name with its escapes resolved.
+    pub name: Cow<'a, str>,
+    /// From the quote before the name to the end of the value.
+    pub span: Range<usize>,
+    /// The value.
+    pub value: Range<usize>,
+}
 
 /// A piece of valid JSON.
 pub(super) enum Token {
