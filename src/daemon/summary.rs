@@ -122,5 +122,5 @@ impl Seen {
 
 /// The gate's state. Before delivery has begun nothing has closed it.
 pub(super) fn gate(meters: &Meters) -> &'static str {
-    meters.gate().map_or(GateName::Open, |gate| gate.state).name()
+    meters.gate().map_or(GateName::Open, |gate| gate.state).into_str()
 }

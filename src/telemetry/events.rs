@@ -266,7 +266,7 @@ pub fn internal_error(operation: &str, error: &str) {
 
 /// The gate changed. The level says how bad it is: an error where only a person can mend it, `info` when it opens.
 pub fn gate(from: GateName, to: GateName, why: &str, hint: Option<&str>) {
-    let (from, name) = (from.name(), to.name());
+    let (from, name) = (from.into_str(), to.into_str());
     match to {
         GateName::Open => {
             event!(target: TARGET, Level::INFO, event = "gate", from = from, to = name, why = why, hint = hint);

@@ -153,7 +153,7 @@ async fn the_result_types_are_fetched_remembered_and_known_at_the_next_start() {
     rig.put("act-1", json!({})).await;
     rig.until(StateName::Delivered, 1).await;
     assert_eq!(
-        rig.context.meters.gate().unwrap().state.name(),
+        rig.context.meters.gate().unwrap().state.into_str(),
         "open",
         "a key that may not view may still submit"
     );

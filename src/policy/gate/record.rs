@@ -1,9 +1,8 @@
 //! What the outbox remembers of the gate, and under which names. Each value is JSON; the names and texts are in users'
 //! databases, so both stay as they are.
 
-use std::fmt;
-
 use serde::{Deserialize, Serialize};
+use strum::{Display, IntoStaticStr};
 
 use crate::clock::Timestamp;
 
@@ -18,9 +17,10 @@ pub const PAUSE_IN_FORCE: &str = "pause_in_force";
 /// it.
 pub const ASK: &str = "ask";
 
-/// The public names of the gate's states.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+/// The public names of the gate's states, as status, log and database have them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, Display, IntoStaticStr)]
 #[serde(rename_all = "lowercase")]
+#[strum(serialize_all = "lowercase", const_into_str)]
 pub enum GateName {
     /// As many as configured may be in flight.
     #[default]
@@ -38,30 +38,12 @@ pub enum GateName {
 }
 
 impl GateName {
-    /// As status, log and database have it.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Open => "open",
-            Self::Throttled => "throttled",
-            Self::Probing => "probing",
-            Self::Unauthorized => "unauthorized",
-            Self::Rejecting => "rejecting",
-            Self::Paused => "paused",
-        }
-    }
-
     /// Whether results go out by themselves.
     pub const fn is_open(self) -> bool {
         match self {
             Self::Open | Self::Throttled => true,
             Self::Probing | Self::Unauthorized | Self::Rejecting | Self::Paused => false,
         }
-    }
-}
-
-impl fmt::Display for GateName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
     }
 }
 
