@@ -35,7 +35,7 @@ impl GateView {
     }
 
     pub fn name(&self) -> &'static str {
-        self.state.map_or("unknown", GateName::name)
+        self.state.map_or("unknown", |state| state.into_str())
     }
 
     pub fn is_open(&self) -> bool {
@@ -112,7 +112,7 @@ pub async fn obstacle(context: &Context, outbox: &Outbox) -> anyhow::Result<Opti
     reason = "serde asks for this form"
 )]
 fn by_name<S: Serializer>(state: &Option<GateName>, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_str(state.map_or("unknown", GateName::name))
+    serializer.serialize_str(state.map_or("unknown", |state| state.into_str()))
 }
 
 /// `paused by ana, 2026-… (4 min ago): why`, escaped.

@@ -95,7 +95,7 @@ impl Rooms {
         let mut tasks = Tasks::default();
         tasks.spawn(
             "delivery",
-            delivery::run(delivery::Context {
+            delivery::run(delivery::Links {
                 outbox: outbox.clone(),
                 config: config_seen.clone(),
                 key: key_seen,

@@ -15,8 +15,6 @@ use crate::store::{Outbox, StoreError, Tally};
 use crate::telemetry::hindrance::{Cause, Hindrance};
 use crate::telemetry::systemd::Notifier;
 
-use super::summary::gate;
-
 /// How often there is a look while requests are in flight or something hinders, which is not always heard of: as often
 /// as a person looks.
 const EVERY: Duration = Duration::from_secs(1);
@@ -139,7 +137,7 @@ impl Teller {
         }
         let line = line(
             told.tally.as_ref(),
-            gate(&self.meters),
+            self.meters.gate().into_str(),
             &self.meters.hindrances().all(),
             clock::now(),
         );

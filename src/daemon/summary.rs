@@ -10,7 +10,6 @@ use crate::clock::Timestamp;
 use crate::config::Config;
 use crate::delivery::Meters;
 use crate::model::StateName;
-use crate::policy::gate::GateName;
 use crate::store::{Outbox, StoreError, Tally, free_bytes};
 use crate::telemetry::events::{self, Summary};
 
@@ -82,7 +81,7 @@ impl Watcher {
 
     async fn look(&self, told: &mut Seen) -> Result<(), StoreError> {
         let tally = self.outbox.tally().await?;
-        let seen = Seen::of(&tally, gate(&self.meters));
+        let seen = Seen::of(&tally, self.meters.gate().into_str());
         let since = self.meters.take();
         if *told == seen && since.delivered == 0 && since.failed == 0 {
             return Ok(());
@@ -118,9 +117,4 @@ impl Seen {
             oldest_dead: tally.oldest_dead,
         }
     }
-}
-
-/// The gate's state. Before delivery has begun nothing has closed it.
-pub(super) fn gate(meters: &Meters) -> &'static str {
-    meters.gate().map_or(GateName::Open, |gate| gate.state).into_str()
 }

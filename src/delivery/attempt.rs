@@ -18,7 +18,7 @@ use crate::policy::verdict::{Outcome, Verdict, VerdictPolicy, judge};
 use crate::store::{Claimed, Outbox, Relations, StoreError};
 use crate::telemetry::hindrance::Hindrances;
 
-use super::patience::Patience;
+use super::store_retry::StoreRetry;
 
 /// What an attempt goes by: one configuration and its client, whatever is reloaded meanwhile.
 #[derive(Debug, Clone)]
@@ -149,7 +149,7 @@ fn has_hard_override(payload: &Payload) -> bool {
 /// What the others of its activity say. The answer is in and must not be lost, so this waits until the outbox can be
 /// asked.
 async fn relations(equipment: &Equipment, claimed: &Claimed) -> Relations {
-    let mut patience = Patience::new(&equipment.hindrances);
+    let mut patience = StoreRetry::new(&equipment.hindrances);
     loop {
         match equipment.outbox.relations(claimed.id).await {
             Ok(relations) => {

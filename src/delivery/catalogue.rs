@@ -18,7 +18,7 @@ use crate::policy::validate::ResultType;
 use crate::store::{Outbox, StoreError};
 use crate::telemetry::events;
 
-use super::Context;
+use super::Links;
 use super::revalidate::{Judge, revalidate};
 
 /// The name under which the list is remembered.
@@ -46,7 +46,7 @@ pub async fn remembered(outbox: &Outbox) -> Option<Vec<ResultType>> {
 }
 
 /// Keeps the list fresh until it is stopped.
-pub(super) async fn keep(mut context: Context) {
+pub(super) async fn keep(mut context: Links) {
     let mut keeper = Keeper {
         context: context.clone(),
         judged_by: None,
@@ -89,7 +89,7 @@ async fn unknown_code(told: &Notify, earliest: Instant) {
 }
 
 struct Keeper {
-    context: Context,
+    context: Links,
     /// The list by which everything `invalid` in the outbox has been judged.
     judged_by: Option<Arc<[ResultType]>>,
     /// Judge once more with the next fetch: intake may have stored what it had judged by the old list after we looked.
@@ -105,7 +105,7 @@ impl Keeper {
     async fn fetch(&mut self) -> Duration {
         let refresh = self.context.config.borrow().validation.refresh;
         // While nothing may be sent, nothing is asked either: the gate has its own question.
-        if self.context.meters.gate().is_some_and(|gate| !gate.state.is_open()) {
+        if !self.context.meters.gate().is_open() {
             return FAILED_PAUSE.min(refresh);
         }
         let client = Client::new(&self.context.config.borrow().api, &self.context.key.borrow());

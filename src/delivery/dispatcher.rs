@@ -35,7 +35,7 @@ use super::attempt::{Equipment, Landed};
 use super::gatekeeper::Gatekeeper;
 use super::pacer::Pacer;
 use super::settle::Outbound;
-use super::{Context, StartError, probe, pulse};
+use super::{Links, StartError, probe, pulse};
 
 use clock_watch::{ClockWatch, Due};
 
@@ -76,13 +76,13 @@ pub enum Step {
 /// The owner of everything that is in flight.
 #[derive(Debug)]
 pub struct Dispatcher {
-    context: Context,
+    context: Links,
     equipment: Equipment,
     keeper: Gatekeeper,
     pacer: Pacer,
     rng: fastrand::Rng,
     /// Requests; at most `delivery.max_in_flight`.
-    flights: JoinSet<Landed>,
+    requests: JoinSet<Landed>,
     /// Whose they are.
     in_flight: HashMap<Id, (Arc<Claimed>, Dispatch)>,
     /// What is claimed and waits for a slot.
@@ -98,7 +98,7 @@ pub struct Dispatcher {
     /// The key question; at most one.
     question: JoinSet<KeyVerdict>,
     /// Something may be due that was not when we last looked.
-    look: bool,
+    may_be_due: bool,
     /// When the next one is due, as far as we know.
     due: Option<Due>,
     clock: ClockWatch,
@@ -111,7 +111,7 @@ pub struct Dispatcher {
 
 impl Dispatcher {
     /// A dispatcher that has looked at nothing yet but the gate's memory.
-    pub async fn new(mut context: Context) -> Result<Self, StartError> {
+    pub async fn new(mut context: Links) -> Result<Self, StartError> {
         let config = context.config.borrow_and_update().clone();
         let key = context.key.borrow_and_update().clone();
         let client = Arc::new(Client::new(&config.api, &key)?);
@@ -128,7 +128,7 @@ impl Dispatcher {
             keeper,
             pacer: Pacer::new(config.delivery.max_per_second),
             rng: fastrand::Rng::with_seed(context.seed),
-            flights: JoinSet::new(),
+            requests: JoinSet::new(),
             in_flight: HashMap::new(),
             ahead: Ahead::default(),
             gathered: Vec::new(),
@@ -136,7 +136,7 @@ impl Dispatcher {
             settling: JoinSet::new(),
             unsettled: HashMap::new(),
             question: JoinSet::new(),
-            look: true,
+            may_be_due: true,
             due: None,
             clock: ClockWatch::new(clock::now(), Instant::now()),
             polled: Instant::now(),
@@ -154,7 +154,7 @@ impl Dispatcher {
 
     /// Something was taken in.
     pub fn look_again(&mut self) {
-        self.look = true;
+        self.may_be_due = true;
     }
 
     /// Does what can be done now, without waiting for anything but the outbox.
@@ -204,10 +204,10 @@ impl Dispatcher {
     /// A clock that was set makes what is remembered of due times untrue: the outbox is asked again, which clamps what
     /// lies too far ahead.
     fn watch_clock(&mut self, now: Timestamp) {
-        let Some(set) = self.clock.look(now, Instant::now()) else {
+        let Some(set) = self.clock.compare(now, Instant::now()) else {
             return;
         };
-        self.look = true;
+        self.may_be_due = true;
         self.context.outbox.leapt(self.clock.leap());
         events::warning(
             &set.to_string(),
@@ -224,8 +224,8 @@ impl Dispatcher {
             pause = pause.min(GATHER);
         }
         tokio::select! {
-            () = arrived => self.look = true,
-            Some(landed) = self.flights.join_next_with_id() => self.landed(landed),
+            () = arrived => self.may_be_due = true,
+            Some(landed) = self.requests.join_next_with_id() => self.landed(landed),
             Some(stored) = self.settling.join_next_with_id() => self.settled(stored),
             Some(brought) = self.ahead.join() => self.brought(brought),
             Some(answer) = self.question.join_next() => self.answered(answer),
@@ -238,7 +238,7 @@ impl Dispatcher {
 
     /// How long until it is asked again whether others wrote: at rest that is heard.
     fn longest_wait(&mut self) -> Duration {
-        let is_at_work = !self.flights.is_empty()
+        let is_at_work = !self.requests.is_empty()
             || !self.gathered.is_empty()
             || !self.ahead.is_empty()
             || !self.settling.is_empty();
@@ -270,10 +270,10 @@ impl Dispatcher {
         let end = Instant::now() + allowed;
         let deadline = end - (allowed / STORE_SHARE).min(STORE_SHARE_MAX);
         self.give_all_back();
-        while !self.flights.is_empty() || !self.ahead.is_empty() {
+        while !self.requests.is_empty() || !self.ahead.is_empty() {
             self.store_all();
             tokio::select! {
-                Some(landed) = self.flights.join_next_with_id() => self.landed(landed),
+                Some(landed) = self.requests.join_next_with_id() => self.landed(landed),
                 Some(brought) = self.ahead.join() => {
                     self.brought(brought);
                     self.give_all_back();
@@ -283,7 +283,7 @@ impl Dispatcher {
             }
         }
         // What is still on the wire stays `sending`: whether it arrived is not known.
-        self.flights.shutdown().await;
+        self.requests.shutdown().await;
         self.in_flight.clear();
         self.store_all();
         self.context.meters.set_in_flight(0);

@@ -1,4 +1,4 @@
-//! The gate with its memory: what is stored of it, what a person does to it from another process, and what the log
+//! The gate with its memory: what is stored of it, what an operator does to it from another process, and what the log
 //! hears.
 
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
@@ -21,10 +21,10 @@ use crate::store::{Claimed, Outbox, StoreError};
 use crate::telemetry::events;
 
 use super::attempt::Landed;
+use super::fairness::Fairness;
 use super::meters::Meters;
-use super::patience::Patience;
 use super::probe::Trials;
-use super::samples::Samples;
+use super::store_retry::StoreRetry;
 
 /// The longest gap while a first one is looked for: an API that is back is noticed within a minute.
 const GAP_MAX: Duration = Duration::from_mins(1);
@@ -42,15 +42,15 @@ pub(super) struct Gatekeeper {
     unsaved: Option<GateRecord>,
     /// Another process has written since its acts were last looked at. True until a look succeeds: the notice of it
     /// comes only once.
-    unlooked: bool,
+    unread_acts: bool,
     /// The pause that is in force, as it is remembered, and what is stored of that.
     pause: Option<String>,
-    told_pause: Option<String>,
+    stored_pause: Option<String>,
     /// What `resume` asked for and is in force here; forgotten once the state that it led to is stored.
     heeded: Option<String>,
-    pub(super) samples: Samples,
+    pub(super) fairness: Fairness,
     pub(super) trials: Trials,
-    patience: Patience,
+    retry: StoreRetry,
     /// After a failure of the outbox: not before this.
     rest_until: Option<Instant>,
 }
@@ -65,19 +65,14 @@ impl Gatekeeper {
     ) -> Result<Self, StoreError> {
         let record: Option<GateRecord> = read(GATE, outbox.recall(GATE).await?.as_deref());
         let pause = outbox.recall(PAUSE).await?;
-        let told_pause = outbox.recall(PAUSE_IN_FORCE).await?;
+        let stored_pause = outbox.recall(PAUSE_IN_FORCE).await?;
         let asked = outbox.recall(ASK).await?;
         let gate = Gate::restore(record.as_ref(), read(PAUSE, pause.as_deref()), now);
         let restored = record
             .as_ref()
             .is_some_and(|record| record.state == gate.name_beneath());
-        let why = match (gate.pause(), &record) {
-            (Some(pause), _) => format!("paused by {}", pause.by),
-            (None, Some(record)) if restored => record.why.clone(),
-            (None, Some(_) | None) => String::new(),
-        };
-        meters.set_gate(gate.name(), why);
-        let patience = Patience::new(meters.hindrances());
+        meters.set_gate(gate.name());
+        let retry = StoreRetry::new(meters.hindrances());
         let unsaved = record.is_some() && !restored;
         let mut keeper = Self {
             outbox,
@@ -86,17 +81,17 @@ impl Gatekeeper {
             closed: record.filter(|record| record.state == GateName::Unauthorized),
             // A throttled one begins anew.
             unsaved: unsaved.then(|| Gate::started_record(now)),
-            unlooked: false,
+            unread_acts: false,
             pause,
-            told_pause,
+            stored_pause,
             heeded: None,
             gate,
-            samples: Samples::default(),
+            fairness: Fairness::default(),
             trials: Trials::default(),
-            patience,
+            retry,
             rest_until: None,
         };
-        // What a person asked for while no daemon ran: a start asks by itself, but only a person's word opens a blown
+        // What an operator asked for while no daemon ran: a start asks by itself, but only an operator's word opens a blown
         // fuse.
         keeper.heed(asked, now);
         Ok(keeper)
@@ -128,17 +123,18 @@ impl Gatekeeper {
     /// An exchange ended. What becomes of a refused submission.
     pub(super) fn ended(
         &mut self,
-        (claimed, dispatch): &(Arc<Claimed>, Dispatch),
+        claimed: &Claimed,
+        dispatch: Dispatch,
         landed: &Landed,
         roll: f64,
         now: Timestamp,
     ) -> Option<Refused> {
         if landed.verdict.signal == Signal::Rejected {
             // Should the fuse blow, others have their turn first.
-            self.samples.tried(claimed.source.clone().unwrap_or_default());
+            self.fairness.tried(claimed.source.clone().unwrap_or_default());
         }
         let refused_before = claimed.was_unauthorized || self.trials.was_refused(claimed.id);
-        let input = Input::Ended(of_exchange(claimed, *dispatch, landed, refused_before, roll));
+        let input = Input::Ended(of_exchange(claimed, dispatch, landed, refused_before, roll));
         let reaction = self.gate.step(input, now, &self.settings);
         let mut refused = reaction.refused;
         self.carry_out(reaction);
@@ -186,19 +182,19 @@ impl Gatekeeper {
 
     /// Another process has written: its acts are to be looked at.
     pub(super) const fn others_wrote(&mut self) {
-        self.unlooked = true;
+        self.unread_acts = true;
     }
 
-    /// What a person did from another process: `pause`, `resume`. A look that fails is repeated after the rest that it
+    /// What an operator did from another process: `pause`, `resume`. A look that fails is repeated after the rest that it
     /// costs; nothing is sent before.
-    pub(super) async fn look_at_acts(&mut self, now: Timestamp) {
-        if !self.unlooked {
+    pub(super) async fn read_acts(&mut self, now: Timestamp) {
+        if !self.unread_acts {
             return;
         }
         let looked = async { Ok((self.outbox.recall(PAUSE).await?, self.outbox.recall(ASK).await?)) };
         match looked.await {
             Ok((pause, asked)) => {
-                self.unlooked = false;
+                self.unread_acts = false;
                 self.go_by_pause(pause, now);
                 self.heed(asked, now);
             }
@@ -230,14 +226,14 @@ impl Gatekeeper {
     /// Stores what has changed of the gate, and then forgets the word that led to it. A crash before the first restarts
     /// with the state before, which finds out the same again; one between them heeds the word once more.
     pub(super) async fn save(&mut self, now: Timestamp) {
-        if self.unsaved.is_none() && self.heeded.is_none() && self.pause == self.told_pause {
+        if self.unsaved.is_none() && self.heeded.is_none() && self.pause == self.stored_pause {
             return;
         }
         match self.store(now).await {
             Ok(()) => {
                 self.unsaved = None;
                 self.heeded = None;
-                self.told_pause.clone_from(&self.pause);
+                self.stored_pause.clone_from(&self.pause);
                 self.works();
             }
             Err(error) => self.rest("remember", &error),
@@ -252,7 +248,7 @@ impl Gatekeeper {
         {
             self.outbox.remember(GATE, Some(text), now).await?;
         }
-        if self.pause != self.told_pause {
+        if self.pause != self.stored_pause {
             self.outbox.remember(PAUSE_IN_FORCE, self.pause.clone(), now).await?;
         }
         // Another word may have come meanwhile, which is still to be heeded.
@@ -277,18 +273,18 @@ impl Gatekeeper {
     /// The outbox failed: it is left alone for a while.
     pub(super) fn rest(&mut self, operation: &'static str, error: &StoreError) {
         let now = Instant::now();
-        self.rest_until = Some(now + self.patience.failed(operation, error, now));
+        self.rest_until = Some(now + self.retry.failed(operation, error, now));
     }
 
     /// The outbox works.
     pub(super) fn works(&mut self) {
-        self.patience.worked();
+        self.retry.worked();
         self.rest_until = None;
     }
 
     /// The outbox can be read.
-    pub(super) fn looked(&mut self) {
-        self.patience.looked();
+    pub(super) fn has_read(&mut self) {
+        self.retry.has_read();
     }
 
     fn carry_out(&mut self, reaction: Reaction) {
@@ -303,7 +299,7 @@ impl Gatekeeper {
         }
         if let Some(change) = reaction.announce {
             events::gate(change.from, change.to, &change.why, change.hint.as_deref());
-            self.meters.set_gate(change.to, change.why);
+            self.meters.set_gate(change.to);
         }
     }
 }

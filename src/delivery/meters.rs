@@ -15,8 +15,6 @@ use crate::policy::gate::GateName;
 use crate::telemetry::events::{How, Who};
 use crate::telemetry::hindrance::Hindrances;
 
-use super::pulse::Pulse;
-
 /// The newest answer times that the percentiles go by: enough for a steady 95th of 100, and 4 KiB.
 const TIMES_MAX: usize = 1024;
 /// The length of a rate's window, in seconds.
@@ -26,12 +24,12 @@ const WINDOW_SECONDS: i64 = 60;
 #[derive(Debug, Default)]
 pub struct Meters {
     in_flight: AtomicU64,
-    counts: Mutex<Counts>,
+    counts: Mutex<Counters>,
     hindrances: Arc<Hindrances>,
 }
 
 #[derive(Debug, Default)]
-struct Counts {
+struct Counters {
     delivered: u64,
     failed: u64,
     /// Answer times in milliseconds, newest last.
@@ -39,19 +37,10 @@ struct Counts {
     /// Deliveries by second of the clock, for the last minute; newest last.
     seconds: VecDeque<(i64, u64)>,
     last_error: Option<LastError>,
-    gate: Option<GateView>,
+    gate: GateName,
     /// A mark of the settings of `[api]` that are in force, and of those with which the API itself has answered.
     api: Option<u64>,
     works_with: Option<u64>,
-}
-
-/// The gate as it stands, for those who watch.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct GateView {
-    /// Its public name.
-    pub state: GateName,
-    /// Why, in words.
-    pub why: String,
 }
 
 /// The last attempt that failed.
@@ -82,9 +71,27 @@ impl LastError {
     }
 }
 
+/// How it goes at one time.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pulse {
+    /// Milliseconds since 1970.
+    pub at: i64,
+    /// Submissions delivered within the last minute.
+    pub delivered_per_minute: u64,
+    /// Requests in flight.
+    pub in_flight: u64,
+    /// The last attempt that failed since the daemon started.
+    #[serde(default)]
+    pub last_error: Option<LastError>,
+    /// A mark of the settings with which the API itself has answered: a start during an outage need not doubt what
+    /// worked for days.
+    #[serde(default)]
+    pub works_with: Option<u64>,
+}
+
 /// What happened since the last time this was asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Since {
+pub struct Window {
     /// Submissions delivered.
     pub delivered: u64,
     /// Attempts that failed.
@@ -143,15 +150,14 @@ impl Meters {
         self.in_flight.load(Ordering::Relaxed)
     }
 
-    /// The gate changed.
-    pub fn set_gate(&self, state: GateName, why: String) {
-        self.counts().gate = Some(GateView { state, why });
+    pub fn set_gate(&self, name: GateName) {
+        self.counts().gate = name;
         self.hindrances.tell();
     }
 
-    /// The gate as it stands; `None` before delivery has begun.
-    pub fn gate(&self) -> Option<GateView> {
-        self.counts().gate.clone()
+    /// Before delivery has begun nothing has closed it.
+    pub fn gate(&self) -> GateName {
+        self.counts().gate
     }
 
     /// These settings are in force.
@@ -186,11 +192,11 @@ impl Meters {
     }
 
     /// What happened since this was last asked; counting begins anew.
-    pub fn take(&self) -> Since {
+    pub fn take(&self) -> Window {
         let mut counts = self.counts();
         let mut times: Vec<u32> = counts.times.drain(..).collect();
         times.sort_unstable();
-        Since {
+        Window {
             delivered: std::mem::take(&mut counts.delivered),
             failed: std::mem::take(&mut counts.failed),
             p50_ms: percentile(&times, 50),
@@ -217,7 +223,7 @@ impl Meters {
         }
     }
 
-    fn counts(&self) -> MutexGuard<'_, Counts> {
+    fn counts(&self) -> MutexGuard<'_, Counters> {
         // A panic while it was held leaves numbers that may be off by one: still worth showing.
         self.counts.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -246,7 +252,7 @@ mod tests {
     #[test]
     fn percentiles_are_of_the_answers_since_the_last_time() {
         let meters = Meters::default();
-        assert_eq!(meters.take(), Since::default());
+        assert_eq!(meters.take(), Window::default());
         for millis in (1..=100).rev() {
             meters.answered(Duration::from_millis(millis));
         }
@@ -274,7 +280,7 @@ mod tests {
         meters.failed(error(1));
         let since = meters.take();
         assert_eq!((since.delivered, since.failed), (1, 1));
-        assert_eq!(meters.take(), Since::default());
+        assert_eq!(meters.take(), Window::default());
     }
 
     #[test]

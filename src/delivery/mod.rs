@@ -3,8 +3,8 @@
 //! - `dispatcher`: the loop, and the only owner of the gate: allowance, claim, flight, landing.
 //! - `attempt`: one request from its body to its verdict. `settle`: from the verdict to the commit, and only then to
 //!   the log.
-//! - `gatekeeper`: the gate's memory and a person's acts on it. `probe`: how a refused key is found to work again.
-//! - `samples`: whose turn it is while everything is rejected.
+//! - `gatekeeper`: the gate's memory and an operator's acts on it. `probe`: how a refused key is found to work again.
+//! - `fairness`: whose turn it is while everything is rejected.
 //! - `pacer`: `delivery.max_per_second`. `catalogue`: the tenant's result types; `revalidate`: what another list makes
 //!   valid. `meters`, `pulse`: how it goes, for those who watch.
 //!
@@ -28,15 +28,15 @@ use crate::telemetry::liveness::lively;
 mod attempt;
 pub mod catalogue;
 mod dispatcher;
+mod fairness;
 mod gatekeeper;
 pub mod meters;
 mod pacer;
-mod patience;
 mod probe;
 pub mod pulse;
 mod revalidate;
-mod samples;
 mod settle;
+mod store_retry;
 #[cfg(test)]
 mod tests;
 
@@ -48,7 +48,7 @@ const LAST_PULSE_MAX: Duration = Duration::from_secs(1);
 
 /// What delivery lives on. Cheap to clone; all parts are shared with those who hold the other ends.
 #[derive(Debug, Clone)]
-pub struct Context {
+pub struct Links {
     /// Where submissions come from and outcomes go to.
     pub outbox: Outbox,
     /// The configuration in force. A new value is a reload, even if it is equal.
@@ -67,7 +67,7 @@ pub struct Context {
     pub result_types: watch::Sender<Option<Arc<[ResultType]>>>,
     /// Told when a result's code is not in the list: it is fetched again.
     pub unknown_code: Arc<Notify>,
-    /// Counts the dispatcher's steps: a watchdog sees it alive.
+    /// Counters the dispatcher's steps: a watchdog sees it alive.
     pub progress: Arc<AtomicU64>,
     /// It turns at least this often, however little there is to do: as often as whoever watches expects a sign.
     pub turn_max: Duration,
@@ -86,7 +86,7 @@ pub enum StartError {
 
 /// Delivers until `shutdown`. When it returns, every outcome is stored, but for those that the outbox refused to the
 /// end; what was still on the wire stays `sending`, and the next start recovers it.
-pub async fn run(context: Context) -> Result<(), StartError> {
+pub async fn run(context: Links) -> Result<(), StartError> {
     let mut dispatcher = Dispatcher::new(context.clone()).await?;
     let mut beside = JoinSet::new();
     beside.spawn(catalogue::keep(context.clone()));
@@ -108,8 +108,8 @@ pub async fn run(context: Context) -> Result<(), StartError> {
     }
     dispatcher.finish().await;
     beside.shutdown().await;
-    let last = pulse::remember(&context.outbox, &context.meters, crate::clock::now());
-    // Whoever looks meanwhile sees the one before it.
-    drop(timeout(LAST_PULSE_MAX, last).await);
+    let last = context.meters.pulse(crate::clock::now());
+    // Where it takes longer, whoever looks sees the one before it.
+    drop(timeout(LAST_PULSE_MAX, pulse::store(&context.outbox, &last)).await);
     Ok(())
 }

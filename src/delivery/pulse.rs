@@ -9,12 +9,12 @@ use crate::clock::{self, Timestamp};
 use crate::store::Outbox;
 use crate::telemetry::hindrance::Hindrance;
 
-use super::meters::{LastError, Meters};
+use super::meters::{Meters, Pulse};
 
 /// The name under which the pulse is remembered ([`Pulse`] as JSON).
 pub const PULSE: &str = "pulse";
 
-/// How often it is remembered, where it changed: a commit each, so not more often than a person looks.
+/// How often it is remembered, where it changed: a commit each, so not more often than an operator looks.
 const EVERY: Duration = Duration::from_secs(5);
 
 /// The most characters of a message that the daemon says of itself: it comes from the API.
@@ -51,12 +51,9 @@ impl Vitals {
 
     /// Whether both say the same, at whatever time.
     pub fn says_the_same(&self, other: &Self) -> bool {
-        let at = self.pulse.at;
-        let pulse = Pulse {
-            at,
-            ..other.pulse.clone()
-        };
-        *self == Self { pulse, ..other.clone() }
+        let mut other = other.clone();
+        other.pulse.at = self.pulse.at;
+        *self == other
     }
 
     /// As a note, of bounded length.
@@ -83,24 +80,6 @@ impl Vitals {
     }
 }
 
-/// How it goes at one time.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Pulse {
-    /// Milliseconds since 1970.
-    pub at: i64,
-    /// Submissions delivered within the last minute.
-    pub delivered_per_minute: u64,
-    /// Requests in flight.
-    pub in_flight: u64,
-    /// The last attempt that failed since the daemon started.
-    #[serde(default)]
-    pub last_error: Option<LastError>,
-    /// A mark of the settings with which the API itself has answered: a start during an outage need not doubt what
-    /// worked for days.
-    #[serde(default)]
-    pub works_with: Option<u64>,
-}
-
 /// What an earlier daemon knew of the API.
 pub(super) async fn recall(outbox: &Outbox, meters: &Meters) {
     // No loss where it cannot be read: then nothing is known.
@@ -115,36 +94,23 @@ pub(super) async fn recall(outbox: &Outbox, meters: &Meters) {
     }
 }
 
-/// Remembers the pulse until it is stopped.
+/// Remembers the pulse until it is stopped, where it changed. On a loop of its own: it waits for whoever holds the
+/// outbox, which those who observe must not.
 pub(super) async fn keep(outbox: Outbox, meters: Arc<Meters>) {
     let mut last: Option<Pulse> = None;
     loop {
         tokio::time::sleep(EVERY).await;
         let pulse = meters.pulse(clock::now());
-        let changed = last.as_ref().is_none_or(|last| {
-            Pulse {
-                at: pulse.at,
-                ..last.clone()
-            } != pulse
-        });
-        if changed && store(&outbox, &pulse).await {
-            last = Some(pulse);
-        }
+        let is_known = last.is_some_and(|last| Pulse { at: pulse.at, ..last } == pulse);
+        last = (is_known || store(&outbox, &pulse).await).then_some(pulse);
     }
 }
 
-/// Remembers it once more, at the end.
-pub(super) async fn remember(outbox: &Outbox, meters: &Meters, now: Timestamp) {
-    store(outbox, &meters.pulse(now)).await;
-}
-
 /// Whether it could be stored. A pulse that could not is no loss: the next one says the same.
-async fn store(outbox: &Outbox, pulse: &Pulse) -> bool {
+pub(super) async fn store(outbox: &Outbox, pulse: &Pulse) -> bool {
     let Ok(text) = serde_json::to_string(pulse) else {
         return false;
     };
-    outbox
-        .remember(PULSE, Some(text), Timestamp::from_millis(pulse.at))
-        .await
-        .is_ok()
+    let at = Timestamp::from_millis(pulse.at);
+    outbox.remember(PULSE, Some(text), at).await.is_ok()
 }

@@ -20,7 +20,7 @@ use crate::telemetry::events::{self, How, Who};
 
 use super::attempt::Landed;
 use super::meters::{LastError, Meters};
-use super::patience::Patience;
+use super::store_retry::StoreRetry;
 
 /// The most outcomes that wait for their commit; beyond it nothing is claimed. At 60,000 a second on a disk of 5 ms a
 /// sync, 300 wait.
@@ -288,7 +288,7 @@ impl Keeping {
 
     /// From an answer to the last. `was_tried`: there was one before, of an outcome that nobody knows.
     async fn finish(self, mut answer: Result<Vec<Settled>, StoreError>, was_tried: bool) -> bool {
-        let mut patience = Patience::new(self.meters.hindrances());
+        let mut patience = StoreRetry::new(self.meters.hindrances());
         loop {
             match answer {
                 Ok(settled) => {

@@ -14,7 +14,7 @@ use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
 use url::Url;
 
-use super::{Context, Meters, StartError, run};
+use super::{Links, Meters, StartError, run};
 use crate::clock;
 use crate::config::{self, ApiKey, Config};
 use crate::model::{Admission, Admitted, Directives, Entry, Object, Origin, StateName, SubmissionId};
@@ -37,7 +37,7 @@ pub(super) struct Rig {
     pub(super) key: watch::Sender<Arc<ApiKey>>,
     shutdown: watch::Sender<bool>,
     pub(super) types: watch::Receiver<Option<Arc<[ResultType]>>>,
-    pub(super) context: Context,
+    pub(super) context: Links,
     running: Option<JoinHandle<Result<(), StartError>>>,
 }
 
@@ -123,7 +123,7 @@ impl Rig {
         let (key, key_seen) = watch::channel(key(sandbox::DEFAULT_API_KEY));
         let (shutdown, shutdown_seen) = watch::channel(false);
         let (types_told, types) = watch::channel(None);
-        let context = Context {
+        let context = Links {
             outbox: outbox.clone(),
             config: config_seen,
             key: key_seen,
@@ -241,7 +241,7 @@ impl Rig {
     /// Waits until the gate shows this name.
     pub(super) async fn gate_is(&self, name: GateName) {
         eventually(&format!("the gate {name}"), async || match self.context.meters.gate() {
-            Some(gate) if gate.state == name => Ok(()),
+            gate if gate == name => Ok(()),
             gate => Err(format!("{gate:?}")),
         })
         .await;

@@ -103,7 +103,7 @@ impl Dispatcher {
 
     /// Asks for more as late as it may without a slot that waits for it: the fewer commits, the less each result costs.
     fn claim_ahead(&mut self, limit: u32, now: Timestamp) {
-        if !self.look && !self.is_due(now) || !self.ahead.claiming.is_empty() {
+        if !self.may_be_due && !self.is_due(now) || !self.ahead.claiming.is_empty() {
             return;
         }
         let most = self.ahead_max(limit).saturating_add(self.room(limit));
@@ -111,11 +111,11 @@ impl Dispatcher {
         let wanted = most.saturating_sub(u32::try_from(ready).unwrap_or(u32::MAX));
         let unsettled = super::super::settle::UNSETTLED_MAX.saturating_sub(self.unsettled() + self.gathered.len());
         let wanted = wanted.min(u32::try_from(unsettled).unwrap_or(u32::MAX));
-        let is_early = ready > self.ahead.needed(most as usize) && self.flights.len() > 1;
+        let is_early = ready > self.ahead.needed(most as usize) && self.requests.len() > 1;
         if wanted == 0 || is_early || self.ahead.bytes() >= AHEAD_BYTES {
             return;
         }
-        self.look = false;
+        self.may_be_due = false;
         self.ahead.left = 0;
         // With the claim, into one commit.
         self.store_all();
@@ -151,10 +151,10 @@ impl Dispatcher {
             Ok((wanted, Ok(claimed))) => {
                 self.keeper.works();
                 self.ahead.is_short = claimed.len() < wanted as usize;
-                self.look |= !self.ahead.is_short;
+                self.may_be_due |= !self.ahead.is_short;
                 self.ahead.ready.extend(claimed);
                 let free = self.equipment.config.delivery.max_in_flight as usize;
-                self.ahead.demand = self.ahead.left + free.saturating_sub(self.flights.len());
+                self.ahead.demand = self.ahead.left + free.saturating_sub(self.requests.len());
             }
             Ok((_, Err(error))) => {
                 // What it means for the loop is seen at the next step.
@@ -163,7 +163,7 @@ impl Dispatcher {
             Err(error) => {
                 // Had it claimed, the next start would recover that.
                 crate::telemetry::events::internal_error("claim", &error.to_string());
-                self.look = true;
+                self.may_be_due = true;
             }
         }
     }
@@ -177,7 +177,7 @@ impl Dispatcher {
         };
         if self.ahead.ready.len() > keep {
             let excess: Vec<Claimed> = self.ahead.ready.drain(keep..).collect();
-            self.look = true;
+            self.may_be_due = true;
             self.release(excess);
         }
     }

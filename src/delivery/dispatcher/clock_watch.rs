@@ -67,7 +67,7 @@ impl ClockWatch {
     }
 
     /// Compares the two since the last look.
-    pub(super) fn look(&mut self, now: Timestamp, instant: Instant) -> Option<ClockSet> {
+    pub(super) fn compare(&mut self, now: Timestamp, instant: Instant) -> Option<ClockSet> {
         let (then, since) = std::mem::replace(&mut self.last, (now, instant));
         let expected = then.plus(instant.saturating_duration_since(since));
         if now < self.leap.before {
@@ -106,15 +106,15 @@ mod tests {
         let start = Instant::now();
         let after = |seconds| start + Duration::from_secs(seconds);
         let mut watch = ClockWatch::new(at(0), start);
-        assert_eq!(watch.look(at(1), after(1)), None);
+        assert_eq!(watch.compare(at(1), after(1)), None);
         assert_eq!(
-            watch.look(at(3601), after(3600)),
+            watch.compare(at(3601), after(3600)),
             None,
             "an hour with a second of drift"
         );
         assert_eq!(watch.leap(), Leap::default());
         assert_eq!(
-            watch.look(at(7211), after(3610)),
+            watch.compare(at(7211), after(3610)),
             Some(ClockSet::Forward(Duration::from_hours(1)))
         );
         let leap = Leap {
@@ -123,7 +123,7 @@ mod tests {
         };
         assert_eq!(watch.leap(), leap);
         assert_eq!(
-            watch.look(at(6211), after(3610)),
+            watch.compare(at(6211), after(3610)),
             Some(ClockSet::Back(Duration::from_secs(1000)))
         );
         assert_eq!(
@@ -132,7 +132,7 @@ mod tests {
             "what changed before the leap is still older than it"
         );
         assert_eq!(
-            watch.look(at(0), after(3610)),
+            watch.compare(at(0), after(3610)),
             Some(ClockSet::Back(Duration::from_secs(6211)))
         );
         assert_eq!(watch.leap(), Leap::default());

@@ -20,7 +20,7 @@ impl Dispatcher {
     /// A reload, a changed key, another process's acts.
     pub(super) async fn take_notice(&mut self, now: Timestamp) -> Result<(), Step> {
         self.notice_reload(now);
-        let may_send = self.look || self.is_due(now);
+        let may_send = self.may_be_due || self.is_due(now);
         let enough = if may_send { POLL_BEFORE_SENDING } else { POLL };
         if self.polled.elapsed() < enough || self.keeper.rests(Instant::now()).is_some() {
             return Ok(());
@@ -34,13 +34,13 @@ impl Dispatcher {
         match changed {
             Ok(true) => {
                 self.keeper.others_wrote();
-                self.look = true;
+                self.may_be_due = true;
             }
-            Ok(false) if was_asked => self.keeper.looked(),
+            Ok(false) if was_asked => self.keeper.has_read(),
             Ok(false) => {}
             Err(error) => return Err(self.troubled("changed", &error, now)),
         }
-        self.keeper.look_at_acts(now).await;
+        self.keeper.read_acts(now).await;
         Ok(())
     }
 
@@ -68,12 +68,12 @@ impl Dispatcher {
         }
         self.context.meters.set_api(&config.api);
         self.equipment.config = config;
-        self.look = true;
+        self.may_be_due = true;
     }
 
     /// Everything that has come in meanwhile.
     pub(super) fn collect(&mut self) {
-        while let Some(landed) = self.flights.try_join_next_with_id() {
+        while let Some(landed) = self.requests.try_join_next_with_id() {
             self.landed(landed);
         }
         while let Some(stored) = self.settling.try_join_next_with_id() {
@@ -93,27 +93,27 @@ impl Dispatcher {
         // A key that has changed is known before an answer to the old one is judged.
         self.notice_reload(now);
         let id = landed.as_ref().map_or_else(JoinError::id, |(id, _)| *id);
-        let Some(sent) = self.in_flight.remove(&id) else {
+        let Some((claimed, dispatch)) = self.in_flight.remove(&id) else {
             return;
         };
-        self.context.meters.set_in_flight(self.flights.len());
+        self.context.meters.set_in_flight(self.requests.len());
         let mut landed = match landed {
             Ok((_, landed)) => landed,
             Err(error) => {
                 let message = format!("the attempt failed inside the daemon: {error}");
-                events::internal_error("attempt", &format!("submission {}: {message}", sent.0.id));
-                attempt::interrupted(&self.equipment.config, &sent.0, message, now, self.rng.f64())
+                events::internal_error("attempt", &format!("submission {}: {message}", claimed.id));
+                attempt::interrupted(&self.equipment.config, &claimed, message, now, self.rng.f64())
             }
         };
         match &landed.exchange {
             Exchange::Answered(_) => self.context.meters.answered(landed.elapsed),
             Exchange::Failed { .. } => {}
         }
-        if sent.1.purpose == Purpose::Ask(Why::Outage) {
+        if dispatch.purpose == Purpose::Ask(Why::Outage) {
             landed.wait_at_most(self.keeper.gap_max());
         }
-        let refused = self.keeper.ended(&sent, &landed, self.rng.f64(), now);
-        self.gathered.push(Outbound::of(sent.0, landed, refused));
+        let refused = self.keeper.ended(&claimed, dispatch, &landed, self.rng.f64(), now);
+        self.gathered.push(Outbound::of(claimed, landed, refused));
     }
 
     /// Stores what has gathered, when it is enough, or has waited long enough, or when nothing follows it soon.
@@ -123,7 +123,7 @@ impl Dispatcher {
         let is_many = is_free && self.gathered.len() >= 2 * self.equipment.config.delivery.max_in_flight as usize;
         let is_long = is_free && self.committed_at.elapsed() >= GATHER;
         let is_full = self.gathered.len() >= GATHERED_MAX;
-        if is_many || is_long || is_full || self.flights.is_empty() || self.keeper.allowance(now) != Allowance::All {
+        if is_many || is_long || is_full || self.requests.is_empty() || self.keeper.allowance(now) != Allowance::All {
             self.store_all();
         }
     }
@@ -151,7 +151,7 @@ impl Dispatcher {
 
     /// Outcomes are durable: the next of their activities may be due.
     pub(super) fn settled(&mut self, stored: Result<(Id, bool), JoinError>) {
-        self.look = true;
+        self.may_be_due = true;
         self.committed_at = Instant::now();
         let id = stored.as_ref().map_or_else(JoinError::id, |(id, _)| *id);
         self.unsettled.remove(&id);

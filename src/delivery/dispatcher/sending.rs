@@ -10,7 +10,7 @@ use crate::policy::gate::{Allowance, Purpose, Why};
 use crate::store::{ClaimOrder, ClaimRequest, Claimed, StoreError};
 
 use super::super::attempt;
-use super::super::samples::Looked;
+use super::super::fairness::Search;
 use super::super::settle::{Outbound, UNSETTLED_MAX};
 use super::clock_watch::Due;
 use super::{Dispatcher, POLL, Step, WAIT_MIN};
@@ -22,7 +22,7 @@ impl Dispatcher {
             return Step::Idle { until: None };
         }
         self.keeper.open(self.equipment.config.auth.requeue, now).await;
-        self.look = true;
+        self.may_be_due = true;
         Step::Idle { until: Some(now) }
     }
 
@@ -33,7 +33,7 @@ impl Dispatcher {
             // Anything that is pending will do, due or not.
             Purpose::Ask(Why::Outage | Why::Fuse) => self.due.is_none(),
         };
-        if !self.look && waits_for_due {
+        if !self.may_be_due && waits_for_due {
             return Step::Idle { until: self.due_at() };
         }
         if self.room(u32::MAX) == 0 {
@@ -63,22 +63,22 @@ impl Dispatcher {
 
     /// One submission that finds out whether results are taken again, of the producer whose turn is longest ago.
     pub(super) async fn send_sample(&mut self, now: Timestamp) -> Step {
-        match self.keeper.samples.look(&self.context.outbox).await {
-            Ok(Looked::Found(id, source)) => {
+        match self.keeper.fairness.search(&self.context.outbox).await {
+            Ok(Search::Found(id, source)) => {
                 let purpose = Purpose::Ask(Why::Fuse);
                 let step = self.send_first(ClaimOrder::This(id), purpose, now).await;
                 if matches!(step, Step::Sent(_)) {
-                    self.keeper.samples.tried(source);
+                    self.keeper.fairness.tried(source);
                 }
                 step
             }
             // A step a stretch: between two of them a pause, the end and whatever has landed are noticed.
-            Ok(Looked::Further) => {
-                self.look = true;
+            Ok(Search::Further) => {
+                self.may_be_due = true;
                 Step::Idle { until: Some(now) }
             }
-            Ok(Looked::Nothing) => {
-                self.look = false;
+            Ok(Search::Nothing) => {
+                self.may_be_due = false;
                 self.learn_next_due(now)
                     .await
                     .err()
@@ -104,7 +104,7 @@ impl Dispatcher {
                 until: Some(now.plus(wait)),
             };
         }
-        // Without a requeue the dead ones wait for a person, and nothing is overtaken.
+        // Without a requeue the dead ones wait for an operator, and nothing is overtaken.
         let order = self.keeper.trials.order(self.equipment.config.auth.requeue);
         match self.claim(1, order, now).await {
             Ok(mut claimed) => match claimed.pop() {
@@ -142,7 +142,7 @@ impl Dispatcher {
             Ok(Some(id)) => {
                 let interval = self.equipment.config.auth.probe_interval;
                 self.keeper.trials.revived(id, Instant::now(), interval);
-                self.look = true;
+                self.may_be_due = true;
                 Step::Idle { until: Some(now) }
             }
             Ok(None) => Step::Idle { until: self.due_at() },
@@ -153,7 +153,7 @@ impl Dispatcher {
     /// How many may be claimed now, while fewer than `limit` may be in flight.
     pub(super) fn room(&self, limit: u32) -> u32 {
         let slots =
-            (self.equipment.config.delivery.max_in_flight.min(limit) as usize).saturating_sub(self.flights.len());
+            (self.equipment.config.delivery.max_in_flight.min(limit) as usize).saturating_sub(self.requests.len());
         let unsettled = UNSETTLED_MAX.saturating_sub(self.unsettled() + self.gathered.len());
         let room = u32::try_from(slots.min(unsettled)).unwrap_or(u32::MAX);
         room.min(self.pacer.ready(Instant::now()))
@@ -174,7 +174,7 @@ impl Dispatcher {
     /// Claims, and lets what is in flight land meanwhile. An error of the outbox becomes the step that waits for it.
     pub(super) async fn claim(&mut self, limit: u32, order: ClaimOrder, now: Timestamp) -> Result<Vec<Claimed>, Step> {
         // Before, not after: what is settled while we wait may make something due that this claim did not see.
-        self.look = false;
+        self.may_be_due = false;
         let outbox = self.context.outbox.clone();
         let claim = outbox.claim(ClaimRequest {
             limit,
@@ -186,9 +186,9 @@ impl Dispatcher {
         let claimed = loop {
             tokio::select! {
                 claimed = &mut claim => break claimed,
-                Some(landed) = self.flights.join_next_with_id() => self.landed(landed),
+                Some(landed) = self.requests.join_next_with_id() => self.landed(landed),
                 Some(stored) = self.settling.join_next_with_id() => self.settled(stored),
-                // The outbox may be locked by a person's backup for a while: we wait, and are alive.
+                // The outbox may be locked by an operator's backup for a while: we wait, and are alive.
                 () = sleep(POLL) => {
                     self.context.progress.fetch_add(1, Ordering::Relaxed);
                 }
@@ -217,7 +217,7 @@ impl Dispatcher {
 
     /// The outbox failed: the step that leaves it alone for a while.
     pub(super) fn troubled(&mut self, operation: &'static str, error: &StoreError, now: Timestamp) -> Step {
-        self.look = true;
+        self.may_be_due = true;
         match error {
             StoreError::Closed => Step::Closed,
             StoreError::Busy(_) | StoreError::Full(_) | StoreError::Broken(_) => {
@@ -237,10 +237,10 @@ impl Dispatcher {
             let claimed = Arc::new(one);
             let dispatch = self.keeper.sent(purpose, now);
             let flight = attempt::fly(self.equipment.clone(), Arc::clone(&claimed), self.rng.f64());
-            let id = self.flights.spawn(flight).id();
+            let id = self.requests.spawn(flight).id();
             self.in_flight.insert(id, (claimed, dispatch));
         }
-        self.context.meters.set_in_flight(self.flights.len());
+        self.context.meters.set_in_flight(self.requests.len());
     }
 
     /// Gives back what was claimed and must not be sent now.

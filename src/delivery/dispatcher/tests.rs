@@ -17,10 +17,10 @@ async fn a_panic_in_one_attempt_costs_that_attempt_and_nothing_else() {
         .unwrap()
         .remove(0);
     let ticket = dispatcher.keeper.sent(Purpose::Due, clock::now());
-    let flight = dispatcher.flights.spawn(async { panic!("a bug in an attempt") }).id();
+    let flight = dispatcher.requests.spawn(async { panic!("a bug in an attempt") }).id();
     let claimed = Arc::new(claimed);
     dispatcher.in_flight.insert(flight, (claimed, ticket));
-    let landed = dispatcher.flights.join_next_with_id().await.unwrap();
+    let landed = dispatcher.requests.join_next_with_id().await.unwrap();
     dispatcher.landed(landed);
     dispatcher.finish().await;
     let story = rig.story(id).await;
@@ -136,7 +136,7 @@ async fn a_remembered_due_time_does_not_outlive_a_clock_that_was_set_back() {
         },
     };
     rig.outbox.settle(settlement, ahead).await.unwrap();
-    dispatcher.look = false;
+    dispatcher.may_be_due = false;
     dispatcher.due = Some(Due::learned(ahead.plus(wait), ahead, Instant::now()));
     eventually("it is sent", async || match dispatcher.step().await {
         Step::Sent(1) => Ok(()),
@@ -150,7 +150,7 @@ async fn the_search_for_a_sample_is_a_bounded_look_a_step() {
     let rig = Rig::new().await;
     rig.put_many(4100).await;
     let mut dispatcher = Dispatcher::new(rig.context.clone()).await.unwrap();
-    dispatcher.keeper.samples.tried(String::new());
+    dispatcher.keeper.fairness.tried(String::new());
     let now = clock::now();
     for _ in 0..2 {
         assert_eq!(

@@ -7,7 +7,8 @@ use serde_json::json;
 
 use super::{Rig, eventually};
 use crate::delivery::catalogue::RESULT_TYPES;
-use crate::delivery::pulse::{PULSE, Pulse};
+use crate::delivery::meters::Pulse;
+use crate::delivery::pulse::PULSE;
 use crate::model::{AttemptOutcome, StateName};
 use crate::policy::validate::ResultType;
 use crate::sandbox::{Answered, Permission, Settings};
@@ -153,7 +154,7 @@ async fn the_result_types_are_fetched_remembered_and_known_at_the_next_start() {
     rig.put("act-1", json!({})).await;
     rig.until(StateName::Delivered, 1).await;
     assert_eq!(
-        rig.context.meters.gate().unwrap().state.into_str(),
+        rig.context.meters.gate().into_str(),
         "open",
         "a key that may not view may still submit"
     );

@@ -180,7 +180,7 @@ impl World {
             );
         }
         if let (Some(asked), GateName::Probing, GateName::Probing) = (asked, was, is) {
-            // A person's or a reload's question goes before it.
+            // An operator's or a reload's question goes before it.
             let is_asked = closed(&before).is_some_and(|closed| closed.inquiry.is_asked_again());
             let until = self.now.plus(asked.min(SETTINGS.hold_max));
             // While a probe is out nothing may go; what was asked for holds for the next one.

@@ -16,9 +16,9 @@ const PAUSE_MAX: Duration = Duration::from_secs(5);
 /// What only looks. That it works says nothing of a full disk or a foreign lock, which keep others from writing.
 const READS: [&str; 6] = ["changed", "next_due", "look_for_sources", "list", "recall", "relations"];
 
-/// Counts failures until something works again.
+/// Counters failures until something works again.
 #[derive(Debug)]
-pub(super) struct Patience {
+pub(super) struct StoreRetry {
     hindrances: Arc<Hindrances>,
     pause: Duration,
     failed_at: Option<Instant>,
@@ -27,7 +27,7 @@ pub(super) struct Patience {
     is_reading: bool,
 }
 
-impl Patience {
+impl StoreRetry {
     /// Nothing has failed yet.
     pub(super) fn new(hindrances: &Arc<Hindrances>) -> Self {
         Self {
@@ -69,7 +69,7 @@ impl Patience {
     }
 
     /// Something was read.
-    pub(super) fn looked(&mut self) {
+    pub(super) fn has_read(&mut self) {
         if self.is_reading && self.failed_at.is_some() {
             self.worked();
         }

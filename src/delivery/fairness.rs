@@ -10,7 +10,7 @@ const SOURCES_MAX: usize = 64;
 
 /// The producers that had their turn.
 #[derive(Debug, Default)]
-pub(super) struct Samples {
+pub(super) struct Fairness {
     /// By name, empty for none; the latest last.
     tried: Vec<String>,
     /// The walk through everything that is pending, where one is under way.
@@ -27,7 +27,7 @@ struct Walk {
 
 /// What a look at one stretch of the backlog found.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Looked {
+pub(super) enum Search {
     /// This submission is tried next; its producer.
     Found(SubmissionId, String),
     /// The walk is not at its end: the next look goes on.
@@ -36,16 +36,16 @@ pub(super) enum Looked {
     Nothing,
 }
 
-impl Samples {
+impl Fairness {
     /// Goes a stretch further in the search for the submission to try next; never more than that, since everything else
     /// waits meanwhile. A producer that was not tried yet ends it; only when all have had their turn is everything that
     /// is pending gone through, once a minute.
-    pub(super) async fn look(&mut self, outbox: &Outbox) -> Result<Looked, StoreError> {
+    pub(super) async fn search(&mut self, outbox: &Outbox) -> Result<Search, StoreError> {
         let stretch = outbox.look_for_sources(self.walk.after).await?;
         for (source, id) in stretch.sources {
             if !self.tried.contains(&source) {
                 self.walk = Walk::default();
-                return Ok(Looked::Found(id, source));
+                return Ok(Search::Found(id, source));
             }
             if !self.walk.met.iter().any(|(known, _)| *known == source) {
                 self.walk.met.push((source, id));
@@ -53,13 +53,13 @@ impl Samples {
         }
         if let Some(end) = stretch.end {
             self.walk.after = end;
-            return Ok(Looked::Further);
+            return Ok(Search::Further);
         }
         let met = std::mem::take(&mut self.walk).met;
         let longest_ago = |(source, _): &(String, SubmissionId)| self.tried.iter().position(|tried| tried == source);
         Ok(match met.into_iter().min_by_key(longest_ago) {
-            Some((source, id)) => Looked::Found(id, source),
-            None => Looked::Nothing,
+            Some((source, id)) => Search::Found(id, source),
+            None => Search::Nothing,
         })
     }
 
