@@ -45,9 +45,7 @@ pub use cli::main;
 #[doc(hidden)]
 pub mod bench {
     pub use crate::clock::{Timestamp, now};
-    pub use crate::model::{
-        Admission, Answer, Attempt, AttemptOutcome, Directives, Entry, Object, Origin, StateName, Transition,
-    };
+    pub use crate::model::{Admission, Answer, Attempt, Directives, Ending, Entry, Object, Origin, StateName};
     pub use crate::sandbox::SUBMIT_PATH;
     pub use crate::store::{ClaimOrder, ClaimRequest, Claimed, Outbox, Role, Settlement};
 }

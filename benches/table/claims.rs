@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use reten_outbox::bench::{self, Timestamp};
-use reten_outbox::bench::{Answer, Attempt, AttemptOutcome, Transition};
+use reten_outbox::bench::{Answer, Attempt, Ending};
 use reten_outbox::bench::{ClaimOrder, ClaimRequest, Claimed, Outbox, Role, Settlement};
 
 use crate::daemon::Place;
@@ -82,7 +82,7 @@ async fn cycle(outbox: &Outbox) -> Duration {
     let now = bench::now();
     let settlements = claimed
         .iter()
-        .map(|claimed| (settlement(claimed, Transition::Deliver).into(), now));
+        .map(|claimed| (settlement(claimed, Ending::Delivered).into(), now));
     outbox.settle_all(settlements.collect(), None).await.unwrap();
     began.elapsed()
 }
@@ -91,29 +91,21 @@ async fn cycle(outbox: &Outbox) -> Duration {
 async fn retry_one(outbox: &Outbox) {
     let claimed = claim(outbox, 1).await;
     let now = bench::now();
-    let retry = Transition::Retry {
-        due: now.plus(WAIT_MAX),
-        wait: WAIT_MAX,
-    };
+    let retry = Ending::Retry { wait: WAIT_MAX };
     outbox.settle(settlement(&claimed[0], retry), now).await.unwrap();
 }
 
-fn settlement(claimed: &Claimed, transition: Transition) -> Settlement {
-    let is_delivered = transition == Transition::Deliver;
+fn settlement(claimed: &Claimed, ending: Ending) -> Settlement {
+    let is_delivered = ending == Ending::Delivered;
     Settlement {
         id: claimed.id,
-        attempt: claimed.attempt,
-        transition,
+        ending,
         record: Attempt {
             number: claimed.attempt,
             started_at: claimed.claimed_at,
             elapsed_ms: 1,
             hard_override: false,
-            outcome: if is_delivered {
-                AttemptOutcome::Delivered
-            } else {
-                AttemptOutcome::Retry
-            },
+            outcome: ending.into(),
             lost_response: false,
             answer: Some(Answer {
                 status: if is_delivered { 201 } else { 503 },

@@ -2,7 +2,6 @@
 
 mod report;
 mod select;
-mod verb;
 
 use std::io::Write;
 use std::time::Duration;
@@ -10,7 +9,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use tokio::time::{Instant, sleep};
 
-use crate::model::SubmissionId;
+use crate::model::{Act, ActName, SubmissionId};
 use crate::store::{ACT_IDS_MAX, ActRequest, Acted, Outbox};
 
 use super::context::Context;
@@ -21,15 +20,15 @@ use super::terminal::{Progress, confirm};
 use report::Report;
 pub use report::refusal;
 pub use select::{Args, Selection};
-pub use verb::Verb;
 
 /// The least pause between two transactions, which is else as long as the one before it: the daemon has the outbox for
 /// itself half of the time, and whoever waits for SQLite's lock only looks from time to time whether it is free.
 const GAP_MIN: Duration = Duration::from_millis(20);
 
-pub async fn run(verb: Verb, args: Args, global: &Global, out: &mut dyn Write) -> anyhow::Result<Exit> {
-    let from = verb.transition().allowed_from();
-    args.check(verb.name(), from)?;
+pub async fn run(act: Act, args: Args, global: &Global, out: &mut dyn Write) -> anyhow::Result<Exit> {
+    let name = ActName::from(&act);
+    let from = name.allowed_from();
+    args.check(name.into_str(), from)?;
     let in_bulk = args.in_bulk();
     let context = Context::enter(global)?;
     let Some(outbox) = context.change_existing().await? else {
@@ -39,19 +38,19 @@ pub async fn run(verb: Verb, args: Args, global: &Global, out: &mut dyn Write) -
     let selection = args.selected(&outbox, from, context.now).await?;
     let count = selection.found.len();
     if in_bulk && count > 1 && !args.yes && !args.dry_run {
-        confirm(&format!("{} would touch {count} submissions.", verb.name()))?;
+        confirm(&format!("{} would touch {count} submissions.", name.into_str()))?;
     }
-    let acted = act(&outbox, verb, &selection, &args, &context).await;
+    let acted = perform(&outbox, &act, &selection, &args, &context).await;
     outbox.close().await;
     let acted = acted?;
     let report = Report::of(&acted);
-    report.tell(verb, &args, out)?;
+    report.tell(name, &args, out)?;
     Ok(report.exit(in_bulk))
 }
 
-async fn act(
+async fn perform(
     outbox: &Outbox,
-    verb: Verb,
+    act: &Act,
     selection: &Selection,
     args: &Args,
     context: &Context,
@@ -64,7 +63,7 @@ async fn act(
         let request = ActRequest {
             ids,
             still: selection.still(state),
-            act: verb.act(),
+            act: act.clone(),
             actor: context.actor(),
             force: args.force,
             dry_run: args.dry_run,

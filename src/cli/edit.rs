@@ -11,8 +11,8 @@ use std::process::Command;
 use anyhow::Context as _;
 
 use crate::delivery::catalogue::remembered;
-use crate::model::{SubmissionId, Transition};
-use crate::store::{Act, ActRequest, Acted, Outbox, Still, Story};
+use crate::model::{Act, ActName, SubmissionId};
+use crate::store::{ActRequest, Acted, Outbox, Still, Story};
 
 use super::act::{self, refusal};
 use super::context::Context;
@@ -44,7 +44,7 @@ pub struct Args {
 pub async fn run(args: Args, global: &Global, out: &mut dyn Write) -> anyhow::Result<Exit> {
     match &args.with {
         Some(command) => {
-            args.which.check("edit", Transition::Edit.allowed_from())?;
+            args.which.check("edit", ActName::Edit.allowed_from())?;
             many(&args.which, command, global, out).await
         }
         None => one(&args, global, out).await,
@@ -108,7 +108,7 @@ async fn many(which: &act::Args, command: &str, global: &Global, out: &mut dyn W
 }
 
 fn refused(id: SubmissionId, acted: &Acted) -> CliError {
-    let text = format!("submission {id} {}", refusal("edit", &Transition::Edit, acted));
+    let text = format!("submission {id} {}", refusal(ActName::Edit, acted));
     match acted {
         Acted::NoSuch => CliError::NoSuch(text),
         Acted::Done | Acted::Changed | Acted::WrongState(_) | Acted::Superseded(_) | Acted::HeldUntil(_) => {

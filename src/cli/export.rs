@@ -5,7 +5,7 @@ use std::io::{IsTerminal as _, Write};
 use serde::Serialize;
 
 use crate::clock::Timestamp;
-use crate::model::Transition;
+use crate::model::REPLACEABLE;
 use crate::model::payload::{DIRECTIVES, Object};
 use crate::store::{Marks, Outbox, Story};
 
@@ -90,7 +90,7 @@ async fn marks(context: &Context, outbox: &Outbox) -> Option<Marks> {
 
 /// Whether a twin of it may take its place.
 fn is_replaceable(story: &Story) -> bool {
-    Transition::Replace.allowed_from().contains(&story.listed.state.name())
+    REPLACEABLE.contains(&story.listed.state.name())
 }
 
 /// The directives as a producer writes them.

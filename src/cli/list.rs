@@ -5,7 +5,7 @@ mod group;
 use std::io::Write;
 
 use crate::clock::Timestamp;
-use crate::model::{Attempt, AttemptOutcome};
+use crate::model::{Attempt, EndingName};
 use crate::store::{Filter, Listed, Outbox};
 
 use super::context::Context;
@@ -180,7 +180,7 @@ fn last_answer(listed: &Listed) -> String {
     }
     let outcome = |last: &Attempt| match status_of(last) {
         Some(status) => status.to_string(),
-        None if last.outcome == AttemptOutcome::Interrupted => last.outcome.into_str().to_owned(),
+        None if last.outcome == EndingName::Interrupted => last.outcome.into_str().to_owned(),
         None => String::new(),
     };
     listed.last.as_ref().map(outcome).unwrap_or_default()

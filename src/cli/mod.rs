@@ -45,6 +45,7 @@ use clap::{CommandFactory as _, Parser as _};
 use render::escape;
 
 use crate::intake::rows;
+use crate::model::Act;
 use crate::telemetry::journald::{self, ERROR_MARK};
 
 use command::{Cli, Command};
@@ -106,10 +107,10 @@ async fn run_verb(command: Command, global: &Global, out: &mut dyn Write) -> any
         Command::Status(args) => status::run(args, global, out).await,
         Command::List(args) => list::run(args, global, out).await,
         Command::Show(args) => show::run(args, global, out).await,
-        Command::Requeue(args) => act::run(act::Verb::Requeue, args, global, out).await,
-        Command::Override(args) => act::run(act::Verb::Override, args, global, out).await,
-        Command::Accept(args) => act::run(act::Verb::Accept, args, global, out).await,
-        Command::Dismiss(args) => act::run(act::Verb::Dismiss, args, global, out).await,
+        Command::Requeue(args) => act::run(Act::Requeue, args, global, out).await,
+        Command::Override(args) => act::run(Act::Override, args, global, out).await,
+        Command::Accept(args) => act::run(Act::Accept, args, global, out).await,
+        Command::Dismiss(args) => act::run(Act::Dismiss, args, global, out).await,
         Command::Edit(args) => edit::run(args, global, out).await,
         Command::Export(args) => export::run(args, global, out).await,
         Command::Pause(args) => pause::pause(args, global, out).await,

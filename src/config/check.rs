@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::policy::conflict::{ConflictSettings, Rule};
+use crate::policy::conflict::{ConflictRule, ConflictSettings};
 use crate::policy::schedule::RetrySettings;
 use crate::policy::validate::ValidationSettings;
 
@@ -214,7 +214,7 @@ fn above_zero<T: Default + PartialEq>(value: T) -> Option<T> {
 }
 
 fn conflict(raw: RawConflict) -> ConflictSettings {
-    let rule = |raw: RawRule| Rule {
+    let rule = |raw: RawRule| ConflictRule {
         registered_by_us: raw.registered_by_us,
         source: raw.source,
         result: raw.result,

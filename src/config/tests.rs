@@ -7,7 +7,7 @@ use std::fs;
 use super::keys::{SECTIONS, Takes};
 use super::*;
 use crate::model::ConflictPolicy;
-use crate::policy::conflict::{AfterLostResponse, Rule};
+use crate::policy::conflict::{AfterLostResponse, ConflictRule};
 use crate::policy::validate::ValidationMode;
 
 /// Loads this text as `/tmp/…/config.toml` with these variables; the directory's name is taken out of the messages.
@@ -93,7 +93,7 @@ fn the_rule_that_the_file_of_defaults_shows_can_be_used() {
         .map_while(|line| line.strip_prefix("# "))
         .collect();
     let rules = load_text(&shown.join("\n"), &[]).unwrap().config.conflict.rules;
-    let expected = Rule {
+    let expected = ConflictRule {
         registered_by_us: Some(true),
         source: Some("crm".to_owned()),
         result: Some(vec!["SALE_COMPLETED".to_owned()]),

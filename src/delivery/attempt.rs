@@ -11,10 +11,10 @@ use crate::api::Client;
 use crate::clock::{self, Timestamp};
 use crate::config::Config;
 use crate::model::payload::HARD_OVERRIDE;
-use crate::model::{Exchange, Fault, FaultKind, Object, Payload};
+use crate::model::{DeadReason, Ending, Exchange, Fault, FaultKind, Object, Payload};
 use crate::policy::conflict::Past;
-use crate::policy::schedule::{self, Next};
-use crate::policy::verdict::{Outcome, Verdict, VerdictPolicy, judge};
+use crate::policy::schedule;
+use crate::policy::verdict::{Verdict, VerdictPolicy, judge};
 use crate::store::{Claimed, Outbox, Relations, StoreError};
 use crate::telemetry::hindrance::Hindrances;
 
@@ -37,8 +37,8 @@ pub(super) struct Landed {
     /// Whether the request carried `"hard_override": true`, ours or the producer's.
     pub(super) carried_override: bool,
     pub(super) verdict: Verdict,
-    /// What follows, should the verdict be a retry.
-    pub(super) next: Next,
+    /// The verdict's, or the wait for the next attempt.
+    pub(super) ending: Ending,
     pub(super) at: Timestamp,
 }
 
@@ -46,17 +46,10 @@ impl Landed {
     /// Shortens the wait of one that only found out whether an outage goes on: where few are pending each is a probe
     /// again and again, and must not come back minutes after the API does. What `Retry-After` asked for stays.
     pub(super) fn wait_at_most(&mut self, longest: Duration) {
-        match (self.verdict.outcome, self.next) {
-            (Outcome::Retry { not_earlier: None }, Next::After(wait)) => self.next = Next::After(wait.min(longest)),
-            (
-                Outcome::Retry { .. }
-                | Outcome::Delivered
-                | Outcome::AcceptedAsOurs
-                | Outcome::Override
-                | Outcome::Dead(_)
-                | Outcome::Parked(_),
-                Next::After(_) | Next::Exhausted,
-            ) => {}
+        if let (None, Ending::Retry { wait } | Ending::Interrupted { wait }) =
+            (self.verdict.retry_after, &mut self.ending)
+        {
+            *wait = longest.min(*wait);
         }
     }
 }
@@ -82,13 +75,13 @@ pub(super) async fn fly(equipment: Equipment, claimed: Arc<Claimed>, roll: f64) 
     } else {
         judge(&timed.exchange, &Past::default(), &policy(&equipment.config))
     };
-    let next = next(&equipment.config, &claimed, &verdict, at, roll);
+    let ending = ending(&equipment.config, &claimed, &verdict, at, roll);
     Landed {
         exchange: timed.exchange,
         elapsed: timed.elapsed,
         carried_override,
         verdict,
-        next,
+        ending,
         at,
     }
 }
@@ -104,8 +97,12 @@ pub(super) fn interrupted(config: &Config, claimed: &Claimed, message: String, a
         on_the_wire: true,
     };
     let verdict = judge(&exchange, &Past::default(), &policy(config));
+    let ending = match ending(config, claimed, &verdict, at, roll) {
+        Ending::Retry { wait } => Ending::Interrupted { wait },
+        exhausted => exhausted,
+    };
     Landed {
-        next: next(config, claimed, &verdict, at, roll),
+        ending,
         exchange,
         elapsed: Duration::ZERO,
         carried_override: claimed.hard_override,
@@ -121,14 +118,15 @@ fn policy(config: &Config) -> VerdictPolicy<'_> {
     }
 }
 
-fn next(config: &Config, claimed: &Claimed, verdict: &Verdict, at: Timestamp, roll: f64) -> Next {
-    let not_earlier = match verdict.outcome {
-        Outcome::Retry { not_earlier } => not_earlier.map(|asked| asked.wait(at)),
-        Outcome::Delivered | Outcome::AcceptedAsOurs | Outcome::Override | Outcome::Dead(_) | Outcome::Parked(_) => {
-            None
+/// The verdict's ending; where another attempt should follow, its wait, or the end of all waits.
+fn ending(config: &Config, claimed: &Claimed, verdict: &Verdict, at: Timestamp, roll: f64) -> Ending {
+    verdict.ending.unwrap_or_else(|| {
+        let asked = verdict.retry_after.map(|asked| asked.wait(at));
+        match schedule::next(&config.retry, claimed.tries, claimed.waited, asked, roll) {
+            Some(wait) => Ending::Retry { wait },
+            None => Ending::dead(DeadReason::RetriesExhausted),
         }
-    };
-    schedule::next(&config.retry, claimed.tries, claimed.waited, not_earlier, roll)
+    })
 }
 
 /// Whether the rules of `[conflict]` will be asked, so that what they go by has to be read.

@@ -16,7 +16,7 @@ use crate::policy::gate::{
     PauseRecord, Purpose, Reaction, Refused, Why,
 };
 use crate::policy::hint::ApiError;
-use crate::policy::verdict::{Outcome, Signal};
+use crate::policy::verdict::Signal;
 use crate::store::{Claimed, Outbox, StoreError};
 use crate::telemetry::events;
 
@@ -322,12 +322,7 @@ fn of_exchange(claimed: &Claimed, dispatch: Dispatch, landed: &Landed, refused_b
         Some(activity) => activity.to_ascii_lowercase().hash(&mut hasher),
         None => claimed.id.hash(&mut hasher),
     }
-    let retry_after = match landed.verdict.outcome {
-        Outcome::Retry { not_earlier } => not_earlier.map(|asked| asked.wait(landed.at)),
-        Outcome::Delivered | Outcome::AcceptedAsOurs | Outcome::Override | Outcome::Dead(_) | Outcome::Parked(_) => {
-            None
-        }
-    };
+    let retry_after = landed.verdict.retry_after.map(|asked| asked.wait(landed.at));
     Ended {
         dispatch,
         signal: landed.verdict.signal,

@@ -5,9 +5,9 @@
 //! counts as judged by only when all is done, and the next fetch begins again.
 
 use crate::clock::Timestamp;
-use crate::model::{Actor, Object, Payload, SubmissionId};
+use crate::model::{Act, Actor, Object, Payload, SubmissionId};
 use crate::policy::validate::{ResultType, ValidationSettings, refusal, validate};
-use crate::store::{ACT_IDS_MAX, Act, ActRequest, Acted, Outbox, Still, StoreError};
+use crate::store::{ACT_IDS_MAX, ActRequest, Acted, Outbox, Still, StoreError};
 
 /// Payloads in memory at a time; each may be as long as `inbox.max_result_size`.
 const PAGE: u32 = 32;

@@ -10,11 +10,9 @@ use futures_util::future::{BoxFuture, join_all};
 use tokio::time::Instant;
 
 use crate::clock::Timestamp;
-use crate::model::{Attempt, AttemptOutcome, DeadReason, Exchange, FaultKind, State, Transition};
+use crate::model::{Attempt, DeadReason, Ending, EndingName, Exchange, State};
 use crate::policy::gate::{GATE, Refused};
 use crate::policy::hint::{self, ApiError};
-use crate::policy::schedule::Next;
-use crate::policy::verdict::Outcome;
 use crate::store::{Claimed, Outbox, Settled, Settlement, StoreError};
 use crate::telemetry::events::{self, How, Who};
 
@@ -44,15 +42,30 @@ pub(super) struct Outbound {
 impl Outbound {
     /// What a landed attempt becomes. `refused` is the gate's word on a submission whose key was refused.
     pub(super) fn of(claimed: Arc<Claimed>, landed: Landed, refused: Option<Refused>) -> Self {
-        let (transition, outcome) = transition(&landed, refused);
         let Landed {
             exchange,
             elapsed,
             carried_override,
             verdict,
-            next: _,
+            ending,
             at,
         } = landed;
+        let ending = match (ending, refused) {
+            (
+                Ending::Dead {
+                    reason: DeadReason::Unauthorized,
+                    ..
+                },
+                Some(refused),
+            ) => match refused {
+                Refused::Release => Ending::Released,
+                Refused::Die { requeue_on_opening } => Ending::Dead {
+                    reason: DeadReason::Unauthorized,
+                    requeue_on_opening,
+                },
+            },
+            (ending, _) => ending,
+        };
         let (answer, fault) = match exchange {
             Exchange::Answered(answer) => (Some(answer), None),
             Exchange::Failed { fault, on_the_wire: _ } => (None, Some(fault)),
@@ -62,12 +75,12 @@ impl Outbound {
             started_at: claimed.claimed_at,
             elapsed_ms: u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX),
             hard_override: carried_override,
-            outcome,
+            outcome: ending.into(),
             lost_response: verdict.lost_response,
             answer,
             fault,
         };
-        Self::new(claimed, transition, record, at, verdict.rule)
+        Self::new(claimed, ending, record, at, verdict.rule)
     }
 
     /// One that was claimed and not sent, because the gate has closed meanwhile.
@@ -77,25 +90,18 @@ impl Outbound {
             started_at: claimed.claimed_at,
             elapsed_ms: 0,
             hard_override: claimed.hard_override,
-            outcome: AttemptOutcome::Released,
+            outcome: EndingName::Released,
             lost_response: false,
             answer: None,
             fault: None,
         };
-        Self::new(claimed, Transition::Release, record, at, None)
+        Self::new(claimed, Ending::Released, record, at, None)
     }
 
-    fn new(
-        claimed: Arc<Claimed>,
-        transition: Transition,
-        record: Attempt,
-        at: Timestamp,
-        rule: Option<String>,
-    ) -> Self {
+    fn new(claimed: Arc<Claimed>, ending: Ending, record: Attempt, at: Timestamp, rule: Option<String>) -> Self {
         let settlement = Arc::new(Settlement {
             id: claimed.id,
-            attempt: claimed.attempt,
-            transition,
+            ending,
             record,
         });
         Self {
@@ -140,11 +146,11 @@ impl Outbound {
         let documented = answer.and_then(|answer| ApiError::parse(&answer.body));
         let fault = record.fault.as_ref();
         // What a proxy or a captive portal says is not documented, nor a success.
-        if documented.is_some() || matches!(record.outcome, AttemptOutcome::Delivered) {
+        if documented.is_some() || matches!(record.outcome, EndingName::Delivered) {
             meters.api_answered();
         }
         // Why a parked one waits says more than its 409 does: it may be our own.
-        let hint = if let Transition::Park(reason) = self.settlement.transition {
+        let hint = if let Ending::Parked(reason) = self.settlement.ending {
             hint::of_submission(&State::Parked(reason), Some(record), claimed.id)
         } else {
             match fault {
@@ -178,36 +184,27 @@ impl Outbound {
             events::redirected(who, how, answer.header("location"));
         }
         match record.outcome {
-            AttemptOutcome::Delivered | AttemptOutcome::Accepted => meters.delivered(self.at),
-            AttemptOutcome::Retry
-            | AttemptOutcome::Dead
-            | AttemptOutcome::Parked
-            | AttemptOutcome::Released
-            | AttemptOutcome::Interrupted => {
+            EndingName::Delivered | EndingName::Accepted => meters.delivered(self.at),
+            EndingName::Retry
+            | EndingName::Dead
+            | EndingName::Parked
+            | EndingName::Released
+            | EndingName::Interrupted => {
                 meters.failed(LastError::of(who, how, self.at));
             }
-            AttemptOutcome::Override => {}
+            EndingName::Override => {}
         }
-        match &self.settlement.transition {
-            Transition::Deliver => events::delivered(who, how),
-            Transition::DeliverAccepted => {
+        match self.settlement.ending {
+            Ending::Delivered => events::delivered(who, how),
+            Ending::Accepted => {
                 let message = Some("409 after a lost response: the registered result is taken for ours");
                 events::delivered(who, How { message, ..how });
             }
-            Transition::Retry { due: _, wait } => events::retry_scheduled(who, how, *wait),
-            Transition::Override => events::conflict_overridden(who, how, self.rule.as_deref().unwrap_or_default()),
-            Transition::Die { reason, .. } => events::dead_lettered(who, decided, reason.into_str()),
-            Transition::Park(reason) => events::parked(who, decided, reason.into_str()),
-            Transition::Release => events::released(who, how),
-            // No attempt ends like that.
-            Transition::Claim
-            | Transition::Recover
-            | Transition::Requeue
-            | Transition::ForceOverride
-            | Transition::Accept
-            | Transition::Dismiss
-            | Transition::Replace
-            | Transition::Edit => {}
+            Ending::Retry { wait } | Ending::Interrupted { wait } => events::retry_scheduled(who, how, wait),
+            Ending::Override => events::conflict_overridden(who, how, self.rule.as_deref().unwrap_or_default()),
+            Ending::Dead { reason, .. } => events::dead_lettered(who, decided, reason.into_str()),
+            Ending::Parked(reason) => events::parked(who, decided, reason.into_str()),
+            Ending::Released => events::released(who, how),
         }
     }
 }
@@ -333,43 +330,6 @@ impl Keeping {
             })
             .collect();
         Box::pin(async { join_all(each).await.into_iter().all(|is_stored| is_stored) })
-    }
-}
-
-/// How the row changes, and the word for the attempt.
-fn transition(landed: &Landed, refused: Option<Refused>) -> (Transition, AttemptOutcome) {
-    let die = |reason, requeue_on_opening| {
-        let transition = Transition::Die {
-            reason,
-            requeue_on_opening,
-        };
-        (transition, AttemptOutcome::Dead)
-    };
-    match landed.verdict.outcome {
-        Outcome::Delivered => (Transition::Deliver, AttemptOutcome::Delivered),
-        Outcome::AcceptedAsOurs => (Transition::DeliverAccepted, AttemptOutcome::Accepted),
-        Outcome::Override => (Transition::Override, AttemptOutcome::Override),
-        Outcome::Parked(reason) => (Transition::Park(reason), AttemptOutcome::Parked),
-        Outcome::Retry { .. } => match landed.next {
-            Next::After(wait) => {
-                let due = landed.at.plus(wait);
-                (Transition::Retry { due, wait }, retried_as(&landed.exchange))
-            }
-            Next::Exhausted => die(DeadReason::RetriesExhausted, false),
-        },
-        Outcome::Dead(DeadReason::Unauthorized) => match refused {
-            Some(Refused::Release) => (Transition::Release, AttemptOutcome::Released),
-            Some(Refused::Die { requeue_on_opening }) => die(DeadReason::Unauthorized, requeue_on_opening),
-            None => die(DeadReason::Unauthorized, false),
-        },
-        Outcome::Dead(reason) => die(reason, false),
-    }
-}
-
-fn retried_as(exchange: &Exchange) -> AttemptOutcome {
-    match exchange {
-        Exchange::Failed { fault, .. } if fault.kind == FaultKind::Interrupted => AttemptOutcome::Interrupted,
-        Exchange::Failed { .. } | Exchange::Answered(_) => AttemptOutcome::Retry,
     }
 }
 

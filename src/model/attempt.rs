@@ -1,37 +1,14 @@
 //! One request for a submission, as it is remembered.
 
-use strum::{EnumString, IntoStaticStr, VariantArray};
-
 use crate::clock::Timestamp;
 
 use super::answer::{Answer, Fault};
+use super::ending::EndingName;
 
 /// Counts the attempts of a submission from 1, over its whole life. With the id and the state it guards every
 /// settlement: an answer to an attempt that is no longer the current one changes nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct AttemptNumber(pub u32);
-
-/// What was made of an attempt; the word `show` prints.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EnumString, IntoStaticStr, VariantArray)]
-#[strum(serialize_all = "snake_case", const_into_str)]
-pub enum AttemptOutcome {
-    /// 2xx: delivered.
-    Delivered,
-    /// A 409 taken for our own earlier success.
-    Accepted,
-    /// Another attempt follows.
-    Retry,
-    /// A 409, answered by resending with `hard_override`.
-    Override,
-    /// Became a dead letter.
-    Dead,
-    /// Parked.
-    Parked,
-    /// Given back uncharged: the gate was closed on it.
-    Released,
-    /// The daemon ended while it may have been on the wire.
-    Interrupted,
-}
 
 /// An attempt that has ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,7 +22,7 @@ pub struct Attempt {
     /// Whether the request carried `"hard_override": true` (ours or the producer's).
     pub hard_override: bool,
     /// What was made of it.
-    pub outcome: AttemptOutcome,
+    pub outcome: EndingName,
     /// Whether it may have reached the API without our seeing the answer (a lost response).
     pub lost_response: bool,
     /// The answer, where one came in full.

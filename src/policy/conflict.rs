@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use crate::clock::Timestamp;
-use crate::model::{ConflictPolicy, ParkReason};
+use crate::model::{ConflictPolicy, DeadReason, Ending, ParkReason};
 
 /// `[conflict]` of the configuration.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -19,7 +19,7 @@ pub struct ConflictSettings {
     /// What to do after a lost response; decides before every other rule.
     pub after_lost_response: AfterLostResponse,
     /// The first that matches wins.
-    pub rules: Vec<Rule>,
+    pub rules: Vec<ConflictRule>,
 }
 
 /// `conflict.after_lost_response`.
@@ -35,7 +35,7 @@ pub enum AfterLostResponse {
 
 /// One `[[conflict.rules]]`: every condition that is named must hold.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Rule {
+pub struct ConflictRule {
     /// The last delivered result of this activity was ours and older (or was not).
     pub registered_by_us: Option<bool>,
     /// The submission's source.
@@ -78,52 +78,27 @@ pub struct Past<'a> {
     pub now: Timestamp,
 }
 
-/// What to do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Decision {
-    /// The registered result is ours.
-    AcceptAsOurs,
-    /// Resend with `"hard_override": true`.
-    Override,
-    /// A dead letter.
-    DeadLetter,
-    /// A person decides.
-    Park(ParkReason),
-}
-
-/// A decision, and what made it, in words for a person.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Decided {
-    /// What to do.
-    pub decision: Decision,
-    /// Which rule, by the name that the configuration or the producer gave it.
-    pub rule: String,
-}
-
-/// What to do about a 409.
-pub fn decide(settings: &ConflictSettings, past: &Past<'_>) -> Decided {
-    let park = Decision::Park(if past.lost_response {
+/// What to do about a 409, and which rule decided: by the name that the configuration or the producer gave it, in words
+/// for an operator.
+pub fn decide(settings: &ConflictSettings, past: &Past<'_>) -> (Ending, String) {
+    let park = Ending::Parked(if past.lost_response {
         ParkReason::ConflictAfterLostResponse
     } else {
         ParkReason::Conflict
     });
-    let decided = |decision, rule: String| Decided { decision, rule };
     if past.lost_response && settings.after_lost_response == AfterLostResponse::Accept {
-        return decided(
-            Decision::AcceptAsOurs,
-            "conflict.after_lost_response = \"accept\"".to_owned(),
-        );
+        return (Ending::Accepted, "conflict.after_lost_response = \"accept\"".to_owned());
     }
     if past.carried_override {
-        return decided(park, "409 although the request carried hard_override".to_owned());
+        return (park, "409 although the request carried hard_override".to_owned());
     }
     let (policy, rule) = wanted(settings, past);
     match policy {
-        ConflictPolicy::Park => decided(park, rule),
-        ConflictPolicy::DeadLetter => decided(Decision::DeadLetter, rule),
+        ConflictPolicy::Park => (park, rule),
+        ConflictPolicy::DeadLetter => (Ending::dead(DeadReason::Conflict), rule),
         ConflictPolicy::Override => match forbids_override(settings, past) {
-            Some(limit) => decided(park, format!("{rule}, but {limit}")),
-            None => decided(Decision::Override, rule),
+            Some(limit) => (park, format!("{rule}, but {limit}")),
+            None => (Ending::Override, rule),
         },
     }
 }
@@ -155,7 +130,7 @@ fn forbids_override(settings: &ConflictSettings, past: &Past<'_>) -> Option<&'st
     }
 }
 
-impl Rule {
+impl ConflictRule {
     /// Whether every condition that is named holds.
     fn matches(&self, past: &Past<'_>) -> bool {
         let is_one_of = |wanted: &Option<Vec<String>>, found: Option<&str>| {

@@ -7,8 +7,7 @@ mod api_error;
 #[cfg(test)]
 mod tests;
 
-use crate::model::attempt::{Attempt, AttemptOutcome};
-use crate::model::{Answer, DeadReason, FaultKind, ParkReason, State, SubmissionId};
+use crate::model::{Answer, Attempt, DeadReason, EndingName, FaultKind, ParkReason, State, SubmissionId};
 
 pub use api_error::ApiError;
 
@@ -42,28 +41,24 @@ pub fn of_submission(state: &State, last: Option<&Attempt>, id: SubmissionId) ->
 }
 
 /// Whether a submission rests after such an attempt, until somebody or some rule puts it back.
-const fn is_end(outcome: AttemptOutcome) -> bool {
+const fn is_end(outcome: EndingName) -> bool {
     match outcome {
-        AttemptOutcome::Delivered | AttemptOutcome::Accepted | AttemptOutcome::Dead | AttemptOutcome::Parked => true,
-        AttemptOutcome::Retry | AttemptOutcome::Override | AttemptOutcome::Released | AttemptOutcome::Interrupted => {
-            false
-        }
+        EndingName::Delivered | EndingName::Accepted | EndingName::Dead | EndingName::Parked => true,
+        EndingName::Retry | EndingName::Override | EndingName::Released | EndingName::Interrupted => false,
     }
 }
 
 /// What mends a failed attempt; `None` for one that reached its end.
 pub fn of_attempt(attempt: &Attempt, id: Option<SubmissionId>) -> Option<String> {
     match attempt.outcome {
-        AttemptOutcome::Delivered | AttemptOutcome::Accepted | AttemptOutcome::Override => None,
-        AttemptOutcome::Retry
-        | AttemptOutcome::Dead
-        | AttemptOutcome::Parked
-        | AttemptOutcome::Released
-        | AttemptOutcome::Interrupted => match (&attempt.fault, &attempt.answer) {
-            (Some(fault), _) => Some(of_fault(fault.kind).to_owned()),
-            (None, Some(answer)) => Some(of_answer(answer, id)),
-            (None, None) => None,
-        },
+        EndingName::Delivered | EndingName::Accepted | EndingName::Override => None,
+        EndingName::Retry | EndingName::Dead | EndingName::Parked | EndingName::Released | EndingName::Interrupted => {
+            match (&attempt.fault, &attempt.answer) {
+                (Some(fault), _) => Some(of_fault(fault.kind).to_owned()),
+                (None, Some(answer)) => Some(of_answer(answer, id)),
+                (None, None) => None,
+            }
+        }
     }
 }
 

@@ -4,6 +4,7 @@
 pub mod conflict;
 pub mod gate;
 pub mod hint;
+pub mod retry_after;
 pub mod schedule;
 pub mod validate;
 pub mod verdict;

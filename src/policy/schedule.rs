@@ -26,23 +26,21 @@ pub struct RetrySettings {
     pub max_attempts: Option<u32>,
 }
 
-/// What follows an attempt that failed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Next {
-    /// Another one after this wait, in whole milliseconds.
-    After(Duration),
-    /// None: `retries_exhausted`.
-    Exhausted,
-}
-
-/// What follows the attempt number `tries` (from 1), after `waited` in waits served. `not_earlier` is what
+/// The wait, in whole milliseconds, after the attempt number `tries` (from 1) and `waited` in waits served; `None` where
+/// no attempt follows (`retries_exhausted`). `not_earlier` is what
 /// `Retry-After` asked for, `roll` a random number from 0 to 1: the place of the wait between the shortest and the
 /// longest one that are allowed.
-pub fn next(settings: &RetrySettings, tries: u32, waited: Duration, not_earlier: Option<Duration>, roll: f64) -> Next {
+pub fn next(
+    settings: &RetrySettings,
+    tries: u32,
+    waited: Duration,
+    not_earlier: Option<Duration>,
+    roll: f64,
+) -> Option<Duration> {
     let tried_enough = settings.max_attempts.is_some_and(|max| tries >= max);
     let too_old = settings.max_age.is_some_and(|max| waited >= max);
     if tried_enough || too_old {
-        return Next::Exhausted;
+        return None;
     }
     let max = settings.max_interval.as_secs_f64();
     let spread = settings.randomization_factor.clamp(0.0, 1.0);
@@ -53,7 +51,7 @@ pub fn next(settings: &RetrySettings, tries: u32, waited: Duration, not_earlier:
     let shortest = (curve * (1.0 - spread)).max(asked);
     let longest = (curve * (1.0 + spread)).max(asked + curve * spread).min(max);
     let wait = shortest + (longest - shortest).max(0.0) * roll.clamp(0.0, 1.0);
-    Next::After(whole_milliseconds(wait.min(max), asked))
+    Some(whole_milliseconds(wait.min(max), asked))
 }
 
 /// The wait after attempt number `tries`, without jitter.

@@ -1,17 +1,15 @@
-//! What one exchange means (the README, "What becomes of each answer"): for its submission the [`Outcome`], for
-//! everyone behind it the [`Signal`]. The gate never sees a status, the row never sees the gate.
+//! What one exchange means (the README, "What becomes of each answer"): for its submission the [`Ending`], for
+//! everyone after it the [`Signal`]. The gate never sees a status, the row never sees the gate.
 //!
 //! [`judge`] is total: every status is named by its range, so that a new rule is a change of one arm and nothing is
 //! decided by falling through.
 
-use std::time::{Duration, UNIX_EPOCH};
-
 use serde::de::IgnoredAny;
 
-use crate::clock::Timestamp;
-use crate::model::{Answer, DeadReason, Exchange, FaultKind, ParkReason};
+use crate::model::{Answer, DeadReason, Ending, Exchange, FaultKind};
 
-use super::conflict::{self, ConflictSettings, Decision, Past};
+use super::conflict::{self, ConflictSettings, Past};
+use super::retry_after::RetryAfter;
 
 /// What of the configuration the verdict depends on.
 #[derive(Debug, Clone, Copy)]
@@ -20,26 +18,6 @@ pub struct VerdictPolicy<'a> {
     pub require_json: bool,
     /// `[conflict]`
     pub conflict: &'a ConflictSettings,
-}
-
-/// What becomes of the submission. `policy::schedule` says when a retry is due, and whether there is one at all.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Outcome {
-    /// The API has it.
-    Delivered,
-    /// A 409 taken for our own earlier success.
-    AcceptedAsOurs,
-    /// Another attempt, not before what `Retry-After` asked for.
-    Retry {
-        /// `Retry-After`, as far as it can be read.
-        not_earlier: Option<NotEarlier>,
-    },
-    /// Resend at once with `"hard_override": true`.
-    Override,
-    /// A dead letter.
-    Dead(DeadReason),
-    /// A person decides.
-    Parked(ParkReason),
 }
 
 /// What the exchange says of the API's health and of our key.
@@ -80,52 +58,13 @@ impl Refusal {
     }
 }
 
-/// `Retry-After`: not before this.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum NotEarlier {
-    /// So long from now. A date beside the answer's own `date` is one of these: then our clock does not matter.
-    After(Duration),
-    /// This very moment, by our clock.
-    At(Timestamp),
-}
-
-impl NotEarlier {
-    /// How long that is from `now`.
-    pub fn wait(self, now: Timestamp) -> Duration {
-        match self {
-            Self::After(wait) => wait,
-            Self::At(moment) => moment.since(now),
-        }
-    }
-
-    /// Reads `Retry-After`: whole seconds, however many digits, or an HTTP date. Anything else counts as absent.
-    fn of(answer: &Answer) -> Option<Self> {
-        let text = answer.header("retry-after")?.trim();
-        if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
-            return Some(Self::After(Duration::from_secs(text.parse().unwrap_or(u64::MAX))));
-        }
-        let moment = http_date(text)?;
-        match answer.header("date").and_then(http_date) {
-            Some(theirs) => Some(Self::After(moment.since(theirs))),
-            None => Some(Self::At(moment)),
-        }
-    }
-}
-
-/// An HTTP date in any of its three forms; `None` also before 1970.
-fn http_date(text: &str) -> Option<Timestamp> {
-    let since = httpdate::parse_http_date(text.trim())
-        .ok()?
-        .duration_since(UNIX_EPOCH)
-        .ok()?;
-    Some(Timestamp::default().plus(since))
-}
-
 /// What an exchange means.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Verdict {
-    /// For the submission.
-    pub outcome: Outcome,
+    /// For the submission; `None`: another attempt follows, if `policy::schedule` allows one.
+    pub ending: Option<Ending>,
+    /// What `Retry-After` asked for, where another attempt may follow.
+    pub retry_after: Option<RetryAfter>,
     /// For the gate.
     pub signal: Signal,
     /// Whether the request may have reached the API without our seeing its answer.
@@ -135,28 +74,30 @@ pub struct Verdict {
 }
 
 impl Verdict {
-    const fn plain(outcome: Outcome, signal: Signal) -> Self {
+    const fn ended(ending: Ending, signal: Signal) -> Self {
         Self {
-            outcome,
+            ending: Some(ending),
+            retry_after: None,
             signal,
             lost_response: false,
             rule: None,
         }
     }
 
-    const fn fault(not_earlier: Option<NotEarlier>, lost_response: bool) -> Self {
+    const fn fault(retry_after: Option<RetryAfter>, lost_response: bool) -> Self {
         Self {
-            outcome: Outcome::Retry { not_earlier },
+            ending: None,
+            retry_after,
             signal: Signal::Faulty,
             lost_response,
             rule: None,
         }
     }
 
-    fn overload(not_earlier: Option<NotEarlier>, lost_response: bool) -> Self {
+    fn overload(retry_after: Option<RetryAfter>, lost_response: bool) -> Self {
         Self {
             signal: Signal::Overloaded,
-            ..Self::fault(not_earlier, lost_response)
+            ..Self::fault(retry_after, lost_response)
         }
     }
 }
@@ -177,45 +118,40 @@ pub fn judge(exchange: &Exchange, past: &Past<'_>, policy: &VerdictPolicy<'_>) -
     reason = "in the order of the contract's table, each range with its own reason"
 )]
 fn judge_answer(answer: &Answer, past: &Past<'_>, policy: &VerdictPolicy<'_>) -> Verdict {
-    let not_earlier = NotEarlier::of(answer);
+    let retry_after = RetryAfter::of(answer);
     match answer.status {
         200..=299 if !policy.require_json || is_empty_or_json(answer) => {
-            Verdict::plain(Outcome::Delivered, Signal::Healthy)
+            Verdict::ended(Ending::Delivered, Signal::Healthy)
         }
-        200..=299 => Verdict::fault(not_earlier, true),
-        300..=399 => Verdict::fault(not_earlier, false),
-        400 => Verdict::plain(Outcome::Dead(DeadReason::Rejected), Signal::Rejected),
+        200..=299 => Verdict::fault(retry_after, true),
+        300..=399 => Verdict::fault(retry_after, false),
+        400 => Verdict::ended(Ending::dead(DeadReason::Rejected), Signal::Rejected),
         401 => refused(Refusal::Unknown),
         403 => refused(Refusal::Forbidden),
-        408 | 425 | 429 => Verdict::plain(Outcome::Retry { not_earlier }, Signal::Throttled),
+        408 | 425 | 429 => Verdict {
+            signal: Signal::Throttled,
+            ..Verdict::fault(retry_after, false)
+        },
         409 => judge_conflict(past, policy.conflict),
         402 | 404..=407 | 410..=424 | 426..=428 | 430..=499 => {
-            Verdict::plain(Outcome::Dead(DeadReason::Rejected), Signal::Answered)
+            Verdict::ended(Ending::dead(DeadReason::Rejected), Signal::Answered)
         }
         // A gateway's 502 says nothing of the application behind it, and a status that HTTP does not know says nothing
         // at all.
-        503 => Verdict::overload(not_earlier, true),
-        0..=199 | 500..=502 | 504..=u16::MAX => Verdict::fault(not_earlier, true),
+        503 => Verdict::overload(retry_after, true),
+        0..=199 | 500..=502 | 504..=u16::MAX => Verdict::fault(retry_after, true),
     }
 }
 
 const fn refused(refusal: Refusal) -> Verdict {
-    Verdict::plain(Outcome::Dead(DeadReason::Unauthorized), Signal::Unauthorized(refusal))
+    Verdict::ended(Ending::dead(DeadReason::Unauthorized), Signal::Unauthorized(refusal))
 }
 
 fn judge_conflict(past: &Past<'_>, settings: &ConflictSettings) -> Verdict {
-    let decided = conflict::decide(settings, past);
-    let outcome = match decided.decision {
-        Decision::AcceptAsOurs => Outcome::AcceptedAsOurs,
-        Decision::Override => Outcome::Override,
-        Decision::DeadLetter => Outcome::Dead(DeadReason::Conflict),
-        Decision::Park(reason) => Outcome::Parked(reason),
-    };
+    let (ending, rule) = conflict::decide(settings, past);
     Verdict {
-        outcome,
-        signal: Signal::Answered,
-        lost_response: false,
-        rule: Some(decided.rule),
+        rule: Some(rule),
+        ..Verdict::ended(ending, Signal::Answered)
     }
 }
 

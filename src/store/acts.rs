@@ -1,28 +1,9 @@
 //! Questions and answers of those who change what is kept: people's acts, and retention.
 
 use crate::clock::Timestamp;
-use crate::model::{Actor, Entry, Payload, State, StateName, SubmissionId};
+use crate::model::{Act, Actor, Payload, State, StateName, SubmissionId};
 
 use super::Filter;
-
-/// What a person (or the one rule that says so) does to submissions.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Act {
-    /// Due now, attempts and age anew. What `not_before` holds goes on being held, unless it is forced.
-    Requeue,
-    /// The same for what was `invalid`, and only that, because another list of result types makes it valid: a rule of
-    /// the contract, no person's.
-    Revalidate,
-    /// Ours replaces the registered one.
-    Override,
-    /// The registered one is ours.
-    Accept,
-    /// Close without delivering.
-    Dismiss,
-    /// A corrected payload (boxed: it is far larger than the others). `invalid` in it is a reason to refuse, before
-    /// this is called.
-    Edit(Box<Entry>),
-}
 
 /// An act on some submissions, in one transaction: callers bring at most [`ACT_IDS_MAX`] ids at a time.
 #[derive(Debug, Clone, PartialEq, Eq)]

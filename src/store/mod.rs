@@ -23,7 +23,7 @@ use std::time::Duration;
 use crate::clock::Timestamp;
 use crate::model::{Admission, Admitted, FileReceipt, Payload, Receipt, SubmissionId};
 
-pub use acts::{ACT_IDS_MAX, Act, ActRequest, Acted, Still, Sweep};
+pub use acts::{ACT_IDS_MAX, ActRequest, Acted, Still, Sweep};
 pub use error::{OpenError, StoreError};
 pub use sending::{ClaimOrder, ClaimRequest, Claimed, Leap, Place, Relations, Settled, Settlement, Stretch};
 pub use sqlite::{

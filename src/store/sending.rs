@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::clock::Timestamp;
-use crate::model::{Attempt, AttemptNumber, ConflictPolicy, Payload, SubmissionId, SubmissionKey, Transition};
+use crate::model::{Attempt, AttemptNumber, ConflictPolicy, Ending, Payload, SubmissionId, SubmissionKey};
 
 /// What to claim.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -116,11 +116,10 @@ pub struct Claimed {
 pub struct Settlement {
     /// Which one.
     pub id: SubmissionId,
-    /// The attempt that was claimed.
-    pub attempt: AttemptNumber,
-    /// One of those that start from `sending`.
-    pub transition: Transition,
-    /// What is remembered of the attempt. Not kept for [`Transition::Release`].
+    /// What becomes of it.
+    pub ending: Ending,
+    /// What is remembered of the attempt that was claimed, under the name of the ending. Not kept for
+    /// [`Ending::Released`].
     pub record: Attempt,
 }
 

@@ -4,11 +4,10 @@ use std::io::{self, Write};
 
 use crate::cli::exit::Exit;
 use crate::cli::output::note;
-use crate::model::{State, StateName, SubmissionId, Transition};
+use crate::model::{ActName, State, StateName, SubmissionId};
 use crate::store::Acted;
 
 use super::select::Args;
-use super::verb::Verb;
 
 /// Up to so many are told one by one; more are counted.
 const LINES_MAX: usize = 20;
@@ -49,11 +48,11 @@ impl<'a> Report<'a> {
     }
 
     /// Tells what was done on `out`, and what was refused beside it.
-    pub fn tell(&self, verb: Verb, args: &Args, out: &mut dyn Write) -> io::Result<()> {
+    pub fn tell(&self, act: ActName, args: &Args, out: &mut dyn Write) -> io::Result<()> {
         let done = if args.dry_run {
-            format!("would be {}", verb.done())
+            format!("would be {}", done(act))
         } else {
-            verb.done().to_owned()
+            done(act).to_owned()
         };
         let total = self.done.len() + self.refused.len();
         if total <= LINES_MAX {
@@ -62,10 +61,7 @@ impl<'a> Report<'a> {
             }
         }
         for (id, why) in self.refused.iter().take(LINES_MAX) {
-            note(&format!(
-                "submission {id} {}",
-                refusal(verb.name(), &verb.transition(), why)
-            ));
+            note(&format!("submission {id} {}", refusal(act, why)));
         }
         if total > LINES_MAX || args.in_bulk() {
             let count = self.done.len();
@@ -100,23 +96,36 @@ impl<'a> Report<'a> {
     }
 }
 
+/// What was done, in words that go on from the submission's number.
+const fn done(act: ActName) -> &'static str {
+    match act {
+        ActName::Requeue | ActName::Revalidate => "requeued",
+        ActName::Override => "requeued to override",
+        ActName::Accept => "accepted as delivered",
+        ActName::Dismiss => "dismissed",
+        ActName::Edit => "edited",
+    }
+}
+
 /// Why not, in words that go on from the submission's number.
-pub fn refusal(verb: &str, transition: &Transition, acted: &Acted) -> String {
+pub fn refusal(act: ActName, acted: &Acted) -> String {
     match acted {
         Acted::Done => "is done".to_owned(),
         Acted::NoSuch => "does not exist".to_owned(),
         Acted::Changed => "was changed meanwhile, and is left as it is now".to_owned(),
         Acted::WrongState(State::Sending) => {
             format!(
-                "is being sent just now, and its outcome comes first: {verb} is for what is {}",
-                one_of(transition.allowed_from())
+                "is being sent just now, and its outcome comes first: {} is for what is {}",
+                act.into_str(),
+                one_of(act.allowed_from())
             )
         }
         Acted::WrongState(state) => {
             format!(
-                "is {}: {verb} is for what is {}",
+                "is {}: {} is for what is {}",
                 state.name(),
-                one_of(transition.allowed_from())
+                act.into_str(),
+                one_of(act.allowed_from())
             )
         }
         Acted::Superseded(later) => {
@@ -168,13 +177,13 @@ mod tests {
 
     #[test]
     fn a_refusal_names_the_state_or_the_later_one() {
-        let wrong = refusal("requeue", &Transition::Requeue, &Acted::WrongState(State::Delivered));
+        let wrong = refusal(ActName::Requeue, &Acted::WrongState(State::Delivered));
         assert_eq!(wrong, "is delivered: requeue is for what is pending, dead or parked");
-        let wrong = refusal("accept", &Transition::Accept, &Acted::WrongState(State::Sending));
+        let wrong = refusal(ActName::Accept, &Acted::WrongState(State::Sending));
         assert_eq!(
             wrong,
             "is being sent just now, and its outcome comes first: accept is for what is parked"
         );
-        assert!(refusal("edit", &Transition::Edit, &Acted::Superseded(SubmissionId(7))).contains("submission 7"));
+        assert!(refusal(ActName::Edit, &Acted::Superseded(SubmissionId(7))).contains("submission 7"));
     }
 }

@@ -13,9 +13,9 @@ use tokio::time::{Instant, sleep};
 use crate::clock;
 use crate::config::{Config, Environment};
 use crate::daemon::{KeyFile, Plan, Rooms, TaskEnded};
-use crate::model::StateName;
+use crate::model::{Act, StateName};
 use crate::sandbox::{self, Sandbox};
-use crate::store::{Act, ActRequest, Acted, Filter, Listed, Outbox, Role, Still};
+use crate::store::{ActRequest, Acted, Filter, Listed, Outbox, Role, Still};
 use crate::telemetry::systemd::Notifier;
 
 use super::samples;

@@ -10,8 +10,8 @@ use tokio::time::Instant;
 use crate::cli::list;
 use crate::clock::{self, Timestamp};
 use crate::intake;
-use crate::model::{Attempt, StateName};
-use crate::store::{Act, Filter, Listed};
+use crate::model::{Act, Attempt, StateName};
+use crate::store::{Filter, Listed};
 
 use super::narrator::{self, Narrator};
 use super::samples::{self, result, scripted, with, without};

@@ -3,14 +3,14 @@
 use crate::cli::context::Context;
 use crate::cli::render::escape::visible;
 use crate::intake::entry::{Judge, Judged, entry};
-use crate::model::{Entry, Origin, SubmissionId, Transition};
+use crate::model::{ActName, Entry, Origin, SubmissionId};
 use crate::policy::validate::ResultType;
 use crate::store::{Acted, Story};
 
 /// Why it may not be edited, found before anybody types for nothing.
 pub fn refused_because(story: &Story, force: bool) -> Option<Acted> {
     let state = story.listed.state;
-    if !Transition::Edit.allowed_from().contains(&state.name()) {
+    if !ActName::Edit.allowed_from().contains(&state.name()) {
         return Some(Acted::WrongState(state));
     }
     story.superseded_by.filter(|_| !force).map(Acted::Superseded)

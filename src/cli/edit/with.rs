@@ -22,9 +22,9 @@ use crate::cli::render::diff;
 use crate::cli::render::escape::{self, visible};
 use crate::cli::render::pretty::pretty;
 use crate::cli::terminal::{Progress, confirm};
-use crate::model::{Directives, Payload, StateName, SubmissionId, Transition};
+use crate::model::{Act, ActName, Directives, Payload, StateName, SubmissionId};
 use crate::policy::validate::ResultType;
-use crate::store::{Act, ActRequest, Acted, Outbox};
+use crate::store::{ActRequest, Acted, Outbox};
 
 use super::judge::{judged, refused_because};
 
@@ -84,7 +84,7 @@ struct Count {
 pub async fn run(editing: &Editing<'_>, out: &mut dyn Write) -> anyhow::Result<Exit> {
     let (args, context) = (editing.args, editing.context);
     let selection = args
-        .selected(editing.outbox, Transition::Edit.allowed_from(), context.now)
+        .selected(editing.outbox, ActName::Edit.allowed_from(), context.now)
         .await?;
     let total = selection.found.len();
     if args.in_bulk() && total > 1 && !args.yes && !args.dry_run {
@@ -207,7 +207,7 @@ impl Editing<'_> {
 impl Count {
     fn skip(&mut self, id: SubmissionId, why: &Acted) {
         self.skipped += 1;
-        self.tell(id, &act::refusal("edit", &Transition::Edit, why));
+        self.tell(id, &act::refusal(ActName::Edit, why));
     }
 
     fn fail(&mut self, id: SubmissionId, why: &str) {

@@ -1,7 +1,7 @@
 //! What can be done about a submission: the commands that apply to it, each with what it does.
 
 use crate::clock::Timestamp;
-use crate::model::{DeadReason, ParkReason, State, Transition};
+use crate::model::{ActName, DeadReason, ParkReason, State};
 use crate::store::Story;
 
 use super::outcome::next_attempt_at;
@@ -20,34 +20,32 @@ pub fn commands(story: &Story, now: Timestamp) -> Vec<(String, String)> {
         }
     };
     let mut acts = vec![
-        (Transition::Edit, "edit", "correct the payload and send it".to_owned()),
-        (Transition::Requeue, "requeue", again.to_owned()),
+        (ActName::Edit, "edit", "correct the payload and send it".to_owned()),
+        (ActName::Requeue, "requeue", again.to_owned()),
         (
-            Transition::ForceOverride,
+            ActName::Override,
             "override",
             "replace the registered result by ours".to_owned(),
         ),
         (
-            Transition::Accept,
+            ActName::Accept,
             "accept",
             "the registered result is ours: delivered".to_owned(),
         ),
-        (Transition::Dismiss, "dismiss", "close it without delivering".to_owned()),
+        (ActName::Dismiss, "dismiss", "close it without delivering".to_owned()),
     ];
     if let State::Parked(reason) = story.listed.state {
         let (likely, why) = likely(reason, story);
         // What sends it as it is would most likely meet the same answer.
         acts.sort_by_key(|(act, ..)| {
-            let sends_as_it_is = matches!(act, Transition::Edit | Transition::Requeue);
-            (*act != likely, sends_as_it_is, *act == Transition::Accept)
+            let sends_as_it_is = matches!(act, ActName::Edit | ActName::Requeue);
+            (*act != likely, sends_as_it_is, *act == ActName::Accept)
         });
         acts[0].2 = format!("likely: {why}");
     }
-    let force = |act: &Transition| match act {
-        Transition::Requeue if is_held => " --force",
-        Transition::Edit | Transition::Requeue | Transition::ForceOverride if story.superseded_by.is_some() => {
-            " --force"
-        }
+    let force = |act: &ActName| match act {
+        ActName::Requeue if is_held => " --force",
+        ActName::Edit | ActName::Requeue | ActName::Override if story.superseded_by.is_some() => " --force",
         _ => "",
     };
     acts.into_iter()
@@ -57,30 +55,30 @@ pub fn commands(story: &Story, now: Timestamp) -> Vec<(String, String)> {
 }
 
 /// What most likely is right for a parked one, with the reason.
-fn likely(reason: ParkReason, story: &Story) -> (Transition, String) {
+fn likely(reason: ParkReason, story: &Story) -> (ActName, String) {
     if let Some(later) = story.superseded_by {
         return (
-            Transition::Dismiss,
+            ActName::Dismiss,
             format!("submission {later} of its activity came later and is delivered"),
         );
     }
     if story.attempts.last().is_some_and(|last| last.hard_override) {
         return (
-            Transition::Dismiss,
+            ActName::Dismiss,
             "the API does not let it replace what is registered".to_owned(),
         );
     }
     match reason {
         ParkReason::ConflictAfterLostResponse => (
-            Transition::Accept,
+            ActName::Accept,
             "what is registered is this very one, whose answer was lost; nothing is sent again".to_owned(),
         ),
         ParkReason::Conflict if story.registered_by_us => (
-            Transition::Override,
+            ActName::Override,
             "what is registered is an older one of ours; this one replaces it".to_owned(),
         ),
         ParkReason::Conflict => (
-            Transition::Override,
+            ActName::Override,
             "what is registered came from elsewhere; this one replaces it (`dismiss` leaves it)".to_owned(),
         ),
     }

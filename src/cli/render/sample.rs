@@ -3,7 +3,7 @@
 use crate::clock::Timestamp;
 use crate::model::payload::Object;
 use crate::model::{
-    Answer, Attempt, AttemptNumber, AttemptOutcome, DeadReason, Facts, Origin, Payload, State, SubmissionId,
+    Answer, Attempt, AttemptNumber, DeadReason, EndingName, Facts, Origin, Payload, State, SubmissionId,
 };
 use crate::store::{Event, Listed, Story};
 
@@ -58,7 +58,7 @@ pub fn attempt() -> Attempt {
         started_at: Timestamp::from_millis(1_795_428_000_500),
         elapsed_ms: 412,
         hard_override: false,
-        outcome: AttemptOutcome::Dead,
+        outcome: EndingName::Dead,
         lost_response: false,
         answer: Some(Answer {
             status: 400,

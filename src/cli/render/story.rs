@@ -1,7 +1,7 @@
 //! A submission's life in order: its attempts and every other change, told in plain words.
 
 use crate::clock::Timestamp;
-use crate::model::{Attempt, AttemptOutcome, DeadReason, Origin, ParkReason, State, StateName, Transition};
+use crate::model::{ActName, Attempt, DeadReason, EndingName, Origin, ParkReason, REPLACED, State, StateName};
 use crate::store::{Event, Listed, Story};
 
 use super::escape::visible;
@@ -125,11 +125,11 @@ fn may_be_ours(story: &Story) -> String {
     let by_person = story
         .history
         .last()
-        .is_some_and(|last| last.what == Transition::ForceOverride.name());
+        .is_some_and(|last| last.what == ActName::Override.recorded());
     let by_policy = story
         .attempts
         .last()
-        .is_some_and(|last| last.outcome == AttemptOutcome::Override);
+        .is_some_and(|last| last.outcome == EndingName::Override);
     if by_person || by_policy {
         return String::new();
     }
@@ -140,10 +140,7 @@ fn may_be_ours(story: &Story) -> String {
 
 /// By whom it was replaced, where it was: then that one is to be looked at.
 fn dismissed(story: &Story) -> String {
-    let replaced = story
-        .history
-        .last()
-        .filter(|last| last.what == Transition::Replace.name());
+    let replaced = story.history.last().filter(|last| last.what == REPLACED);
     match replaced.and_then(|last| last.detail.as_deref()) {
         Some(how) => format!("Nothing: {}.", visible(how)),
         None => "Nothing: it was closed without being delivered.".to_owned(),
@@ -154,7 +151,7 @@ fn delivered(story: &Story) -> String {
     let accepted = story
         .attempts
         .last()
-        .is_some_and(|last| last.outcome == AttemptOutcome::Accepted);
+        .is_some_and(|last| last.outcome == EndingName::Accepted);
     match words::why_likely_ours(story).filter(|_| accepted) {
         Some(why) => format!(
             "Nothing: the API has it. It said that the activity has a result already, and conflict.after_lost_response takes that for ours: {why}."
@@ -275,7 +272,7 @@ mod tests {
         );
         story.listed.state = State::Delivered;
         assert_eq!(next(&story, None, NOW), "Nothing: the API has it.");
-        story.attempts[0].outcome = AttemptOutcome::Accepted;
+        story.attempts[0].outcome = EndingName::Accepted;
         assert!(next(&story, None, NOW).contains("takes that for ours"));
     }
 

@@ -1,7 +1,7 @@
 //! What happened to a submission, in plain words: each step of its story in a sentence, and why a 409 may be our own
 //! doing.
 
-use crate::model::{Attempt, AttemptOutcome, FaultKind};
+use crate::model::{Attempt, EndingName, FaultKind};
 use crate::store::{Event, Story};
 
 use super::escape::visible;
@@ -55,16 +55,16 @@ fn came_back(attempt: &Attempt) -> String {
     }
 }
 
-const fn followed(outcome: AttemptOutcome) -> &'static str {
+const fn followed(outcome: EndingName) -> &'static str {
     match outcome {
-        AttemptOutcome::Delivered => "delivered",
-        AttemptOutcome::Accepted => "taken for our own earlier success, so delivered",
-        AttemptOutcome::Retry => "to be tried again",
-        AttemptOutcome::Override => "to be sent again with hard_override",
-        AttemptOutcome::Dead => "a dead letter",
-        AttemptOutcome::Parked => "parked for a person to decide",
-        AttemptOutcome::Released => "given back, and not counted as a try",
-        AttemptOutcome::Interrupted => "to be sent again",
+        EndingName::Delivered => "delivered",
+        EndingName::Accepted => "taken for our own earlier success, so delivered",
+        EndingName::Retry => "to be tried again",
+        EndingName::Override => "to be sent again with hard_override",
+        EndingName::Dead => "a dead letter",
+        EndingName::Parked => "parked for a person to decide",
+        EndingName::Released => "given back, and not counted as a try",
+        EndingName::Interrupted => "to be sent again",
     }
 }
 
@@ -150,7 +150,7 @@ mod tests {
         Attempt {
             number: AttemptNumber(number),
             lost_response: true,
-            outcome: AttemptOutcome::Retry,
+            outcome: EndingName::Retry,
             answer: None,
             fault: Some(Fault {
                 kind,

@@ -2,7 +2,7 @@ use serde_json::json;
 
 use super::*;
 use crate::delivery::tests::{Rig, eventually};
-use crate::model::{Attempt, AttemptOutcome, StateName, Transition};
+use crate::model::{Attempt, Ending, EndingName, StateName};
 use crate::policy::gate::Purpose;
 use crate::store::{ClaimOrder, Settlement};
 
@@ -27,7 +27,7 @@ async fn a_panic_in_one_attempt_costs_that_attempt_and_nothing_else() {
     assert_eq!(story.listed.state.name(), StateName::Pending);
     assert_eq!(
         (story.attempts[0].outcome, story.attempts[0].lost_response),
-        (AttemptOutcome::Interrupted, true)
+        (EndingName::Interrupted, true)
     );
 }
 
@@ -119,17 +119,13 @@ async fn a_remembered_due_time_does_not_outlive_a_clock_that_was_set_back() {
     let wait = Duration::from_millis(20);
     let settlement = Settlement {
         id: claimed.id,
-        attempt: claimed.attempt,
-        transition: Transition::Retry {
-            due: ahead.plus(wait),
-            wait,
-        },
+        ending: Ending::Retry { wait },
         record: Attempt {
             number: claimed.attempt,
             started_at: ahead,
             elapsed_ms: 0,
             hard_override: false,
-            outcome: AttemptOutcome::Retry,
+            outcome: EndingName::Retry,
             lost_response: false,
             answer: None,
             fault: None,

@@ -9,7 +9,7 @@ use super::{Rig, eventually};
 use crate::delivery::catalogue::RESULT_TYPES;
 use crate::delivery::meters::Pulse;
 use crate::delivery::pulse::PULSE;
-use crate::model::{AttemptOutcome, StateName};
+use crate::model::{EndingName, StateName};
 use crate::policy::validate::ResultType;
 use crate::sandbox::{Answered, Permission, Settings};
 
@@ -61,7 +61,7 @@ async fn what_is_still_on_the_wire_after_the_timeout_is_recovered_by_the_next_st
     let attempts = rig.story(id).await.attempts;
     assert_eq!(
         (attempts[0].outcome, attempts[0].lost_response),
-        (AttemptOutcome::Interrupted, true)
+        (EndingName::Interrupted, true)
     );
     rig.stop().await;
 }

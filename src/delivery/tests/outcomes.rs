@@ -3,10 +3,10 @@
 use serde_json::json;
 
 use super::Rig;
-use crate::model::{AttemptOutcome, ConflictPolicy, DeadReason, ParkReason, State, StateName, SubmissionId};
+use crate::model::{ConflictPolicy, DeadReason, EndingName, ParkReason, State, StateName, SubmissionId};
 use crate::policy::conflict::AfterLostResponse;
 
-async fn outcomes(rig: &Rig, id: SubmissionId) -> Vec<AttemptOutcome> {
+async fn outcomes(rig: &Rig, id: SubmissionId) -> Vec<EndingName> {
     rig.story(id)
         .await
         .attempts
@@ -56,7 +56,7 @@ async fn faults_are_retried_and_each_attempt_is_kept() {
             )
         })
         .collect();
-    let retry = AttemptOutcome::Retry;
+    let retry = EndingName::Retry;
     assert_eq!(
         kept,
         [
@@ -64,7 +64,7 @@ async fn faults_are_retried_and_each_attempt_is_kept() {
             (retry, true, None),
             (retry, true, Some(200)),
             (retry, false, Some(302)),
-            (AttemptOutcome::Delivered, false, Some(201)),
+            (EndingName::Delivered, false, Some(201)),
         ]
     );
     rig.stop().await;
@@ -96,10 +96,7 @@ async fn a_409_is_resent_at_once_with_hard_override_where_the_policy_says_so() {
         (posts.len(), posts[0].hard_override, posts[1].hard_override),
         (2, None, Some(true))
     );
-    assert_eq!(
-        outcomes(&rig, id).await,
-        [AttemptOutcome::Override, AttemptOutcome::Delivered]
-    );
+    assert_eq!(outcomes(&rig, id).await, [EndingName::Override, EndingName::Delivered]);
     rig.stop().await;
 }
 
@@ -133,10 +130,9 @@ async fn a_409_after_a_lost_response_is_told_apart_and_can_be_accepted() {
             AfterLostResponse::Policy => {
                 assert_eq!(story.listed.state, State::Parked(ParkReason::ConflictAfterLostResponse));
             }
-            AfterLostResponse::Accept => assert_eq!(
-                outcomes(&rig, id).await,
-                [AttemptOutcome::Retry, AttemptOutcome::Accepted]
-            ),
+            AfterLostResponse::Accept => {
+                assert_eq!(outcomes(&rig, id).await, [EndingName::Retry, EndingName::Accepted]);
+            }
         }
         rig.stop().await;
     }
@@ -146,7 +142,7 @@ async fn a_409_after_a_lost_response_is_told_apart_and_can_be_accepted() {
 async fn a_correction_of_our_own_is_known_as_such() {
     let mut rig = Rig::new().await;
     rig.set(|config| {
-        config.conflict.rules.push(crate::policy::conflict::Rule {
+        config.conflict.rules.push(crate::policy::conflict::ConflictRule {
             registered_by_us: Some(true),
             source: None,
             result: None,

@@ -2,10 +2,10 @@ use super::*;
 use strum::VariantArray as _;
 
 const NOW: Timestamp = Timestamp::from_millis(1_795_428_000_000);
-const PARK: Decision = Decision::Park(ParkReason::Conflict);
-const PARK_LOST: Decision = Decision::Park(ParkReason::ConflictAfterLostResponse);
+const PARK: Ending = Ending::Parked(ParkReason::Conflict);
+const PARK_LOST: Ending = Ending::Parked(ParkReason::ConflictAfterLostResponse);
 
-fn settings(policy: ConflictPolicy, rules: Vec<Rule>) -> ConflictSettings {
+fn settings(policy: ConflictPolicy, rules: Vec<ConflictRule>) -> ConflictSettings {
     ConflictSettings {
         policy,
         rules,
@@ -13,8 +13,8 @@ fn settings(policy: ConflictPolicy, rules: Vec<Rule>) -> ConflictSettings {
     }
 }
 
-fn rule(policy: ConflictPolicy) -> Rule {
-    Rule {
+fn rule(policy: ConflictPolicy) -> ConflictRule {
+    ConflictRule {
         registered_by_us: None,
         source: None,
         result: None,
@@ -34,8 +34,8 @@ fn past() -> Past<'static> {
     }
 }
 
-fn decision(settings: &ConflictSettings, past: &Past<'_>) -> Decision {
-    decide(settings, past).decision
+fn decision(settings: &ConflictSettings, past: &Past<'_>) -> Ending {
+    decide(settings, past).0
 }
 
 #[test]
@@ -45,13 +45,13 @@ fn the_submissions_own_word_goes_before_the_rules_and_those_before_the_policy() 
         on_conflict: Some(ConflictPolicy::Park),
         ..past()
     };
-    assert_eq!(decide(&all, &own).rule, "the submission's on_conflict");
+    assert_eq!(decide(&all, &own).1, "the submission's on_conflict");
     assert_eq!(decision(&all, &own), PARK);
-    assert_eq!(decide(&all, &past()).rule, "conflict.rules, number 1");
-    assert_eq!(decision(&all, &past()), Decision::Override);
+    assert_eq!(decide(&all, &past()).1, "conflict.rules, number 1");
+    assert_eq!(decision(&all, &past()), Ending::Override);
     assert_eq!(
         decision(&settings(ConflictPolicy::DeadLetter, vec![]), &past()),
-        Decision::DeadLetter
+        Ending::dead(DeadReason::Conflict)
     );
 }
 
@@ -59,20 +59,20 @@ fn the_submissions_own_word_goes_before_the_rules_and_those_before_the_policy() 
 fn the_first_rule_that_matches_wins_and_every_named_condition_must_hold() {
     let codes = |codes: &[&str]| Some(codes.iter().map(|code| (*code).to_owned()).collect());
     let rules = vec![
-        Rule {
+        ConflictRule {
             source: Some("erp".to_owned()),
             ..rule(ConflictPolicy::DeadLetter)
         },
-        Rule {
+        ConflictRule {
             source: Some("crm".to_owned()),
             result: codes(&["NO_CONTACT"]),
             ..rule(ConflictPolicy::DeadLetter)
         },
-        Rule {
+        ConflictRule {
             registered_by_us: Some(true),
             ..rule(ConflictPolicy::DeadLetter)
         },
-        Rule {
+        ConflictRule {
             registered_by_us: Some(false),
             source: Some("crm".to_owned()),
             result: codes(&["NO_CONTACT", "SALE_COMPLETED"]),
@@ -82,19 +82,19 @@ fn the_first_rule_that_matches_wins_and_every_named_condition_must_hold() {
         rule(ConflictPolicy::DeadLetter),
     ];
     let all = settings(ConflictPolicy::Park, rules);
-    assert_eq!(decide(&all, &past()).rule, "conflict.rules, number 4");
+    assert_eq!(decide(&all, &past()).1, "conflict.rules, number 4");
     let ours = Past {
         registered_by_us: true,
         ..past()
     };
-    assert_eq!(decide(&all, &ours).rule, "conflict.rules, number 3");
+    assert_eq!(decide(&all, &ours).1, "conflict.rules, number 3");
     let unreadable = Past {
         source: None,
         result: None,
         status: None,
         ..past()
     };
-    assert_eq!(decide(&all, &unreadable).rule, "conflict.rules, number 5");
+    assert_eq!(decide(&all, &unreadable).1, "conflict.rules, number 5");
 }
 
 #[test]
@@ -109,9 +109,9 @@ fn accept_decides_before_everything_but_only_after_a_lost_response() {
             on_conflict: Some(ConflictPolicy::Override),
             ..past()
         };
-        assert_eq!(decision(&all, &lost), Decision::AcceptAsOurs);
+        assert_eq!(decision(&all, &lost), Ending::Accepted);
     }
-    assert_eq!(decision(&all, &past()), Decision::Override);
+    assert_eq!(decision(&all, &past()), Ending::Override);
 }
 
 #[test]
@@ -146,12 +146,12 @@ fn after_a_lost_response_the_reason_of_a_parked_one_says_so() {
 #[test]
 fn override_within_limits_every_override() {
     let ages = [
-        (Some(NOW.minus(Duration::from_hours(1))), Decision::Override),
+        (Some(NOW.minus(Duration::from_hours(1))), Ending::Override),
         (
             Some(NOW.minus(Duration::from_hours(1)).minus(Duration::from_millis(1))),
             PARK,
         ),
-        (Some(NOW.plus(Duration::from_hours(5))), Decision::Override),
+        (Some(NOW.plus(Duration::from_hours(5))), Ending::Override),
         (None, PARK),
     ];
     for (occurred_at, expected) in ages {
@@ -177,7 +177,7 @@ fn override_within_limits_every_override() {
     };
     assert_eq!(
         decision(&settings(ConflictPolicy::Override, vec![]), &unreadable),
-        Decision::Override
+        Ending::Override
     );
 }
 
@@ -188,7 +188,7 @@ fn a_superseded_one_is_never_overridden_by_anything_automatic() {
         on_conflict: Some(ConflictPolicy::Override),
         ..past()
     };
-    let decided = decide(&settings(ConflictPolicy::Override, vec![]), &superseded);
-    assert_eq!(decided.decision, PARK);
-    assert!(decided.rule.contains("a later result"), "{}", decided.rule);
+    let (ending, rule) = decide(&settings(ConflictPolicy::Override, vec![]), &superseded);
+    assert_eq!(ending, PARK);
+    assert!(rule.contains("a later result"), "{rule}");
 }

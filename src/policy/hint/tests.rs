@@ -24,7 +24,7 @@ fn documented(status: u16, error: &str, message: &str) -> Answer {
     )
 }
 
-fn attempt(outcome: AttemptOutcome, answer: Option<Answer>, fault: Option<FaultKind>) -> Attempt {
+fn attempt(outcome: EndingName, answer: Option<Answer>, fault: Option<FaultKind>) -> Attempt {
     Attempt {
         number: AttemptNumber(1),
         started_at: Timestamp::default(),
@@ -135,7 +135,7 @@ fn several_complaints_have_several_remedies() {
 
 #[test]
 fn the_state_says_more_than_the_answer_where_a_person_has_to_decide() {
-    let conflict = attempt(AttemptOutcome::Parked, Some(documented(409, "Conflict", "x")), None);
+    let conflict = attempt(EndingName::Parked, Some(documented(409, "Conflict", "x")), None);
     let of = |state| of_submission(&state, Some(&conflict), SubmissionId(12));
     assert_eq!(of(State::Delivered), None);
     assert_eq!(of(State::Dismissed), None);
@@ -147,7 +147,7 @@ fn the_state_says_more_than_the_answer_where_a_person_has_to_decide() {
     );
     assert!(of(State::Dead(DeadReason::Conflict)).unwrap().contains("hard_override"));
     assert!(of(State::Dead(DeadReason::Invalid)).unwrap().contains("edit 12"));
-    let timeout = attempt(AttemptOutcome::Dead, None, Some(FaultKind::Timeout));
+    let timeout = attempt(EndingName::Dead, None, Some(FaultKind::Timeout));
     let exhausted = State::Dead(DeadReason::RetriesExhausted);
     let hint = of_submission(&exhausted, Some(&timeout), SubmissionId(12)).unwrap();
     assert!(hint.contains("api.timeout") && hint.contains("requeue 12"), "{hint}");
@@ -160,15 +160,15 @@ fn the_state_says_more_than_the_answer_where_a_person_has_to_decide() {
 
 #[test]
 fn an_attempt_that_went_well_needs_nothing() {
-    for outcome in AttemptOutcome::VARIANTS {
+    for outcome in EndingName::VARIANTS {
         let hint = of_attempt(&attempt(*outcome, Some(answer(200, "{}")), None), ID);
         let went_well = matches!(
             outcome,
-            AttemptOutcome::Delivered | AttemptOutcome::Accepted | AttemptOutcome::Override
+            EndingName::Delivered | EndingName::Accepted | EndingName::Override
         );
         assert_eq!(hint.is_none(), went_well, "{outcome:?}");
     }
-    assert_eq!(of_attempt(&attempt(AttemptOutcome::Interrupted, None, None), ID), None);
+    assert_eq!(of_attempt(&attempt(EndingName::Interrupted, None, None), ID), None);
 }
 
 #[test]
@@ -238,7 +238,7 @@ proptest! {
 #[test]
 fn what_was_put_back_is_not_told_the_remedies_of_where_it_was() {
     let conflict = attempt(
-        AttemptOutcome::Parked,
+        EndingName::Parked,
         Some(documented(409, "Conflict", "Activity already has a result")),
         None,
     );
@@ -247,7 +247,7 @@ fn what_was_put_back_is_not_told_the_remedies_of_where_it_was() {
     };
     assert_eq!(of_submission(&pending, Some(&conflict), SubmissionId(12)), None);
     let retried = attempt(
-        AttemptOutcome::Retry,
+        EndingName::Retry,
         Some(documented(503, "Service Unavailable", "")),
         None,
     );

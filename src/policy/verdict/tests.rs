@@ -1,8 +1,11 @@
+use std::time::Duration;
+
 use bytes::Bytes;
 use strum::VariantArray as _;
 
 use super::*;
-use crate::model::{ConflictPolicy, Fault, FaultKind};
+use crate::clock::Timestamp;
+use crate::model::{ConflictPolicy, Fault, FaultKind, ParkReason};
 
 const NOW: Timestamp = Timestamp::from_millis(1_795_428_000_000);
 
@@ -28,14 +31,15 @@ fn verdict_of(answer: Answer) -> Verdict {
 }
 
 type Statuses<'a> = &'a [std::ops::RangeInclusive<u16>];
+type Meaning = (Option<Ending>, Signal, bool);
 type Headers<'a> = &'a [(&'a str, &'a str)];
 
 /// The contract's table once more, in its own words: the first line whose statuses hold the status speaks.
-fn contract(status: u16) -> (Outcome, Signal, bool) {
-    let retry = Outcome::Retry { not_earlier: None };
-    let dead = Outcome::Dead;
-    let lines: [(Statuses, (Outcome, Signal, bool)); 11] = [
-        (&[200..=299], (Outcome::Delivered, Signal::Healthy, false)),
+fn contract(status: u16) -> Meaning {
+    let retry = None;
+    let dead = |reason| Some(Ending::dead(reason));
+    let lines: [(Statuses, Meaning); 11] = [
+        (&[200..=299], (Some(Ending::Delivered), Signal::Healthy, false)),
         (&[300..=399], (retry, Signal::Faulty, false)),
         (
             &[401..=401],
@@ -56,7 +60,7 @@ fn contract(status: u16) -> (Outcome, Signal, bool) {
         (&[408..=408, 425..=425, 429..=429], (retry, Signal::Throttled, false)),
         (
             &[409..=409],
-            (Outcome::Parked(ParkReason::Conflict), Signal::Answered, false),
+            (Some(Ending::Parked(ParkReason::Conflict)), Signal::Answered, false),
         ),
         (&[400..=400], (dead(DeadReason::Rejected), Signal::Rejected, false)),
         (&[400..=499], (dead(DeadReason::Rejected), Signal::Answered, false)),
@@ -75,7 +79,7 @@ fn every_status_is_judged_as_the_contracts_table_says() {
     for status in (0..=999).chain([1000, u16::MAX]) {
         let verdict = verdict_of(answer(status, &[], "{}"));
         assert_eq!(
-            (verdict.outcome, verdict.signal, verdict.lost_response),
+            (verdict.ending, verdict.signal, verdict.lost_response),
             contract(status),
             "{status}"
         );
@@ -95,13 +99,13 @@ fn a_2xx_counts_with_an_empty_or_a_json_body() {
         " {\"a\":1}\n",
     ] {
         assert_eq!(
-            verdict_of(answer(201, &[], body)).outcome,
-            Outcome::Delivered,
+            verdict_of(answer(201, &[], body)).ending,
+            Some(Ending::Delivered),
             "{body:?}"
         );
     }
     let deep = format!("{}{}", "[".repeat(100_000), "]".repeat(100_000));
-    assert_eq!(verdict_of(answer(201, &[], &deep)).outcome, Outcome::Delivered);
+    assert_eq!(verdict_of(answer(201, &[], &deep)).ending, Some(Ending::Delivered));
 }
 
 #[test]
@@ -113,7 +117,7 @@ fn a_2xx_with_another_body_is_a_server_fault_and_a_lost_response() {
             (Signal::Faulty, true),
             "{body:?}"
         );
-        assert_eq!(verdict.outcome, Outcome::Retry { not_earlier: None }, "{body:?}");
+        assert_eq!((verdict.ending, verdict.retry_after), (None, None), "{body:?}");
     }
 }
 
@@ -125,7 +129,7 @@ fn where_json_is_not_required_every_2xx_counts() {
         conflict: &conflict,
     };
     let page = Exchange::Answered(answer(200, &[], "<html>"));
-    assert_eq!(judge(&page, &Past::default(), &policy).outcome, Outcome::Delivered);
+    assert_eq!(judge(&page, &Past::default(), &policy).ending, Some(Ending::Delivered));
 }
 
 #[test]
@@ -144,7 +148,7 @@ fn a_body_longer_than_what_is_kept_is_judged_by_its_type_and_first_byte() {
         let mut long = answer(200, &headers, kept);
         long.body_length = 1 << 30;
         assert_eq!(
-            verdict_of(long).outcome == Outcome::Delivered,
+            verdict_of(long).ending == Some(Ending::Delivered),
             delivered,
             "{content_type:?} {kept:?}"
         );
@@ -182,15 +186,15 @@ fn no_answer_is_a_lost_response_unless_nothing_could_have_been_sent() {
 
 #[test]
 fn retry_after_is_read_as_seconds_or_as_a_date() {
-    let seconds = |count| Some(NotEarlier::After(Duration::from_secs(count)));
+    let seconds = |count| Some(RetryAfter::After(Duration::from_secs(count)));
     let date = "Mon, 23 Nov 2026 10:00:30 GMT";
-    let cases: [(Headers, Option<NotEarlier>); 11] = [
+    let cases: [(Headers, Option<RetryAfter>); 11] = [
         (&[("retry-after", "120")], seconds(120)),
         (&[("retry-after", " 0 ")], seconds(0)),
         (&[("retry-after", "99999999999999999999999999")], seconds(u64::MAX)),
         (
             &[("retry-after", date)],
-            Some(NotEarlier::At(NOW.plus(Duration::from_secs(30)))),
+            Some(RetryAfter::At(NOW.plus(Duration::from_secs(30)))),
         ),
         (
             &[("retry-after", date), ("date", "Mon, 23 Nov 2026 10:00:10 GMT")],
@@ -198,7 +202,7 @@ fn retry_after_is_read_as_seconds_or_as_a_date() {
         ),
         (
             &[("retry-after", date), ("date", "yesterday")],
-            Some(NotEarlier::At(NOW.plus(Duration::from_secs(30)))),
+            Some(RetryAfter::At(NOW.plus(Duration::from_secs(30)))),
         ),
         (&[("retry-after", "-1")], None),
         (&[("retry-after", "1.5")], None),
@@ -206,11 +210,11 @@ fn retry_after_is_read_as_seconds_or_as_a_date() {
         (&[("retry-after", "")], None),
         (&[], None),
     ];
-    for (headers, not_earlier) in cases {
+    for (headers, retry_after) in cases {
         for status in [302, 408, 429, 500, 503] {
             assert_eq!(
-                verdict_of(answer(status, headers, "")).outcome,
-                Outcome::Retry { not_earlier },
+                verdict_of(answer(status, headers, "")).retry_after,
+                retry_after,
                 "{headers:?}"
             );
         }
@@ -220,23 +224,23 @@ fn retry_after_is_read_as_seconds_or_as_a_date() {
 #[test]
 fn a_retry_after_in_the_past_asks_for_nothing() {
     assert_eq!(
-        NotEarlier::At(NOW).wait(NOW.plus(Duration::from_secs(5))),
+        RetryAfter::At(NOW).wait(NOW.plus(Duration::from_secs(5))),
         Duration::ZERO
     );
     assert_eq!(
-        NotEarlier::At(NOW.plus(Duration::from_secs(5))).wait(NOW),
+        RetryAfter::At(NOW.plus(Duration::from_secs(5))).wait(NOW),
         Duration::from_secs(5)
     );
 }
 
 #[test]
 fn a_409_goes_by_the_rules_of_conflict() {
-    let outcomes = [
-        (ConflictPolicy::Override, Outcome::Override),
-        (ConflictPolicy::Park, Outcome::Parked(ParkReason::Conflict)),
-        (ConflictPolicy::DeadLetter, Outcome::Dead(DeadReason::Conflict)),
+    let endings = [
+        (ConflictPolicy::Override, Ending::Override),
+        (ConflictPolicy::Park, Ending::Parked(ParkReason::Conflict)),
+        (ConflictPolicy::DeadLetter, Ending::dead(DeadReason::Conflict)),
     ];
-    for (chosen, outcome) in outcomes {
+    for (chosen, ending) in endings {
         let conflict = ConflictSettings {
             policy: chosen,
             ..ConflictSettings::default()
@@ -247,8 +251,8 @@ fn a_409_goes_by_the_rules_of_conflict() {
         };
         let verdict = judge(&Exchange::Answered(answer(409, &[], "{}")), &Past::default(), &policy);
         assert_eq!(
-            (verdict.outcome, verdict.rule.as_deref()),
-            (outcome, Some("conflict.policy"))
+            (verdict.ending, verdict.rule.as_deref()),
+            (Some(ending), Some("conflict.policy"))
         );
     }
 }

@@ -3,19 +3,19 @@
 use super::*;
 use crate::store::Relations;
 
-fn refused() -> Transition {
-    Transition::Die {
+fn refused() -> Ending {
+    Ending::Dead {
         reason: DeadReason::Rejected,
         requeue_on_opening: false,
     }
 }
 
 /// Admits one and ends its first attempt so.
-async fn ended(bench: &Bench, entry: Entry, transition: Transition) -> SubmissionId {
+async fn ended(bench: &Bench, entry: Entry, ending: Ending) -> SubmissionId {
     let id = bench.admit(entry).await;
     let claimed = bench.claim().await;
     let claimed = claimed.iter().find(|claimed| claimed.id == id).unwrap();
-    let mut settlement = settlement(claimed, transition);
+    let mut settlement = settlement(claimed, ending);
     settlement.record.lost_response = true;
     assert_eq!(bench.outbox.settle(settlement, NOW).await.unwrap(), Settled::Done);
     id
@@ -50,9 +50,9 @@ async fn a_requeue_keeps_a_persons_word_to_override_and_forgets_a_policys() {
     let bench = Bench::fresh().await;
     for by_person in [true, false] {
         let first = if by_person {
-            Transition::Park(ParkReason::Conflict)
+            Ending::Parked(ParkReason::Conflict)
         } else {
-            Transition::Override
+            Ending::Override
         };
         let id = ended(&bench, entry("a"), first).await;
         if by_person {
@@ -74,10 +74,10 @@ async fn accept_delivers_without_sending_and_dismiss_closes() {
     let accepted = ended(
         &bench,
         entry("a"),
-        Transition::Park(ParkReason::ConflictAfterLostResponse),
+        Ending::Parked(ParkReason::ConflictAfterLostResponse),
     )
     .await;
-    let dismissed = ended(&bench, entry("b"), Transition::Park(ParkReason::Conflict)).await;
+    let dismissed = ended(&bench, entry("b"), Ending::Parked(ParkReason::Conflict)).await;
     assert_eq!(bench.act(accepted, Act::Accept).await, Acted::Done);
     assert_eq!(bench.act(dismissed, Act::Dismiss).await, Acted::Done);
     assert_eq!(
@@ -93,8 +93,8 @@ async fn accept_delivers_without_sending_and_dismiss_closes() {
 async fn a_superseded_one_is_not_sent_again_unless_forced() {
     let bench = Bench::fresh().await;
     let old = ended(&bench, entry("a"), refused()).await;
-    let parked = ended(&bench, entry("a"), Transition::Park(ParkReason::Conflict)).await;
-    let new = ended(&bench, entry("a"), Transition::Deliver).await;
+    let parked = ended(&bench, entry("a"), Ending::Parked(ParkReason::Conflict)).await;
+    let new = ended(&bench, entry("a"), Ending::Delivered).await;
     assert_eq!(bench.act(old, Act::Requeue).await, Acted::Superseded(new));
     assert_eq!(bench.act(old, corrected("a")).await, Acted::Superseded(new));
     assert_eq!(bench.act(parked, Act::Override).await, Acted::Superseded(new));
@@ -107,7 +107,7 @@ async fn a_superseded_one_is_not_sent_again_unless_forced() {
     assert_eq!(bench.act_with(old, Act::Requeue, true).await, Acted::Done);
     let forced = bench.claim().await.remove(0);
     assert_eq!(forced.id, old);
-    bench.settle(&forced, Transition::Deliver).await;
+    bench.settle(&forced, Ending::Delivered).await;
     assert_eq!(
         bench.act(parked, Act::Requeue).await,
         Acted::Superseded(new),
@@ -123,7 +123,7 @@ async fn an_edit_takes_the_new_payload_and_forgets_the_old_ones_story() {
     let id = ended(
         &bench,
         keyed("a", "k", "old"),
-        Transition::Park(ParkReason::ConflictAfterLostResponse),
+        Ending::Parked(ParkReason::ConflictAfterLostResponse),
     )
     .await;
     assert_eq!(bench.act(id, corrected("a")).await, Acted::Done);
@@ -220,7 +220,7 @@ async fn an_edit_may_move_a_submission_to_another_activity() {
 async fn an_edit_may_not_slip_behind_what_was_delivered_of_its_new_activity() {
     let bench = Bench::fresh().await;
     let dead = ended(&bench, entry("a"), refused()).await;
-    let newer = ended(&bench, entry("b"), Transition::Deliver).await;
+    let newer = ended(&bench, entry("b"), Ending::Delivered).await;
     assert_eq!(bench.act(dead, corrected("b")).await, Acted::Superseded(newer));
 }
 
@@ -275,7 +275,7 @@ async fn an_act_leaves_alone_what_is_no_longer_what_it_was_for() {
 async fn a_rehearsal_answers_the_same_and_changes_nothing() {
     let bench = Bench::fresh().await;
     let dead = ended(&bench, entry("a"), refused()).await;
-    let delivered = ended(&bench, entry("b"), Transition::Deliver).await;
+    let delivered = ended(&bench, entry("b"), Ending::Delivered).await;
     let before = bench.dump().await;
     let mut request = ActRequest {
         ids: vec![dead, delivered, SubmissionId(99), dead],

@@ -10,7 +10,7 @@ async fn counts_that_would_fall_below_nothing_stop_no_claim_and_no_settlement() 
     let id = bench.admit(entry("a")).await;
     bench.by_hand("UPDATE tally SET n = 0").await.unwrap();
     let claimed = bench.claim().await.remove(0);
-    assert_eq!(bench.settle(&claimed, Transition::Deliver).await, Settled::Done);
+    assert_eq!(bench.settle(&claimed, Ending::Delivered).await, Settled::Done);
     tokio::time::timeout(Duration::from_secs(10), bench.outbox.found_short())
         .await
         .unwrap();

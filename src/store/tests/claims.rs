@@ -13,12 +13,9 @@ async fn claim_least_tried(bench: &Bench, limit: u32) -> Vec<Claimed> {
     bench.outbox.claim(request).await.unwrap()
 }
 
-fn retry_in(seconds: u64) -> Transition {
+fn retry_in(seconds: u64) -> Ending {
     let wait = Duration::from_secs(seconds);
-    Transition::Retry {
-        due: NOW.plus(wait),
-        wait,
-    }
+    Ending::Retry { wait }
 }
 
 #[tokio::test]
@@ -132,7 +129,7 @@ async fn what_was_waited_for_once_is_not_waited_for_again_when_a_clock_is_set_ba
     held.directives.not_before = Some(at(-30));
     let id = bench.admit(held).await;
     let claimed = bench.claim().await.remove(0);
-    bench.settle(&claimed, Transition::Park(ParkReason::Conflict)).await;
+    bench.settle(&claimed, Ending::Parked(ParkReason::Conflict)).await;
     let request = ActRequest {
         ids: vec![id],
         act: Act::Requeue,
@@ -191,7 +188,7 @@ async fn whoever_finds_something_out_goes_early_only_where_nothing_is_due() {
             "{order:?}"
         );
         for claimed in &turns {
-            bench.settle(claimed, Transition::Release).await;
+            bench.settle(claimed, Ending::Released).await;
         }
     }
 }
@@ -345,7 +342,7 @@ async fn age_is_what_was_waited_and_no_more_than_was_to_be_waited() {
     let probe = claim_probe(&bench, now + 100).await;
     bench
         .outbox
-        .settle(settlement(&probe, Transition::Release), at(now + 110))
+        .settle(settlement(&probe, Ending::Released), at(now + 110))
         .await
         .unwrap();
     let again = bench.claim_at(1, at(now + 900)).await.remove(0);
@@ -357,8 +354,7 @@ async fn age_is_what_was_waited_and_no_more_than_was_to_be_waited() {
 
 async fn settle_retry(bench: &Bench, claimed: &Claimed, now: i64, wait: u64) {
     let wait = Duration::from_secs(wait);
-    let due = at(now).plus(wait);
-    let retry = settlement(claimed, Transition::Retry { due, wait });
+    let retry = settlement(claimed, Ending::Retry { wait });
     assert_eq!(bench.outbox.settle(retry, at(now)).await.unwrap(), Settled::Done);
 }
 
@@ -386,8 +382,7 @@ async fn a_clock_that_leaps_forward_makes_nothing_older() {
     });
     let later = settlement(
         &claimed[1],
-        Transition::Retry {
-            due: at(86_407 + 20),
+        Ending::Retry {
             wait: Duration::from_secs(20),
         },
     );

@@ -11,10 +11,10 @@ async fn admit(bench: &Bench, entries: Vec<Entry>) -> Vec<Admitted> {
     bench.outbox.admit(admission, NOW).await.unwrap()
 }
 
-async fn end(bench: &Bench, id: SubmissionId, transition: Transition) {
+async fn end(bench: &Bench, id: SubmissionId, ending: Ending) {
     let claimed = bench.claim().await;
     let claimed = claimed.iter().find(|claimed| claimed.id == id).unwrap();
-    assert_eq!(bench.settle(claimed, transition).await, Settled::Done);
+    assert_eq!(bench.settle(claimed, ending).await, Settled::Done);
 }
 
 fn file(taken: u64) -> FileReceipt {
@@ -46,7 +46,7 @@ async fn a_key_is_unique_while_its_submission_is_kept() {
         admit(&bench, vec![keyed("a", "k", "1")]).await,
         [Admitted::Duplicate { of: first }]
     );
-    end(&bench, first, Transition::Deliver).await;
+    end(&bench, first, Ending::Delivered).await;
     assert_eq!(
         admit(&bench, vec![keyed("a", "k", "1")]).await,
         [Admitted::Duplicate { of: first }]
@@ -66,12 +66,12 @@ async fn a_key_is_unique_while_its_submission_is_kept() {
 #[tokio::test]
 async fn a_dead_or_dismissed_one_yields_its_key_to_a_mended_one() {
     let bench = Bench::fresh().await;
-    let rejected = Transition::Die {
+    let rejected = Ending::Dead {
         reason: DeadReason::Rejected,
         requeue_on_opening: false,
     };
     let first = bench.admit(keyed("a", "k", "1")).await;
-    end(&bench, first, rejected.clone()).await;
+    end(&bench, first, rejected).await;
     let second = bench.admit(keyed("a", "k", "1")).await;
     let old = bench.outbox.show(first).await.unwrap().unwrap();
     assert_eq!(

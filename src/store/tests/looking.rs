@@ -37,15 +37,15 @@ async fn one_of_each(bench: &Bench) {
     let claimed = bench.claim().await;
     let mut rejected = settlement(
         &claimed[0],
-        Transition::Die {
+        Ending::Dead {
             reason: DeadReason::Rejected,
             requeue_on_opening: false,
         },
     );
     rejected.record.answer.as_mut().unwrap().status = 400;
     bench.outbox.settle(rejected, at(1)).await.unwrap();
-    bench.settle(&claimed[1], Transition::Park(ParkReason::Conflict)).await;
-    bench.settle(&claimed[2], Transition::Deliver).await;
+    bench.settle(&claimed[1], Ending::Parked(ParkReason::Conflict)).await;
+    bench.settle(&claimed[2], Ending::Delivered).await;
     bench.admit(entry("d")).await;
     bench.claim().await;
     let mut upper = entry("");

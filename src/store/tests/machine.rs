@@ -115,7 +115,7 @@ impl Machine {
             }
             Step::TooLate { which } if !self.landed.is_empty() => {
                 let claimed = &self.landed[which.index(self.landed.len())];
-                let settlement = settlement(claimed, Transition::Deliver);
+                let settlement = settlement(claimed, Ending::Delivered);
                 assert_eq!(
                     self.bench.outbox.settle(settlement, self.now).await.unwrap(),
                     Settled::Stale
@@ -204,27 +204,24 @@ impl Machine {
     }
 
     async fn settle(&mut self, claimed: Claimed, how: u8, lost: bool, wait: Duration) {
-        let transition = match how {
-            0 | 1 => Transition::Deliver,
-            2 => Transition::Retry {
-                due: self.now.plus(wait),
-                wait,
-            },
-            3 => Transition::Override,
-            4 => Transition::Release,
-            5 => Transition::Park(ParkReason::Conflict),
-            _ => Transition::Die {
+        let ending = match how {
+            0 | 1 => Ending::Delivered,
+            2 => Ending::Retry { wait },
+            3 => Ending::Override,
+            4 => Ending::Released,
+            5 => Ending::Parked(ParkReason::Conflict),
+            _ => Ending::Dead {
                 reason: DeadReason::Unauthorized,
                 requeue_on_opening: true,
             },
         };
-        let mut settlement = settlement(&claimed, transition.clone());
+        let mut settlement = settlement(&claimed, ending);
         settlement.record.lost_response = lost;
         assert_eq!(
             self.bench.outbox.settle(settlement, self.now).await.unwrap(),
             Settled::Done
         );
-        self.model.settle(claimed.id, &transition, lost, self.now);
+        self.model.settle(claimed.id, ending, lost, self.now);
         self.landed.push(claimed);
     }
 

@@ -1,34 +1,90 @@
-//! Every transition from every state, through the real store: what it does must be what [`Transition::allowed_from`]
-//! says.
+//! Every move from every state, through the real store: what it does must be what the table of acts says, and endings
+//! start from `sending` alone.
 
 use super::*;
-use crate::model::{AttemptNumber, StateName};
+use crate::model::{ActName, AttemptNumber, EndingName, REPLACEABLE, StateName};
 use strum::VariantArray as _;
 
-fn every_transition() -> Vec<Transition> {
-    vec![
-        Transition::Claim,
-        Transition::Deliver,
-        Transition::DeliverAccepted,
-        Transition::Retry {
-            due: NOW,
-            wait: Duration::from_secs(1),
-        },
-        Transition::Override,
-        Transition::Die {
-            reason: DeadReason::RetriesExhausted,
-            requeue_on_opening: false,
-        },
-        Transition::Park(ParkReason::Conflict),
-        Transition::Release,
-        Transition::Recover,
-        Transition::Requeue,
-        Transition::ForceOverride,
-        Transition::Accept,
-        Transition::Dismiss,
-        Transition::Replace,
-        Transition::Edit,
-    ]
+/// Everything that changes a state.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Move {
+    Claim,
+    End(Ending),
+    Act(Act),
+    Replace,
+}
+
+impl Move {
+    fn all() -> Vec<Self> {
+        let wait = Duration::from_secs(1);
+        let endings = [
+            Ending::Delivered,
+            Ending::Accepted,
+            Ending::Retry { wait },
+            Ending::Override,
+            Ending::dead(DeadReason::RetriesExhausted),
+            Ending::Parked(ParkReason::Conflict),
+            Ending::Released,
+            Ending::Interrupted { wait },
+        ];
+        assert_eq!(endings.map(EndingName::from), EndingName::VARIANTS);
+        let acts = [
+            Act::Requeue,
+            Act::Revalidate,
+            Act::Override,
+            Act::Accept,
+            Act::Dismiss,
+            Act::Edit(Box::new(entry("a"))),
+        ];
+        let moves = endings
+            .into_iter()
+            .map(Self::End)
+            .chain(acts.into_iter().map(Self::Act));
+        moves.chain([Self::Claim, Self::Replace]).collect()
+    }
+
+    fn allowed_from(&self) -> &'static [StateName] {
+        match self {
+            Self::Claim => &[StateName::Pending],
+            Self::End(_) => &[StateName::Sending],
+            // The dead one of this test was rejected by the API, not by a list of result types.
+            Self::Act(Act::Revalidate) => &[],
+            Self::Act(act) => ActName::from(act).allowed_from(),
+            Self::Replace => REPLACEABLE,
+        }
+    }
+
+    /// Tries it by the operation that makes it; whether it happened.
+    async fn is_done(&self, bench: &Bench, to: &Claimed) -> bool {
+        match self {
+            Self::Claim => !bench.claim().await.is_empty(),
+            Self::End(ending) => bench.settle(to, *ending).await == Settled::Done,
+            Self::Act(act) => bench.act(to.id, act.clone()).await == Acted::Done,
+            Self::Replace => {
+                let token = replacing::token(bench, to.id).await;
+                let admission = Admission {
+                    entries: vec![replacing::twin("a", "2", &token)],
+                    receipts: Vec::new(),
+                };
+                matches!(
+                    bench.outbox.admit(admission, NOW).await.unwrap()[0],
+                    Admitted::Accepted(_)
+                )
+            }
+        }
+    }
+
+    fn ends_in(&self) -> StateName {
+        match self {
+            Self::Claim => StateName::Sending,
+            Self::End(Ending::Delivered | Ending::Accepted) | Self::Act(Act::Accept) => StateName::Delivered,
+            Self::End(Ending::Dead { .. }) => StateName::Dead,
+            Self::End(Ending::Parked(_)) => StateName::Parked,
+            Self::Act(Act::Dismiss) | Self::Replace => StateName::Dismissed,
+            Self::End(Ending::Retry { .. } | Ending::Override | Ending::Released | Ending::Interrupted { .. })
+            | Self::Act(Act::Requeue | Act::Revalidate | Act::Override | Act::Edit(_)) => StateName::Pending,
+        }
+    }
 }
 
 /// A submission with the key `k` in this state, and its claim, were it sending.
@@ -44,14 +100,14 @@ async fn in_state(bench: &Bench, state: StateName) -> Claimed {
         ..claimed.clone()
     };
     let ended = match state {
-        StateName::Pending => Transition::Release,
+        StateName::Pending => Ending::Released,
         StateName::Sending => return current,
-        StateName::Delivered => Transition::Deliver,
-        StateName::Dead => Transition::Die {
+        StateName::Delivered => Ending::Delivered,
+        StateName::Dead => Ending::Dead {
             reason: DeadReason::Rejected,
             requeue_on_opening: false,
         },
-        StateName::Parked | StateName::Dismissed => Transition::Park(ParkReason::Conflict),
+        StateName::Parked | StateName::Dismissed => Ending::Parked(ParkReason::Conflict),
     };
     assert_eq!(bench.settle(&current, ended).await, Settled::Done);
     if state == StateName::Dismissed {
@@ -61,83 +117,22 @@ async fn in_state(bench: &Bench, state: StateName) -> Claimed {
     current
 }
 
-/// Tries the transition by the operation that makes it; whether it happened.
-async fn tried(bench: &Bench, transition: &Transition, of: &Claimed) -> bool {
-    match transition {
-        Transition::Claim => !bench.claim().await.is_empty(),
-        Transition::Deliver
-        | Transition::DeliverAccepted
-        | Transition::Retry { .. }
-        | Transition::Override
-        | Transition::Die { .. }
-        | Transition::Park(_)
-        | Transition::Release
-        | Transition::Recover => bench.settle(of, transition.clone()).await == Settled::Done,
-        Transition::Requeue => bench.act(of.id, Act::Requeue).await == Acted::Done,
-        Transition::ForceOverride => bench.act(of.id, Act::Override).await == Acted::Done,
-        Transition::Accept => bench.act(of.id, Act::Accept).await == Acted::Done,
-        Transition::Dismiss => bench.act(of.id, Act::Dismiss).await == Acted::Done,
-        Transition::Edit => bench.act(of.id, Act::Edit(Box::new(entry("a")))).await == Acted::Done,
-        Transition::Replace => {
-            let token = replacing::token(bench, of.id).await;
-            let admission = Admission {
-                entries: vec![replacing::twin("a", "2", &token)],
-                receipts: Vec::new(),
-            };
-            matches!(
-                bench.outbox.admit(admission, NOW).await.unwrap()[0],
-                Admitted::Accepted(_)
-            )
-        }
-    }
-}
-
-fn ends_in(transition: &Transition) -> StateName {
-    match transition {
-        Transition::Claim => StateName::Sending,
-        Transition::Deliver | Transition::DeliverAccepted | Transition::Accept => StateName::Delivered,
-        Transition::Die { .. } => StateName::Dead,
-        Transition::Park(_) => StateName::Parked,
-        Transition::Dismiss | Transition::Replace => StateName::Dismissed,
-        Transition::Retry { .. }
-        | Transition::Override
-        | Transition::Release
-        | Transition::Recover
-        | Transition::Requeue
-        | Transition::ForceOverride
-        | Transition::Edit => StateName::Pending,
-    }
-}
-
 #[tokio::test]
 async fn the_store_allows_exactly_what_the_table_allows() {
-    for transition in every_transition() {
+    for one in Move::all() {
         for state in StateName::VARIANTS {
             let bench = Bench::fresh().await;
             let claimed = in_state(&bench, *state).await;
             let before = bench.dump().await;
-            let allowed = transition.allowed_from().contains(state);
-            let context = format!("{} from {state}", transition.name());
-            assert_eq!(tried(&bench, &transition, &claimed).await, allowed, "{context}");
+            let allowed = one.allowed_from().contains(state);
+            let context = format!("{one:?} from {state}");
+            assert_eq!(one.is_done(&bench, &claimed).await, allowed, "{context}");
             if allowed {
-                assert_eq!(bench.state(claimed.id).await.name(), ends_in(&transition), "{context}");
-            } else if transition != Transition::Replace {
+                assert_eq!(bench.state(claimed.id).await.name(), one.ends_in(), "{context}");
+            } else if one != Move::Replace {
                 assert_eq!(bench.dump().await, before, "{context}");
             }
             bench.check().await;
         }
     }
-}
-
-#[tokio::test]
-async fn the_writers_word_alone_moves_nothing_that_is_not_sending() {
-    // A settlement may only carry what starts from `sending`, whoever writes another one.
-    let bench = Bench::fresh().await;
-    let claimed = in_state(&bench, StateName::Sending).await;
-    for transition in every_transition() {
-        if !transition.allowed_from().contains(&StateName::Sending) {
-            assert_eq!(bench.settle(&claimed, transition).await, Settled::Stale);
-        }
-    }
-    assert_eq!(bench.state(claimed.id).await, State::Sending);
 }

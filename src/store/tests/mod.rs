@@ -26,12 +26,10 @@ use tempfile::TempDir;
 
 use crate::clock::Timestamp;
 use crate::model::{
-    Actor, Admission, Admitted, Answer, Attempt, AttemptOutcome, ConflictPolicy, DeadReason, Directives, Entry, Facts,
-    Fault, FaultKind, Origin, ParkReason, Payload, State, SubmissionId, SubmissionKey, Transition,
+    Act, Actor, Admission, Admitted, Answer, Attempt, ConflictPolicy, DeadReason, Directives, Ending, Entry, Facts,
+    Fault, FaultKind, Origin, ParkReason, Payload, State, SubmissionId, SubmissionKey,
 };
-use crate::store::{
-    Act, ActRequest, Acted, ClaimOrder, ClaimRequest, Claimed, Outbox, Role, Settled, Settlement, Still,
-};
+use crate::store::{ActRequest, Acted, ClaimOrder, ClaimRequest, Claimed, Outbox, Role, Settled, Settlement, Still};
 
 /// Every table of the outbox.
 const TABLES: [&str; 11] = [
@@ -161,8 +159,8 @@ impl Bench {
         self.claim_at(100, NOW).await
     }
 
-    pub(super) async fn settle(&self, claimed: &Claimed, transition: Transition) -> Settled {
-        self.outbox.settle(settlement(claimed, transition), NOW).await.unwrap()
+    pub(super) async fn settle(&self, claimed: &Claimed, ending: Ending) -> Settled {
+        self.outbox.settle(settlement(claimed, ending), NOW).await.unwrap()
     }
 
     pub(super) async fn act(&self, id: SubmissionId, act: Act) -> Acted {
@@ -272,13 +270,13 @@ pub(super) fn keyed(activity: &str, key: &str, text: &str) -> Entry {
     }
 }
 
-pub(super) fn settlement(claimed: &Claimed, transition: Transition) -> Settlement {
+pub(super) fn settlement(claimed: &Claimed, ending: Ending) -> Settlement {
     let record = Attempt {
         number: claimed.attempt,
         started_at: claimed.claimed_at,
         elapsed_ms: 12,
         hard_override: claimed.hard_override,
-        outcome: AttemptOutcome::Retry,
+        outcome: ending.into(),
         lost_response: false,
         answer: Some(Answer {
             status: 503,
@@ -290,8 +288,7 @@ pub(super) fn settlement(claimed: &Claimed, transition: Transition) -> Settlemen
     };
     Settlement {
         id: claimed.id,
-        attempt: claimed.attempt,
-        transition,
+        ending,
         record,
     }
 }

@@ -178,31 +178,30 @@ impl Model {
         [&fresh[..of_fresh], &back[..of_back]].concat()
     }
 
-    pub(super) fn settle(&mut self, id: SubmissionId, transition: &Transition, lost: bool, now: Timestamp) {
+    pub(super) fn settle(&mut self, id: SubmissionId, ending: Ending, lost: bool, now: Timestamp) {
         let one = self.one(id);
         one.updated = now;
-        one.lost |= lost && *transition != Transition::Release;
-        match transition {
-            Transition::Deliver => return self.deliver(id),
-            Transition::Retry { due, .. } => one.due = *due,
-            Transition::Override => {
+        one.lost |= lost && ending != Ending::Released;
+        match ending {
+            Ending::Delivered | Ending::Accepted => return self.deliver(id),
+            Ending::Retry { wait } | Ending::Interrupted { wait } => one.due = now.plus(wait),
+            Ending::Override => {
                 one.due = one.due.min(now);
                 // A person's word stays a person's.
                 one.overriding = one.overriding.or(Some(Who::Policy));
             }
-            Transition::Release => one.tries -= 1,
-            Transition::Die { reason, .. } => {
-                one.state = State::Dead(*reason);
-                if *reason == DeadReason::Unauthorized {
+            Ending::Released => one.tries -= 1,
+            Ending::Dead { reason, .. } => {
+                one.state = State::Dead(reason);
+                if reason == DeadReason::Unauthorized {
                     self.episode.insert(id);
                 }
                 return;
             }
-            Transition::Park(reason) => {
-                one.state = State::Parked(*reason);
+            Ending::Parked(reason) => {
+                one.state = State::Parked(reason);
                 return;
             }
-            other => panic!("{other:?}"),
         }
         one.state = State::Pending { due: one.due };
     }

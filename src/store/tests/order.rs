@@ -19,7 +19,7 @@ async fn of_an_activity_the_next_is_claimed_only_when_the_one_before_has_its_out
         bench.outbox.show(second).await.unwrap().unwrap().listed.waits_behind,
         Some(first)
     );
-    bench.settle(&claimed[0], Transition::Deliver).await;
+    bench.settle(&claimed[0], Ending::Delivered).await;
     assert_eq!(ids(&bench.claim().await), [second]);
 }
 
@@ -35,10 +35,7 @@ async fn one_that_retries_or_is_held_keeps_the_later_ones_waiting() {
     let claimed = bench.claim().await;
     assert_eq!(ids(&claimed), [first]);
     let wait = Duration::from_mins(1);
-    let retry = Transition::Retry {
-        due: NOW.plus(wait),
-        wait,
-    };
+    let retry = Ending::Retry { wait };
     bench.settle(&claimed[0], retry).await;
     assert!(bench.claim().await.is_empty());
     assert_eq!(ids(&bench.claim_at(9, at(60)).await), [first]);
@@ -49,8 +46,8 @@ async fn one_that_retries_or_is_held_keeps_the_later_ones_waiting() {
 async fn a_dead_or_parked_one_lets_the_next_pass() {
     let bench = Bench::fresh().await;
     for transition in [
-        Transition::Park(ParkReason::Conflict),
-        Transition::Die {
+        Ending::Parked(ParkReason::Conflict),
+        Ending::Dead {
             reason: DeadReason::Rejected,
             requeue_on_opening: false,
         },
@@ -61,7 +58,7 @@ async fn a_dead_or_parked_one_lets_the_next_pass() {
         bench.settle(&claimed[0], transition).await;
         let claimed = bench.claim().await;
         assert_eq!(ids(&claimed), [next]);
-        bench.settle(&claimed[0], Transition::Deliver).await;
+        bench.settle(&claimed[0], Ending::Delivered).await;
     }
 }
 
@@ -79,7 +76,7 @@ async fn an_older_one_that_is_put_back_goes_before_the_pending_later_ones() {
     let bench = Bench::fresh().await;
     let old = bench.admit(entry("a")).await;
     let claimed = bench.claim().await;
-    bench.settle(&claimed[0], Transition::Park(ParkReason::Conflict)).await;
+    bench.settle(&claimed[0], Ending::Parked(ParkReason::Conflict)).await;
     let new = bench.admit(entry("a")).await;
     assert_eq!(bench.act(old, Act::Requeue).await, Acted::Done);
     assert_eq!(ids(&bench.claim().await), [old]);
@@ -94,17 +91,14 @@ async fn an_older_one_that_is_put_back_waits_for_the_later_one_that_is_sending()
     let bench = Bench::fresh().await;
     let old = bench.admit(entry("a")).await;
     let claimed = bench.claim().await;
-    bench.settle(&claimed[0], Transition::Park(ParkReason::Conflict)).await;
+    bench.settle(&claimed[0], Ending::Parked(ParkReason::Conflict)).await;
     let new = bench.admit(entry("a")).await;
     let sending = bench.claim().await;
     assert_eq!(ids(&sending), [new]);
     assert_eq!(bench.act(old, Act::Requeue).await, Acted::Done);
     assert!(bench.claim().await.is_empty());
     // Even one that comes back from its attempt has to let the older one pass now.
-    let retry = Transition::Retry {
-        due: NOW,
-        wait: Duration::ZERO,
-    };
+    let retry = Ending::Retry { wait: Duration::ZERO };
     bench.settle(&sending[0], retry).await;
     assert_eq!(ids(&bench.claim().await), [old]);
 }
@@ -133,7 +127,7 @@ async fn two_claimers_never_hold_one_activity() {
         assert_eq!(activities.len(), claimed.len());
         assert!(!claimed.is_empty());
         for claimed in &claimed {
-            assert_eq!(bench.settle(claimed, Transition::Deliver).await, Settled::Done);
+            assert_eq!(bench.settle(claimed, Ending::Delivered).await, Settled::Done);
             delivered += 1;
         }
     }

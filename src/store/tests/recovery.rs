@@ -1,7 +1,7 @@
 //! What a crash leaves.
 
 use super::*;
-use crate::model::StateName;
+use crate::model::{EndingName, StateName};
 
 #[tokio::test]
 async fn what_was_sending_is_pending_again_with_its_attempt_recorded_as_interrupted() {
@@ -18,7 +18,7 @@ async fn what_was_sending_is_pending_again_with_its_attempt_recorded_as_interrup
         let attempt = &story.attempts[0];
         assert_eq!(
             (attempt.number.0, attempt.started_at, attempt.outcome),
-            (1, NOW, AttemptOutcome::Interrupted)
+            (1, NOW, EndingName::Interrupted)
         );
         assert!(attempt.lost_response && story.listed.lost_response);
         assert_eq!(story.history[0].actor, "daemon (recovery)");
@@ -45,7 +45,7 @@ async fn what_was_sending_lets_an_older_one_pass_that_was_put_back_meanwhile() {
     let bench = Bench::fresh().await;
     let old = bench.admit(entry("a")).await;
     let claimed = bench.claim().await.remove(0);
-    bench.settle(&claimed, Transition::Park(ParkReason::Conflict)).await;
+    bench.settle(&claimed, Ending::Parked(ParkReason::Conflict)).await;
     bench.admit(entry("a")).await;
     bench.claim().await;
     bench.act(old, Act::Requeue).await;
@@ -60,7 +60,7 @@ async fn an_outcome_of_before_the_crash_comes_too_late() {
     bench.admit(entry("a")).await;
     let claimed = bench.claim().await.remove(0);
     let bench = bench.reopen(NOW).await;
-    assert_eq!(bench.settle(&claimed, Transition::Deliver).await, Settled::Stale);
+    assert_eq!(bench.settle(&claimed, Ending::Delivered).await, Settled::Stale);
 }
 
 #[tokio::test]
@@ -68,14 +68,13 @@ async fn an_attempt_whose_task_failed_is_recovered_by_its_settlement() {
     let bench = Bench::fresh().await;
     let id = bench.admit(entry("a")).await;
     let claimed = bench.claim().await.remove(0);
-    let mut interrupted = settlement(&claimed, Transition::Recover);
-    interrupted.record.outcome = AttemptOutcome::Interrupted;
+    let mut interrupted = settlement(&claimed, Ending::Interrupted { wait: Duration::ZERO });
     interrupted.record.lost_response = true;
     assert_eq!(bench.outbox.settle(interrupted, at(1)).await.unwrap(), Settled::Done);
     let story = bench.outbox.show(id).await.unwrap().unwrap();
     assert_eq!(
         (story.listed.state, story.listed.lost_response),
-        (State::Pending { due: NOW }, true)
+        (State::Pending { due: at(1) }, true)
     );
 }
 

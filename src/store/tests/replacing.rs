@@ -4,19 +4,19 @@ use super::*;
 use crate::model::ReplaceToken;
 use crate::model::token::Mark;
 
-fn refused() -> Transition {
-    Transition::Die {
+fn refused() -> Ending {
+    Ending::Dead {
         reason: DeadReason::Rejected,
         requeue_on_opening: false,
     }
 }
 
 /// One of this activity whose first attempt ended so.
-async fn ended(bench: &Bench, entry: Entry, transition: Transition) -> SubmissionId {
+async fn ended(bench: &Bench, entry: Entry, ending: Ending) -> SubmissionId {
     let id = bench.admit(entry).await;
     let claimed = bench.claim().await;
     let claimed = claimed.iter().find(|claimed| claimed.id == id).unwrap();
-    assert_eq!(bench.settle(claimed, transition).await, Settled::Done);
+    assert_eq!(bench.settle(claimed, ending).await, Settled::Done);
     id
 }
 
@@ -61,16 +61,13 @@ fn why(admitted: &Admitted) -> &str {
 async fn a_twin_takes_the_place_of_what_is_dead_parked_or_dismissed_and_both_name_the_other() {
     for ending in [
         refused(),
-        Transition::Park(ParkReason::Conflict),
-        Transition::Retry {
-            due: NOW,
-            wait: Duration::ZERO,
-        },
+        Ending::Parked(ParkReason::Conflict),
+        Ending::Retry { wait: Duration::ZERO },
     ] {
         let bench = Bench::fresh().await;
-        let old = ended(&bench, entry("a"), ending.clone()).await;
+        let old = ended(&bench, entry("a"), ending).await;
         let token = token(&bench, old).await;
-        if matches!(ending, Transition::Retry { .. }) {
+        if matches!(ending, Ending::Retry { .. }) {
             assert_eq!(bench.act(old, Act::Dismiss).await, Acted::Done);
         }
         let new = accepted(&admit(&bench, vec![twin("a", "mended", &token)]).await[0]);
@@ -103,7 +100,7 @@ async fn what_is_in_any_other_state_is_left_alone_and_the_twin_says_so() {
     said.push(admit(&bench, vec![twin("a", "1", &token)]).await.remove(0));
     let claimed = bench.claim().await.remove(0);
     said.push(admit(&bench, vec![twin("a", "2", &token)]).await.remove(0));
-    bench.settle(&claimed, Transition::Deliver).await;
+    bench.settle(&claimed, Ending::Delivered).await;
     said.push(admit(&bench, vec![twin("a", "3", &token)]).await.remove(0));
     for (admitted, state) in said.iter().zip(["pending", "sending", "delivered"]) {
         assert!(
@@ -171,7 +168,7 @@ async fn the_same_token_twice_makes_no_second_one_of_the_same_object() {
         let new = accepted(&admitted[0]);
         assert_eq!(admitted[1], Admitted::Duplicate { of: new });
         let claimed = bench.claim().await.remove(0);
-        bench.settle(&claimed, Transition::Deliver).await;
+        bench.settle(&claimed, Ending::Delivered).await;
         let again = admit(&bench, vec![twin("a", "mended", &token)]).await;
         assert_eq!(again, [Admitted::Duplicate { of: new }], "delivered, too");
         // Another correction is another result of the activity.
@@ -227,7 +224,7 @@ async fn a_twin_that_is_refused_too_is_replaced_by_the_next_one_with_the_token_o
 #[tokio::test]
 async fn a_parked_one_yields_its_key_to_its_token_alone() {
     let bench = Bench::fresh().await;
-    let parked = ended(&bench, keyed("a", "k", "1"), Transition::Park(ParkReason::Conflict)).await;
+    let parked = ended(&bench, keyed("a", "k", "1"), Ending::Parked(ParkReason::Conflict)).await;
     let token = token(&bench, parked).await;
     assert!(why(&admit(&bench, vec![keyed("a", "k", "2")]).await[0]).contains("belongs to submission"));
     let mut mended = keyed("a", "k", "2");
@@ -248,7 +245,7 @@ async fn a_parked_one_yields_its_key_to_its_token_alone() {
 #[tokio::test]
 async fn a_key_that_its_holder_gave_up_is_free_in_the_same_admission() {
     let bench = Bench::fresh().await;
-    let parked = ended(&bench, keyed("a", "k", "1"), Transition::Park(ParkReason::Conflict)).await;
+    let parked = ended(&bench, keyed("a", "k", "1"), Ending::Parked(ParkReason::Conflict)).await;
     let token = token(&bench, parked).await;
     let admitted = admit(
         &bench,
@@ -265,7 +262,7 @@ async fn what_is_superseded_is_not_sent_after_the_later_one_by_a_twin() {
     let bench = Bench::fresh().await;
     let old = ended(&bench, entry("a"), refused()).await;
     let token = token(&bench, old).await;
-    let later = ended(&bench, entry("a"), Transition::Deliver).await;
+    let later = ended(&bench, entry("a"), Ending::Delivered).await;
     let said = admit(&bench, vec![twin("a", "mended", &token)]).await;
     assert!(
         why(&said[0]).contains(&format!("submission {later} of this activity")),

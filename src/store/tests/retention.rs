@@ -18,7 +18,7 @@ async fn deliver_all(bench: &Bench, now: Timestamp) {
     for claimed in bench.claim_at(100, now).await {
         bench
             .outbox
-            .settle(settlement(&claimed, Transition::Deliver), now)
+            .settle(settlement(&claimed, Ending::Delivered), now)
             .await
             .unwrap();
     }
@@ -44,7 +44,7 @@ async fn what_was_delivered_last_is_remembered_as_long_as_any_of_its_activity_is
     let bench = Bench::fresh().await;
     let dead = bench.admit(entry("a")).await;
     let claimed = bench.claim().await.remove(0);
-    let refused = Transition::Die {
+    let refused = Ending::Dead {
         reason: DeadReason::Rejected,
         requeue_on_opening: false,
     };
@@ -68,16 +68,16 @@ async fn any_state_can_be_purged_but_what_is_being_sent() {
             _ => Some(bench.claim().await.remove(0)),
         };
         match (state, &first) {
-            (StateName::Delivered, Some(first)) => drop(bench.settle(first, Transition::Deliver).await),
+            (StateName::Delivered, Some(first)) => drop(bench.settle(first, Ending::Delivered).await),
             (StateName::Dead, Some(first)) => {
-                let refused = Transition::Die {
+                let refused = Ending::Dead {
                     reason: DeadReason::Unauthorized,
                     requeue_on_opening: true,
                 };
                 bench.settle(first, refused).await;
             }
             (StateName::Parked | StateName::Dismissed, Some(first)) => {
-                bench.settle(first, Transition::Park(ParkReason::Conflict)).await;
+                bench.settle(first, Ending::Parked(ParkReason::Conflict)).await;
             }
             _ => {}
         }
@@ -110,7 +110,7 @@ async fn tidying_gives_room_back_and_loses_nothing() {
     let kept = bench.admit(entry("b")).await;
     for _ in 0..40 {
         let claimed = bench.claim_at(1, NOW).await;
-        bench.settle(&claimed[0], Transition::Deliver).await;
+        bench.settle(&claimed[0], Ending::Delivered).await;
     }
     bench.outbox.tidy().await.unwrap();
     let size = || std::fs::metadata(bench.path()).unwrap().len();

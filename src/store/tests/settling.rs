@@ -2,12 +2,9 @@
 
 use super::*;
 
-fn retry_in(seconds: u64) -> Transition {
+fn retry_in(seconds: u64) -> Ending {
     let wait = Duration::from_secs(seconds);
-    Transition::Retry {
-        due: NOW.plus(wait),
-        wait,
-    }
+    Ending::Retry { wait }
 }
 
 #[tokio::test]
@@ -20,12 +17,12 @@ async fn a_settlement_that_comes_too_late_changes_nothing_not_even_a_neighbour()
     let second = bench.claim().await.remove(0);
     assert_eq!((second.id, second.attempt.0), (id, 2));
     let before = bench.dump().await;
-    for transition in [Transition::Deliver, retry_in(9), Transition::Park(ParkReason::Conflict)] {
-        assert_eq!(bench.settle(&first, transition).await, Settled::Stale);
+    for ending in [Ending::Delivered, retry_in(9), Ending::Parked(ParkReason::Conflict)] {
+        assert_eq!(bench.settle(&first, ending).await, Settled::Stale);
     }
     assert_eq!(bench.dump().await, before);
-    assert_eq!(bench.settle(&second, Transition::Deliver).await, Settled::Done);
-    assert_eq!(bench.settle(&second, Transition::Deliver).await, Settled::Stale);
+    assert_eq!(bench.settle(&second, Ending::Delivered).await, Settled::Done);
+    assert_eq!(bench.settle(&second, Ending::Delivered).await, Settled::Stale);
     assert_eq!(bench.claim().await[0].id, next);
 }
 
@@ -37,7 +34,7 @@ async fn outcomes_are_on_their_way_before_they_are_awaited_and_free_their_lanes_
     let first = bench.claim().await.remove(0);
     let settling = bench
         .outbox
-        .settle_all(vec![(settlement(&first, Transition::Deliver).into(), NOW)], None);
+        .settle_all(vec![(settlement(&first, Ending::Delivered).into(), NOW)], None);
     let claimed = bench.claim().await;
     assert_eq!(claimed.iter().map(|one| one.id).collect::<Vec<_>>(), [next]);
     assert_eq!(settling.await.unwrap(), [Settled::Done]);
@@ -49,7 +46,7 @@ async fn what_is_remembered_beside_outcomes_is_there_with_them_also_where_one_co
     bench.admit(entry("a")).await;
     let claimed = bench.claim().await.remove(0);
     for (value, expected) in [("one", Settled::Done), ("two", Settled::Stale)] {
-        let settlements = vec![(settlement(&claimed, Transition::Deliver).into(), NOW)];
+        let settlements = vec![(settlement(&claimed, Ending::Delivered).into(), NOW)];
         let settled = bench.outbox.settle_all(settlements, Some(("gate", value.to_owned())));
         assert_eq!(settled.await.unwrap(), [expected]);
         assert_eq!(bench.outbox.recall("gate").await.unwrap().as_deref(), Some(value));
@@ -62,7 +59,7 @@ async fn of_two_words_on_one_attempt_at_the_same_time_one_holds() {
     bench.admit(entry("a")).await;
     let claimed = bench.claim().await.remove(0);
     let (left, right) = tokio::join!(
-        bench.settle(&claimed, Transition::Deliver),
+        bench.settle(&claimed, Ending::Delivered),
         bench.settle(&claimed, retry_in(1))
     );
     assert_eq!((left, right), (Settled::Done, Settled::Stale));
@@ -76,9 +73,9 @@ async fn many_outcomes_at_the_same_time_are_each_what_they_are() {
     }
     let claimed = bench.claim_at(150, NOW).await;
     let outcomes = |place: usize| match place % 3 {
-        0 => Transition::Deliver,
+        0 => Ending::Delivered,
         1 => retry_in(place as u64),
-        _ => Transition::Park(ParkReason::Conflict),
+        _ => Ending::Parked(ParkReason::Conflict),
     };
     let settling = claimed
         .iter()
@@ -88,8 +85,8 @@ async fn many_outcomes_at_the_same_time_are_each_what_they_are() {
     assert!(settled.iter().all(|settled| *settled == Settled::Done));
     for (place, claimed) in claimed.iter().enumerate() {
         let expected = match outcomes(place) {
-            Transition::Deliver => State::Delivered,
-            Transition::Retry { due, .. } => State::Pending { due },
+            Ending::Delivered => State::Delivered,
+            Ending::Retry { wait } => State::Pending { due: NOW.plus(wait) },
             _ => State::Parked(ParkReason::Conflict),
         };
         assert_eq!(bench.state(claimed.id).await, expected);
@@ -122,7 +119,7 @@ async fn a_released_one_is_not_charged_and_nothing_is_remembered_of_it() {
     let bench = Bench::fresh().await;
     let id = bench.admit(entry("a")).await;
     let first = bench.claim().await.remove(0);
-    let mut release = settlement(&first, Transition::Release);
+    let mut release = settlement(&first, Ending::Released);
     release.record.lost_response = true;
     assert_eq!(bench.outbox.settle(release, NOW).await.unwrap(), Settled::Done);
     let story = bench.outbox.show(id).await.unwrap().unwrap();
@@ -140,7 +137,7 @@ async fn a_released_one_is_not_charged_and_nothing_is_remembered_of_it() {
         second.attempt, first.attempt,
         "a late word on the released attempt must not pass for the next"
     );
-    assert_eq!(bench.settle(&first, Transition::Deliver).await, Settled::Stale);
+    assert_eq!(bench.settle(&first, Ending::Delivered).await, Settled::Stale);
 }
 
 #[tokio::test]
@@ -151,7 +148,7 @@ async fn an_overridden_one_is_resent_before_all_that_became_due_since() {
     bench.admit(entry("b")).await;
     let settled = bench
         .outbox
-        .settle(settlement(&claimed, Transition::Override), at(5))
+        .settle(settlement(&claimed, Ending::Override), at(5))
         .await
         .unwrap();
     assert_eq!(settled, Settled::Done);
@@ -172,7 +169,7 @@ async fn an_override_after_a_probe_is_due_at_once() {
         wait_max: WAIT_MAX,
     };
     let probe = bench.outbox.claim(request).await.unwrap().remove(0);
-    bench.settle(&probe, Transition::Override).await;
+    bench.settle(&probe, Ending::Override).await;
     assert!(bench.claim().await[0].hard_override);
 }
 
@@ -185,9 +182,8 @@ async fn an_attempt_is_kept_as_it_was() {
     answered.record.hard_override = true;
     bench.outbox.settle(answered.clone(), NOW).await.unwrap();
     let claimed = bench.claim().await.remove(0);
-    let mut failed = settlement(&claimed, retry_in(0));
+    let mut failed = settlement(&claimed, Ending::dead(DeadReason::RetriesExhausted));
     failed.record.answer = None;
-    failed.record.outcome = AttemptOutcome::Dead;
     failed.record.fault = Some(Fault {
         kind: FaultKind::CutOff,
         message: "ended early".into(),
@@ -203,7 +199,7 @@ async fn an_attempt_is_kept_as_it_was() {
 #[tokio::test]
 async fn the_opening_gate_puts_back_what_its_episode_stopped() {
     let bench = Bench::fresh().await;
-    let refused = |requeue_on_opening| Transition::Die {
+    let refused = |requeue_on_opening| Ending::Dead {
         reason: DeadReason::Unauthorized,
         requeue_on_opening,
     };
@@ -220,7 +216,7 @@ async fn the_opening_gate_puts_back_what_its_episode_stopped() {
     let later = bench.admit(entry("c")).await;
     let delivered = bench.claim().await.remove(0);
     assert_eq!(delivered.id, later);
-    bench.settle(&delivered, Transition::Deliver).await;
+    bench.settle(&delivered, Ending::Delivered).await;
     bench.act(claimed[3].id, Act::Dismiss).await;
     bench.act(claimed[4].id, Act::Requeue).await;
     let again = bench.claim().await.remove(0);
@@ -253,7 +249,7 @@ async fn a_gate_that_opens_without_requeueing_forgets_its_episode() {
     let bench = Bench::fresh().await;
     let id = bench.admit(entry("a")).await;
     let claimed = bench.claim().await.remove(0);
-    let refused = Transition::Die {
+    let refused = Ending::Dead {
         reason: DeadReason::Unauthorized,
         requeue_on_opening: true,
     };
@@ -272,7 +268,7 @@ async fn a_gate_that_opens_without_requeueing_forgets_its_episode() {
 #[tokio::test]
 async fn an_episode_of_any_length_comes_back_at_once_and_in_its_order() {
     let bench = Bench::fresh().await;
-    let refused = Transition::Die {
+    let refused = Ending::Dead {
         reason: DeadReason::Unauthorized,
         requeue_on_opening: true,
     };
@@ -290,7 +286,7 @@ async fn an_episode_of_any_length_comes_back_at_once_and_in_its_order() {
         dead += claimed.len();
         let settlements = claimed
             .iter()
-            .map(|one| (settlement(one, refused.clone()).into(), NOW))
+            .map(|one| (settlement(one, refused).into(), NOW))
             .collect();
         bench.outbox.settle_all(settlements, None).await.unwrap();
     }

@@ -12,10 +12,10 @@ async fn a_result_goes_in_is_claimed_delivered_and_shown() {
     assert_eq!(claimed.len(), 1);
     assert_eq!((claimed[0].id, claimed[0].attempt.0, claimed[0].tries), (id, 1, 1));
     assert_eq!(claimed[0].payload, entry("a").payload);
-    assert_eq!(bench.settle(&claimed[0], Transition::Deliver).await, Settled::Done);
+    assert_eq!(bench.settle(&claimed[0], Ending::Delivered).await, Settled::Done);
     let story = bench.outbox.show(id).await.unwrap().unwrap();
     assert_eq!(story.listed.state, State::Delivered);
-    assert_eq!(story.attempts, [settlement(&claimed[0], Transition::Deliver).record]);
+    assert_eq!(story.attempts, [settlement(&claimed[0], Ending::Delivered).record]);
     let tally = bench.outbox.tally().await.unwrap();
     assert_eq!(
         tally

@@ -3,7 +3,7 @@ use std::fs::{self, File};
 use std::path::Path;
 
 use super::*;
-use crate::model::{Admission, Entry, Transition};
+use crate::model::{Admission, Ending, Entry};
 use crate::store::tests::{Bench, NOW, keyed};
 
 /// Payloads of all lengths: within a page, over several, and the few bytes between.
@@ -74,7 +74,7 @@ async fn everything_is_found_in_a_whole_one_with_its_wal_and_without() {
 async fn what_is_final_or_deleted_is_not_found() {
     let (bench, entries) = filled(60).await;
     for claimed in bench.claim_at(20, NOW).await {
-        bench.settle(&claimed, Transition::Deliver).await;
+        bench.settle(&claimed, Ending::Delivered).await;
     }
     let claimed = bench.claim_at(3, NOW).await;
     let sweep = crate::store::Sweep {

@@ -6,8 +6,8 @@ use sqlx::Row as _;
 use sqlx::sqlite::SqliteConnection;
 
 use crate::clock::Timestamp;
-use crate::model::{DeadReason, State, StateName, SubmissionId, Transition};
-use crate::store::{Act, ActRequest, Acted};
+use crate::model::{Act, ActName, DeadReason, State, StateName, SubmissionId};
+use crate::store::{ActRequest, Acted};
 
 use super::{edit, history, lanes};
 use crate::store::sqlite::machine::transaction::Transaction;
@@ -156,7 +156,7 @@ fn is_allowed(act: &Act, state: &State) -> bool {
     match act {
         Act::Revalidate => *state == State::Dead(DeadReason::Invalid),
         Act::Requeue | Act::Override | Act::Accept | Act::Dismiss | Act::Edit(_) => {
-            transition(act).allowed_from().contains(&state.name())
+            ActName::from(act).allowed_from().contains(&state.name())
         }
     }
 }
@@ -167,17 +167,6 @@ fn sends_again(act: &Act) -> bool {
     match act {
         Act::Requeue | Act::Revalidate | Act::Override | Act::Edit(_) => true,
         Act::Accept | Act::Dismiss => false,
-    }
-}
-
-/// The transition that an act is.
-fn transition(act: &Act) -> Transition {
-    match act {
-        Act::Requeue | Act::Revalidate => Transition::Requeue,
-        Act::Override => Transition::ForceOverride,
-        Act::Accept => Transition::Accept,
-        Act::Dismiss => Transition::Dismiss,
-        Act::Edit(_) => Transition::Edit,
     }
 }
 
@@ -192,7 +181,7 @@ async fn perform(
         submission: SubmissionId(0),
         at: request.now,
         actor: &request.actor,
-        what: transition(&request.act).name(),
+        what: ActName::from(&request.act).recorded(),
         detail: detail(request).map(str::to_owned),
     };
     leave_episode(transaction.conn, &ids).await?;

@@ -4,7 +4,7 @@
 use std::collections::HashSet;
 
 use crate::clock::Timestamp;
-use crate::model::{Actor, StateName, SubmissionId, Transition};
+use crate::model::{ActName, Actor, StateName, SubmissionId};
 
 use super::act::{self, Fresh};
 use super::{history, lanes, notes};
@@ -139,7 +139,7 @@ async fn put_back(
         submission: SubmissionId(0),
         at: now,
         actor: &Actor::Daemon("gate"),
-        what: Transition::Requeue.name(),
+        what: ActName::Requeue.recorded(),
         detail: Some(why.to_owned()),
     };
     history::write_same(transaction.conn, &ids, &line).await?;

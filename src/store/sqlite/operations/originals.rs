@@ -6,7 +6,7 @@
 
 use std::collections::HashMap;
 
-use crate::model::{Digest, Entry, StateName, SubmissionId, Transition};
+use crate::model::{Digest, Entry, REPLACEABLE, StateName, SubmissionId};
 
 /// One that may be replaced, or that took another's place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,7 +57,7 @@ impl Originals {
         let Some((original, standing)) = found else {
             return Place::Refused(UNKNOWN.to_owned());
         };
-        if !Transition::Replace.allowed_from().contains(&standing.state) {
+        if !REPLACEABLE.contains(&standing.state) {
             return Place::Refused(format!(
                 "$outbox.replaces: submission {original} is {}; only what is dead, parked or dismissed can be replaced",
                 standing.state

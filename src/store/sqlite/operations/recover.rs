@@ -1,7 +1,7 @@
 //! What a crash left in flight.
 
 use crate::clock::Timestamp;
-use crate::model::{Actor, AttemptOutcome, FaultKind, SubmissionId, Transition};
+use crate::model::{Actor, EndingName, FaultKind, SubmissionId};
 
 use super::{history, lanes};
 use crate::store::sqlite::machine::transaction::Transaction;
@@ -32,7 +32,7 @@ pub(crate) async fn recover(transaction: &mut Transaction<'_>, now: Timestamp) -
     if !ids.is_empty() {
         sqlx::query(INTERRUPT)
             .bind(&ids_text)
-            .bind(AttemptOutcome::Interrupted.into_str())
+            .bind(EndingName::Interrupted.into_str())
             .bind(FaultKind::Interrupted.into_str())
             .bind("the daemon ended while the request may have been on the wire")
             .execute(&mut *transaction.conn)
@@ -41,7 +41,7 @@ pub(crate) async fn recover(transaction: &mut Transaction<'_>, now: Timestamp) -
             submission: SubmissionId(0),
             at: now,
             actor: &Actor::Daemon("recovery"),
-            what: Transition::Recover.name(),
+            what: "recovered",
             detail: None,
         };
         history::write_same(transaction.conn, &ids_text, &line).await?;

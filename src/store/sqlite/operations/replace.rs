@@ -7,7 +7,7 @@ use sqlx::Row as _;
 use sqlx::sqlite::SqliteConnection;
 
 use crate::clock::Timestamp;
-use crate::model::{Actor, Entry, ReplaceToken, StateName, SubmissionId, Transition};
+use crate::model::{Actor, Entry, REPLACED, ReplaceToken, StateName, SubmissionId};
 
 use super::marks::{self, Marks};
 use super::originals::{Originals, Standing};
@@ -199,7 +199,7 @@ async fn write_down(
         detail: Some(detail),
         at: now,
     };
-    let of_old = line(*old, Transition::Replace.name(), format!("submission {new} {why}"));
+    let of_old = line(*old, REPLACED, format!("submission {new} {why}"));
     history::write(conn, &of_old).await?;
     history::write(conn, &line(*new, REPLACES, format!("submission {old}"))).await
 }

@@ -10,7 +10,7 @@ use sqlx::sqlite::{Sqlite, SqliteArguments, SqliteRow};
 use sqlx::{Column as _, Row as _};
 
 use crate::clock::Timestamp;
-use crate::model::{AttemptOutcome, DeadReason, StateName, Transition};
+use crate::model::{Ending, EndingName, StateName};
 use crate::store::{Settled, Settlement};
 
 use crate::store::sqlite::machine::batch;
@@ -30,6 +30,8 @@ struct Effect {
     /// The try is given back, and nothing is remembered of the attempt.
     is_released: bool,
     overriding: bool,
+    /// The opening of the gate puts it back.
+    of_episode: bool,
     at: i64,
 }
 
@@ -135,7 +137,7 @@ pub(crate) fn bind<'q>(
             .or_else(|| fault.and_then(|fault| fault.status));
         query = query
             .bind(settlement.id.0)
-            .bind(settlement.attempt.0)
+            .bind(record.number.0)
             .bind(word(effect.state))
             .bind(effect.reason)
             .bind(effect.due)
@@ -143,10 +145,10 @@ pub(crate) fn bind<'q>(
             .bind(effect.is_released)
             .bind(effect.overriding)
             .bind(effect.at)
-            .bind(is_of_episode(&settlement.transition))
+            .bind(effect.of_episode)
             .bind(record.elapsed_ms.cast_signed())
             .bind(record.hard_override)
-            .bind(word(record.outcome.into_str()))
+            .bind(word(EndingName::from(settlement.ending).into_str()))
             .bind(record.lost_response)
             .bind(status)
             .bind(answer.map(|answer| batch::json(&answer.headers)).transpose()?)
@@ -165,23 +167,22 @@ pub(crate) fn bind<'q>(
 fn word(word: &'static str) -> Arc<str> {
     static WORDS: LazyLock<HashMap<&'static str, Arc<str>>> = LazyLock::new(|| {
         let states = StateName::VARIANTS.iter().map(StateName::into_str);
-        let outcomes = AttemptOutcome::VARIANTS.iter().map(AttemptOutcome::into_str);
+        let outcomes = EndingName::VARIANTS.iter().map(EndingName::into_str);
         let words = states.chain(outcomes).chain([HEAD]);
         words.map(|word| (word, Arc::from(word))).collect()
     });
     WORDS.get(word).cloned().unwrap_or_else(|| Arc::from(word))
 }
 
-/// Which settlements can do something: not one whose transition does not start from `sending`, nor the second word on a
-/// submission in one group, which comes too late as it would alone.
+/// Which settlements can do something: not the second word on a submission in one group, which comes too late as it
+/// would alone.
 pub(crate) fn worth_asking<'s>(
     settlements: &[&'s (Arc<Settlement>, Timestamp)],
 ) -> Vec<&'s (Arc<Settlement>, Timestamp)> {
     let mut seen = HashSet::with_capacity(settlements.len());
-    let is_worth_it = |settlement: &Settlement| settlement.transition.allowed_from().contains(&StateName::Sending);
     settlements
         .iter()
-        .filter(|(settlement, _)| is_worth_it(settlement) && seen.insert(settlement.id))
+        .filter(|(settlement, _)| seen.insert(settlement.id))
         .copied()
         .collect()
 }
@@ -195,9 +196,8 @@ pub(crate) fn ended(row: &SqliteRow) -> Result<HashSet<i64>, sqlx::Error> {
 /// One answer a settlement, in order, from the ids that [`DONE`] names.
 pub(crate) fn answers(settlements: &[&(Arc<Settlement>, Timestamp)], mut done: HashSet<i64>) -> Vec<Settled> {
     let mut answer = |settlement: &Settlement| {
-        let starts_from_sending = settlement.transition.allowed_from().contains(&StateName::Sending);
         // The first word on it counts.
-        if starts_from_sending && done.remove(&settlement.id.0) {
+        if done.remove(&settlement.id.0) {
             Settled::Done
         } else {
             Settled::Stale
@@ -229,7 +229,7 @@ pub(crate) async fn settle(
 
 fn effect(settlement: &Settlement, now: Timestamp) -> Effect {
     let mut effect = Effect {
-        state: match ends_in(&settlement.transition) {
+        state: match settlement.ending.state() {
             StateName::Pending => HEAD,
             final_state => final_state.into_str(),
         },
@@ -238,58 +238,29 @@ fn effect(settlement: &Settlement, now: Timestamp) -> Effect {
         latest: None,
         is_released: false,
         overriding: false,
+        of_episode: false,
         at: now.millis(),
     };
-    match &settlement.transition {
+    match settlement.ending {
         // What of the wait is served is known, and counted, at the next claim.
-        Transition::Retry { due, wait: _ } => effect.due = Some(due.millis()),
+        Ending::Retry { wait } | Ending::Interrupted { wait } => effect.due = Some(now.plus(wait).millis()),
         // It had its turn already: with its old due time it stands before everything that became due since.
-        Transition::Override => {
+        Ending::Override => {
             effect.latest = Some(now.millis());
             effect.overriding = true;
         }
-        Transition::Recover => effect.latest = Some(now.millis()),
-        Transition::Die { reason, .. } => effect.reason = Some(reason.into_str()),
-        Transition::Park(reason) => effect.reason = Some(reason.into_str()),
+        Ending::Dead {
+            reason,
+            requeue_on_opening,
+        } => {
+            effect.reason = Some(reason.into_str());
+            effect.of_episode = requeue_on_opening;
+        }
+        Ending::Parked(reason) => effect.reason = Some(reason.into_str()),
         // The try is given back; the attempt's number is not, or a late outcome of this attempt would pass for the next
         // one's. Nothing is remembered of it.
-        Transition::Release => effect.is_released = true,
-        Transition::Deliver
-        | Transition::DeliverAccepted
-        | Transition::Claim
-        | Transition::Requeue
-        | Transition::ForceOverride
-        | Transition::Accept
-        | Transition::Dismiss
-        | Transition::Replace
-        | Transition::Edit => {}
+        Ending::Released => effect.is_released = true,
+        Ending::Delivered | Ending::Accepted => {}
     }
     effect
-}
-
-/// The state in which a transition ends.
-fn ends_in(transition: &Transition) -> StateName {
-    match transition {
-        Transition::Deliver | Transition::DeliverAccepted | Transition::Accept => StateName::Delivered,
-        Transition::Die { .. } => StateName::Dead,
-        Transition::Park(_) => StateName::Parked,
-        Transition::Claim => StateName::Sending,
-        Transition::Dismiss | Transition::Replace => StateName::Dismissed,
-        Transition::Retry { .. }
-        | Transition::Override
-        | Transition::Release
-        | Transition::Recover
-        | Transition::Requeue
-        | Transition::ForceOverride
-        | Transition::Edit => StateName::Pending,
-    }
-}
-
-/// Whether the gate's opening puts it back.
-fn is_of_episode(transition: &Transition) -> bool {
-    *transition
-        == Transition::Die {
-            reason: DeadReason::Unauthorized,
-            requeue_on_opening: true,
-        }
 }
