@@ -83,7 +83,6 @@ pub struct Dispatcher {
     rng: fastrand::Rng,
     /// Requests; at most `delivery.max_in_flight`.
     requests: JoinSet<Landed>,
-    /// Whose they are.
     in_flight: HashMap<Id, (Arc<Claimed>, Dispatch)>,
     /// What is claimed and waits for a slot.
     ahead: Ahead,

@@ -27,7 +27,7 @@ struct Walk {
 
 /// What a look at one stretch of the backlog found.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Search {
+pub(super) enum Candidate {
     /// This submission is tried next; its producer.
     Found(SubmissionId, String),
     /// The walk is not at its end: the next look goes on.
@@ -40,12 +40,12 @@ impl Fairness {
     /// Goes a stretch further in the search for the submission to try next; never more than that, since everything else
     /// waits meanwhile. A producer that was not tried yet ends it; only when all have had their turn is everything that
     /// is pending gone through, once a minute.
-    pub(super) async fn search(&mut self, outbox: &Outbox) -> Result<Search, StoreError> {
+    pub(super) async fn search(&mut self, outbox: &Outbox) -> Result<Candidate, StoreError> {
         let stretch = outbox.look_for_sources(self.walk.after).await?;
         for (source, id) in stretch.sources {
             if !self.tried.contains(&source) {
                 self.walk = Walk::default();
-                return Ok(Search::Found(id, source));
+                return Ok(Candidate::Found(id, source));
             }
             if !self.walk.met.iter().any(|(known, _)| *known == source) {
                 self.walk.met.push((source, id));
@@ -53,13 +53,13 @@ impl Fairness {
         }
         if let Some(end) = stretch.end {
             self.walk.after = end;
-            return Ok(Search::Further);
+            return Ok(Candidate::Further);
         }
         let met = std::mem::take(&mut self.walk).met;
         let longest_ago = |(source, _): &(String, SubmissionId)| self.tried.iter().position(|tried| tried == source);
         Ok(match met.into_iter().min_by_key(longest_ago) {
-            Some((source, id)) => Search::Found(id, source),
-            None => Search::Nothing,
+            Some((source, id)) => Candidate::Found(id, source),
+            None => Candidate::Nothing,
         })
     }
 

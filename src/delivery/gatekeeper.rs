@@ -276,7 +276,6 @@ impl Gatekeeper {
         self.rest_until = Some(now + self.retry.failed(operation, error, now));
     }
 
-    /// The outbox works.
     pub(super) fn works(&mut self) {
         self.retry.worked();
         self.rest_until = None;

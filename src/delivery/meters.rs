@@ -48,9 +48,7 @@ struct Counters {
 pub struct LastError {
     /// Milliseconds since 1970.
     pub at: i64,
-    /// Which submission.
     pub submission: i64,
-    /// The answer's status.
     pub status: Option<u16>,
     /// The API's `error`, or the name of the fault.
     pub error: Option<String>,
@@ -78,7 +76,6 @@ pub struct Pulse {
     pub at: i64,
     /// Submissions delivered within the last minute.
     pub delivered_per_minute: u64,
-    /// Requests in flight.
     pub in_flight: u64,
     /// The last attempt that failed since the daemon started.
     #[serde(default)]
@@ -92,9 +89,7 @@ pub struct Pulse {
 /// What happened since the last time this was asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Window {
-    /// Submissions delivered.
     pub delivered: u64,
-    /// Attempts that failed.
     pub failed: u64,
     /// Half of the answers came within this many milliseconds.
     pub p50_ms: Option<u64>,
@@ -131,7 +126,6 @@ impl Meters {
         self.hindrances.tell();
     }
 
-    /// An attempt failed.
     pub fn failed(&self, error: LastError) {
         let mut counts = self.counts();
         counts.failed += 1;

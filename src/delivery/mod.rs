@@ -59,7 +59,6 @@ pub struct Links {
     pub arrivals: Arc<Notify>,
     /// True when the daemon ends.
     pub shutdown: watch::Receiver<bool>,
-    /// How it goes.
     pub meters: Arc<Meters>,
     /// For the jitter of waits.
     pub seed: u64,

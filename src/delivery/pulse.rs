@@ -29,9 +29,7 @@ const NOTE_BYTES_MAX: usize = 15 << 10;
 pub struct Vitals {
     /// Its process: what another one left behind is no news of this one.
     pub pid: u32,
-    /// How it goes.
     pub pulse: Pulse,
-    /// What hinders.
     pub hindrances: Vec<Hindrance>,
     /// Since when rows wait that were seen and may not be taken, in milliseconds since 1970.
     pub rows_wait_since: Option<i64>,

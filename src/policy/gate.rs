@@ -5,7 +5,7 @@
 //! properties: nothing is sent while it is closed, at most one request finds out whether it may open, answers to
 //! requests of an earlier era never open it, and no state is a dead end.
 //!
-//! Reading order: this file (what goes in and comes out), `record` (what is remembered), `machine` (the moves), `closed`
+//! Reading order: this file (what goes in and comes out), `record` (what is remembered), `machine` and `answers` (the moves), `closed`
 //! (how it asks and what opens it), `open` (what closes it), `inquiry` (one at a time), `throttle`, `fuse`, `key`.
 
 use std::time::Duration;
@@ -15,6 +15,7 @@ use crate::model::SubmissionId;
 
 use super::verdict::{Refusal, Signal};
 
+mod answers;
 mod closed;
 mod fuse;
 mod inquiry;
@@ -73,7 +74,6 @@ pub enum Allowance {
 /// Why a submission is sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Purpose {
-    /// It is due.
     Due,
     /// To be the first after a refused key works again.
     First,
@@ -113,7 +113,6 @@ pub struct Ended {
     pub signal: Signal,
     /// Whether the key was refused on this very submission before.
     pub refused_before: bool,
-    /// Whose it was.
     pub submission: SubmissionId,
     /// A hash of its activity; of its own number where it names none.
     pub activity: u64,
@@ -146,9 +145,7 @@ pub enum Input {
     AskNow,
     /// An operator's `resume` found it closed: find out at once, and whatever an operator can decide is decided.
     Insisted,
-    /// An operator paused.
     Paused(PauseRecord),
-    /// An operator resumed.
     Resumed,
 }
 
@@ -167,9 +164,7 @@ pub enum Refused {
 /// A change of state, for the log and for who watches.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Announcement {
-    /// The state before.
     pub from: GateName,
-    /// The state now.
     pub to: GateName,
     /// Why, in words for an operator.
     pub why: String,
@@ -182,7 +177,6 @@ pub struct Announcement {
 pub struct Reaction {
     /// Of [`Input::Ended`] with [`Signal::Unauthorized`]: what becomes of the submission.
     pub refused: Option<Refused>,
-    /// To be logged.
     pub announce: Option<Announcement>,
     /// To be remembered under [`GATE`]; not later than any submission that was refused is settled: after a crash the
     /// gate must know what it closed on.

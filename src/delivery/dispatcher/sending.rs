@@ -10,7 +10,7 @@ use crate::policy::gate::{Allowance, Purpose, Why};
 use crate::store::{ClaimOrder, ClaimRequest, Claimed, StoreError};
 
 use super::super::attempt;
-use super::super::fairness::Search;
+use super::super::fairness::Candidate;
 use super::super::settle::{Outbound, UNSETTLED_MAX};
 use super::clock_watch::Due;
 use super::{Dispatcher, POLL, Step, WAIT_MIN};
@@ -64,7 +64,7 @@ impl Dispatcher {
     /// One submission that finds out whether results are taken again, of the producer whose turn is longest ago.
     pub(super) async fn send_sample(&mut self, now: Timestamp) -> Step {
         match self.keeper.fairness.search(&self.context.outbox).await {
-            Ok(Search::Found(id, source)) => {
+            Ok(Candidate::Found(id, source)) => {
                 let purpose = Purpose::Ask(Why::Fuse);
                 let step = self.send_first(ClaimOrder::This(id), purpose, now).await;
                 if matches!(step, Step::Sent(_)) {
@@ -73,11 +73,11 @@ impl Dispatcher {
                 step
             }
             // A step a stretch: between two of them a pause, the end and whatever has landed are noticed.
-            Ok(Search::Further) => {
+            Ok(Candidate::Further) => {
                 self.may_be_due = true;
                 Step::Idle { until: Some(now) }
             }
-            Ok(Search::Nothing) => {
+            Ok(Candidate::Nothing) => {
                 self.may_be_due = false;
                 self.learn_next_due(now)
                     .await

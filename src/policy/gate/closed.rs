@@ -7,7 +7,7 @@ use crate::clock::Timestamp;
 use crate::policy::verdict::{Refusal, Signal};
 
 use super::fuse::Fuse;
-use super::inquiry::{Inquiry, Stage, longest_gap};
+use super::inquiry::{Inquiry, Phase, longest_gap};
 use super::{Allowance, Ended, GateName, GateRecord, GateSettings, Purpose, Why};
 
 /// So many faults in a row are an outage. With one request in ten failing by chance, five in a row are one in 100,000.
@@ -23,7 +23,6 @@ pub(super) struct Closed {
 }
 
 impl Why {
-    /// How it asks.
     const fn ask(self) -> Allowance {
         match self {
             Self::Key(Refusal::Unknown) => Allowance::Question,
@@ -98,7 +97,6 @@ impl Closed {
         }
     }
 
-    /// By the fuse.
     pub(super) fn by_fuse(fuse: &Fuse, now: Timestamp) -> Self {
         Self {
             why: Why::Fuse,
@@ -132,9 +130,9 @@ impl Closed {
     /// Another key: what was found out of the old one opens nothing. A trial or question that is out is repeated at
     /// once; a probe or sample will be of an earlier era.
     pub(super) fn key_changed(&mut self, now: Timestamp) {
-        match (self.why, self.inquiry.stage) {
-            (Why::Key(_), Stage::Over { .. }) => self.inquiry = Inquiry::at(now, None),
-            (Why::Key(_), Stage::Due(_) | Stage::Out { .. }) => self.inquiry.hasten(now),
+        match (self.why, self.inquiry.phase) {
+            (Why::Key(_), Phase::Over { .. }) => self.inquiry = Inquiry::at(now, None),
+            (Why::Key(_), Phase::Due(_) | Phase::Out { .. }) => self.inquiry.hasten(now),
             (Why::Outage | Why::Fuse, _) => self.inquiry.forget(now),
         }
     }

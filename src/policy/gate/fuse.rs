@@ -42,7 +42,6 @@ impl Fuse {
         self.submissions.len() >= enough as usize
     }
 
-    /// A success came.
     pub(super) fn reset(&mut self) {
         if self.first.is_some() {
             *self = Self::default();

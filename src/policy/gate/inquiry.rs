@@ -17,7 +17,7 @@ const SLACK: Duration = Duration::from_mins(1);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Inquiry {
-    pub(super) stage: Stage,
+    pub(super) phase: Phase,
     /// Of those that grow: the last gap between two requests, without jitter.
     gap: Duration,
     /// What the API asked for (`Retry-After`): nothing before this.
@@ -26,7 +26,7 @@ pub(super) struct Inquiry {
 
 /// How far the inquiry is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Stage {
+pub(super) enum Phase {
     /// The request may go from this time on.
     Due(Timestamp),
     /// It is out; `again` when somebody asked meanwhile, so that another follows at once.
@@ -40,7 +40,7 @@ impl Inquiry {
     /// One that begins at this time, with the hold that is in force.
     pub(super) const fn at(due: Timestamp, held: Option<Timestamp>) -> Self {
         Self {
-            stage: Stage::Due(due),
+            phase: Phase::Due(due),
             gap: Duration::ZERO,
             held,
         }
@@ -60,8 +60,8 @@ impl Inquiry {
         now: Timestamp,
         settings: &GateSettings,
     ) -> Allowance {
-        match self.stage {
-            Stage::Due(at) => {
+        match self.phase {
+            Phase::Due(at) => {
                 let due = Some(at).filter(|at| !is_due(*at, now, longest));
                 let held = self.held.filter(|until| !is_due(*until, now, settings.hold_max));
                 match due.max(held) {
@@ -69,33 +69,33 @@ impl Inquiry {
                     None => ask,
                 }
             }
-            Stage::Out { .. } => Allowance::Nothing { until: None },
-            Stage::Over { .. } => Allowance::Opening,
+            Phase::Out { .. } => Allowance::Nothing { until: None },
+            Phase::Over { .. } => Allowance::Opening,
         }
     }
 
     /// A request left: what was asked for has been waited for.
     pub(super) const fn sent(&mut self) {
-        self.stage = Stage::Out { again: false };
+        self.phase = Phase::Out { again: false };
         self.held = None;
     }
 
     pub(super) const fn is_out(&self) -> bool {
-        matches!(self.stage, Stage::Out { .. })
+        matches!(self.phase, Phase::Out { .. })
     }
 
     /// Whether somebody asked while the request was out.
     pub(super) const fn is_asked_again(&self) -> bool {
-        matches!(self.stage, Stage::Out { again: true })
+        matches!(self.phase, Phase::Out { again: true })
     }
 
     /// The answer opens nothing: another one follows after this gap, and not before the API asked for it. Who asked
     /// meanwhile waits for neither.
     pub(super) fn repeat(&mut self, gap: Duration, asked: Option<Duration>, now: Timestamp) {
         if self.is_asked_again() {
-            self.stage = Stage::Due(now);
+            self.phase = Phase::Due(now);
         } else {
-            self.stage = Stage::Due(now.plus(gap));
+            self.phase = Phase::Due(now.plus(gap));
             self.hold(asked, now);
         }
     }
@@ -108,17 +108,17 @@ impl Inquiry {
     /// Somebody asks at once, whatever the API asked for.
     pub(super) const fn hasten(&mut self, now: Timestamp) {
         self.held = None;
-        self.stage = match self.stage {
-            Stage::Due(_) => Stage::Due(now),
-            Stage::Out { .. } => Stage::Out { again: true },
-            Stage::Over { tried } => Stage::Over { tried },
+        self.phase = match self.phase {
+            Phase::Due(_) => Phase::Due(now),
+            Phase::Out { .. } => Phase::Out { again: true },
+            Phase::Over { tried } => Phase::Over { tried },
         };
     }
 
     /// The answer of the request that is out will not count: another one goes at once.
     pub(super) const fn forget(&mut self, now: Timestamp) {
-        if let Stage::Out { .. } = self.stage {
-            self.stage = Stage::Due(now);
+        if let Phase::Out { .. } = self.phase {
+            self.phase = Phase::Due(now);
         }
     }
 

@@ -1,17 +1,12 @@
-//! The gate's moves: what each input makes of it.
-
-use std::time::Duration;
+//! The gate and its moves: what each input makes of it. What answers do is in `answers`.
 
 use crate::clock::Timestamp;
-use crate::policy::verdict::{Refusal, Signal};
 
 use super::closed::Closed;
-use super::inquiry::Stage;
-use super::key::KeyVerdict;
+use super::inquiry::Phase;
 use super::open::Open;
 use super::{
-    Allowance, Announcement, Dispatch, Ended, GateName, GateRecord, GateSettings, Input, PauseRecord, Purpose,
-    Reaction, Refused, Why,
+    Allowance, Announcement, Dispatch, GateName, GateRecord, GateSettings, Input, PauseRecord, Purpose, Reaction, Why,
 };
 
 /// Why a gate is open that was throttled.
@@ -20,7 +15,6 @@ const AT_FULL_WIDTH: &str = "as many as configured may be in flight again";
 const KEY_WORKS: &str = "the API takes the key again";
 const RESUMED: &str = "resumed by a person";
 
-/// The gate.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Gate {
     /// Lies over the state beneath, and uncovers it again.
@@ -29,7 +23,7 @@ pub struct Gate {
     /// Counts closings, openings and changes of the key.
     pub(super) era: u64,
     /// Submissions sent so far.
-    sent: u64,
+    pub(super) sent: u64,
 }
 
 /// The state beneath a pause.
@@ -159,89 +153,8 @@ impl Gate {
         Reaction::default()
     }
 
-    fn ended(&mut self, ended: &Ended, now: Timestamp, settings: &GateSettings) -> Reaction {
-        let is_late = ended.dispatch.era != self.era;
-        let refusal = refusal_of(ended.signal);
-        match &mut self.beneath {
-            Beneath::Closed(closed) if is_late => heard_late(closed, ended, now, settings),
-            Beneath::Open(_) if is_late => Reaction {
-                // Refused for a key that may no longer be in force: it is asked again in its turn.
-                refused: refusal.map(|_| Refused::Release),
-                ..Reaction::default()
-            },
-            Beneath::Open(open) => match refusal {
-                Some(_) if ended.refused_before && open.spares(settings) => Reaction {
-                    refused: Some(Refused::Die {
-                        requeue_on_opening: false,
-                    }),
-                    ..Reaction::default()
-                },
-                Some(refusal) => self.close_for_key(refusal, now, settings),
-                None => match open.heard(ended, self.sent, now, settings) {
-                    Some(closed) => self.close(closed),
-                    None => Reaction::default(),
-                },
-            },
-            Beneath::Closed(closed) => match (closed.why, refusal) {
-                (Why::Key(_), Some(refusal)) => {
-                    closed.ask_again(ended, now, settings);
-                    Reaction {
-                        refused: Some(Refused::Release),
-                        remember: closed.refused_on_trial(refusal),
-                        announce: None,
-                    }
-                }
-                (Why::Outage | Why::Fuse, Some(refusal)) => self.close_for_key(refusal, now, settings),
-                (why, None) if why.opens_on(ended.signal) => self.open_on(ended, now, settings),
-                (_, None) => {
-                    closed.ask_again(ended, now, settings);
-                    Reaction::default()
-                }
-            },
-        }
-    }
-
-    /// The answer of the one that went out to find out: it opens the gate.
-    fn open_on(&mut self, ended: &Ended, now: Timestamp, settings: &GateSettings) -> Reaction {
-        match &mut self.beneath {
-            Beneath::Closed(closed) => match closed.why {
-                Why::Key(_) => {
-                    // Somebody asked meanwhile, maybe because of another key: then one more goes first.
-                    let tried = Some(ended.signal).filter(|_| !closed.inquiry.is_asked_again());
-                    closed.inquiry.stage = Stage::Over { tried };
-                    Reaction::default()
-                }
-                Why::Outage => {
-                    let open = Open::after_outage(ended, self.sent, now, settings);
-                    let why = ended.message.as_deref().unwrap_or("a success");
-                    self.reopen(open, format!("the API answers again: {why}"), now)
-                }
-                Why::Fuse => {
-                    let open = Open::after_trial(Some(ended.signal), now);
-                    self.reopen(open, "a result was taken again", now)
-                }
-            },
-            Beneath::Open(_) => Reaction::default(),
-        }
-    }
-
-    /// The key was refused: nothing is sent any more.
-    fn close_for_key(&mut self, refusal: Refusal, now: Timestamp, settings: &GateSettings) -> Reaction {
-        Reaction {
-            refused: Some(Refused::Die {
-                requeue_on_opening: true,
-            }),
-            ..self.close(Closed::by_key(refusal, now, settings))
-        }
-    }
-
-    fn close(&mut self, closed: Closed) -> Reaction {
-        let record = closed.record.clone();
-        self.shift(Beneath::Closed(closed), record)
-    }
-
     /// Open again after an outage or a blown fuse.
-    fn reopen(&mut self, open: Open, why: impl Into<String>, now: Timestamp) -> Reaction {
+    pub(super) fn reopen(&mut self, open: Open, why: impl Into<String>, now: Timestamp) -> Reaction {
         let is_throttled = open.throttle.is_throttled();
         let name = if is_throttled {
             GateName::Throttled
@@ -252,7 +165,7 @@ impl Gate {
     }
 
     /// Another state from now on: what was sent before says nothing of it.
-    fn shift(&mut self, to: Beneath, record: GateRecord) -> Reaction {
+    pub(super) fn shift(&mut self, to: Beneath, record: GateRecord) -> Reaction {
         let from = self.name();
         self.beneath = to;
         self.era += 1;
@@ -263,22 +176,10 @@ impl Gate {
         }
     }
 
-    fn answered(&mut self, verdict: KeyVerdict, now: Timestamp, settings: &GateSettings) -> Reaction {
-        if let Beneath::Closed(closed) = &mut self.beneath
-            && let (Why::Key(_), Stage::Out { .. }) = (closed.why, closed.inquiry.stage)
-        {
-            match verdict {
-                KeyVerdict::Works => closed.inquiry.stage = Stage::Over { tried: None },
-                KeyVerdict::Refused | KeyVerdict::Silent => closed.inquiry.repeat(settings.probe_interval, None, now),
-            }
-        }
-        Reaction::default()
-    }
-
     fn opened(&mut self, now: Timestamp) -> Reaction {
         let from = self.name();
         if let Beneath::Closed(closed) = &self.beneath
-            && let Stage::Over { tried } = closed.inquiry.stage
+            && let Phase::Over { tried } = closed.inquiry.phase
         {
             self.beneath = Beneath::Open(Open::after_trial(tried, now));
             self.era += 1;
@@ -357,45 +258,5 @@ impl Gate {
             why: why.to_owned(),
             hint,
         }
-    }
-}
-
-/// An answer to a request of before the closing opens nothing. What it asks for in an outage holds; and it is refused
-/// for the key that closed the gate, or for one that may no longer be in force.
-fn heard_late(closed: &mut Closed, ended: &Ended, now: Timestamp, settings: &GateSettings) -> Reaction {
-    let fate = match closed.why {
-        Why::Key(_) => Refused::Die {
-            requeue_on_opening: true,
-        },
-        Why::Outage => {
-            closed.inquiry.hold(ended.asked(settings), now);
-            Refused::Release
-        }
-        Why::Fuse => Refused::Release,
-    };
-    Reaction {
-        refused: refusal_of(ended.signal).map(|_| fate),
-        ..Reaction::default()
-    }
-}
-
-impl Ended {
-    /// How long everyone waits that hears this `Retry-After`; `None` where it asks for nothing.
-    pub(super) fn asked(&self, settings: &GateSettings) -> Option<Duration> {
-        self.retry_after
-            .map(|wait| wait.min(settings.hold_max))
-            .filter(|wait| !wait.is_zero())
-    }
-}
-
-const fn refusal_of(signal: Signal) -> Option<Refusal> {
-    match signal {
-        Signal::Unauthorized(refusal) => Some(refusal),
-        Signal::Healthy
-        | Signal::Answered
-        | Signal::Rejected
-        | Signal::Throttled
-        | Signal::Faulty
-        | Signal::Overloaded => None,
     }
 }

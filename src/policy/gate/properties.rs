@@ -5,7 +5,7 @@ mod costs;
 use proptest::prelude::*;
 
 use super::closed::Closed;
-use super::inquiry::Stage;
+use super::inquiry::Phase;
 use super::machine::Beneath;
 use super::tests::{PROBE, SAMPLE, SETTINGS, START, TRIAL, about, open};
 use super::*;
@@ -185,7 +185,7 @@ impl World {
             let until = self.now.plus(asked.min(SETTINGS.hold_max));
             // While a probe is out nothing may go; what was asked for holds for the next one.
             let not_before = match closed(&self.gate) {
-                Some(closed) if matches!(closed.inquiry.stage, Stage::Out { .. }) => closed.inquiry.held(),
+                Some(closed) if matches!(closed.inquiry.phase, Phase::Out { .. }) => closed.inquiry.held(),
                 Some(_) | None => self.not_before(),
             };
             assert!(

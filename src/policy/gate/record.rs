@@ -52,7 +52,6 @@ impl GateName {
 pub struct GateRecord {
     /// Never `paused`.
     pub state: GateName,
-    /// Since when.
     pub since: i64,
     /// Why, in words for an operator.
     pub why: String,
@@ -80,7 +79,6 @@ impl GateRecord {
 /// Who paused (or asked), and when.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PauseRecord {
-    /// The user's name.
     pub by: String,
     /// Milliseconds since 1970.
     pub at: i64,
