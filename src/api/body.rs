@@ -6,7 +6,7 @@ use bytes::Bytes;
 use super::echo;
 
 /// A body that is being read.
-pub(super) struct Body<'a> {
+pub(super) struct KeptBody<'a> {
     /// The first bytes, up to `limit` and as many more as it takes to recognise a key that lies across that edge.
     kept: Vec<u8>,
     length: u64,
@@ -14,7 +14,7 @@ pub(super) struct Body<'a> {
     key: &'a str,
 }
 
-impl<'a> Body<'a> {
+impl<'a> KeptBody<'a> {
     /// Keeps the first `limit` bytes, without the key.
     pub(super) fn new(limit: usize, key: &'a str) -> Self {
         Self {
@@ -64,7 +64,7 @@ mod tests {
     const KEY: &str = "rtn_sk_0123456789";
 
     fn read(limit: usize, text: &str, piece: usize) -> (String, u64) {
-        let mut body = Body::new(limit, KEY);
+        let mut body = KeptBody::new(limit, KEY);
         for piece in text.as_bytes().chunks(piece) {
             body.push(piece);
         }
@@ -82,7 +82,7 @@ mod tests {
 
     #[test]
     fn memory_is_bounded_however_much_comes() {
-        let mut body = Body::new(1000, KEY);
+        let mut body = KeptBody::new(1000, KEY);
         for _ in 0..10_000 {
             body.push(&[b'x'; 4096]);
         }
@@ -114,7 +114,7 @@ mod tests {
 
     #[test]
     fn a_key_shorter_than_its_placeholder_does_not_make_the_body_longer_than_its_limit() {
-        let mut body = Body::new(10, "k");
+        let mut body = KeptBody::new(10, "k");
         body.push(b"kkkkkkkkkk");
         let (kept, length) = body.finish();
         assert_eq!((kept.len(), length), (10, 10));

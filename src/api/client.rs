@@ -19,7 +19,7 @@ use crate::config::{Api, ApiKey};
 use crate::model::answer::{KEPT_HEADERS, Timed};
 use crate::model::{Answer, Exchange};
 
-use super::body::Body;
+use super::body::KeptBody;
 use super::{echo, fault};
 
 /// The header that carries the key.
@@ -150,7 +150,7 @@ impl Client {
         };
         let seen = response.status().as_u16();
         *status = Some(seen);
-        let mut body = Body::new(body_bytes_max, key);
+        let mut body = KeptBody::new(body_bytes_max, key);
         // Read to its end, whatever a content-length says: the length that is told is the true one, and the connection
         // can be used again.
         loop {

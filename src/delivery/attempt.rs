@@ -66,7 +66,7 @@ pub(super) async fn fly(equipment: Equipment, claimed: Arc<Claimed>, roll: f64) 
     let at = clock::now();
     let verdict = if is_conflict(&timed.exchange) {
         let relations = relations(&equipment, &claimed).await;
-        let reading = Reading::of(&payload);
+        let reading = ConflictFacts::of(&payload);
         judge(
             &timed.exchange,
             &reading.past(&claimed, relations, carried_override, at),
@@ -162,13 +162,13 @@ async fn relations(equipment: &Equipment, claimed: &Claimed) -> Relations {
 }
 
 /// What the rules of a 409 read in a payload; a member that is missing or of another type is `None`.
-struct Reading {
+struct ConflictFacts {
     result: Option<String>,
     status: Option<String>,
     occurred_at: Option<Timestamp>,
 }
 
-impl Reading {
+impl ConflictFacts {
     fn of(payload: &Payload) -> Self {
         let text = payload.text();
         let object = Object::parse(&text).ok();
@@ -228,7 +228,7 @@ mod tests {
         let whole = Payload::from_text(
             r#"{"status":"EFFECTIVE","occurred_at":"2026-11-23T10:00:00Z","task_result":{"result":"NO_CONTACT"}}"#,
         );
-        let reading = Reading::of(&whole);
+        let reading = ConflictFacts::of(&whole);
         assert_eq!(
             (
                 reading.status.as_deref(),
@@ -242,7 +242,7 @@ mod tests {
             "not JSON",
             "[]",
         ] {
-            let reading = Reading::of(&Payload::from_text(odd));
+            let reading = ConflictFacts::of(&Payload::from_text(odd));
             assert!(
                 reading.status.is_none() && reading.result.is_none() && reading.occurred_at.is_none(),
                 "{odd}"

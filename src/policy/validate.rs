@@ -3,7 +3,7 @@
 //! What is refused here would be refused there with a 400. Where the docs leave room, the payload gets the benefit of
 //! the doubt: a good result held back is worse than a bad one answered with 400.
 
-mod look;
+mod members;
 #[cfg(test)]
 mod tests;
 mod violation;
@@ -13,7 +13,7 @@ use std::time::Duration;
 use crate::clock::Timestamp;
 use crate::model::payload::{HARD_OVERRIDE, Object};
 
-use look::{Look, is_object};
+use members::{Members, is_object};
 pub use violation::{Rule, ValidationMode, Violation, refusal};
 
 /// `[validation]` of the configuration.
@@ -58,7 +58,7 @@ pub fn validate(
         ValidationMode::Off => return Vec::new(),
         ValidationMode::Strict | ValidationMode::Warn => {}
     }
-    let mut top = Look::at(object, "");
+    let mut top = Members::at(object, "");
     top.activity();
     top.required_text("commerce_external_id");
     if let Some(text) = top.required_text("occurred_at") {
@@ -85,26 +85,26 @@ fn validate_task_result(
     result_types: Option<&[ResultType]>,
     now: Timestamp,
 ) -> Vec<Violation> {
-    let mut look = Look::at(task_result, "task_result.");
-    let code = look.required_text("result");
+    let mut members = Members::at(task_result, "task_result.");
+    let code = members.required_text("result");
     let known = result_types.filter(|types| !types.is_empty());
     let result_type = code.as_ref().zip(known).and_then(|(code, types)| {
         let found = types.iter().find(|known| known.code == *code);
         if found.is_none() {
-            look.violated(
+            members.violated(
                 "result",
                 Rule::NoResultType(types.iter().map(|known| known.code.clone()).collect()),
             );
         }
         found
     });
-    look.text("comment");
-    if let Some(contact) = look.text("contact_type") {
-        look.one_of("contact_type", &contact, &["INBOUND", "OUTBOUND"]);
+    members.text("comment");
+    if let Some(contact) = members.text("contact_type") {
+        members.one_of("contact_type", &contact, &["INBOUND", "OUTBOUND"]);
     }
-    look.text("operator_external_id");
+    members.text("operator_external_id");
     let scheduling = result_type.filter(|known| known.requires_future_scheduled_at);
-    look.schedule(scheduling.map(|known| known.code.as_str()), now);
-    look.of_kind("payload", "an object", is_object);
-    look.violations
+    members.schedule(scheduling.map(|known| known.code.as_str()), now);
+    members.of_kind("payload", "an object", is_object);
+    members.violations
 }

@@ -17,7 +17,7 @@ use super::{
     answer::{self, Body, Hangup},
     contract::{self, Call},
     control,
-    faults::{self, RetryAfter, Script, Shape, Step, Turn},
+    faults::{self, RetryAfterForm, Script, Shape, Step, Turn},
     ledger::{Answered, Record, Ticket},
     rules::{Activity, Glance, Members},
     shared::{RequestLine, Settings, Shared},
@@ -214,7 +214,12 @@ async fn perform(
     })
 }
 
-fn status_answer(shared: &Shared, call: &Call<'_>, status: u16, retry_after: Option<&RetryAfter>) -> Response<Body> {
+fn status_answer(
+    shared: &Shared,
+    call: &Call<'_>,
+    status: u16,
+    retry_after: Option<&RetryAfterForm>,
+) -> Response<Body> {
     let answer = answer::documented(status);
     // Who follows it comes back here, and is seen.
     let answer = if (300..400).contains(&status) {
@@ -224,8 +229,8 @@ fn status_answer(shared: &Shared, call: &Call<'_>, status: u16, retry_after: Opt
     };
     match retry_after {
         None => answer,
-        Some(RetryAfter::Seconds(digits)) => answer::with_header(answer, RETRY_AFTER, digits),
-        Some(RetryAfter::Date(seconds)) => {
+        Some(RetryAfterForm::Seconds(digits)) => answer::with_header(answer, RETRY_AFTER, digits),
+        Some(RetryAfterForm::Date(seconds)) => {
             let at_seconds = ((shared.options.now)() / 1000).saturating_add(*seconds);
             let at = std::time::UNIX_EPOCH + Duration::from_secs(u64::try_from(at_seconds).unwrap_or(0));
             answer::with_header(answer, RETRY_AFTER, &httpdate::fmt_http_date(at))

@@ -28,7 +28,7 @@ pub enum Step {
         /// 200 to 999.
         status: u16,
         /// The header of that name.
-        retry_after: Option<RetryAfter>,
+        retry_after: Option<RetryAfterForm>,
     },
     /// Waits, then follows the contract. Nothing is registered if the client leaves earlier.
     Slow(Duration),
@@ -81,7 +81,7 @@ pub enum Shape {
 
 /// The value of a `Retry-After` header.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum RetryAfter {
+pub enum RetryAfterForm {
     /// Digits, sent as they stand: also more than any integer holds.
     Seconds(String),
     /// An HTTP date this many seconds from now; negative: in the past.
@@ -191,8 +191,8 @@ fn answered(text: &str) -> Option<Step> {
         .map_or((text, None), |(code, after)| (code, Some(after)));
     let retry_after = match after {
         None => None,
-        Some(seconds) if is_digits(seconds) => Some(RetryAfter::Seconds(seconds.to_owned())),
-        Some(date) => Some(RetryAfter::Date(date.strip_prefix("date")?.parse().ok()?)),
+        Some(seconds) if is_digits(seconds) => Some(RetryAfterForm::Seconds(seconds.to_owned())),
+        Some(date) => Some(RetryAfterForm::Date(date.strip_prefix("date")?.parse().ok()?)),
     };
     Some(Step::Status {
         status: status(code)?,
@@ -287,13 +287,13 @@ mod tests {
         for (text, expected) in [
             ("503", status(503)),
             ("999", status(999)),
-            ("429@3", after(429, RetryAfter::Seconds("3".into()))),
+            ("429@3", after(429, RetryAfterForm::Seconds("3".into()))),
             (
                 "429@99999999999999999999",
-                after(429, RetryAfter::Seconds("99999999999999999999".into())),
+                after(429, RetryAfterForm::Seconds("99999999999999999999".into())),
             ),
-            ("503@date+3", after(503, RetryAfter::Date(3))),
-            ("503@date-60", after(503, RetryAfter::Date(-60))),
+            ("503@date+3", after(503, RetryAfterForm::Date(3))),
+            ("503@date-60", after(503, RetryAfterForm::Date(-60))),
             ("slow=250ms", Step::Slow(Duration::from_millis(250))),
             ("slow=2s", Step::Slow(Duration::from_secs(2))),
             ("hang", Step::Hang { accept: false }),

@@ -1,4 +1,4 @@
-//! Looking at the members of one object: each look says what is wrong and hands on what is right.
+//! The members of one object: each check says what is wrong and hands on what is right.
 
 use std::time::Duration;
 
@@ -12,14 +12,14 @@ use super::violation::{Rule, Violation};
 const BEHIND_UTC_MAX: Duration = Duration::from_hours(12);
 
 /// An object, the path to it, and what is wrong with it so far.
-pub(super) struct Look<'o, 't> {
+pub(super) struct Members<'o, 't> {
     object: &'o Object<'t>,
     /// Before each member's name: empty, or ends in a dot.
     prefix: &'static str,
     pub violations: Vec<Violation>,
 }
 
-impl<'o, 't> Look<'o, 't> {
+impl<'o, 't> Members<'o, 't> {
     /// Begins; a member that stands twice is the first thing to say.
     pub fn at(object: &'o Object<'t>, prefix: &'static str) -> Self {
         let duplicate = object.duplicate().map(|name| Violation {
