@@ -5,6 +5,8 @@
 use std::borrow::Cow;
 use strum::VariantArray as _;
 
+use serde::{Deserialize, Serialize};
+
 use crate::clock::Timestamp;
 use crate::model::payload::{DIRECTIVES, Object};
 use crate::model::{ConflictPolicy, Directives, SubmissionKey};
@@ -19,19 +21,20 @@ pub const SOURCE_BYTES_MAX: usize = 256;
 const FOUND_CHARS_MAX: usize = 60;
 
 /// One optional column of a row, as SQLite holds it.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub enum Column {
-    /// NULL.
     #[default]
-    Absent,
-    /// Text.
+    Null,
+    /// The beginning of it, where it is far too long.
     Text(String),
-    /// Anything else (a blob, text that is no UTF-8): what it is.
-    Other(&'static str),
+    /// The column is TEXT and turns numbers into text; only another table of that name would not.
+    Number,
+    Blob,
+    NotUtf8,
 }
 
 /// The columns of a row beside its payload.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct RowColumns {
     /// `submission_key`, as `$outbox.key`.
     pub submission_key: Column,
@@ -130,9 +133,11 @@ impl Reading {
             }
             let path = format!("column {column}");
             match value {
-                Column::Absent => {}
+                Column::Null => {}
                 Column::Text(value) => self.set(name, &path, value.clone()),
-                Column::Other(what) => self.fault(&path, &format!("is to be text, not {what}")),
+                Column::Number => self.fault(&path, "is to be text, not a number"),
+                Column::Blob => self.fault(&path, "is to be text, not a blob"),
+                Column::NotUtf8 => self.fault(&path, "is to be text, not text that is not UTF-8"),
             }
         }
     }
@@ -282,7 +287,7 @@ mod tests {
         let columns = RowColumns {
             submission_key: Column::Text("row".into()),
             on_conflict: Column::Text("override".into()),
-            source: Column::Other("a blob"),
+            source: Column::Blob,
         };
         let object = Object::parse(r#"{"$outbox":{"key":"object","source":"crm"}}"#).unwrap();
         let (asked, faults) = directives(&object, Some(&columns));

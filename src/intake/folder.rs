@@ -21,7 +21,7 @@ use super::workshop;
 /// What a look at a file tells: enough to know it again, and to see that it changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Look {
-    /// The inode's number.
+    pub device: u64,
     pub inode: u64,
     /// In bytes.
     pub size: u64,
@@ -37,11 +37,21 @@ impl Look {
     pub(super) fn of(stat: &Stat) -> Self {
         let nanoseconds = |seconds: i64, rest: u64| i128::from(seconds) * 1_000_000_000 + i128::from(rest);
         Self {
+            device: stat.st_dev,
             inode: stat.st_ino,
             size: u64::try_from(stat.st_size).unwrap_or(0),
             modified_ns: nanoseconds(stat.st_mtime, stat.st_mtime_nsec),
             changed_ns: nanoseconds(stat.st_ctime, stat.st_ctime_nsec),
             is_file: FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile,
+        }
+    }
+
+    /// What lies at a path, without following or opening anything; `None` when there is nothing.
+    pub fn of_path(path: &Path) -> io::Result<Option<Self>> {
+        match rustix::fs::lstat(path) {
+            Ok(stat) => Ok(Some(Self::of(&stat))),
+            Err(Errno::NOENT) => Ok(None),
+            Err(error) => Err(error.into()),
         }
     }
 

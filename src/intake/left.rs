@@ -140,6 +140,7 @@ mod tests {
 
     fn look(inode: u64, changed_ns: i128) -> Look {
         Look {
+            device: 1,
             inode,
             size: 1,
             modified_ns: 0,

@@ -43,6 +43,7 @@ use tokio::time::timeout;
 use crate::model::{Admission, Receipt};
 use crate::telemetry::events;
 
+use super::identity::InboxId;
 use super::waiting::Waiting;
 use super::{Context, PRESSURE_PAUSE, blocking};
 
@@ -134,8 +135,8 @@ async fn with_clerk<T>(
 ) -> Result<T, RowsError> {
     let mut clerk = Clerk::start()?;
     let done = timeout(limit, async {
-        let opened = clerk.open(path, outbox).await?;
-        work(&mut clerk, opened.confined).await
+        let (_, confined) = clerk.open(path, outbox).await?;
+        work(&mut clerk, confined).await
     });
     let late = |_| {
         Err(RowsError::Gone(format!(
@@ -148,7 +149,7 @@ async fn with_clerk<T>(
     done
 }
 
-fn admission(context: &Context, inbox: [u8; 16], rows: &[Row]) -> Admission {
+fn admission(context: &Context, inbox: InboxId, rows: &[Row]) -> Admission {
     let standards = context.standards();
     let mut admission = Admission::default();
     for row in rows {

@@ -5,10 +5,11 @@ use sha2::{Digest as _, Sha256};
 use sqlx::sqlite::{SqliteConnection, SqliteRow};
 use sqlx::{Row as _, TypeInfo as _, ValueRef as _};
 
+use crate::intake::directives::{Column, RowColumns};
 use crate::intake::taking::{CHUNK_BYTES, CHUNK_RESULTS};
 
 use super::error::RowsError;
-use super::row::{Cell, Row};
+use super::row::Row;
 use super::wire::{Batch, Gone};
 
 /// What the table's CHECK allows a payload, and what we bear of any column. A longer one can come in only past the
@@ -44,11 +45,11 @@ pub async fn read(conn: &mut SqliteConnection, after: i64, bytes_max: usize) -> 
             break;
         };
         match one(&row, bytes_max)? {
-            Seen::Row { row, .. } => {
+            (_, _, Some(row)) => {
                 bytes += row.bytes();
                 batch.rows.push(row);
             }
-            Seen::Monster { id, bytes } => batch.monster = batch.monster.or(Some((id, bytes))),
+            (id, bytes, None) => batch.oversized = batch.oversized.or(Some((id, bytes))),
         }
     }
     Ok(batch)
@@ -71,16 +72,16 @@ pub async fn delete(
     let mut done = 0;
     for (id, state) in rows.iter().map(|(id, _)| *id).zip(found) {
         let rejected = match state {
-            State::Missing => None,
-            State::Changed => {
+            RowState::Missing => None,
+            RowState::Changed => {
                 done += 1;
                 continue;
             }
-            State::Same { rejected: None, .. } => {
+            RowState::Same { rejected: None, .. } => {
                 deleted.push(id);
                 None
             }
-            State::Same {
+            RowState::Same {
                 rejected: Some(reason),
                 bytes,
             } => {
@@ -111,7 +112,7 @@ const DELETE: &str = "DELETE FROM inbox WHERE id IN (SELECT value FROM json_each
 
 /// A row that was read, at the time of its deletion.
 #[derive(Clone)]
-enum State {
+enum RowState {
     /// Somebody deleted it.
     Missing,
     /// It is another one.
@@ -125,28 +126,25 @@ async fn compare(
     conn: &mut SqliteConnection,
     rows: &[(i64, [u8; 32])],
     bytes_max: usize,
-) -> Result<Vec<State>, RowsError> {
+) -> Result<Vec<RowState>, RowsError> {
     let query = format!("{COLUMNS} WHERE id IN (SELECT value FROM json_each(?2)) ORDER BY id");
     let ids: Vec<i64> = rows.iter().map(|(id, _)| *id).collect();
     let mut found = sqlx::query(sqlx::AssertSqlSafe(query))
         .bind(limit(bytes_max))
         .bind(json(&ids)?)
         .fetch(conn);
-    let mut states = vec![State::Missing; rows.len()];
+    let mut states = vec![RowState::Missing; rows.len()];
     while let Some(row) = found.try_next().await? {
-        let (id, seen) = match one(&row, bytes_max)? {
-            Seen::Row { row, bytes } => (row.id, Some((row, bytes))),
-            Seen::Monster { id, .. } => (id, None),
-        };
+        let (id, bytes, row) = one(&row, bytes_max)?;
         let Ok(at) = rows.binary_search_by_key(&id, |(id, _)| *id) else {
             continue;
         };
-        states[at] = match seen {
-            Some((row, bytes)) if row.digest == rows[at].1 => State::Same {
+        states[at] = match row {
+            Some(row) if row.digest == rows[at].1 => RowState::Same {
                 rejected: row.payload.err(),
                 bytes,
             },
-            Some(_) | None => State::Changed,
+            Some(_) | None => RowState::Changed,
         };
     }
     Ok(states)
@@ -161,14 +159,8 @@ fn limit(bytes_max: usize) -> i64 {
     i64::try_from(bytes_max.min(COLUMN_BYTES_MAX)).unwrap_or(i64::MAX)
 }
 
-enum Seen {
-    /// A row, and the bytes of all its columns.
-    Row { row: Row, bytes: u64 },
-    /// One that nobody can take or move.
-    Monster { id: i64, bytes: u64 },
-}
-
-fn one(row: &SqliteRow, bytes_max: usize) -> Result<Seen, RowsError> {
+/// The row's id, the bytes of all its columns, and the row itself, unless it is too large to be taken or moved.
+fn one(row: &SqliteRow, bytes_max: usize) -> Result<(i64, u64, Option<Row>), RowsError> {
     let id = row.try_get("id")?;
     let mut bytes = 0;
     let mut longest = 0;
@@ -178,7 +170,7 @@ fn one(row: &SqliteRow, bytes_max: usize) -> Result<Seen, RowsError> {
         longest = longest.max(length);
     }
     if longest > COLUMN_BYTES_MAX as u64 {
-        return Ok(Seen::Monster { id, bytes });
+        return Ok((id, bytes, None));
     }
     let kind: String = row.try_get("kind")?;
     let length: i64 = row.try_get::<Option<i64>, _>("length")?.unwrap_or_default();
@@ -187,11 +179,11 @@ fn one(row: &SqliteRow, bytes_max: usize) -> Result<Seen, RowsError> {
     hasher.update(kind.as_bytes());
     hasher.update(length.to_be_bytes());
     hasher.update(payload.as_deref().unwrap_or_default());
-    let columns = [
-        cell(row, ("submission_key", "key_length"), &mut hasher)?,
-        cell(row, ("on_conflict", "on_conflict_length"), &mut hasher)?,
-        cell(row, ("source", "source_length"), &mut hasher)?,
-    ];
+    let columns = RowColumns {
+        submission_key: column(row, ("submission_key", "key_length"), &mut hasher)?,
+        on_conflict: column(row, ("on_conflict", "on_conflict_length"), &mut hasher)?,
+        source: column(row, ("source", "source_length"), &mut hasher)?,
+    };
     let payload = match payload {
         Some(bytes) => String::from_utf8(bytes).map_err(|error| format!("its payload is not UTF-8: {error}")),
         None if kind == "text" => Err(format!(
@@ -205,10 +197,10 @@ fn one(row: &SqliteRow, bytes_max: usize) -> Result<Seen, RowsError> {
         columns,
         digest: hasher.finalize().into(),
     };
-    Ok(Seen::Row { row, bytes })
+    Ok((id, bytes, Some(row)))
 }
 
-fn cell(row: &SqliteRow, names: (&str, &str), hasher: &mut Sha256) -> Result<Cell, RowsError> {
+fn column(row: &SqliteRow, names: (&str, &str), hasher: &mut Sha256) -> Result<Column, RowsError> {
     let (name, length) = names;
     let value = row.try_get_raw(name)?;
     let kind = if value.is_null() {
@@ -220,15 +212,15 @@ fn cell(row: &SqliteRow, names: (&str, &str), hasher: &mut Sha256) -> Result<Cel
     hasher.update(kind.as_bytes());
     hasher.update(length.to_be_bytes());
     if kind == "NULL" {
-        return Ok(Cell::Null);
+        return Ok(Column::Null);
     }
     if kind != "TEXT" && kind != "BLOB" {
-        return Ok(Cell::Number);
+        return Ok(Column::Number);
     }
     let bytes: Vec<u8> = row.try_get(name)?;
     hasher.update(&bytes);
     if kind == "BLOB" {
-        return Ok(Cell::Blob);
+        return Ok(Column::Blob);
     }
-    Ok(String::from_utf8(bytes).map_or(Cell::NotUtf8, Cell::Text))
+    Ok(String::from_utf8(bytes).map_or(Column::NotUtf8, Column::Text))
 }

@@ -14,6 +14,7 @@ use tokio::time::timeout;
 
 use super::error::RowsError;
 use super::wire::{self, Answer, Batch, Gone, Request};
+use crate::intake::identity::InboxId;
 use crate::intake::taking::CHUNK_RESULTS;
 
 /// The word by which the program is started as a clerk. No subcommand, for nobody should type it.
@@ -35,15 +36,6 @@ pub struct Clerk {
     line: UnixStream,
     /// Whether it owes an answer: somebody stopped waiting for it, and the next one would get it.
     owes: bool,
-}
-
-/// An open row inbox.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Opened {
-    /// Its own random id.
-    pub inbox: [u8; 16],
-    /// Whether the kernel keeps the clerk in the inbox's directory.
-    pub confined: bool,
 }
 
 impl Clerk {
@@ -100,25 +92,24 @@ impl Clerk {
         }
     }
 
-    /// Opens the row inbox, or opens it anew.
-    pub async fn open(&mut self, path: &Path, outbox: &Path) -> Result<Opened, RowsError> {
+    /// Opens the row inbox, or opens it anew: its own random id, and whether the kernel keeps the clerk in its directory.
+    pub async fn open(&mut self, path: &Path, outbox: &Path) -> Result<(InboxId, bool), RowsError> {
         let request = Request::Open {
             path: std::path::absolute(path)?,
             outbox: std::path::absolute(outbox)?,
         };
         match self.ask(&request).await? {
-            Answer::Opened { inbox, confined } => Ok(Opened { inbox, confined }),
+            Answer::Opened { inbox, confined } => Ok((inbox, confined)),
             _ => Err(strange()),
         }
     }
 
-    /// Reads the oldest rows behind an id, where something was written since `seen`. `Ok(None)`: it is to be opened
-    /// anew.
-    pub async fn look(&mut self, seen: Option<i64>, after: i64, bytes_max: usize) -> Result<Option<Looked>, RowsError> {
+    /// Reads the oldest rows after an id, where something was written since `seen`.
+    pub async fn look(&mut self, seen: Option<i64>, after: i64, bytes_max: usize) -> Result<Looked, RowsError> {
         match self.ask(&Request::Look { seen, after, bytes_max }).await? {
-            Answer::Replaced => Ok(None),
-            Answer::Unchanged if seen.is_some() => Ok(Some(Looked::Unchanged)),
-            Answer::Rows(batch) if is_right(&batch, after, bytes_max) => Ok(Some(Looked::Rows(batch))),
+            Answer::Replaced => Ok(Looked::Replaced),
+            Answer::Unchanged if seen.is_some() => Ok(Looked::Unchanged),
+            Answer::Rows(batch) if is_right(&batch, after, bytes_max) => Ok(Looked::Rows(batch)),
             _ => Err(strange()),
         }
     }
@@ -184,9 +175,11 @@ impl Clerk {
 /// What a look brought.
 #[derive(Debug)]
 pub enum Looked {
+    /// It is to be opened anew.
+    Replaced,
     /// Nothing was written since the last one.
     Unchanged,
-    /// Rows, or none.
+    /// May be none.
     Rows(Batch),
 }
 

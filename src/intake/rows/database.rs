@@ -11,7 +11,7 @@ use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, raw_sql};
 use tokio::time::Instant;
 
 use super::error::RowsError;
-use super::outside::{self, FileId};
+use super::outside;
 use super::schema;
 
 /// `migrations/inbox`, embedded. They are run here and not by sqlx, whose table of migrations would lie among the
@@ -35,7 +35,7 @@ pub struct Database {
     pub id: [u8; 16],
     path: PathBuf,
     outbox: PathBuf,
-    file: FileId,
+    file: (u64, u64),
     schema_version: i64,
     deadline: Deadline,
 }
@@ -61,11 +61,11 @@ impl Deadline {
 impl Database {
     /// Opens it, creating it where it is missing. `outbox` is the file it must not be.
     pub async fn open(path: &Path, outbox: &Path, patience: Duration) -> Result<Self, RowsError> {
-        if outside::look(path, outbox)?.is_none() {
+        if outside::file_id(path, outbox)?.is_none() {
             outside::create(path)?;
         }
         let vanished = || RowsError::Broken(format!("{}: it vanished", path.display()));
-        let file = outside::look(path, outbox)?.ok_or_else(vanished)?;
+        let file = outside::file_id(path, outbox)?.ok_or_else(vanished)?;
         outside::beside(path)?;
         outside::header(path)?;
         let options = SqliteConnectOptions::new()
@@ -99,7 +99,7 @@ impl Database {
 
     /// Looks at everything outside again before SQLite does; whether the path still names the file that is open.
     pub fn is_there(&self) -> Result<bool, RowsError> {
-        let is_there = outside::look(&self.path, &self.outbox)? == Some(self.file);
+        let is_there = outside::file_id(&self.path, &self.outbox)? == Some(self.file);
         if is_there {
             outside::beside(&self.path)?;
         }

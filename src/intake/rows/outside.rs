@@ -14,16 +14,9 @@ use super::error::RowsError;
 /// For owner and group: producers are members of the group.
 const MODE: u32 = 0o660;
 
-/// Which file a path names.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct FileId {
-    device: u64,
-    inode: u64,
-}
-
-/// Looks at the path without opening anything: opening a FIFO would hang, closing a second descriptor of a database
-/// drops its locks.
-pub fn look(path: &Path, outbox: &Path) -> Result<Option<FileId>, RowsError> {
+/// The device and inode of the file that the path names. Nothing is opened: opening a FIFO would hang, closing a second
+/// descriptor of a database drops its locks.
+pub fn file_id(path: &Path, outbox: &Path) -> Result<Option<(u64, u64)>, RowsError> {
     let shown = path.display();
     let found = match fs::symlink_metadata(path) {
         Ok(found) => found,
@@ -35,11 +28,8 @@ pub fn look(path: &Path, outbox: &Path) -> Result<Option<FileId>, RowsError> {
             "{shown}: not a regular file; inbox.database must name a file of its own"
         )));
     }
-    let file = FileId {
-        device: found.dev(),
-        inode: found.ino(),
-    };
-    let is_outbox = fs::metadata(outbox).is_ok_and(|outbox| (outbox.dev(), outbox.ino()) == (file.device, file.inode));
+    let file = (found.dev(), found.ino());
+    let is_outbox = fs::metadata(outbox).is_ok_and(|outbox| (outbox.dev(), outbox.ino()) == file);
     if is_outbox {
         return Err(RowsError::Misplaced(format!(
             "{shown}: this is the outbox; inbox.database must name a file of its own"

@@ -1,15 +1,18 @@
 //! The rows' room: the clerk, what is taken and not deleted yet, and when to look again.
 
+use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
 use tokio::process::Child;
+use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use crate::clock;
 use crate::config::Config;
 use crate::intake::admit::{Counts, admit, pause};
+use crate::intake::identity::InboxId;
 use crate::intake::waiting::Waiting;
 use crate::intake::watch::Watch;
 use crate::intake::{Context, blocking};
@@ -19,13 +22,14 @@ use crate::telemetry::events;
 
 use super::admission;
 use super::alone;
-use super::clerk::{Clerk, LOOK_MAX, Looked, OPEN_MAX, Opened, WRITE_MAX};
+use super::clerk::{Clerk, LOOK_MAX, Looked, OPEN_MAX, WRITE_MAX};
 use super::database::directory;
 use super::error::RowsError;
-use super::glance::{Glance, Glances};
+use super::glance::{FileSnapshot, snapshot};
 use super::patience::patiently;
+use super::row::Row;
 use super::taken::Taken;
-use super::wire::{Batch, Gone};
+use super::wire::Batch;
 
 /// Where an event may come before the commit that it belongs to can be seen, these looks follow it: half a millisecond,
 /// doubled ten times.
@@ -60,15 +64,16 @@ pub(super) struct Room {
     path: PathBuf,
     lock: Option<Lock>,
     clerk: Option<Clerk>,
-    opened: Option<Opened>,
+    inbox: Option<InboxId>,
     /// A clerk that was killed, and that the kernel did not let go: there must not be more of them with every try.
     stuck: Option<Child>,
     watch: Option<Watch>,
-    glances: Glances,
+    /// The look from outside that is under way.
+    snapshot: Option<JoinHandle<io::Result<FileSnapshot>>>,
     /// `data_version` when nothing was left.
     seen: Option<i64>,
     /// How it looked from outside before the look that found nothing, and when that was.
-    quiet: Option<(Glance, Instant)>,
+    quiet: Option<(FileSnapshot, Instant)>,
     /// What is in the outbox and not deleted here yet.
     taken: Taken,
     /// The next look of the ladder, and its step.
@@ -77,7 +82,7 @@ pub(super) struct Room {
     failures: u32,
     gone: u32,
     /// The row that can neither be taken nor moved, of which it was said.
-    monster: Option<i64>,
+    oversized: Option<i64>,
 }
 
 impl Room {
@@ -115,8 +120,8 @@ impl Room {
         Ok(turned)
     }
 
-    async fn glance(&mut self, context: &Context) -> Result<Glance, RowsError> {
-        let glance = patiently(context, GLANCE_MAX, self.glances.take(&self.path)).await;
+    async fn glance(&mut self, context: &Context) -> Result<FileSnapshot, RowsError> {
+        let glance = patiently(context, GLANCE_MAX, snapshot(&mut self.snapshot, &self.path)).await;
         // What the directory refuses is told by who opens it.
         Ok(glance.ok_or_else(|| self.hangs())?.unwrap_or_default())
     }
@@ -129,11 +134,11 @@ impl Room {
     }
 
     /// Whether nothing can have been written since a look that found nothing: then the clerk is not woken.
-    fn is_quiet(&self, glance: &Glance) -> bool {
+    fn is_quiet(&self, glance: &FileSnapshot) -> bool {
         let is_same = self
             .quiet
             .is_some_and(|(quiet, at)| quiet == *glance && at.elapsed() < UNSEEN_MAX);
-        is_same && self.watch.is_some() && self.ladder.is_none() && self.opened.is_some() && !glance.is_being_written()
+        is_same && self.watch.is_some() && self.ladder.is_none() && self.inbox.is_some() && !glance.is_being_written()
     }
 
     async fn look(&mut self, context: &Context, waiting: &Waiting, config: &Config) -> Result<Turned, RowsError> {
@@ -146,7 +151,7 @@ impl Room {
             self.watch = watch.and_then(Result::ok).and_then(Result::ok);
         }
         let bytes_max = config.inbox.max_result_size;
-        let (mut clerk, opened) = self.clerk(context, config).await?;
+        let (mut clerk, inbox) = self.clerk(context, config).await?;
         let looked = patiently(
             context,
             LOOK_MAX,
@@ -154,12 +159,12 @@ impl Room {
         )
         .await;
         match self.kept(clerk, looked, LOOK_MAX).await? {
-            None => {
+            Looked::Replaced => {
                 self.forget();
                 Ok(Turned::Took)
             }
-            Some(Looked::Unchanged) => Ok(Turned::Nothing),
-            Some(Looked::Rows(batch)) => self.take(context, waiting, opened, batch, bytes_max).await,
+            Looked::Unchanged => Ok(Turned::Nothing),
+            Looked::Rows(batch) => self.take(context, waiting, inbox, batch, bytes_max).await,
         }
     }
 
@@ -168,11 +173,11 @@ impl Room {
         &mut self,
         context: &Context,
         waiting: &Waiting,
-        opened: Opened,
+        inbox: InboxId,
         batch: Batch,
         bytes_max: usize,
     ) -> Result<Turned, RowsError> {
-        self.tell_monster(batch.monster);
+        self.tell_oversized(batch.oversized);
         let Batch {
             version, rows, is_all, ..
         } = batch;
@@ -183,7 +188,7 @@ impl Room {
         if !waiting.may_take(context).await {
             return Ok(Turned::NoRoom);
         }
-        let admission = admission(context, opened.inbox, &rows);
+        let admission = admission(context, inbox, &rows);
         // Crash here: nothing is taken yet.
         if !admission.entries.is_empty() {
             let Some(outcomes) = admit(context, waiting, admission).await else {
@@ -201,7 +206,7 @@ impl Room {
 
     /// Deletes what has been taken, as much of it as one short transaction bears.
     pub(super) async fn delete(&mut self, context: &Context) -> Result<(), RowsError> {
-        let Some(opened) = self.opened.filter(|_| !self.taken.rows.is_empty()) else {
+        let Some(inbox) = self.inbox.filter(|_| !self.taken.rows.is_empty()) else {
             return Ok(());
         };
         let Some(mut clerk) = self.clerk.take() else {
@@ -223,7 +228,9 @@ impl Room {
                 );
             }
         }
-        let receipts = self.receipts(opened, &gone);
+        let is_gone = |row: &&Row| gone.binary_search_by_key(&row.id, |gone| gone.id).is_ok();
+        let rows = self.taken.rows.iter().filter(is_gone);
+        let receipts = rows.map(|row| Receipt::Row(row.receipt(inbox))).collect();
         self.taken.drop_first(done, Instant::now());
         if self.taken.rows.is_empty() {
             // Ids below the last one were not looked at meanwhile; a producer may have given one.
@@ -240,18 +247,12 @@ impl Room {
         Ok(())
     }
 
-    fn receipts(&self, opened: Opened, gone: &[Gone]) -> Vec<Receipt> {
-        let is_gone = |id| gone.binary_search_by_key(&id, |gone| gone.id).is_ok();
-        let rows = self.taken.rows.iter().filter(|row| is_gone(row.id));
-        rows.map(|row| Receipt::Row(row.receipt(opened.inbox))).collect()
-    }
-
     /// The clerk with the row inbox open.
-    async fn clerk(&mut self, context: &Context, config: &Config) -> Result<(Clerk, Opened), RowsError> {
-        if let (Some(opened), true) = (self.opened, self.clerk.is_some())
+    async fn clerk(&mut self, context: &Context, config: &Config) -> Result<(Clerk, InboxId), RowsError> {
+        if let Some(inbox) = self.inbox
             && let Some(clerk) = self.clerk.take()
         {
-            return Ok((clerk, opened));
+            return Ok((clerk, inbox));
         }
         self.forget();
         if self.lock.is_none() {
@@ -265,10 +266,10 @@ impl Room {
         };
         let opening = clerk.open(&self.path, &config.outbox.database);
         let opening = patiently(context, OPEN_MAX, opening).await;
-        let opened = self.kept(clerk, opening, OPEN_MAX).await?;
-        self.opened = Some(opened);
+        let (inbox, _) = self.kept(clerk, opening, OPEN_MAX).await?;
+        self.inbox = Some(inbox);
         let clerk = self.clerk.take().ok_or_else(|| RowsError::Gone("ended".into()))?;
-        Ok((clerk, opened))
+        Ok((clerk, inbox))
     }
 
     fn start(&mut self) -> Result<Clerk, RowsError> {
@@ -313,7 +314,7 @@ impl Room {
 
     /// It is to be opened anew. What is taken and not deleted is found again then, known by its receipts, and deleted.
     fn forget(&mut self) {
-        self.opened = None;
+        self.inbox = None;
         self.seen = None;
         self.quiet = None;
         self.taken = Taken::default();
@@ -356,10 +357,10 @@ impl Room {
         pause(self.failures)
     }
 
-    fn tell_monster(&mut self, monster: Option<(i64, u64)>) {
-        let id = monster.map(|(id, _)| id);
-        if let Some((id, bytes)) = monster
-            && self.monster != Some(id)
+    fn tell_oversized(&mut self, oversized: Option<(i64, u64)>) {
+        let id = oversized.map(|(id, _)| id);
+        if let Some((id, bytes)) = oversized
+            && self.oversized != Some(id)
         {
             events::storage_error(
                 "take rows",
@@ -369,7 +370,7 @@ impl Room {
                 "delete it from the table `inbox`; the rows behind it are taken",
             );
         }
-        self.monster = id;
+        self.oversized = id;
     }
 
     /// Forgets the events of what is looked at next, those of our own deletions among them.

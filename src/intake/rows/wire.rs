@@ -12,6 +12,8 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 
+use crate::intake::identity::InboxId;
+
 use super::error::RowsError;
 use super::row::Row;
 
@@ -63,7 +65,7 @@ pub enum Answer {
     /// It is open.
     Opened {
         /// The row inbox's own random id.
-        inbox: [u8; 16],
+        inbox: InboxId,
         /// Whether the kernel keeps the clerk in the directory (Landlock).
         confined: bool,
     },
@@ -103,7 +105,7 @@ pub struct Batch {
     /// Whether nothing lies behind them.
     pub is_all: bool,
     /// A row that nobody can take or move, with its bytes: longer than the table's own CHECK allows.
-    pub monster: Option<(i64, u64)>,
+    pub oversized: Option<(i64, u64)>,
 }
 
 /// A row that has left the inbox.

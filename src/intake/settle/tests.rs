@@ -4,6 +4,7 @@ const SETTLE: Duration = Duration::from_secs(1);
 
 fn look(size: u64) -> Look {
     Look {
+        device: 1,
         inode: 1,
         size,
         modified_ns: i128::from(size),
