@@ -9,11 +9,11 @@ use std::path::{Path, PathBuf};
 use anyhow::Context as _;
 use rustix::fs::Access;
 
-use crate::intake::entry::{Judge, entry};
-use crate::intake::parse::{Bad, Piece};
-use crate::intake::pieces::{Pieces, ReadError};
+use crate::intake::entry::{Criteria, entry};
+use crate::intake::open_file::{CHUNK_BYTES, CHUNK_RESULTS};
+use crate::intake::parse::{ParseFault, RawResult};
+use crate::intake::result_reader::{ReadError, ResultReader};
 use crate::intake::rows;
-use crate::intake::taking::{CHUNK_BYTES, CHUNK_RESULTS};
 use crate::model::{Admission, Admitted, Entry};
 use crate::store::Outbox;
 
@@ -117,7 +117,7 @@ async fn enqueue(
     out: &mut dyn Write,
 ) -> anyhow::Result<Taken> {
     let types = result_types(context).await;
-    let judge = Judge {
+    let judge = Criteria {
         settings: &context.config.validation,
         result_types: types.as_deref(),
         now: context.now,
@@ -175,7 +175,7 @@ fn may_write(database: &Path) -> bool {
 
 struct Reading<'a> {
     context: &'a Context,
-    judge: Judge<'a>,
+    judge: Criteria<'a>,
     /// Bytes read of the inputs before the present one, in both passes.
     done: u64,
     /// Results that are durably in.
@@ -211,7 +211,7 @@ impl Reading<'_> {
     }
 
     /// The entry of a piece, or the line that says why there is none.
-    fn judge(&self, source: &Source, piece: &Piece) -> Result<Entry, String> {
+    fn judge(&self, source: &Source, piece: &RawResult) -> Result<Entry, String> {
         let text = piece.text.as_deref().map_err(|bad| source.wrong(bad))?;
         let origin = source.origin(piece.place, &self.context.user);
         let judged = entry(text, origin, None, &self.judge)
@@ -314,8 +314,8 @@ impl Reading<'_> {
 }
 
 /// A piece of the second reading, which finds nothing wrong unless the file was changed.
-fn read_again(source: &Source, pieces: &mut Pieces) -> anyhow::Result<Option<Piece>> {
-    let changed = |bad: Bad| anyhow::Error::from(CliError::Refused(source.wrong(&bad))).context(CHANGED);
+fn read_again(source: &Source, pieces: &mut ResultReader) -> anyhow::Result<Option<RawResult>> {
+    let changed = |bad: ParseFault| anyhow::Error::from(CliError::Refused(source.wrong(&bad))).context(CHANGED);
     pieces.read_next().map_err(|error| match error {
         ReadError::Bad(bad) => changed(bad),
         ReadError::Io(error) => unreadable(source, error),

@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 
-use crate::intake::parse::{Bad, Format, Place};
-use crate::intake::pieces::{Pieces, ReadError};
+use crate::intake::parse::{Format, ParseFault, Position};
+use crate::intake::result_reader::{ReadError, ResultReader};
 use crate::model::Origin;
 
 use super::exit::CliError;
@@ -99,7 +99,7 @@ fn kept(input: &mut impl io::Read) -> io::Result<(File, u64)> {
 
 /// An array, or one object over any number of lines, is JSON; several objects are lines.
 fn sniff(file: &File, size: u64) -> io::Result<Format> {
-    let mut pieces = Pieces::new(file.try_clone()?, size, Format::Json, SNIFFED_BYTES_MAX);
+    let mut pieces = ResultReader::new(file.try_clone()?, size, Format::Json, SNIFFED_BYTES_MAX);
     let first = match pieces.read_next() {
         Ok(Some(piece)) if piece.place.item.is_some() => return Ok(Format::Json),
         Ok(_) => pieces.read_next(),
@@ -116,12 +116,17 @@ fn sniff(file: &File, size: u64) -> io::Result<Format> {
 
 impl Source {
     /// Its results, from the beginning.
-    pub fn pieces(&self, bytes_max: usize) -> io::Result<Pieces> {
-        Ok(Pieces::new(self.file.try_clone()?, self.size, self.format, bytes_max))
+    pub fn pieces(&self, bytes_max: usize) -> io::Result<ResultReader> {
+        Ok(ResultReader::new(
+            self.file.try_clone()?,
+            self.size,
+            self.format,
+            bytes_max,
+        ))
     }
 
     /// Where a result of it comes from; `user` is who brought it.
-    pub fn origin(&self, place: Place, user: &str) -> Origin {
+    pub fn origin(&self, place: Position, user: &str) -> Origin {
         let line = (self.format == Format::Lines).then_some(place.line);
         match &self.name {
             Some(name) => Origin::File {
@@ -137,16 +142,16 @@ impl Source {
     }
 
     /// A line about something wrong in it: `file:line:column: why`.
-    pub fn wrong(&self, bad: &Bad) -> String {
+    pub fn wrong(&self, bad: &ParseFault) -> String {
         self.about(bad.place, &format!("{}: {}", bad.place.column, bad.why), ":")
     }
 
     /// A line about a result of it: `file:line: what`.
-    pub fn says(&self, place: Place, what: &str) -> String {
+    pub fn says(&self, place: Position, what: &str) -> String {
         self.about(place, what, ": ")
     }
 
-    fn about(&self, place: Place, what: &str, gap: &str) -> String {
+    fn about(&self, place: Position, what: &str, gap: &str) -> String {
         let item = place.item.map(|item| format!(" (item {item})")).unwrap_or_default();
         visible(&format!("{}:{}{gap}{what}{item}", self.shown, place.line)).into_owned()
     }

@@ -4,9 +4,9 @@ use std::io::Write;
 use std::path::PathBuf;
 
 use crate::delivery::catalogue::remembered;
-use crate::intake::entry::{Judge, problems};
-use crate::intake::pieces::ReadError;
-use crate::intake::taking::fault_of;
+use crate::intake::entry::{Criteria, problems};
+use crate::intake::open_file::fault_of;
+use crate::intake::result_reader::ReadError;
 use crate::model::payload::Object;
 use crate::policy::validate::{ResultType, ValidationMode, ValidationSettings};
 
@@ -40,7 +40,7 @@ async fn validate(sources: &[Source], context: &Context, out: &mut dyn Write) ->
         mode: ValidationMode::Strict,
         ..context.config.validation.clone()
     };
-    let judge = Judge {
+    let judge = Criteria {
         settings: &settings,
         result_types: types.as_deref(),
         now: context.now,

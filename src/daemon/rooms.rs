@@ -80,7 +80,7 @@ impl Rooms {
         Ok(Self::start(outbox, hold, plan))
     }
 
-    fn start(outbox: Outbox, hold: Option<intake::Hold>, plan: Plan) -> Self {
+    fn start(outbox: Outbox, hold: Option<intake::InboxLock>, plan: Plan) -> Self {
         let (config, config_seen) = watch::channel(Arc::new(plan.config));
         let (held_key, held_key_seen) = watch::channel(HeldKey::of(&plan.key, &plan.key_place, fastrand::u64(..)));
         let (key, key_seen) = watch::channel(Arc::new(plan.key));
@@ -109,7 +109,7 @@ impl Rooms {
                 turn_max,
             }),
         );
-        let taking = intake::Context {
+        let taking = intake::IntakeContext {
             outbox: outbox.clone(),
             config: config_seen.clone(),
             result_types: result_types_seen,

@@ -8,8 +8,8 @@ use crate::model::{ActivityKey, Admission, Admitted, DeadReason, Entry, Origin};
 use crate::store::StoreError;
 use crate::telemetry::events::{self, How, Who};
 
-use super::Context;
-use super::waiting::Waiting;
+use super::IntakeContext;
+use super::backpressure::Backpressure;
 
 /// What a dead letter of intake is mended with.
 const INVALID_HINT: &str =
@@ -17,17 +17,14 @@ const INVALID_HINT: &str =
 
 /// What became of some entries. What was taken before a crash counts nowhere: it was counted then.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Counts {
-    /// Pending now.
+pub struct AdmissionCounts {
     pub accepted: u64,
     /// Dropped, because their keys are kept with the same objects.
     pub duplicates: u64,
-    /// Dead letters.
     pub invalid: u64,
 }
 
-impl Counts {
-    /// Counts outcomes.
+impl AdmissionCounts {
     pub fn of(outcomes: &[Admitted]) -> Self {
         let mut counts = Self::default();
         for outcome in outcomes {
@@ -41,7 +38,6 @@ impl Counts {
         counts
     }
 
-    /// Together with others.
     pub fn add(&mut self, other: Self) {
         self.accepted += other.accepted;
         self.duplicates += other.duplicates;
@@ -59,19 +55,23 @@ impl Counts {
 /// Admits, however long the outbox needs to be able to; one outcome an entry. `None`: shutdown came first, and nothing
 /// may be removed from the inbox. A commit whose outcome is unknown is simply tried again: its receipts make the second
 /// time a no-op.
-pub async fn admit(context: &Context, waiting: &Waiting, admission: Admission) -> Option<Vec<Admitted>> {
+pub async fn admit(
+    context: &IntakeContext,
+    backpressure: &Backpressure,
+    admission: Admission,
+) -> Option<Vec<Admitted>> {
     let mut tries = 0;
     loop {
         context.turn();
         let error = match context.outbox.admit(admission.clone(), clock::now()).await {
             Ok(outcomes) => {
-                waiting.store_works();
+                backpressure.store_works();
                 admission
                     .entries
                     .iter()
                     .zip(&outcomes)
                     .for_each(|(entry, outcome)| tell(entry, outcome));
-                if Counts::of(&outcomes).accepted > 0 {
+                if AdmissionCounts::of(&outcomes).accepted > 0 {
                     context.arrivals.notify_one();
                 }
                 return Some(outcomes);
@@ -79,7 +79,7 @@ pub async fn admit(context: &Context, waiting: &Waiting, admission: Admission) -
             Err(StoreError::Closed) => return None,
             Err(error @ (StoreError::Busy(_) | StoreError::Full(_) | StoreError::Broken(_))) => error,
         };
-        waiting.store_fails(&error);
+        backpressure.store_fails(&error);
         tries += 1;
         if !context.sleep(pause(tries)).await {
             return None;

@@ -36,18 +36,15 @@ pub enum Column {
 /// The columns of a row beside its payload.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct RowColumns {
-    /// `submission_key`, as `$outbox.key`.
     pub submission_key: Column,
-    /// `on_conflict`, as `$outbox.on_conflict`.
     pub on_conflict: Column,
-    /// `source`, as `$outbox.source`.
     pub source: Column,
 }
 
 /// Reads what the producer asked. What is right of it is kept even where something else is wrong, so that a mended twin
 /// under the same key finds the one it replaces; each fault is one line.
 pub fn directives(object: &Object<'_>, columns: Option<&RowColumns>) -> (Directives, Vec<String>) {
-    let mut reading = Reading::default();
+    let mut reading = DirectiveReader::default();
     if object
         .members()
         .iter()
@@ -70,13 +67,13 @@ pub fn directives(object: &Object<'_>, columns: Option<&RowColumns>) -> (Directi
 
 /// The directives of a row whose payload is no object: its columns alone.
 pub fn of_columns(columns: &RowColumns) -> (Directives, Vec<String>) {
-    let mut reading = Reading::default();
+    let mut reading = DirectiveReader::default();
     reading.columns(columns);
     (reading.directives, reading.faults)
 }
 
 #[derive(Default)]
-struct Reading {
+struct DirectiveReader {
     directives: Directives,
     faults: Vec<String>,
     /// The names that the object spoke of, rightly or wrongly: their columns are not asked.
@@ -86,7 +83,7 @@ struct Reading {
 /// The members that `$outbox` may have.
 const KNOWN: [&str; 5] = ["key", "on_conflict", "not_before", "source", "replaces"];
 
-impl Reading {
+impl DirectiveReader {
     fn fault(&mut self, path: &str, what: &str) {
         self.faults.push(format!("{path}: {what}"));
     }

@@ -17,19 +17,16 @@ const FAULTS_NAMED: usize = 10;
 
 /// What results are judged by.
 #[derive(Debug, Clone, Copy)]
-pub struct Judge<'a> {
-    /// `[validation]`.
+pub struct Criteria<'a> {
     pub settings: &'a ValidationSettings,
     /// The API's list of result types, where it is known.
     pub result_types: Option<&'a [ResultType]>,
-    /// The present.
     pub now: Timestamp,
 }
 
 /// An entry, and what is to be said about it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Judged {
-    /// What the outbox takes.
     pub entry: Entry,
     /// Under `validation.mode = "warn"`: what breaks the API's contract although it is sent.
     pub warning: Option<String>,
@@ -42,7 +39,7 @@ pub fn entry(
     text: &str,
     origin: Origin,
     columns: Option<&RowColumns>,
-    judge: &Judge<'_>,
+    judge: &Criteria<'_>,
 ) -> Result<Judged, NotAnObject> {
     let object = Object::parse(text)?;
     let (directives, mut faults) = directives(&object, columns);
@@ -72,7 +69,7 @@ pub fn entry(
 }
 
 /// Everything that is wrong with an object, one line each: for `validate`, which shows all of it.
-pub fn problems(object: &Object<'_>, judge: &Judge<'_>) -> Vec<String> {
+pub fn problems(object: &Object<'_>, judge: &Criteria<'_>) -> Vec<String> {
     let (_, mut faults) = directives(object, None);
     faults.extend(told(&violations(object, judge)));
     faults
@@ -95,7 +92,7 @@ pub fn not_an_object(text: &str, why: &NotAnObject, origin: Origin, columns: &Ro
 }
 
 /// What breaks the API's contract. That `$outbox` stands twice is said with the directives: it holds in every mode.
-fn violations(object: &Object<'_>, judge: &Judge<'_>) -> Vec<Violation> {
+fn violations(object: &Object<'_>, judge: &Criteria<'_>) -> Vec<Violation> {
     let mut violations = validate(object, judge.settings, judge.result_types, judge.now);
     violations.retain(|violation| violation.rule != Rule::Duplicate || violation.path != DIRECTIVES);
     violations
@@ -139,7 +136,7 @@ mod tests {
 
     fn judged(text: &str, mode: ValidationMode) -> Judged {
         let settings = settings(mode);
-        let judge = Judge {
+        let judge = Criteria {
             settings: &settings,
             result_types: None,
             now: Timestamp::parse_iso8601("2026-11-23T00:00:00Z").unwrap(),

@@ -6,11 +6,11 @@ use std::io;
 
 use crate::clock::Timestamp;
 
-use super::folder::{Folder, Look, hidden};
-use super::pieces::ReadError;
-use super::reject::{self, Reason};
+use super::folder::{FileStat, Folder, hidden};
+use super::open_file::OpenFile;
+use super::reject::{self, RejectReason};
 use super::remove::{self, SetAside, give_back, let_go, set_aside};
-use super::taking::Taking;
+use super::result_reader::ReadError;
 
 /// How often a file is looked at again whose times change although its bytes do not; then it waits for another day.
 const LOOKS_MAX: u32 = 3;
@@ -20,25 +20,23 @@ const RETURNS_MAX: u64 = 100;
 /// A file on its way out.
 #[derive(Debug)]
 pub struct Leaving {
-    taking: Taking,
-    rejected: Option<(OsString, Reason)>,
-    step: Step,
+    open_file: OpenFile,
+    rejected: Option<(OsString, RejectReason)>,
+    step: RemovalStep,
     /// Whether it got its name from us again on the way, or another file did.
     was_renamed: bool,
 }
 
 #[derive(Debug)]
-enum Step {
-    /// It lies aside.
+enum RemovalStep {
     Aside(OsString),
-    /// It goes no further.
-    Ended(Fate),
+    Ended(RemovalOutcome),
 }
 
 impl Leaving {
     /// Its name in the inbox.
     pub fn name(&self) -> &OsStr {
-        &self.taking.name
+        &self.open_file.name
     }
 }
 
@@ -47,19 +45,16 @@ impl Leaving {
 pub struct Finished {
     /// Its name in the inbox.
     pub name: OsString,
-    /// Its inode.
     pub inode: u64,
     /// Where its bad lines are, and what is said about them.
-    pub rejected: Option<(OsString, Reason)>,
-    /// How it ended.
-    pub fate: Fate,
+    pub rejected: Option<(OsString, RejectReason)>,
+    pub fate: RemovalOutcome,
     /// Whether a file got this name from us.
     pub was_renamed: bool,
 }
 
-/// How it ended.
 #[derive(Debug)]
-pub enum Fate {
+pub enum RemovalOutcome {
     /// It is gone; its receipt may be forgotten once the directory is synced.
     Gone,
     /// The same, and its name belongs to another file now.
@@ -68,48 +63,47 @@ pub enum Fate {
     /// name.
     Returned(OsString),
     /// It has more than was taken: it stays with its receipt, and is read on.
-    Grown(Look),
+    Grown(FileStat),
     /// Somebody opened it while it had its name: it stays with its receipt.
-    Opened(Look),
+    Opened(FileStat),
     /// It holds other bytes than were taken: a new file under an old inode. Its receipt is to be forgotten.
-    Rewritten(Look),
+    Rewritten(FileStat),
     /// It could not be removed: it stays with its receipt.
     Failed(io::Error),
 }
 
 /// Writes the bad lines of some files, and sets them aside, where nobody can open them by their names any more.
-pub fn set_aside_all(inbox: &Folder, takings: Vec<Taking>, now: Timestamp) -> Vec<Leaving> {
-    takings
+pub fn set_aside_all(inbox: &Folder, open_files: Vec<OpenFile>, now: Timestamp) -> Vec<Leaving> {
+    open_files
         .into_iter()
-        .map(|taking| set_one_aside(inbox, taking, now))
+        .map(|open_file| set_one_aside(inbox, open_file, now))
         .collect()
 }
 
-fn set_one_aside(inbox: &Folder, taking: Taking, now: Timestamp) -> Leaving {
+fn set_one_aside(inbox: &Folder, open_file: OpenFile, now: Timestamp) -> Leaving {
     let mut leaving = Leaving {
-        taking,
+        open_file,
         rejected: None,
-        step: Step::Ended(Fate::Gone),
+        step: RemovalStep::Ended(RemovalOutcome::Gone),
         was_renamed: false,
     };
-    leaving.step = bad_lines(inbox, &leaving.taking, now)
+    leaving.step = bad_lines(inbox, &leaving.open_file, now)
         .and_then(|bad| {
             leaving.rejected = bad;
             leave(inbox, &mut leaving)
         })
-        .unwrap_or_else(|error| Step::Ended(Fate::Failed(error)));
+        .unwrap_or_else(|error| RemovalStep::Ended(RemovalOutcome::Failed(error)));
     leaving
 }
 
 /// Files that were let go.
 #[derive(Debug)]
 pub struct LetGo {
-    /// What became of each.
     pub finished: Vec<Finished>,
     /// Whether the directory is synced: only then receipts may be forgotten.
     pub synced: io::Result<()>,
     /// To be closed where nobody waits for it: with the last descriptor of a file its blocks are freed.
-    pub closing: Vec<Taking>,
+    pub closing: Vec<OpenFile>,
 }
 
 /// Lets them go, but for those that are `true`: somebody opened them by their names. Syncs the directory once.
@@ -126,85 +120,96 @@ pub fn let_go_all(inbox: &Folder, leaving: Vec<(Leaving, bool)>) -> LetGo {
     }
 }
 
-fn let_one_go(inbox: &Folder, mut leaving: Leaving, is_open: bool) -> (Finished, Taking) {
-    let step = std::mem::replace(&mut leaving.step, Step::Ended(Fate::Gone));
+fn let_one_go(inbox: &Folder, mut leaving: Leaving, is_open: bool) -> (Finished, OpenFile) {
+    let step = std::mem::replace(&mut leaving.step, RemovalStep::Ended(RemovalOutcome::Gone));
     let fate = match step {
-        Step::Ended(fate) => fate,
-        Step::Aside(aside) => go(inbox, &mut leaving, &aside, is_open).unwrap_or_else(Fate::Failed),
+        RemovalStep::Ended(fate) => fate,
+        RemovalStep::Aside(aside) => go(inbox, &mut leaving, &aside, is_open).unwrap_or_else(RemovalOutcome::Failed),
     };
     let finished = Finished {
-        inode: leaving.taking.look.inode,
-        name: leaving.taking.name.clone(),
+        inode: leaving.open_file.look.inode,
+        name: leaving.open_file.name.clone(),
         rejected: leaving.rejected,
         fate,
         was_renamed: leaving.was_renamed,
     };
-    (finished, leaving.taking)
+    (finished, leaving.open_file)
 }
 
 /// The last steps of a file that lies aside.
-fn go(inbox: &Folder, leaving: &mut Leaving, aside: &OsStr, is_open: bool) -> io::Result<Fate> {
-    let taking = &leaving.taking;
-    let look = Look::at(taking.file())?;
-    if is_open || !look.is_same_content(&taking.look) {
-        leaving.was_renamed = give_back(inbox, aside, &taking.name)?;
-        return Ok(if is_open { Fate::Opened(look) } else { Fate::Grown(look) });
+fn go(inbox: &Folder, leaving: &mut Leaving, aside: &OsStr, is_open: bool) -> io::Result<RemovalOutcome> {
+    let open_file = &leaving.open_file;
+    let look = FileStat::at(open_file.file())?;
+    if is_open || !look.is_same_content(&open_file.look) {
+        leaving.was_renamed = give_back(inbox, aside, &open_file.name)?;
+        return Ok(if is_open {
+            RemovalOutcome::Opened(look)
+        } else {
+            RemovalOutcome::Grown(look)
+        });
     }
     let_go(inbox, aside)?;
     // Who was about to open it in the very moment in which it lost its name may have done so, and written. Crash here:
     // that is lost, as it would be with a file that its producer removed himself.
-    let look = Look::at(taking.file())?;
-    if look.is_same_content(&taking.look) {
-        return Ok(Fate::Gone);
+    let look = FileStat::at(open_file.file())?;
+    if look.is_same_content(&open_file.look) {
+        return Ok(RemovalOutcome::Gone);
     }
-    Ok(put_back(inbox, taking)?.map_or(Fate::Gone, Fate::Returned))
+    Ok(put_back(inbox, open_file)?.map_or(RemovalOutcome::Gone, RemovalOutcome::Returned))
 }
 
 /// What came into a file that is removed by now becomes a file of its own: what stands behind that which was taken, or
 /// all of it where that is not what was taken.
-fn put_back(inbox: &Folder, taking: &Taking) -> io::Result<Option<OsString>> {
-    let from = if taking.is_as_taken()? {
-        taking.receipt().taken
+fn put_back(inbox: &Folder, open_file: &OpenFile) -> io::Result<Option<OsString>> {
+    let from = if open_file.is_as_taken()? {
+        open_file.receipt().taken
     } else {
         0
     };
-    let size = Look::at(taking.file())?.size;
+    let size = FileStat::at(open_file.file())?.size;
     if size <= from {
         return Ok(None);
     }
-    let workshop = inbox.workshop()?;
-    let draft = hidden("rest", taking.look.inode);
-    workshop.remove(&draft)?;
-    let mut file = workshop.create(&draft)?;
-    reject::copy(taking.file(), &mut file, from..size, taking.pulse())?;
+    let private_dir = inbox.private_dir()?;
+    let draft = hidden("rest", open_file.look.inode);
+    private_dir.remove(&draft)?;
+    let mut file = private_dir.create(&draft)?;
+    reject::copy(open_file.file(), &mut file, from..size, open_file.progress())?;
     file.sync_all()?;
     for number in 1..=RETURNS_MAX {
-        let name = reject::numbered(&taking.name, number);
-        if workshop.rename(&draft, inbox, &name)? {
+        let name = reject::numbered(&open_file.name, number);
+        if private_dir.rename(&draft, inbox, &name)? {
             return Ok(Some(name));
         }
     }
     Err(io::Error::other(format!(
         "what was written to it while it was removed lies in {}",
-        workshop.path().join(draft).display()
+        private_dir.path().join(draft).display()
     )))
 }
 
 /// Crash after this: the bad lines are durably in `rejected/`, and are not written there twice, for the next take is a
 /// resumed one.
-fn bad_lines(inbox: &Folder, taking: &Taking, now: Timestamp) -> io::Result<Option<(OsString, Reason)>> {
-    let look = Look::at(taking.file())?;
-    if taking.bad_lines == 0 || look.size > taking.receipt().taken {
+fn bad_lines(inbox: &Folder, open_file: &OpenFile, now: Timestamp) -> io::Result<Option<(OsString, RejectReason)>> {
+    let look = FileStat::at(open_file.file())?;
+    if open_file.bad_lines == 0 || look.size > open_file.receipt().taken {
         return Ok(None); // What grows is finished when it has come to its end.
     }
-    if !look.is_same_content(&taking.look) && !taking.is_as_taken()? {
+    if !look.is_same_content(&open_file.look) && !open_file.is_as_taken()? {
         return Ok(None); // What was written anew is another file, and is judged as that.
     }
-    let limits = (taking.result_bytes_max(), taking.receipt().taken);
-    let outcome = if taking.results == 0 && !taking.is_resumed {
-        all_lines(inbox, taking, limits, now)
+    let limits = (open_file.result_bytes_max(), open_file.receipt().taken);
+    let outcome = if open_file.results == 0 && !open_file.is_resumed {
+        all_lines(inbox, open_file, limits, now)
     } else {
-        reject::lines(inbox, &taking.name, taking.file(), limits, (now, taking.is_resumed)).map(Some)
+        reject::lines(
+            inbox,
+            &open_file.name,
+            open_file.file(),
+            limits,
+            (now, open_file.is_resumed),
+        )
+        .map(Some)
     };
     outcome.map_err(io_error)
 }
@@ -212,49 +217,51 @@ fn bad_lines(inbox: &Folder, taking: &Taking, now: Timestamp) -> io::Result<Opti
 /// Not one line can be taken: the file itself goes.
 fn all_lines(
     inbox: &Folder,
-    taking: &Taking,
+    open_file: &OpenFile,
     limits: (usize, u64),
     now: Timestamp,
-) -> Result<Option<(OsString, Reason)>, ReadError> {
-    let (lines, total_bad) = reject::collect(taking.file(), io::sink(), limits, taking.pulse())?;
-    let reason = Reason {
+) -> Result<Option<(OsString, RejectReason)>, ReadError> {
+    let (lines, total_bad) = reject::collect(open_file.file(), io::sink(), limits, open_file.progress())?;
+    let reason = RejectReason {
         why: format!("none of its {total_bad} lines can be taken"),
         lines,
         total_bad,
         rejected_at: now,
         is_lines_alone: false,
     };
-    let moved = reject::whole(inbox, &taking.name, &taking.look, &reason)?;
+    let moved = reject::whole(inbox, &open_file.name, &open_file.look, &reason)?;
     Ok(moved.map(|moved| (moved, reason)))
 }
 
-fn leave(inbox: &Folder, leaving: &mut Leaving) -> io::Result<Step> {
-    let taking = &mut leaving.taking;
+fn leave(inbox: &Folder, leaving: &mut Leaving) -> io::Result<RemovalStep> {
+    let open_file = &mut leaving.open_file;
     for _ in 0..LOOKS_MAX {
-        let look = Look::at(taking.file())?;
-        if taking.was_written || !look.is_same_content(&taking.look) {
-            if !taking.is_as_taken()? {
+        let look = FileStat::at(open_file.file())?;
+        if open_file.was_written || !look.is_same_content(&open_file.look) {
+            if !open_file.is_as_taken()? {
                 // Durable before its receipt goes: else a power cut could bring the old bytes back without it.
-                taking.file().sync_all()?;
-                return Ok(Step::Ended(Fate::Rewritten(look)));
+                open_file.file().sync_all()?;
+                return Ok(RemovalStep::Ended(RemovalOutcome::Rewritten(look)));
             }
-            taking.look = look;
-            taking.was_written = false;
+            open_file.look = look;
+            open_file.was_written = false;
         }
-        if look.size > taking.receipt().taken {
-            return Ok(Step::Ended(Fate::Grown(look)));
+        if look.size > open_file.receipt().taken {
+            return Ok(RemovalStep::Ended(RemovalOutcome::Grown(look)));
         }
-        match set_aside(inbox, &taking.name, &taking.look)? {
-            SetAside::Aside(aside) => return Ok(Step::Aside(aside)),
-            SetAside::Gone => return Ok(Step::Ended(Fate::Gone)),
-            SetAside::Replaced => return Ok(Step::Ended(Fate::Replaced)),
+        match set_aside(inbox, &open_file.name, &open_file.look)? {
+            SetAside::Aside(aside) => return Ok(RemovalStep::Aside(aside)),
+            SetAside::Gone => return Ok(RemovalStep::Ended(RemovalOutcome::Gone)),
+            SetAside::Replaced => return Ok(RemovalStep::Ended(RemovalOutcome::Replaced)),
             SetAside::Written => {}
         }
     }
-    Ok(Step::Ended(Fate::Grown(Look::at(taking.file())?)))
+    Ok(RemovalStep::Ended(RemovalOutcome::Grown(FileStat::at(
+        open_file.file(),
+    )?)))
 }
 
-/// Only NDJSON is read here, which is never bad as a whole, except when it is emptied under our eyes.
+/// Only NDJSON is read here, which is never bad as a whole, except when it is emptied under our observer.
 fn io_error(error: ReadError) -> io::Error {
     match error {
         ReadError::Io(error) => error,
@@ -270,15 +277,15 @@ mod tests {
 
     use super::*;
     use crate::config::Config;
-    use crate::intake::taking::{Opened, Standards};
+    use crate::intake::open_file::Standards;
     use crate::intake::tests::{NOW, result};
 
     /// A file with one line, taken to its end, and its writer.
-    fn taken(inbox: &Folder) -> (Taking, File) {
+    fn taken(inbox: &Folder) -> (OpenFile, File) {
         let path = inbox.path().join("a.ndjson");
         fs::write(&path, result("a") + "\n").unwrap();
         let writer = File::options().append(true).open(path).unwrap();
-        let Opened::Taking(mut taking) = Taking::open(inbox, "a.ndjson".into(), None, 1 << 20).unwrap() else {
+        let Some(mut open_file) = OpenFile::open(inbox, "a.ndjson".into(), None, 1 << 20).unwrap() else {
             panic!("it is there")
         };
         let standards = Standards {
@@ -286,8 +293,8 @@ mod tests {
             result_types: None,
             now: NOW,
         };
-        taking.chunk(&standards).unwrap();
-        (*taking, writer)
+        open_file.chunk(&standards).unwrap();
+        (*open_file, writer)
     }
 
     fn inbox() -> (tempfile::TempDir, Folder) {
@@ -304,8 +311,8 @@ mod tests {
     fn what_is_open_or_written_while_it_lies_aside_gets_its_name_again() {
         for (is_open, is_written) in [(true, false), (true, true), (false, true), (false, false)] {
             let (_dir, inbox) = inbox();
-            let (taking, mut writer) = taken(&inbox);
-            let leaving = set_aside_all(&inbox, vec![taking], NOW);
+            let (open_file, mut writer) = taken(&inbox);
+            let leaving = set_aside_all(&inbox, vec![open_file], NOW);
             assert_eq!(content(&inbox, "a.ndjson"), None);
             if is_written {
                 writer.write_all(b"more").unwrap();
@@ -316,9 +323,9 @@ mod tests {
             let stays = is_open || is_written;
             assert_eq!(finished[0].was_renamed, stays);
             match &finished[0].fate {
-                Fate::Opened(_) => assert!(is_open),
-                Fate::Grown(look) => assert!(!is_open && is_written && look.size > 4),
-                Fate::Gone => assert!(!stays),
+                RemovalOutcome::Opened(_) => assert!(is_open),
+                RemovalOutcome::Grown(look) => assert!(!is_open && is_written && look.size > 4),
+                RemovalOutcome::Gone => assert!(!stays),
                 other => panic!("{other:?}"),
             }
             assert_eq!(
@@ -331,17 +338,17 @@ mod tests {
     #[test]
     fn what_came_into_a_file_that_is_removed_by_now_is_a_file_of_its_own() {
         let (_dir, inbox) = inbox();
-        let (taking, mut writer) = taken(&inbox);
+        let (open_file, mut writer) = taken(&inbox);
         fs::remove_file(inbox.path().join("a.ndjson")).unwrap();
-        assert_eq!(put_back(&inbox, &taking).unwrap(), None);
+        assert_eq!(put_back(&inbox, &open_file).unwrap(), None);
         writer.write_all(b"more\n").unwrap();
         // Behind what was taken.
-        assert_eq!(put_back(&inbox, &taking).unwrap().unwrap(), "a.ndjson");
+        assert_eq!(put_back(&inbox, &open_file).unwrap().unwrap(), "a.ndjson");
         assert_eq!(content(&inbox, "a.ndjson").unwrap(), "more\n");
         // All of it, where that is another one by now; and never over another file.
         writer.set_len(0).unwrap();
         writer.write_all(b"new\n").unwrap();
-        assert_eq!(put_back(&inbox, &taking).unwrap().unwrap(), "a.2.ndjson");
+        assert_eq!(put_back(&inbox, &open_file).unwrap().unwrap(), "a.2.ndjson");
         assert_eq!(content(&inbox, "a.2.ndjson").unwrap(), "new\n");
     }
 }

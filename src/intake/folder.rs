@@ -14,13 +14,13 @@ use rustix::fs::{Access, AtFlags, CWD, FileType, Mode, OFlags, RenameFlags, Stat
 use rustix::io::Errno;
 
 use super::identity::InboxId;
-use super::pieces::Pulse;
-use super::trust::{self, Owner};
-use super::workshop;
+use super::private_dir;
+use super::result_reader::Progress;
+use super::trust::{self, DirOwner};
 
 /// What a look at a file tells: enough to know it again, and to see that it changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Look {
+pub struct FileStat {
     pub device: u64,
     pub inode: u64,
     /// In bytes.
@@ -33,7 +33,7 @@ pub struct Look {
     pub is_file: bool,
 }
 
-impl Look {
+impl FileStat {
     pub(super) fn of(stat: &Stat) -> Self {
         let nanoseconds = |seconds: i64, rest: u64| i128::from(seconds) * 1_000_000_000 + i128::from(rest);
         Self {
@@ -66,15 +66,14 @@ impl Look {
     }
 }
 
-/// A directory held open.
 #[derive(Debug)]
 pub struct Folder {
     pub(super) fd: OwnedFd,
     path: PathBuf,
-    pub(super) pulse: Pulse,
+    pub(super) progress: Progress,
     id: Option<InboxId>,
-    /// Opened when it is needed first; see [`workshop`].
-    workshop: OnceLock<Box<Self>>,
+    /// Opened when it is needed first; see [`private_dir`].
+    private_dir: OnceLock<Box<Self>>,
 }
 
 impl Folder {
@@ -86,23 +85,23 @@ impl Folder {
             OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC,
             Mode::empty(),
         )?;
-        Ok(Self::new(fd, path.to_owned(), Pulse::default()))
+        Ok(Self::new(fd, path.to_owned(), Progress::default()))
     }
 
-    fn new(fd: OwnedFd, path: PathBuf, pulse: Pulse) -> Self {
+    fn new(fd: OwnedFd, path: PathBuf, progress: Progress) -> Self {
         Self {
             fd,
             path,
-            pulse,
+            progress,
             id: None,
-            workshop: OnceLock::new(),
+            private_dir: OnceLock::new(),
         }
     }
 
     /// The same, where the blocks that are read of its files count as signs of life.
     #[must_use]
-    pub fn with_pulse(self, pulse: Pulse) -> Self {
-        Self { pulse, ..self }
+    pub fn with_progress(self, progress: Progress) -> Self {
+        Self { progress, ..self }
     }
 
     /// The same, once it is known which inbox this is.
@@ -117,13 +116,13 @@ impl Folder {
     }
 
     /// What counts the blocks that are read of its files.
-    pub fn pulse(&self) -> &Pulse {
-        &self.pulse
+    pub fn progress(&self) -> &Progress {
+        &self.progress
     }
 
     /// Opens a directory in this one, creating it with `mode` where it is missing. One that others may change or we may
     /// not is refused, and so is whatever else has that name: [`trust::cure`] tells it from other errors.
-    pub fn sub(&self, name: &str, mode: u32, owner: Owner) -> io::Result<Self> {
+    pub fn sub(&self, name: &str, mode: u32, owner: DirOwner) -> io::Result<Self> {
         let is_new = match rustix::fs::mkdirat(&self.fd, name, Mode::from_raw_mode(mode)) {
             // Its entry must not vanish in a power cut with what was moved into it.
             Ok(()) => self.sync().map(|()| true)?,
@@ -140,7 +139,7 @@ impl Folder {
                     rustix::fs::unlinkat(&self.fd, name, AtFlags::REMOVEDIR)?;
                 }
                 checked?;
-                let sub = Self::new(fd, path, self.pulse.clone());
+                let sub = Self::new(fd, path, self.progress.clone());
                 match sub.check_access() {
                     Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Err(trust::forbidden(&sub.path)),
                     checked => checked.map(|()| sub),
@@ -162,21 +161,21 @@ impl Folder {
     /// Whether a name is a directory that nobody but us may change.
     pub fn has_own(&self, name: &OsStr) -> bool {
         let found = rustix::fs::statat(&self.fd, name, AtFlags::SYMLINK_NOFOLLOW);
-        found.is_ok_and(|found| trust::check(&found, Owner::Us, &self.path, false).is_ok())
+        found.is_ok_and(|found| trust::check(&found, DirOwner::Us, &self.path, false).is_ok())
     }
 
     /// The directory of our own in this one.
-    pub fn workshop(&self) -> io::Result<&Self> {
-        if let Some(workshop) = self.workshop.get() {
-            return Ok(workshop);
+    pub fn private_dir(&self) -> io::Result<&Self> {
+        if let Some(private_dir) = self.private_dir.get() {
+            return Ok(private_dir);
         }
-        let opened = workshop::open(self)?;
-        Ok(self.workshop.get_or_init(|| Box::new(opened)))
+        let opened = private_dir::open(self)?;
+        Ok(self.private_dir.get_or_init(|| Box::new(opened)))
     }
 
     /// The same, where something was done in it through this.
-    pub fn used_workshop(&self) -> Option<&Self> {
-        self.workshop.get().map(AsRef::as_ref)
+    pub fn used_private_dir(&self) -> Option<&Self> {
+        self.private_dir.get().map(AsRef::as_ref)
     }
 
     /// Which directory it is, whatever its path: its device and inode.
@@ -208,22 +207,21 @@ impl Folder {
         Ok(rustix::fs::accessat(&self.fd, ".", all, AtFlags::EACCESS)?)
     }
 
-    /// Where it was opened.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
     /// A look at a name, without following or opening anything; `None` when there is no such name.
-    pub fn look(&self, name: &OsStr) -> io::Result<Option<Look>> {
+    pub fn look(&self, name: &OsStr) -> io::Result<Option<FileStat>> {
         match rustix::fs::statat(&self.fd, name, AtFlags::SYMLINK_NOFOLLOW) {
-            Ok(stat) => Ok(Some(Look::of(&stat))),
+            Ok(stat) => Ok(Some(FileStat::of(&stat))),
             Err(Errno::NOENT) => Ok(None),
             Err(error) => Err(error.into()),
         }
     }
 
     /// Opens a regular file for reading; `None` when there is none of that name (any more).
-    pub fn open_file(&self, name: &OsStr) -> io::Result<Option<(File, Look)>> {
+    pub fn open_file(&self, name: &OsStr) -> io::Result<Option<(File, FileStat)>> {
         // Looked at first: even a non-blocking open of a FIFO would wake its writer.
         if !self.look(name)?.is_some_and(|look| look.is_file) {
             return Ok(None);
@@ -234,7 +232,7 @@ impl Folder {
             Err(Errno::NOENT | Errno::LOOP) => return Ok(None),
             Err(error) => return Err(error.into()),
         };
-        let look = Look::at(&file)?;
+        let look = FileStat::at(&file)?;
         Ok(look.is_file.then_some((file, look)))
     }
 
@@ -343,7 +341,7 @@ mod tests {
     fn a_move_never_overwrites() {
         let dir = tempfile::tempdir().unwrap();
         let folder = Folder::open(dir.path()).unwrap();
-        let rejected = folder.sub("rejected", 0o750, Owner::UsOrRoot).unwrap();
+        let rejected = folder.sub("rejected", 0o750, DirOwner::UsOrRoot).unwrap();
         fs::write(dir.path().join("a"), "new").unwrap();
         fs::write(rejected.path().join("a"), "old").unwrap();
         assert!(!folder.rename(OsStr::new("a"), &rejected, OsStr::new("a")).unwrap());

@@ -7,11 +7,11 @@ use std::io;
 
 use crate::model::FileReceipt;
 
-use super::folder::{Folder, Look};
-use super::parse::Bad;
-use super::pieces::ReadError;
-use super::settle::Ready;
-use super::taking::{CHUNK_BYTES, CHUNK_RESULTS, Chunk, End, Opened, Standards, Taking};
+use super::folder::{FileStat, Folder};
+use super::open_file::{CHUNK_BYTES, CHUNK_RESULTS, Chunk, End, OpenFile, Standards};
+use super::parse::ParseFault;
+use super::result_reader::ReadError;
+use super::stability::Ready;
 
 /// The most files of one admission: each is held open until its name is gone, and a process may have 1,024 open by
 /// default.
@@ -21,37 +21,35 @@ const SYNC_EACH_MAX: usize = 8;
 
 /// What was found behind a name that was ready.
 #[derive(Debug)]
-pub enum Found {
+pub enum ReadOutcome {
     /// Its results, or the first of them; boxed, for it holds a block.
-    Results(Box<Taking>, Chunk),
-    /// It cannot be taken.
-    Bad(Box<Taking>, Bad),
+    Results(Box<OpenFile>, Chunk),
+    Bad(Box<OpenFile>, ParseFault),
     /// It breaks off and may still be being written.
-    Unfinished(OsString, Look),
+    Unfinished(OsString, FileStat),
     /// It cannot be taken as it is, but somebody has it open.
-    Open(OsString, Look),
+    Open(OsString, FileStat),
     /// It may not be read, or the file system fails.
     Left(OsString, io::Error),
     /// There is no such file any more.
     Gone(OsString),
 }
 
-impl Found {
+impl ReadOutcome {
     /// Its name in the inbox.
     pub fn name(&self) -> &OsStr {
         match self {
-            Self::Results(taking, _) | Self::Bad(taking, _) => &taking.name,
+            Self::Results(open_file, _) | Self::Bad(open_file, _) => &open_file.name,
             Self::Unfinished(name, _) | Self::Open(name, _) | Self::Left(name, _) | Self::Gone(name) => name,
         }
     }
 }
 
-/// Some files, read.
 #[derive(Debug, Default)]
 pub struct Gathered {
     /// In intake order. Only the last one may have more results than are here.
-    pub files: Vec<Found>,
-    /// Receipts that are of other files than those that have their names now.
+    pub files: Vec<ReadOutcome>,
+    /// Ledger that are of other files than those that have their names now.
     pub stale: Vec<FileReceipt>,
     /// What was not opened yet.
     pub rest: VecDeque<(Ready, Option<FileReceipt>)>,
@@ -72,9 +70,9 @@ pub fn gather(folder: &Folder, mut ready: VecDeque<(Ready, Option<FileReceipt>)>
         && let Some((ready, receipt)) = ready.pop_front()
     {
         let found = one(folder, &ready, receipt, standards, &mut gathered)
-            .unwrap_or_else(|error| Found::Left(ready.name, error));
+            .unwrap_or_else(|error| ReadOutcome::Left(ready.name, error));
         let mut is_full = false;
-        if let Found::Results(_, chunk) = &found {
+        if let ReadOutcome::Results(_, chunk) = &found {
             results += chunk.entries.len();
             bytes += chunk
                 .entries
@@ -99,57 +97,55 @@ fn one(
     receipt: Option<FileReceipt>,
     standards: &Standards,
     gathered: &mut Gathered,
-) -> io::Result<Found> {
+) -> io::Result<ReadOutcome> {
     let bytes_max = standards.config.inbox.max_result_size;
-    let mut taking = match Taking::open(folder, ready.name.clone(), receipt.as_ref(), bytes_max)? {
-        Opened::Gone => return Ok(Found::Gone(ready.name.clone())),
-        Opened::Taking(taking) => taking,
-        Opened::Stale(taking) => {
-            gathered.stale.extend(receipt);
-            taking
-        }
+    let Some(mut open_file) = OpenFile::open(folder, ready.name.clone(), receipt.as_ref(), bytes_max)? else {
+        return Ok(ReadOutcome::Gone(ready.name.clone()));
     };
+    if !open_file.is_resumed {
+        gathered.stale.extend(receipt);
+    }
     gathered.opened.insert(ready.name.clone());
-    taking.stays = ready.stays();
-    taking.is_last_look = ready.is_last_look && !taking.stays;
-    match taking.chunk(standards) {
-        Ok(chunk) => Ok(Found::Results(taking, chunk)),
-        Err(ReadError::Bad(_)) if taking.stays => Ok(Found::Open(taking.name, taking.look)),
+    open_file.stays = ready.stays();
+    open_file.is_last_look = ready.is_last_look && !open_file.stays;
+    match open_file.chunk(standards) {
+        Ok(chunk) => Ok(ReadOutcome::Results(open_file, chunk)),
+        Err(ReadError::Bad(_)) if open_file.stays => Ok(ReadOutcome::Open(open_file.name, open_file.look)),
         Err(ReadError::Bad(bad)) if bad.unfinished && !ready.is_last_look => {
-            Ok(Found::Unfinished(taking.name, taking.look))
+            Ok(ReadOutcome::Unfinished(open_file.name, open_file.look))
         }
-        Err(ReadError::Bad(bad)) => Ok(Found::Bad(taking, bad)),
+        Err(ReadError::Bad(bad)) => Ok(ReadOutcome::Bad(open_file, bad)),
         Err(ReadError::Io(error)) => Err(error),
     }
 }
 
 /// Makes the files with results durable, before their results are admitted.
-fn sync(folder: &Folder, files: &mut [Found]) -> io::Result<()> {
-    let mut takings: Vec<&mut Taking> = files
+fn sync(folder: &Folder, files: &mut [ReadOutcome]) -> io::Result<()> {
+    let mut open_files: Vec<&mut OpenFile> = files
         .iter_mut()
         .filter_map(|found| match found {
-            Found::Results(taking, chunk) if !chunk.entries.is_empty() => Some(taking.as_mut()),
-            Found::Results(..)
-            | Found::Bad(..)
-            | Found::Unfinished(..)
-            | Found::Open(..)
-            | Found::Left(..)
-            | Found::Gone(_) => None,
+            ReadOutcome::Results(open_file, chunk) if !chunk.entries.is_empty() => Some(open_file.as_mut()),
+            ReadOutcome::Results(..)
+            | ReadOutcome::Bad(..)
+            | ReadOutcome::Unfinished(..)
+            | ReadOutcome::Open(..)
+            | ReadOutcome::Left(..)
+            | ReadOutcome::Gone(_) => None,
         })
         .collect();
-    if takings.len() > SYNC_EACH_MAX && folder.sync_all_files()? {
-        for taking in takings {
-            taking.mark_synced();
+    if open_files.len() > SYNC_EACH_MAX && folder.sync_all_files()? {
+        for open_file in open_files {
+            open_file.mark_synced();
         }
         return Ok(());
     }
-    for taking in &takings {
+    for open_file in &open_files {
         // Begins to write them all: else each sync, which allocates what it writes, has the file system's journal
         // committed anew. Only advice.
-        let _begun = rustix::fs::fadvise(taking.file(), 0, None, rustix::fs::Advice::DontNeed);
+        let _begun = rustix::fs::fadvise(open_file.file(), 0, None, rustix::fs::Advice::DontNeed);
     }
-    takings.iter_mut().try_for_each(|taking| {
-        folder.pulse().beat();
-        taking.sync()
+    open_files.iter_mut().try_for_each(|open_file| {
+        folder.progress().tick();
+        open_file.sync()
     })
 }

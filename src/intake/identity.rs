@@ -1,4 +1,4 @@
-//! Which directory the inbox is, whatever path leads to it: a random number that lies in it. Receipts are kept by it,
+//! Which directory the inbox is, whatever path leads to it: a random number that lies in it. Ledger are kept by it,
 //! so that at a start before a disk is mounted the empty directory beneath is not mistaken for the inbox that they
 //! speak of.
 //!
@@ -13,7 +13,6 @@ use std::io::{self, Read as _, Write as _};
 
 use super::folder::Folder;
 
-/// The number.
 pub type InboxId = [u8; 16];
 
 /// The file that holds it, in the directory of ours; 32 hexadecimal digits.

@@ -10,42 +10,39 @@ use std::os::unix::ffi::OsStrExt as _;
 use rustix::fs::{Access, AtFlags, Dir, FileType, Stat};
 use rustix::io::Errno;
 
-use super::folder::{Folder, Look};
+use super::folder::{FileStat, Folder};
 
 /// A file as it is now: the inode's number and its change time. Another mode, owner, name or content is another stamp.
-pub type Stamp = (u64, i128);
+pub type FileVersion = (u64, i128);
 
-impl Look {
+impl FileStat {
     /// The file as it is now.
-    pub fn stamp(&self) -> Stamp {
+    pub fn stamp(&self) -> FileVersion {
         (self.inode, self.changed_ns)
     }
 }
 
-/// What to look for.
 #[derive(Debug, Default)]
 pub struct Search {
     /// The most files that are wanted.
     pub limit: usize,
     /// Files that are passed over.
-    pub resting: HashSet<Stamp>,
+    pub resting: HashSet<FileVersion>,
     /// Names of which it was said that they stay.
     pub said: HashSet<OsString>,
     /// The most names more of which that can be said.
     pub named_max: usize,
 }
 
-/// What was found.
 #[derive(Debug, Default)]
 pub struct Listing {
     /// The oldest, by change time and name.
-    pub files: Vec<(OsString, Look)>,
-    /// Whether there are more.
+    pub files: Vec<(OsString, FileStat)>,
     pub more: bool,
     /// Those of [`Search::said`] that are still there.
     pub still: HashSet<OsString>,
     /// Those of [`Search::resting`] that are still there.
-    pub resting: HashSet<Stamp>,
+    pub resting: HashSet<FileVersion>,
     /// Others that cannot be taken, and why: the first [`Search::named_max`].
     pub refused: Vec<(OsString, io::Error)>,
     /// How many cannot be taken, in all.
@@ -73,7 +70,7 @@ impl Folder {
                 return Ok(());
             }
             // A network's file system may need a minute and more for so many looks.
-            self.pulse.beat();
+            self.progress.tick();
             match rustix::fs::statat(&self.fd, name, AtFlags::SYMLINK_NOFOLLOW) {
                 Ok(found) => listing.saw(self, name, &found, search),
                 Err(Errno::NOENT) => {}
@@ -120,7 +117,7 @@ impl Folder {
 
 impl Listing {
     fn saw(&mut self, folder: &Folder, name: &OsStr, found: &Stat, search: &Search) {
-        let look = Look::of(found);
+        let look = FileStat::of(found);
         if !look.is_file {
             return;
         }
@@ -158,7 +155,7 @@ impl Listing {
 }
 
 /// Intake order: by change time, then by name.
-pub fn in_order(files: &mut [(OsString, Look)]) {
+pub fn in_order(files: &mut [(OsString, FileStat)]) {
     files.sort_unstable_by(|(name, look), (other_name, other)| {
         look.changed_ns
             .cmp(&other.changed_ns)

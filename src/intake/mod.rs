@@ -13,41 +13,41 @@
 //! - Errors end nothing: they are said once, and what failed is tried again. Deliveries never notice.
 
 pub mod admit;
-mod desk;
+mod backpressure;
 pub mod directives;
 mod durable;
 pub mod entry;
-mod eyes;
-mod files;
+mod file_batches;
+mod file_inbox;
+mod file_loop;
 mod finish;
 mod folder;
 mod gather;
-mod hold;
+mod hung_disk;
 mod identity;
+mod inbox_lock;
 mod inventory;
-mod ledger;
-mod left;
 mod listing;
+mod observer;
+pub mod open_file;
 mod openers;
 pub mod parse;
-mod parting;
-mod patience;
-pub mod pieces;
+mod pending_removals;
 mod prepare;
+mod private_dir;
+mod receipts;
 mod reject;
 mod remove;
+pub mod result_reader;
 pub mod rows;
 mod scan;
-mod settle;
+mod skipped;
 mod space;
-mod take;
-pub mod taking;
+mod stability;
 #[cfg(test)]
 mod tests;
 mod trust;
-mod waiting;
 mod watch;
-mod workshop;
 
 use std::io;
 use std::sync::Arc;
@@ -63,24 +63,21 @@ use crate::store::Outbox;
 use crate::telemetry::hindrance::Hindrances;
 use crate::telemetry::liveness::lively;
 
-pub use hold::Hold;
+use backpressure::Backpressure;
+pub use backpressure::{WaitReason, of_backlog, of_disk};
+pub use inbox_lock::InboxLock;
 pub use inventory::{Inventory, inventory};
+use open_file::Standards;
 pub use prepare::{PrepareError, prepare};
-use taking::Standards;
-use waiting::Waiting;
-pub use waiting::{Reason, of_backlog, of_disk};
 
 /// A loop turns at least this often, so that a watchdog can tell a quiet one from a stuck one.
 pub const TURN_MAX: Duration = Duration::from_secs(5);
 /// How often a hindrance (a full disk, a large backlog) is looked at again.
 const PRESSURE_PAUSE: Duration = Duration::from_millis(250);
 
-/// What intake works with.
 #[derive(Debug, Clone)]
-pub struct Context {
-    /// Where results go.
+pub struct IntakeContext {
     pub outbox: Outbox,
-    /// The configuration in force.
     pub config: channel::Receiver<Arc<Config>>,
     /// The API's list of result types, where it is known.
     pub result_types: channel::Receiver<Option<Arc<[ResultType]>>>,
@@ -105,20 +102,23 @@ pub struct Context {
 /// answer is not waited for any longer.
 const FIRST_LIST_WAIT: Duration = Duration::from_secs(2);
 
-/// Takes files and rows until shutdown; what is being admitted then is finished first. `hold` is what [`prepare`]
+/// Takes files and rows until shutdown; what is being admitted then is finished first. `inbox_lock` is what [`prepare`]
 /// brought.
-pub async fn run(context: Context, hold: Option<Hold>) {
+pub async fn run(context: IntakeContext, inbox_lock: Option<InboxLock>) {
     context.first_list().await;
-    let waiting = Waiting::new(&context.hindrances);
+    let backpressure = Backpressure::new(&context.hindrances);
     // Each counts its own turns: one that is stuck must not hide behind the other.
-    let of_rows = Context {
+    let of_rows = IntakeContext {
         progress: Arc::clone(&context.rows_progress),
         ..context.clone()
     };
-    tokio::join!(files::run(&context, &waiting, hold), rows::run(&of_rows, &waiting));
+    tokio::join!(
+        file_loop::run(&context, &backpressure, inbox_lock),
+        rows::run(&of_rows, &backpressure)
+    );
 }
 
-impl Context {
+impl IntakeContext {
     /// A turn of a loop.
     fn turn(&self) {
         self.progress.fetch_add(1, Ordering::Relaxed);

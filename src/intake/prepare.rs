@@ -12,7 +12,7 @@ use crate::config::Inbox;
 use crate::telemetry::events;
 
 use super::folder::{Folder, hidden};
-use super::hold::Hold;
+use super::inbox_lock::InboxLock;
 use super::{blocking, rows, trust};
 
 /// So long the directory may take to answer. One that hangs does not keep the deliveries: it is looked at again by the
@@ -33,15 +33,15 @@ pub enum PrepareError {
 /// Checks `inbox.dir` (a directory in which files can be created, renamed and removed) and `inbox.database` (created
 /// where it is missing), and holds the directory: no other daemon may take from it. What a producer may have made of
 /// the row inbox stops no start, for it stops no delivery: the rows' loop tells it.
-pub async fn prepare(inbox: &Inbox, outbox: &Path) -> Result<Option<Hold>, PrepareError> {
-    let hold = directory(&inbox.dir).await?;
+pub async fn prepare(inbox: &Inbox, outbox: &Path) -> Result<Option<InboxLock>, PrepareError> {
+    let inbox_lock = directory(&inbox.dir).await?;
     match rows::try_open(&inbox.database, outbox).await {
         Ok(false) => {
             events::warning(
                 "this kernel has no Landlock (or it is switched off, or a seccomp filter forbids it): the process that reads inbox.database is not confined to its directory",
                 "what is known to be harmful in that file is refused all the same; Linux 5.13 or newer with `landlock` in /sys/kernel/security/lsm confines it",
             );
-            Ok(hold)
+            Ok(inbox_lock)
         }
         Err(rows::RowsError::Misplaced(why)) => Err(PrepareError::Wrong(format!("inbox.database: {why}"))),
         Err(rows::RowsError::InUse(why)) => Err(PrepareError::InUse(format!("inbox.database: {why}"))),
@@ -52,11 +52,11 @@ pub async fn prepare(inbox: &Inbox, outbox: &Path) -> Result<Option<Hold>, Prepa
             | rows::RowsError::Refused(_)
             | rows::RowsError::Broken(_)
             | rows::RowsError::Gone(_),
-        ) => Ok(hold),
+        ) => Ok(inbox_lock),
     }
 }
 
-async fn directory(dir: &Path) -> Result<Option<Hold>, PrepareError> {
+async fn directory(dir: &Path) -> Result<Option<InboxLock>, PrepareError> {
     let place = dir.to_owned();
     let Ok(tried) = timeout(PATIENCE, blocking(move || try_directory(&place))).await else {
         events::storage_error(
@@ -68,7 +68,7 @@ async fn directory(dir: &Path) -> Result<Option<Hold>, PrepareError> {
     };
     let told = |error: io::Error| PrepareError::Wrong(format!("inbox.dir = \"{}\": {}", dir.display(), told(&error)));
     match tried.and_then(|tried| tried).map_err(told)? {
-        Ok(hold) => Ok(Some(hold)),
+        Ok(inbox_lock) => Ok(Some(inbox_lock)),
         Err(held) if held.kind() == io::ErrorKind::WouldBlock => Err(PrepareError::InUse(format!(
             "inbox.dir = \"{}\": {held}",
             dir.display()
@@ -78,21 +78,21 @@ async fn directory(dir: &Path) -> Result<Option<Hold>, PrepareError> {
 }
 
 /// In the inbox itself nothing is tried out: a name of ours could be anybody's there.
-fn try_directory(dir: &Path) -> io::Result<io::Result<Hold>> {
+fn try_directory(dir: &Path) -> io::Result<io::Result<InboxLock>> {
     let folder = Folder::open(dir)?;
     folder.check_access()?;
-    let workshop = folder.workshop()?;
-    let hold = Hold::take(&folder);
+    let private_dir = folder.private_dir()?;
+    let inbox_lock = InboxLock::take(&folder);
     let probe = hidden("probe", u64::from(std::process::id()));
     let moved = hidden("probe-moved", u64::from(std::process::id()));
     // What an earlier start left that was killed right here.
-    workshop.remove(&probe)?;
-    workshop.remove(&moved)?;
-    let _file: File = workshop.create(&probe)?;
-    workshop.rename(&probe, workshop, &moved)?;
-    workshop.remove(&moved)?;
+    private_dir.remove(&probe)?;
+    private_dir.remove(&moved)?;
+    let _file: File = private_dir.create(&probe)?;
+    private_dir.rename(&probe, private_dir, &moved)?;
+    private_dir.remove(&moved)?;
     folder.names()?;
-    Ok(hold)
+    Ok(inbox_lock)
 }
 
 fn told(error: &io::Error) -> String {

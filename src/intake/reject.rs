@@ -1,8 +1,8 @@
 //! `rejected/`: where a file goes that cannot be taken, or the bad lines of one, with a `NAME.error.json` beside it
 //! that says why.
 //!
-//! Nothing there is ever overwritten. The order is: the report durable in the [`workshop`], the file moved to its
-//! place, the report to its own, the directories synced. A crash between leaves a report in the workshop, which
+//! Nothing there is ever overwritten. The order is: the report durable in the [`private_dir`], the file moved to its
+//! place, the report to its own, the directories synced. A crash between leaves a report in the private directory, which
 //! [`recover`] gives its name or removes.
 //!
 //! Rejected results may be anybody's data, and are the only copy: the directory is looked at before each use, and where
@@ -19,12 +19,12 @@ use serde::Serialize;
 
 use crate::clock::Timestamp;
 
-use super::folder::{Folder, Look, hidden, inode_of, shown};
-use super::parse::{Bad, Format};
-use super::pieces::{Pieces, Pulse, ReadError, digest_of_beginning};
-use super::taking::fault_of;
-use super::trust::Owner;
-use super::workshop;
+use super::folder::{FileStat, Folder, hidden, inode_of, shown};
+use super::open_file::fault_of;
+use super::parse::{Format, ParseFault};
+use super::private_dir;
+use super::result_reader::{Progress, ReadError, ResultReader, digest_of_beginning};
+use super::trust::DirOwner;
 
 /// The name of the directory in `inbox.dir`.
 pub const REJECTED: &str = "rejected";
@@ -45,9 +45,8 @@ const LINES: &str = "the bad lines alone, one after the other in the order of `l
 /// What a report says is to be done.
 const NEXT: &str = "mend it and move it into the inbox, then delete this report, and what is still here of the file: nothing removes them by itself";
 
-/// What `NAME.error.json` says.
 #[derive(Debug, Serialize)]
-struct Report<'a> {
+struct RejectReport<'a> {
     file: &'a str,
     reason: &'a str,
     holds: &'a str,
@@ -69,24 +68,20 @@ pub struct BadLine {
     pub error: String,
 }
 
-/// Why something is rejected.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Reason {
-    /// In one line.
+pub struct RejectReason {
     pub why: String,
     /// The bad lines, as many as a report lists.
     pub lines: Vec<BadLine>,
-    /// How many there are.
     pub total_bad: u64,
-    /// The present.
     pub rejected_at: Timestamp,
     /// Whether the file that is rejected holds the bad lines alone.
     pub is_lines_alone: bool,
 }
 
-impl Reason {
+impl RejectReason {
     /// Of a file that is rejected whole.
-    pub fn whole(why: String, bad: &Bad, rejected_at: Timestamp) -> Self {
+    pub fn whole(why: String, bad: &ParseFault, rejected_at: Timestamp) -> Self {
         Self {
             why,
             lines: vec![BadLine {
@@ -103,16 +98,21 @@ impl Reason {
 
 /// Opens `rejected/`, creating it where it is missing. An error where others may change what lies in it.
 pub fn open(inbox: &Folder) -> io::Result<Folder> {
-    inbox.sub(REJECTED, MODE, Owner::UsOrRoot)
+    inbox.sub(REJECTED, MODE, DirOwner::UsOrRoot)
 }
 
 /// Moves a whole file there; returns the name it has there, or `None` when its name belongs to another file by now.
-pub fn whole(inbox: &Folder, name: &OsStr, look: &Look, reason: &Reason) -> io::Result<Option<OsString>> {
+pub fn whole(inbox: &Folder, name: &OsStr, look: &FileStat, reason: &RejectReason) -> io::Result<Option<OsString>> {
     if inbox.look(name)?.is_none_or(|now| now.inode != look.inode) {
         return Ok(None);
     }
     let rejected = open(inbox)?;
-    let moved = publish((inbox, name, look.inode), inbox.workshop()?, &rejected, (name, reason))?;
+    let moved = publish(
+        (inbox, name, look.inode),
+        inbox.private_dir()?,
+        &rejected,
+        (name, reason),
+    )?;
     if rejected.look(&moved)?.is_some_and(|now| now.inode != look.inode) {
         // Another file was renamed over it in between: that one goes back, its reason is not ours.
         rejected.rename(&moved, inbox, name)?;
@@ -134,20 +134,20 @@ pub fn lines(
     source: &File,
     limits: (usize, u64),
     at: (Timestamp, bool),
-) -> Result<(OsString, Reason), ReadError> {
+) -> Result<(OsString, RejectReason), ReadError> {
     let (rejected_at, is_resumed) = at;
     let rejected = open(inbox)?;
-    let workshop = inbox.workshop()?;
-    let draft = hidden("lines", Look::at(source)?.inode);
+    let private_dir = inbox.private_dir()?;
+    let draft = hidden("lines", FileStat::at(source)?.inode);
     // What a crash left of an earlier try.
-    workshop.remove(&draft)?;
-    let file = workshop.create(&draft)?;
-    let (mut lines, total_bad) = collect(source, &file, limits, inbox.pulse())?;
+    private_dir.remove(&draft)?;
+    let file = private_dir.create(&draft)?;
+    let (mut lines, total_bad) = collect(source, &file, limits, inbox.progress())?;
     file.sync_all()?;
     for (number, line) in (1..).zip(&mut lines) {
         line.line_here = Some(number);
     }
-    let reason = Reason {
+    let reason = RejectReason {
         why: format!("{total_bad} of its lines cannot be taken; the others are"),
         lines,
         total_bad,
@@ -155,12 +155,12 @@ pub fn lines(
         is_lines_alone: true,
     };
     if is_resumed && let Some(earlier) = equal_one(&rejected, name, &file)? {
-        workshop.remove(&draft)?;
+        private_dir.remove(&draft)?;
         return Ok((earlier, reason));
     }
     let moved = publish(
-        (workshop, &draft, Look::at(&file)?.inode),
-        workshop,
+        (private_dir, &draft, FileStat::at(&file)?.inode),
+        private_dir,
         &rejected,
         (name, &reason),
     )?;
@@ -173,10 +173,10 @@ pub fn collect(
     source: &File,
     to: impl io::Write,
     limits: (usize, u64),
-    pulse: &Pulse,
+    progress: &Progress,
 ) -> Result<(Vec<BadLine>, u64), ReadError> {
     let (bytes_max, taken) = limits;
-    let mut pieces = Pieces::new(source.try_clone()?, u64::MAX, Format::Lines, bytes_max).with_pulse(pulse);
+    let mut pieces = ResultReader::new(source.try_clone()?, u64::MAX, Format::Lines, bytes_max).with_progress(progress);
     let mut to = BufWriter::new(to);
     let mut listed = Vec::new();
     let mut total = 0;
@@ -194,7 +194,7 @@ pub fn collect(
             });
         }
         // By its place in the file: a line may be longer than what is ever held of it.
-        copy(source, &mut to, piece.span, pulse)?;
+        copy(source, &mut to, piece.span, progress)?;
         to.write_all(b"\n")?;
     }
     to.flush()?;
@@ -202,7 +202,7 @@ pub fn collect(
 }
 
 /// Copies a part of a file.
-pub fn copy(source: &File, to: &mut impl io::Write, span: std::ops::Range<u64>, pulse: &Pulse) -> io::Result<()> {
+pub fn copy(source: &File, to: &mut impl io::Write, span: std::ops::Range<u64>, progress: &Progress) -> io::Result<()> {
     let mut block = vec![0; 64 * 1024];
     let mut at = span.start;
     while at < span.end {
@@ -213,17 +213,17 @@ pub fn copy(source: &File, to: &mut impl io::Write, span: std::ops::Range<u64>, 
         }
         to.write_all(&block[..length])?;
         at += length as u64;
-        pulse.beat();
+        progress.tick();
     }
     Ok(())
 }
 
-/// Gives reports their names that a crash left in a workshop, where their file is there, and removes what it left half
+/// Gives reports their names that a crash left in a private directory, where their file is there, and removes what it left half
 /// done. At start.
 pub fn recover(inbox: &Folder) -> io::Result<()> {
     let rejected = open(inbox)?;
     // Up to version 0.1 drafts lay in the directory itself.
-    let mut places = workshop::all(inbox)?;
+    let mut places = private_dir::all(inbox)?;
     places.push(open(inbox)?);
     let mut homes: Option<HashMap<u64, OsString>> = None;
     for place in places {
@@ -259,7 +259,7 @@ fn by_inode(rejected: &Folder) -> io::Result<HashMap<u64, OsString>> {
         {
             homes.insert(look.inode, name);
         }
-        rejected.pulse().beat();
+        rejected.progress().tick();
     }
     Ok(homes)
 }
@@ -268,28 +268,28 @@ fn by_inode(rejected: &Folder) -> io::Result<HashMap<u64, OsString>> {
 /// and its inode.
 fn publish(
     from: (&Folder, &OsStr, u64),
-    workshop: &Folder,
+    private_dir: &Folder,
     rejected: &Folder,
-    what: (&OsStr, &Reason),
+    what: (&OsStr, &RejectReason),
 ) -> io::Result<OsString> {
     let (place, place_name, inode) = from;
     let (name, reason) = what;
     let draft = hidden("report", inode);
-    workshop.remove(&draft)?;
-    write_report(workshop.create(&draft)?, name, reason)?;
+    private_dir.remove(&draft)?;
+    write_report(private_dir.create(&draft)?, name, reason)?;
     loop {
         let free = numbered(name, free_number(rejected, name)?);
         // Only somebody else's hand in the directory can have been quicker.
         if place.rename(place_name, rejected, &free)? {
-            // Crash here: the file is there, its report still in the workshop. `recover` puts it beside it.
-            workshop.rename(&draft, rejected, &with_ending(&free))?;
+            // Crash here: the file is there, its report still in the private directory. `recover` puts it beside it.
+            private_dir.rename(&draft, rejected, &with_ending(&free))?;
             return Ok(free);
         }
     }
 }
 
-fn write_report(mut file: File, name: &OsStr, reason: &Reason) -> io::Result<()> {
-    let report = Report {
+fn write_report(mut file: File, name: &OsStr, reason: &RejectReason) -> io::Result<()> {
+    let report = RejectReport {
         file: &shown(name),
         reason: &reason.why,
         holds: if reason.is_lines_alone { LINES } else { WHOLE },
@@ -329,10 +329,10 @@ fn free_number(rejected: &Folder, name: &OsStr) -> io::Result<u64> {
 /// An earlier one of that name with the same content. One walk of the directory: needed only behind a crash, and for a
 /// file that grows.
 fn equal_one(rejected: &Folder, name: &OsStr, file: &File) -> io::Result<Option<OsString>> {
-    let length = Look::at(file)?.size;
+    let length = FileStat::at(file)?.size;
     let mut digest = None;
     for candidate in rejected.names()? {
-        rejected.pulse().beat();
+        rejected.progress().tick();
         if !is_numbered(&candidate, name) {
             continue;
         }
@@ -343,9 +343,9 @@ fn equal_one(rejected: &Folder, name: &OsStr, file: &File) -> io::Result<Option<
             continue;
         }
         if digest.is_none() {
-            digest = digest_of_beginning(file, length, rejected.pulse())?;
+            digest = digest_of_beginning(file, length, rejected.progress())?;
         }
-        if digest_of_beginning(&earlier, length, rejected.pulse())? == digest {
+        if digest_of_beginning(&earlier, length, rejected.progress())? == digest {
             return Ok(Some(candidate));
         }
     }

@@ -1,7 +1,7 @@
 //! Takes a file out of the inbox once all its results are committed, and never another one.
 //!
 //! Between a look at a name and its unlinking a producer may rename a new file over it, which would then be lost. So
-//! the file is first renamed aside into the [`workshop`], looked at there, and only then unlinked; a stranger goes back
+//! the file is first renamed aside into the [`private_dir`], looked at there, and only then unlinked; a stranger goes back
 //! to its name. What a crash leaves aside goes back to its name as well ([`bring_back`]), where its receipt tells that
 //! it is taken.
 
@@ -11,8 +11,8 @@ use std::io;
 
 use crate::model::FileReceipt;
 
-use super::folder::{Folder, Look, hidden, hidden_again, inode_of};
-use super::workshop;
+use super::folder::{FileStat, Folder, hidden, hidden_again, inode_of};
+use super::private_dir;
 
 /// The word in the hidden names of files that are being removed.
 const ASIDE: &str = "taken";
@@ -24,7 +24,6 @@ const NAMES_MAX: u32 = 100;
 pub enum SetAside {
     /// It lies aside under this name, as it was looked at. Nobody opens it by its old name any more.
     Aside(OsString),
-    /// It is gone already.
     Gone,
     /// Its name belongs to another file now, which stays.
     Replaced,
@@ -33,18 +32,18 @@ pub enum SetAside {
 }
 
 /// Sets the file of this look aside.
-pub fn set_aside(inbox: &Folder, name: &OsStr, look: &Look) -> io::Result<SetAside> {
+pub fn set_aside(inbox: &Folder, name: &OsStr, look: &FileStat) -> io::Result<SetAside> {
     match inbox.look(name)? {
         None => return Ok(SetAside::Gone),
         Some(now) if now.inode != look.inode => return Ok(SetAside::Replaced),
         Some(now) if !now.is_same_content(look) => return Ok(SetAside::Written),
         Some(_) => {}
     }
-    let workshop = inbox.workshop()?;
-    let aside = put_aside(inbox, name, workshop, look.inode)?;
+    let private_dir = inbox.private_dir()?;
+    let aside = put_aside(inbox, name, private_dir, look.inode)?;
     // Crash here: the file lies aside. `bring_back` gives it its name again, and its receipt makes the next take a
     // no-op.
-    match workshop.look(&aside)? {
+    match private_dir.look(&aside)? {
         Some(now) if now.inode == look.inode && now.is_same_content(look) => Ok(SetAside::Aside(aside)),
         Some(now) if now.inode == look.inode => {
             give_back(inbox, &aside, name)?;
@@ -54,7 +53,7 @@ pub fn set_aside(inbox: &Folder, name: &OsStr, look: &Look) -> io::Result<SetAsi
             if !give_back(inbox, &aside, name)? {
                 // A third file has the name: its producer replaced the second one himself, as if we had not been
                 // between them.
-                workshop.remove(&aside)?;
+                private_dir.remove(&aside)?;
             }
             Ok(SetAside::Replaced)
         }
@@ -65,25 +64,25 @@ pub fn set_aside(inbox: &Folder, name: &OsStr, look: &Look) -> io::Result<SetAsi
 /// Gives it its name again; false where that is in use by now. Then it lies aside until it is not, and [`bring_back`]
 /// does it.
 pub fn give_back(inbox: &Folder, aside: &OsStr, name: &OsStr) -> io::Result<bool> {
-    inbox.workshop()?.rename(aside, inbox, name)
+    inbox.private_dir()?.rename(aside, inbox, name)
 }
 
 /// Removes it. Power cut after this: it may come back, for neither directory is synced yet. Its receipt is still there.
 pub fn let_go(inbox: &Folder, aside: &OsStr) -> io::Result<()> {
-    inbox.workshop()?.remove(aside)
+    inbox.private_dir()?.remove(aside)
 }
 
-fn put_aside(inbox: &Folder, name: &OsStr, workshop: &Folder, inode: u64) -> io::Result<OsString> {
+fn put_aside(inbox: &Folder, name: &OsStr, private_dir: &Folder, inode: u64) -> io::Result<OsString> {
     let first = hidden(ASIDE, inode);
     let more = (2..=NAMES_MAX).map(|number| hidden_again(ASIDE, inode, number));
     for aside in std::iter::once(first).chain(more) {
-        if inbox.rename(name, workshop, &aside).map_err(stuck)? {
+        if inbox.rename(name, private_dir, &aside).map_err(stuck)? {
             return Ok(aside);
         }
     }
     Err(io::Error::other(format!(
         "{} is full of files that were taken by another outbox; move them away",
-        workshop.path().display()
+        private_dir.path().display()
     )))
 }
 
@@ -99,8 +98,8 @@ fn stuck(error: io::Error) -> io::Error {
 /// Makes removals durable: only then may receipts be forgotten. First where the files were put, else a power cut could
 /// leave one there of which no receipt tells any more.
 pub fn sync(inbox: &Folder) -> io::Result<()> {
-    if let Some(workshop) = inbox.used_workshop() {
-        workshop.sync()?;
+    if let Some(private_dir) = inbox.used_private_dir() {
+        private_dir.sync()?;
     }
     inbox.sync()
 }
@@ -110,12 +109,12 @@ pub fn sync(inbox: &Folder) -> io::Result<()> {
 pub fn bring_back(inbox: &Folder, receipts: &[FileReceipt]) -> io::Result<HashSet<u64>> {
     let receipts: HashMap<u64, &FileReceipt> = receipts.iter().map(|receipt| (receipt.inode, receipt)).collect();
     let mut aside = HashSet::new();
-    for workshop in workshop::all(inbox)? {
-        for name in workshop.names()? {
+    for private_dir in private_dir::all(inbox)? {
+        for name in private_dir.names()? {
             // Without a receipt it is not of this outbox: receipts are forgotten only after both directories were
             // synced without it.
             if let Some((inode, receipt)) = receipt_of(&name, &receipts)
-                && !workshop.rename(&name, inbox, &receipt.name)?
+                && !private_dir.rename(&name, inbox, &receipt.name)?
             {
                 aside.insert(inode);
             }
@@ -158,7 +157,7 @@ mod tests {
         let mut names: Vec<String> = fs::read_dir(dir)
             .unwrap()
             .map(|entry| entry.unwrap().file_name().into_string().unwrap())
-            .filter(|name| name != workshop::NAME)
+            .filter(|name| name != private_dir::NAME)
             .collect();
         names.sort();
         names
@@ -192,7 +191,7 @@ mod tests {
         assert_eq!(set_aside(&inbox, name, &look).unwrap(), SetAside::Gone);
     }
 
-    fn receipt(name: &OsStr, look: &Look) -> FileReceipt {
+    fn receipt(name: &OsStr, look: &FileStat) -> FileReceipt {
         FileReceipt {
             inbox: None,
             name: name.to_owned(),
@@ -213,7 +212,11 @@ mod tests {
             let name = OsStr::new("a.json");
             fs::write(dir.path().join(name), "{}").unwrap();
             let look = inbox.look(name).unwrap().unwrap();
-            let place = if in_workshop { inbox.workshop().unwrap() } else { &inbox };
+            let place = if in_workshop {
+                inbox.private_dir().unwrap()
+            } else {
+                &inbox
+            };
             let aside = hidden(ASIDE, look.inode);
             inbox.rename(name, place, &aside).unwrap();
             let receipts = [receipt(name, &look)];
@@ -238,7 +241,7 @@ mod tests {
         fs::create_dir(dir.path().join(&squatted)).unwrap();
         fs::write(dir.path().join(&squatted).join("x"), "").unwrap();
         // What an outbox left that was replaced by an older one.
-        fs::write(inbox.workshop().unwrap().path().join(&squatted), "").unwrap();
+        fs::write(inbox.private_dir().unwrap().path().join(&squatted), "").unwrap();
         assert!(
             bring_back(&inbox, &[receipt(name, &look)])
                 .unwrap()

@@ -2,38 +2,38 @@
 //!
 //! ```text
 //!  daemon or command                       child process, shut into the inbox's directory
-//!  rows · room · clerk ── wire (socket) ── serve · database · schema · batch · outside ── inbox.db
+//!  rows · room · worker ── wire (socket) ── serve · database · schema · batch · outside ── inbox.db
 //! ```
 //!
 //! Anybody who drops rows may write that file, and what SQLite finds in it, it does: deletes what a journal names,
-//! computes what a schema says, dies of a file that is cut short. So nothing here opens it but the clerk, a child
+//! computes what a schema says, dies of a file that is cut short. So nothing here opens it but the worker, a child
 //! process that reaches that directory alone, has a time limit on every answer, and may die.
 //!
 //! The two databases cannot commit together, so each batch is read, admitted to the outbox with a receipt a row,
 //! deleted here, and only then are the receipts forgotten.
 //!
 //! A foreign producer often has no busy timeout, and meets our locks as an error of its own. So we never look while its
-//! journal is there, and delete only when it has been quiet for a moment (see [`taken::Taken`]): a deletion syncs, and
+//! journal is there, and delete only when it has been quiet for a moment (see [`taken::PendingDeletes`]): a deletion syncs, and
 //! holds the write lock for milliseconds. Trouble with this file (locked, replaced, not ours) is said once and tried
 //! again; it stops nothing else.
 
-mod alone;
 mod batch;
-mod clerk;
 mod confine;
 mod database;
 mod error;
-mod glance;
-mod outside;
-mod patience;
-mod room;
+mod file_checks;
+mod limits;
+mod pending_deletes;
+mod protocol;
 mod row;
+mod row_lock;
+mod row_loop;
 mod schema;
-mod serve;
-mod taken;
+mod snapshot;
 #[cfg(test)]
 mod tests;
-mod wire;
+mod worker;
+mod worker_process;
 
 use std::path::Path;
 use std::time::Duration;
@@ -43,16 +43,16 @@ use tokio::time::timeout;
 use crate::model::{Admission, Receipt};
 use crate::telemetry::events;
 
+use super::backpressure::Backpressure;
 use super::identity::InboxId;
-use super::waiting::Waiting;
-use super::{Context, PRESSURE_PAUSE, blocking};
+use super::{IntakeContext, PRESSURE_PAUSE, blocking};
 
-use clerk::Clerk;
-pub use clerk::WORD as CLERK;
 pub use error::RowsError;
-use room::{Room, Turned};
-use row::Row;
-pub use serve::serve;
+use row::InboxRow;
+use row_loop::{RowLoop, RowTurn};
+use worker::RowWorker;
+pub use worker::WORD as CLERK;
+pub use worker_process::serve;
 
 /// How long a person who only looks waits for the counts.
 const COUNT_MAX: Duration = Duration::from_secs(3);
@@ -61,31 +61,30 @@ const TRY_MAX: Duration = Duration::from_secs(10);
 /// How long a person who inserts waits: for a lock, and for a disk.
 const INSERT_MAX: Duration = Duration::from_mins(1);
 
-/// Takes rows until shutdown.
-pub async fn run(context: &Context, waiting: &Waiting) {
-    let mut room = Room::default();
+pub async fn run(context: &IntakeContext, backpressure: &Backpressure) {
+    let mut room = RowLoop::default();
     while !context.is_ending() {
         context.turn();
         room.drain();
-        match context.lively(room.turn(context, waiting)).await {
-            Ok(Turned::Nothing) => {
-                room.works(waiting);
+        match context.lively(room.turn(context, backpressure)).await {
+            Ok(RowTurn::Nothing) => {
+                room.works(backpressure);
                 room.rest(context).await;
             }
-            Ok(Turned::Writing) => room.rest(context).await,
-            Ok(Turned::Took) => {
-                room.works(waiting);
+            Ok(RowTurn::Writing) => room.rest(context).await,
+            Ok(RowTurn::Took) => {
+                room.works(backpressure);
                 room.ladder = None;
             }
-            Ok(Turned::NoRoom) => {
-                waiting.rows_wait();
+            Ok(RowTurn::NoRoom) => {
+                backpressure.rows_wait();
                 context.sleep(PRESSURE_PAUSE).await;
             }
-            // The clerk was in the midst of something, which is rolled back, or known by its receipts.
+            // The worker was in the midst of something, which is rolled back, or known by its receipts.
             Err(RowsError::Gone(_)) if context.is_ending() => break,
             Err(error) => {
-                let pause = room.fails(&error, waiting);
-                patience::pause(context, pause).await;
+                let pause = room.fails(&error, backpressure);
+                limits::pause(context, pause).await;
             }
         }
     }
@@ -93,7 +92,7 @@ pub async fn run(context: &Context, waiting: &Waiting) {
     match room.delete(context).await {
         Ok(()) | Err(RowsError::Gone(_)) => {}
         Err(error) => {
-            room.fails(&error, waiting);
+            room.fails(&error, backpressure);
         }
     }
     room.close().await;
@@ -103,7 +102,7 @@ pub async fn run(context: &Context, waiting: &Waiting) {
 /// for: the loop takes it itself, and one that lost a race for it takes no rows and says so.
 pub async fn try_open(path: &Path, outbox: &Path) -> Result<bool, RowsError> {
     let database = path.to_owned();
-    drop(blocking(move || alone::take(&database)).await??);
+    drop(blocking(move || row_lock::take(&database)).await??);
     with_clerk(path, outbox, TRY_MAX, async |_, confined| Ok(confined)).await
 }
 
@@ -115,28 +114,28 @@ pub async fn insert(path: &Path, outbox: &Path, texts: &[String]) -> Result<Vec<
             long.len()
         )));
     }
-    with_clerk(path, outbox, INSERT_MAX, async |clerk, _| {
-        clerk.insert(texts.to_vec()).await
+    with_clerk(path, outbox, INSERT_MAX, async |worker, _| {
+        worker.insert(texts.to_vec()).await
     })
     .await
 }
 
 /// How many rows wait to be taken, and how many could not be.
 pub(super) async fn count(path: &Path, outbox: &Path) -> Result<(u64, u64), RowsError> {
-    with_clerk(path, outbox, COUNT_MAX, async |clerk, _| clerk.count().await).await
+    with_clerk(path, outbox, COUNT_MAX, async |worker, _| worker.count().await).await
 }
 
-/// Does one thing with a clerk of its own.
+/// Does one thing with a worker of its own.
 async fn with_clerk<T>(
     path: &Path,
     outbox: &Path,
     limit: Duration,
-    work: impl AsyncFnOnce(&mut Clerk, bool) -> Result<T, RowsError>,
+    work: impl AsyncFnOnce(&mut RowWorker, bool) -> Result<T, RowsError>,
 ) -> Result<T, RowsError> {
-    let mut clerk = Clerk::start()?;
+    let mut worker = RowWorker::start()?;
     let done = timeout(limit, async {
-        let (_, confined) = clerk.open(path, outbox).await?;
-        work(&mut clerk, confined).await
+        let (_, confined) = worker.open(path, outbox).await?;
+        work(&mut worker, confined).await
     });
     let late = |_| {
         Err(RowsError::Gone(format!(
@@ -145,11 +144,11 @@ async fn with_clerk<T>(
     };
     let done = done.await.unwrap_or_else(late);
     // One that the kernel holds is nobody's here: this command ends, and it with it.
-    drop(clerk.end().await);
+    drop(worker.end().await);
     done
 }
 
-fn admission(context: &Context, inbox: InboxId, rows: &[Row]) -> Admission {
+fn admission(context: &IntakeContext, inbox: InboxId, rows: &[InboxRow]) -> Admission {
     let standards = context.standards();
     let mut admission = Admission::default();
     for row in rows {

@@ -1,4 +1,4 @@
-//! A look at the whole inbox directory: opened anew, held, its workshop and `rejected/` in order, its files listed.
+//! A look at the whole inbox directory: opened anew, held, its private directory and `rejected/` in order, its files listed.
 //! Blocking.
 
 use std::collections::HashSet;
@@ -8,25 +8,22 @@ use std::path::{Path, PathBuf};
 use crate::model::FileReceipt;
 
 use super::folder::Folder;
-use super::hold::Hold;
 use super::identity::{InboxId, identify};
+use super::inbox_lock::InboxLock;
 use super::listing::{Listing, Search};
 use super::parse::Format;
-use super::pieces::Pulse;
 use super::remove::{self, bring_back};
+use super::result_reader::Progress;
 use super::watch::Watch;
-use super::{reject, workshop};
+use super::{private_dir, reject};
 
 /// What a scan is to do.
 #[derive(Debug)]
-pub struct Task {
-    /// The inbox.
+pub struct ScanTask {
     pub dir: PathBuf,
-    /// What counts its looks.
-    pub pulse: Pulse,
+    pub progress: Progress,
     /// The receipts that are kept.
     pub receipts: Vec<FileReceipt>,
-    /// What to list.
     pub search: Search,
     /// Whether what a crash left half done in `rejected/` is to be finished.
     pub recover: bool,
@@ -34,16 +31,12 @@ pub struct Task {
     pub watch: bool,
 }
 
-/// What a scan found.
 #[derive(Debug)]
 pub struct Scan {
-    /// The directory.
     pub folder: Folder,
-    /// Which one it is.
     pub id: InboxId,
-    /// The files.
     pub listing: Listing,
-    /// Receipts whose files are durably gone.
+    /// Ledger whose files are durably gone.
     pub gone: Vec<FileReceipt>,
     /// Whether `rejected/` can be used.
     pub rejected: io::Result<()>,
@@ -53,22 +46,21 @@ pub struct Scan {
 
 /// Opens the inbox that the path names just now, asks it which one it is, and holds it: a directory that took the
 /// other's place is held anew, or left alone where another daemon has it.
-pub fn open(dir: &Path, pulse: Pulse, hold: &mut Option<Hold>) -> io::Result<(Folder, InboxId)> {
-    let folder = Folder::open(dir)?.with_pulse(pulse);
-    let is_held = hold.as_ref().map(|hold| hold.is_of(&folder)).transpose()?;
+pub fn open(dir: &Path, progress: Progress, inbox_lock: &mut Option<InboxLock>) -> io::Result<(Folder, InboxId)> {
+    let folder = Folder::open(dir)?.with_progress(progress);
+    let is_held = inbox_lock.as_ref().map(|lock| lock.is_of(&folder)).transpose()?;
     if is_held != Some(true) {
-        *hold = None;
-        *hold = Some(Hold::take(&folder)?);
+        *inbox_lock = None;
+        *inbox_lock = Some(InboxLock::take(&folder)?);
     }
-    let id = identify(folder.workshop()?)?;
+    let id = identify(folder.private_dir()?)?;
     Ok((folder.with_id(id), id))
 }
 
-/// Scans.
-pub fn scan(task: Task, hold: &mut Option<Hold>) -> io::Result<Scan> {
+pub fn scan(task: ScanTask, inbox_lock: &mut Option<InboxLock>) -> io::Result<Scan> {
     // Before the directory is read: what comes in between is seen twice and never missed.
     let watch = if task.watch { Watch::files(&task.dir).ok() } else { None };
-    let (folder, id) = open(&task.dir, task.pulse, hold)?;
+    let (folder, id) = open(&task.dir, task.progress, inbox_lock)?;
     // Those of another directory say nothing of this one.
     let mut receipts = task.receipts;
     receipts.retain(|receipt| receipt.inbox == Some(id));
@@ -105,8 +97,8 @@ fn gone(folder: &Folder, receipts: &[FileReceipt]) -> io::Result<Vec<FileReceipt
         }
     }
     // Before they are forgotten: a power cut must not bring such a file back.
-    for workshop in workshop::all(folder)? {
-        workshop.sync()?;
+    for private_dir in private_dir::all(folder)? {
+        private_dir.sync()?;
     }
     remove::sync(folder)?;
     Ok(gone)

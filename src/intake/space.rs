@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::Mutex as Turn;
+use tokio::sync::Mutex as AsyncMutex;
 use tokio::time::{Instant, timeout};
 
 use crate::store::free_bytes;
@@ -25,20 +25,20 @@ const PATIENCE: Duration = Duration::from_secs(1);
 
 /// What was asked, by directory. There are two of them: the inbox and the outbox.
 #[derive(Debug, Default)]
-pub struct Space {
-    asked: Mutex<HashMap<PathBuf, Asked>>,
+pub struct FreeSpace {
+    asked: Mutex<HashMap<PathBuf, DiskProbe>>,
 }
 
 /// When it was asked, and what is free.
-type Answer = (Instant, Option<u64>);
+type FreeBytes = (Instant, Option<u64>);
 
 #[derive(Debug, Clone, Default)]
-struct Asked {
-    answer: Arc<Turn<Option<Answer>>>,
+struct DiskProbe {
+    answer: Arc<AsyncMutex<Option<FreeBytes>>>,
     hangs: Arc<AtomicBool>,
 }
 
-impl Space {
+impl FreeSpace {
     /// What is free in this directory, in bytes; `None` where that cannot be told, or not now.
     pub async fn free(&self, dir: &Path) -> Option<u64> {
         self.ask(dir, free_bytes).await
@@ -93,7 +93,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_file_system_that_hangs_is_unknown_at_once_and_asked_again_when_it_has_answered() {
-        let space = Space::default();
+        let space = FreeSpace::default();
         let dir = Path::new("/");
         assert!(space.free(dir).await.is_some());
         tokio::time::sleep(FRESH_OF_ROOMY).await;

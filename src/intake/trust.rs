@@ -6,10 +6,8 @@ use std::path::Path;
 
 use rustix::fs::{FileType, Stat};
 
-/// Who may own it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Owner {
-    /// Nobody but us.
+pub enum DirOwner {
     Us,
     /// Root made it for us.
     UsOrRoot,
@@ -25,9 +23,9 @@ struct Untrusted {
 }
 
 /// Checks what lies at a name of ours, as its opened descriptor or a look says; `is_new`: we made it just now.
-pub fn check(found: &Stat, owner: Owner, path: &Path, is_new: bool) -> io::Result<()> {
+pub fn check(found: &Stat, owner: DirOwner, path: &Path, is_new: bool) -> io::Result<()> {
     let us = rustix::process::geteuid();
-    let is_owned = found.st_uid == us.as_raw() || (owner == Owner::UsOrRoot && found.st_uid == 0);
+    let is_owned = found.st_uid == us.as_raw() || (owner == DirOwner::UsOrRoot && found.st_uid == 0);
     let mode = found.st_mode & 0o7777;
     let fault = if FileType::from_raw_mode(found.st_mode) != FileType::Directory {
         "it is no directory".to_owned()

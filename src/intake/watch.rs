@@ -10,7 +10,7 @@ use std::path::Path;
 use inotify::{Event, EventMask, Inotify, WatchMask};
 use tokio::io::unix::AsyncFd;
 
-use super::settle::Sight;
+use super::stability::FileEvent;
 
 /// The bytes that are read of the kernel's queue at once: about 500 events with names of common length.
 const BUFFER_BYTES: usize = 32 * 1024;
@@ -20,9 +20,8 @@ const READS_MAX: usize = 256;
 
 /// What happened in the inbox.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Hint {
-    /// To a name.
-    Name(OsString, Sight),
+pub enum WatchHint {
+    Name(OsString, FileEvent),
     /// More happened than the kernel queues: everything is to be looked at.
     Overflow,
     /// The directory is no longer where it was: the same.
@@ -64,12 +63,12 @@ impl Watch {
     }
 
     /// Waits for events of files, and returns what has come by then. Cancel safe: what is not returned stays queued.
-    pub async fn hints(&mut self) -> io::Result<Vec<Hint>> {
+    pub async fn hints(&mut self) -> io::Result<Vec<WatchHint>> {
         self.wait(|event| hint(&event)).await
     }
 
     /// All that happened to files until now, without waiting: nothing that happened before this is asked is missed.
-    pub fn hints_so_far(&mut self) -> io::Result<Vec<Hint>> {
+    pub fn hints_so_far(&mut self) -> io::Result<Vec<WatchHint>> {
         // Read of the descriptor itself: the runtime may not know yet that there is something.
         let mut hints = Vec::new();
         for _ in 0..READS_MAX {
@@ -118,26 +117,26 @@ fn is_lost(mask: EventMask) -> bool {
     )
 }
 
-fn hint(event: &Event<&OsStr>) -> Option<Hint> {
+fn hint(event: &Event<&OsStr>) -> Option<WatchHint> {
     if event.mask.contains(EventMask::Q_OVERFLOW) {
-        return Some(Hint::Overflow);
+        return Some(WatchHint::Overflow);
     }
     if is_lost(event.mask) {
-        return Some(Hint::Lost);
+        return Some(WatchHint::Lost);
     }
     let name = event.name.filter(|_| !event.mask.contains(EventMask::ISDIR))?;
     let sight = if event.mask.contains(EventMask::CREATE) {
-        Sight::Created
+        FileEvent::Created
     } else if event.mask.contains(EventMask::OPEN) {
-        Sight::Opened
+        FileEvent::Opened
     } else if event.mask.contains(EventMask::MOVED_TO) {
-        Sight::Arrived
+        FileEvent::Arrived
     } else {
-        Sight::Closed {
+        FileEvent::Closed {
             written: event.mask.contains(EventMask::CLOSE_WRITE),
         }
     };
-    Some(Hint::Name(name.to_owned(), sight))
+    Some(WatchHint::Name(name.to_owned(), sight))
 }
 
 /// The database itself, its journal or its WAL.
@@ -154,7 +153,7 @@ mod tests {
 
     use super::*;
 
-    async fn seen(watch: &mut Watch) -> Vec<Hint> {
+    async fn seen(watch: &mut Watch) -> Vec<WatchHint> {
         tokio::time::timeout(Duration::from_secs(10), watch.hints())
             .await
             .unwrap()
@@ -184,18 +183,18 @@ mod tests {
         let mut watch = Watch::files(&inbox).unwrap();
         fs::write(inbox.join("a.json"), "{}").unwrap();
         fs::rename(inbox.join("a.json"), inbox.join("b.json")).unwrap();
-        let name = |name: &str, sight| Hint::Name(name.into(), sight);
+        let name = |name: &str, sight| WatchHint::Name(name.into(), sight);
         assert_eq!(
             seen(&mut watch).await,
             [
-                name("a.json", Sight::Created),
-                name("a.json", Sight::Opened),
-                name("a.json", Sight::Closed { written: true }),
-                name("b.json", Sight::Arrived),
+                name("a.json", FileEvent::Created),
+                name("a.json", FileEvent::Opened),
+                name("a.json", FileEvent::Closed { written: true }),
+                name("b.json", FileEvent::Arrived),
             ]
         );
         fs::rename(&inbox, dir.path().join("elsewhere")).unwrap();
-        assert_eq!(seen(&mut watch).await, [Hint::Lost]);
+        assert_eq!(seen(&mut watch).await, [WatchHint::Lost]);
     }
 
     #[tokio::test]

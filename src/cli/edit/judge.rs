@@ -2,7 +2,7 @@
 
 use crate::cli::context::Context;
 use crate::cli::render::escape::visible;
-use crate::intake::entry::{Judge, Judged, entry};
+use crate::intake::entry::{Criteria, Judged, entry};
 use crate::model::{ActName, Entry, Origin, SubmissionId};
 use crate::policy::validate::ResultType;
 use crate::store::{Acted, Story};
@@ -30,7 +30,7 @@ pub fn judged(
             "the payload is longer than inbox.max_result_size, {limit} bytes"
         ));
     }
-    let judge = Judge {
+    let judge = Criteria {
         settings: &context.config.validation,
         result_types: result_types.filter(|_| context.config.validation.result_types),
         now: context.now,

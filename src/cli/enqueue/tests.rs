@@ -99,7 +99,7 @@ async fn where_the_outbox_may_not_be_written_they_become_rows() {
     let sources = open_all(&[file]).unwrap();
     let mut reading = Reading {
         context: &desk.context,
-        judge: Judge {
+        judge: Criteria {
             settings: &desk.context.config.validation,
             result_types: None,
             now: desk.context.now,

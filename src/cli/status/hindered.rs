@@ -9,7 +9,7 @@ use serde::Serialize;
 use crate::clock::Timestamp;
 use crate::config::Config;
 use crate::delivery::pulse::Vitals;
-use crate::intake::{self, Reason};
+use crate::intake::{self, WaitReason};
 use crate::store::{self, Holder, Way, free_bytes};
 use crate::telemetry::hindrance::{Cause, Hindrance};
 
@@ -111,7 +111,7 @@ fn of_daemon(one: Hindrance, config: &Config) -> Hindered {
     }
 }
 
-fn of_reason(reason: Reason) -> Hindered {
+fn of_reason(reason: WaitReason) -> Hindered {
     Hindered {
         what: reason.cause.what().to_owned(),
         why: reason.why,

@@ -1,17 +1,17 @@
 //! `.json`: one object, or an array of them, of any length, item by item.
 
-use super::{BOM, Bad, Piece, Place, line_breaks};
+use super::{BOM, ParseFault, Position, RawResult, line_breaks};
 
 /// Finds the items in the bytes of one file.
 #[derive(Debug, Clone)]
 pub struct JsonSplitter {
     bytes_max: usize,
-    state: State,
+    state: JsonState,
     /// The bytes of the present item.
     buffer: Vec<u8>,
     /// Where the present item begins.
     start: u64,
-    start_place: Place,
+    start_place: Position,
     /// How many bytes have come.
     at: u64,
     line: u64,
@@ -22,16 +22,16 @@ pub struct JsonSplitter {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum State {
+enum JsonState {
     /// Before the value; so many bytes of a BOM have come.
-    Start { bom: usize },
+    Start {
+        bom: usize,
+    },
     /// Behind `[` or a comma.
     BeforeItem,
-    /// In an item.
     Item(Inside),
     /// Behind an item of an array.
     AfterItem,
-    /// Behind the value.
     End,
 }
 
@@ -47,10 +47,10 @@ impl JsonSplitter {
     pub(super) fn new(bytes_max: usize) -> Self {
         Self {
             bytes_max,
-            state: State::Start { bom: 0 },
+            state: JsonState::Start { bom: 0 },
             buffer: Vec::new(),
             start: 0,
-            start_place: Place {
+            start_place: Position {
                 line: 1,
                 column: 1,
                 item: None,
@@ -67,23 +67,23 @@ impl JsonSplitter {
         self.found
     }
 
-    pub(super) fn next(&mut self, input: &mut &[u8]) -> Result<Option<Piece>, Bad> {
+    pub(super) fn next(&mut self, input: &mut &[u8]) -> Result<Option<RawResult>, ParseFault> {
         while let Some((&byte, rest)) = input.split_first() {
-            if let State::Item(inside) = self.state {
+            if let JsonState::Item(inside) = self.state {
                 let (length, now) = inside.advance(input);
                 if self.buffer.len() + length > self.bytes_max {
                     return Err(self.start_place.over(self.bytes_max));
                 }
                 self.hold(&input[..length]);
                 *input = &input[length..];
-                self.state = State::Item(now);
+                self.state = JsonState::Item(now);
                 if now.depth == 0 {
                     return self.item().map(Some);
                 }
             } else {
                 self.between(byte)?;
                 // An item's first byte is not taken here: it belongs to the item.
-                if !matches!(self.state, State::Item(_)) {
+                if !matches!(self.state, JsonState::Item(_)) {
                     self.pass(byte);
                     *input = rest;
                 }
@@ -92,14 +92,16 @@ impl JsonSplitter {
         Ok(None)
     }
 
-    pub(super) fn finish(&mut self) -> Result<(), Bad> {
+    pub(super) fn finish(&mut self) -> Result<(), ParseFault> {
         let why = match self.state {
-            State::End => return Ok(()),
-            State::Start { .. } => "the file is empty; it is to be one result object or an array of them".into(),
-            State::BeforeItem | State::AfterItem => format!("not JSON: EOF in the array, behind item {}", self.found),
-            State::Item(_) => return Err(self.start_place.syntax(&self.buffer, false)),
+            JsonState::End => return Ok(()),
+            JsonState::Start { .. } => "the file is empty; it is to be one result object or an array of them".into(),
+            JsonState::BeforeItem | JsonState::AfterItem => {
+                format!("not JSON: EOF in the array, behind item {}", self.found)
+            }
+            JsonState::Item(_) => return Err(self.start_place.syntax(&self.buffer, false)),
         };
-        Err(Bad {
+        Err(ParseFault {
             place: self.here(),
             why,
             unfinished: true,
@@ -107,10 +109,10 @@ impl JsonSplitter {
     }
 
     /// A byte outside the items.
-    fn between(&mut self, byte: u8) -> Result<(), Bad> {
-        if let State::Start { bom } = self.state {
+    fn between(&mut self, byte: u8) -> Result<(), ParseFault> {
+        if let JsonState::Start { bom } = self.state {
             if self.at == bom as u64 && BOM.get(bom) == Some(&byte) {
-                self.state = State::Start { bom: bom + 1 };
+                self.state = JsonState::Start { bom: bom + 1 };
                 return Ok(());
             }
             if bom != 0 && bom != BOM.len() {
@@ -121,60 +123,64 @@ impl JsonSplitter {
             return Ok(());
         }
         self.state = match (self.state, byte) {
-            (State::Start { .. } | State::BeforeItem, b'{') => self.begin(),
-            (State::Start { .. }, b'[') => {
+            (JsonState::Start { .. } | JsonState::BeforeItem, b'{') => self.begin(),
+            (JsonState::Start { .. }, b'[') => {
                 self.is_array = true;
-                State::BeforeItem
+                JsonState::BeforeItem
             }
-            (State::Start { .. }, 0xfe | 0xff) => {
+            (JsonState::Start { .. }, 0xfe | 0xff) => {
                 return Err(self.wrong("not UTF-8 (it begins like UTF-16); write the file in UTF-8"));
             }
-            (State::Start { .. }, _) => {
+            (JsonState::Start { .. }, _) => {
                 let why = format!(
                     "it begins with {}; a .json file is one result object or an array of them",
                     shown(byte)
                 );
                 return Err(self.wrong(&why));
             }
-            (State::BeforeItem, b']') if self.found == 0 => {
+            (JsonState::BeforeItem, b']') if self.found == 0 => {
                 return Err(self.wrong("the array is empty; it is to hold result objects"));
             }
-            (State::BeforeItem, _) => {
+            (JsonState::BeforeItem, _) => {
                 let why = format!("each item is to be an object; this one begins with {}", shown(byte));
                 return Err(self.wrong(&why));
             }
-            (State::AfterItem, b',') => State::BeforeItem,
-            (State::AfterItem, b']') => State::End,
-            (State::AfterItem, _) => {
+            (JsonState::AfterItem, b',') => JsonState::BeforeItem,
+            (JsonState::AfterItem, b']') => JsonState::End,
+            (JsonState::AfterItem, _) => {
                 let why = format!("not JSON: expected `,` or `]` behind an item, not {}", shown(byte));
                 return Err(self.wrong(&why));
             }
-            (State::End, _) => {
+            (JsonState::End, _) => {
                 return Err(self.wrong("more behind the end of the value; one object a line is NDJSON, named .ndjson"));
             }
-            (State::Item(inside), _) => State::Item(inside),
+            (JsonState::Item(inside), _) => JsonState::Item(inside),
         };
         Ok(())
     }
 
-    fn begin(&mut self) -> State {
+    fn begin(&mut self) -> JsonState {
         self.start = self.at;
-        self.start_place = Place {
+        self.start_place = Position {
             item: self.is_array.then_some(self.found + 1),
             ..self.here()
         };
-        State::Item(Inside {
+        JsonState::Item(Inside {
             depth: 0,
             in_string: false,
             is_escaped: false,
         })
     }
 
-    fn item(&mut self) -> Result<Piece, Bad> {
+    fn item(&mut self) -> Result<RawResult, ParseFault> {
         self.found += 1;
-        self.state = if self.is_array { State::AfterItem } else { State::End };
+        self.state = if self.is_array {
+            JsonState::AfterItem
+        } else {
+            JsonState::End
+        };
         let text = self.start_place.text(std::mem::take(&mut self.buffer))?;
-        Ok(Piece {
+        Ok(RawResult {
             place: self.start_place,
             span: self.start..self.at,
             text: Ok(text),
@@ -200,18 +206,18 @@ impl JsonSplitter {
         }
     }
 
-    fn here(&self) -> Place {
-        Place {
+    fn here(&self) -> Position {
+        Position {
             line: self.line,
             column: self.at - self.line_start + 1,
             item: None,
         }
     }
 
-    fn wrong(&self, why: &str) -> Bad {
-        Bad {
-            place: Place {
-                item: matches!(self.state, State::BeforeItem).then_some(self.found + 1),
+    fn wrong(&self, why: &str) -> ParseFault {
+        ParseFault {
+            place: Position {
+                item: matches!(self.state, JsonState::BeforeItem).then_some(self.found + 1),
                 ..self.here()
             },
             why: why.into(),

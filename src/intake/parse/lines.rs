@@ -1,6 +1,6 @@
 //! NDJSON: one object a line. Blank lines are skipped; a BOM at the beginning and CRLF are fine.
 
-use super::{BOM, Bad, Piece, Place};
+use super::{BOM, ParseFault, Position, RawResult};
 
 /// Finds the lines in the bytes of one file.
 #[derive(Debug, Clone)]
@@ -42,7 +42,7 @@ impl LineSplitter {
         self.found
     }
 
-    pub(super) fn next(&mut self, input: &mut &[u8]) -> Option<Piece> {
+    pub(super) fn next(&mut self, input: &mut &[u8]) -> Option<RawResult> {
         while !input.is_empty() {
             let end = input.iter().position(|byte| *byte == b'\n');
             let (part, rest) = match end {
@@ -66,11 +66,11 @@ impl LineSplitter {
     }
 
     /// The last line where it has no line break. What comes behind it later is the rest of that line.
-    pub(super) fn finish(&mut self) -> Result<Option<Piece>, Bad> {
+    pub(super) fn finish(&mut self) -> Result<Option<RawResult>, ParseFault> {
         let piece = self.piece(false);
         if piece.is_none() && self.found == 0 {
-            return Err(Bad {
-                place: Place {
+            return Err(ParseFault {
+                place: Position {
                     line: self.line,
                     column: 1,
                     item: None,
@@ -91,7 +91,7 @@ impl LineSplitter {
     }
 
     /// What is held, as a line; `None` when it is blank.
-    fn piece(&mut self, ended: bool) -> Option<Piece> {
+    fn piece(&mut self, ended: bool) -> Option<RawResult> {
         let mut bytes = std::mem::take(&mut self.buffer);
         let is_over = std::mem::take(&mut self.is_over);
         let bom = if self.start == 0 && bytes.starts_with(BOM) {
@@ -107,13 +107,13 @@ impl LineSplitter {
             return None;
         }
         self.found += 1;
-        let place = Place {
+        let place = Position {
             line: self.line,
             column: self.column + bom as u64 + 1,
             item: None,
         };
         let line_break = u64::from(ended);
-        Some(Piece {
+        Some(RawResult {
             place,
             span: self.start + bom as u64..self.at - line_break,
             text: if is_over || bytes.len() > self.bytes_max {

@@ -2,11 +2,11 @@
 //!
 //! It only finds where each result begins and ends and whether it is UTF-8 within the limit of size; whether the text
 //! between is a JSON object is asked of [`Object::parse`](crate::model::payload::Object::parse) by whoever takes the
-//! [`Piece`], and where it is not, [`Place::bad`] says where in the file. How the bytes were cut into pieces never
+//! [`RawResult`], and where it is not, [`Position::bad`] says where in the file. How the bytes were cut into pieces never
 //! matters. Nothing here recurses, however deep a result nests.
 //!
 //! Two formats, two kinds of failure: a `.json` file is taken whole or not at all, so the first fault ends it (`Err`);
-//! of NDJSON only the bad line is lost, so a fault is a [`Piece`] like any other.
+//! of NDJSON only the bad line is lost, so a fault is a [`RawResult`] like any other.
 
 mod json;
 mod lines;
@@ -56,7 +56,7 @@ impl Format {
 
 /// Where something is in a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Place {
+pub struct Position {
     /// From 1.
     pub line: u64,
     /// In bytes, from 1.
@@ -67,18 +67,17 @@ pub struct Place {
 
 /// What is wrong with a file, or with a line of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Bad {
-    /// Where.
-    pub place: Place,
+pub struct ParseFault {
+    pub place: Position,
     /// What, and what would be right.
     pub why: String,
     /// Whether more bytes could mend it: the file may still be being written.
     pub unfinished: bool,
 }
 
-impl fmt::Display for Bad {
+impl fmt::Display for ParseFault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Place { line, column, item } = self.place;
+        let Position { line, column, item } = self.place;
         write!(f, "line {line}, column {column}")?;
         if let Some(item) = item {
             write!(f, " (item {item})")?;
@@ -89,22 +88,21 @@ impl fmt::Display for Bad {
 
 /// One result of a file, as text.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Piece {
-    /// Where it begins.
-    pub place: Place,
+pub struct RawResult {
+    pub place: Position,
     /// Its bytes in the file, without a line's break.
     pub span: Range<u64>,
     /// The text; of a line that cannot be one, what is wrong.
-    pub text: Result<String, Bad>,
+    pub text: Result<String, ParseFault>,
     /// Whether a line ended with its line break (an item of a `.json` always has its end).
     pub ended: bool,
 }
 
-impl Place {
-    /// Why `text`, which begins here, is no result; `ended` as in [`Piece`].
-    pub fn bad(self, text: &str, why: &NotAnObject, ended: bool) -> Bad {
+impl Position {
+    /// Why `text`, which begins here, is no result; `ended` as in [`RawResult`].
+    pub fn bad(self, text: &str, why: &NotAnObject, ended: bool) -> ParseFault {
         match why {
-            NotAnObject::Other(_) => Bad {
+            NotAnObject::Other(_) => ParseFault {
                 place: self,
                 why: why.to_string(),
                 // `12` may become `12{`, which is no better.
@@ -115,9 +113,9 @@ impl Place {
     }
 
     /// What JSON's grammar says of `bytes`, which begin here, at its place in the file.
-    fn syntax(self, bytes: &[u8], ended: bool) -> Bad {
+    fn syntax(self, bytes: &[u8], ended: bool) -> ParseFault {
         let Err(error) = serde_json::from_slice::<IgnoredAny>(bytes) else {
-            return Bad {
+            return ParseFault {
                 place: self,
                 why: "not JSON".into(),
                 unfinished: false,
@@ -132,7 +130,7 @@ impl Place {
         } else {
             right.max(1)
         };
-        Bad {
+        ParseFault {
             place: Self {
                 line: self.line + down,
                 column,
@@ -157,8 +155,8 @@ impl Place {
         }
     }
 
-    fn over(self, bytes_max: usize) -> Bad {
-        Bad {
+    fn over(self, bytes_max: usize) -> ParseFault {
+        ParseFault {
             place: self,
             why: format!("larger than inbox.max_result_size ({bytes_max} bytes)"),
             unfinished: false,
@@ -166,11 +164,11 @@ impl Place {
     }
 
     /// Bytes that begin here as text.
-    fn text(self, bytes: Vec<u8>) -> Result<String, Bad> {
+    fn text(self, bytes: Vec<u8>) -> Result<String, ParseFault> {
         String::from_utf8(bytes).map_err(|error| {
             let good = error.utf8_error().valid_up_to();
             let wrong = error.as_bytes().get(good).copied().unwrap_or_default();
-            Bad {
+            ParseFault {
                 place: self.behind(&error.as_bytes()[..good]),
                 why: format!("byte 0x{wrong:02X} is not UTF-8; write the file in UTF-8"),
                 unfinished: false,
@@ -186,9 +184,7 @@ fn line_breaks(bytes: &[u8]) -> u64 {
 /// Finds the results in the bytes of one file.
 #[derive(Debug, Clone)]
 pub enum Splitter {
-    /// Of a `.json`.
     Json(JsonSplitter),
-    /// Of NDJSON.
     Lines(LineSplitter),
 }
 
@@ -203,7 +199,7 @@ impl Splitter {
 
     /// Takes bytes from the front of `input` until a result ends (`Some`) or none are left (`None`). `Err` is the end
     /// of a `.json`.
-    pub fn next(&mut self, input: &mut &[u8]) -> Result<Option<Piece>, Bad> {
+    pub fn next(&mut self, input: &mut &[u8]) -> Result<Option<RawResult>, ParseFault> {
         match self {
             Self::Json(splitter) => splitter.next(input),
             Self::Lines(splitter) => Ok(splitter.next(input)),
@@ -212,7 +208,7 @@ impl Splitter {
 
     /// The file ends here: whether it may. Gives the last line where it has no line break; more may be fed afterwards,
     /// if it grew.
-    pub fn finish(&mut self) -> Result<Option<Piece>, Bad> {
+    pub fn finish(&mut self) -> Result<Option<RawResult>, ParseFault> {
         match self {
             Self::Json(splitter) => splitter.finish().map(|()| None),
             Self::Lines(splitter) => splitter.finish(),

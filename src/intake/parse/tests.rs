@@ -7,10 +7,10 @@ use crate::model::payload::Object;
 
 const MAX: usize = 1 << 20;
 
-type Found = (Vec<Piece>, Option<Bad>);
+type ReadOutcome = (Vec<RawResult>, Option<ParseFault>);
 
 /// Feeds a file in pieces of this many bytes, then its end.
-fn split(format: Format, bytes: &[u8], bytes_max: usize, chunk: usize) -> Found {
+fn split(format: Format, bytes: &[u8], bytes_max: usize, chunk: usize) -> ReadOutcome {
     let mut splitter = Splitter::new(format, bytes_max);
     let mut pieces = Vec::new();
     for mut part in bytes.chunks(chunk) {
@@ -31,14 +31,14 @@ fn split(format: Format, bytes: &[u8], bytes_max: usize, chunk: usize) -> Found 
     }
 }
 
-fn texts(found: &Found) -> Vec<&str> {
+fn texts(found: &ReadOutcome) -> Vec<&str> {
     found.0.iter().filter_map(|piece| piece.text.as_deref().ok()).collect()
 }
 
 /// What is wrong with a file, the texts of its pieces included.
 fn wrong(format: Format, bytes: &[u8]) -> Vec<String> {
     let (pieces, end) = split(format, bytes, MAX, 7);
-    let mut all: Vec<Bad> = Vec::new();
+    let mut all: Vec<ParseFault> = Vec::new();
     for piece in pieces {
         match piece.text {
             Err(bad) => all.push(bad),
@@ -199,7 +199,7 @@ fn only_what_more_bytes_could_mend_counts_as_unfinished() {
         ("{\"a\"}", false, false),
         ("[1]", false, false),
     ] {
-        let place = Place {
+        let place = Position {
             line: 1,
             column: 1,
             item: None,

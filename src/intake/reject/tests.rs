@@ -4,14 +4,14 @@ use std::path::Path;
 use serde_json::Value;
 
 use super::*;
-use crate::intake::parse::Place;
+use crate::intake::parse::Position;
 use crate::intake::trust;
 
 const NOW: Timestamp = Timestamp::from_millis(1_795_428_000_000);
 
-fn reason(why: &str) -> Reason {
-    let bad = Bad {
-        place: Place {
+fn reason(why: &str) -> RejectReason {
+    let bad = ParseFault {
+        place: Position {
             line: 3,
             column: 7,
             item: None,
@@ -19,7 +19,7 @@ fn reason(why: &str) -> Reason {
         why: why.into(),
         unfinished: false,
     };
-    Reason::whole(bad.to_string(), &bad, NOW)
+    RejectReason::whole(bad.to_string(), &bad, NOW)
 }
 
 fn reject(inbox: &Folder, name: &OsStr) -> OsString {
@@ -32,7 +32,7 @@ fn names(dir: &Path) -> Vec<OsString> {
         .unwrap()
         .map(|entry| entry.unwrap().file_name())
         .collect();
-    names.retain(|name| name != workshop::NAME);
+    names.retain(|name| name != private_dir::NAME);
     names.sort();
     names
 }
@@ -142,7 +142,7 @@ fn what_a_crash_left_hidden_is_finished_or_removed() {
         fs::write(dir.path().join("a.json"), "x").unwrap();
         reject(&inbox, OsStr::new("a.json"));
         let place = if in_workshop {
-            inbox.workshop().unwrap().path()
+            inbox.private_dir().unwrap().path()
         } else {
             &rejected
         };
@@ -159,7 +159,7 @@ fn what_a_crash_left_hidden_is_finished_or_removed() {
         fs::write(place.join(hidden("lines", 1)), "x").unwrap();
         recover(&inbox).unwrap();
         assert_eq!(names(&rejected), ["a.json", "a.json.error.json"]);
-        assert!(names(inbox.workshop().unwrap().path()).is_empty());
+        assert!(names(inbox.private_dir().unwrap().path()).is_empty());
     }
 }
 

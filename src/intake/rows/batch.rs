@@ -6,11 +6,11 @@ use sqlx::sqlite::{SqliteConnection, SqliteRow};
 use sqlx::{Row as _, TypeInfo as _, ValueRef as _};
 
 use crate::intake::directives::{Column, RowColumns};
-use crate::intake::taking::{CHUNK_BYTES, CHUNK_RESULTS};
+use crate::intake::open_file::{CHUNK_BYTES, CHUNK_RESULTS};
 
 use super::error::RowsError;
-use super::row::Row;
-use super::wire::{Batch, Gone};
+use super::protocol::{DeletedRow, RowBatch};
+use super::row::InboxRow;
 
 /// What the table's CHECK allows a payload, and what we bear of any column. A longer one can come in only past the
 /// CHECK; it is neither loaded nor moved, and stays until a person deletes it.
@@ -31,13 +31,13 @@ const COLUMNS: &str = "SELECT id, \
      FROM inbox";
 
 /// Reads the oldest rows behind this id, as many as fit into one admission. The version is the caller's.
-pub async fn read(conn: &mut SqliteConnection, after: i64, bytes_max: usize) -> Result<Batch, RowsError> {
+pub async fn read(conn: &mut SqliteConnection, after: i64, bytes_max: usize) -> Result<RowBatch, RowsError> {
     let query = format!("{COLUMNS} WHERE id > ?2 ORDER BY id");
     let mut found = sqlx::query(sqlx::AssertSqlSafe(query))
         .bind(limit(bytes_max))
         .bind(after)
         .fetch(conn);
-    let mut batch = Batch::default();
+    let mut batch = RowBatch::default();
     let mut bytes = 0;
     while batch.rows.len() < CHUNK_RESULTS && bytes < CHUNK_BYTES {
         let Some(row) = found.try_next().await? else {
@@ -64,7 +64,7 @@ pub async fn delete(
     rows: &[(i64, [u8; 32])],
     bytes_max: usize,
     now: &str,
-) -> Result<(usize, Vec<Gone>), RowsError> {
+) -> Result<(usize, Vec<DeletedRow>), RowsError> {
     let found = compare(conn, rows, bytes_max).await?;
     let mut gone = Vec::with_capacity(rows.len());
     let mut deleted = Vec::with_capacity(rows.len());
@@ -100,7 +100,7 @@ pub async fn delete(
             }
         };
         done += 1;
-        gone.push(Gone { id, rejected });
+        gone.push(DeletedRow { id, rejected });
     }
     sqlx::query(DELETE).bind(json(&deleted)?).execute(conn).await?;
     Ok((done, gone))
@@ -113,12 +113,13 @@ const DELETE: &str = "DELETE FROM inbox WHERE id IN (SELECT value FROM json_each
 /// A row that was read, at the time of its deletion.
 #[derive(Clone)]
 enum RowState {
-    /// Somebody deleted it.
     Missing,
-    /// It is another one.
     Changed,
     /// It is as it was; why it is to be moved, and how many bytes that moves.
-    Same { rejected: Option<String>, bytes: u64 },
+    Same {
+        rejected: Option<String>,
+        bytes: u64,
+    },
 }
 
 /// How the rows stand. `bytes_max` is that of the reading: it decides what is compared.
@@ -160,7 +161,7 @@ fn limit(bytes_max: usize) -> i64 {
 }
 
 /// The row's id, the bytes of all its columns, and the row itself, unless it is too large to be taken or moved.
-fn one(row: &SqliteRow, bytes_max: usize) -> Result<(i64, u64, Option<Row>), RowsError> {
+fn one(row: &SqliteRow, bytes_max: usize) -> Result<(i64, u64, Option<InboxRow>), RowsError> {
     let id = row.try_get("id")?;
     let mut bytes = 0;
     let mut longest = 0;
@@ -191,7 +192,7 @@ fn one(row: &SqliteRow, bytes_max: usize) -> Result<(i64, u64, Option<Row>), Row
         )),
         None => Err(format!("its payload is of type {kind}, not text")),
     };
-    let row = Row {
+    let row = InboxRow {
         id,
         payload,
         columns,

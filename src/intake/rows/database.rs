@@ -1,4 +1,4 @@
-//! The row inbox as the clerk has it open: created where it is missing, and trusted in nothing. Anybody who drops rows
+//! The row inbox as the worker has it open: created where it is missing, and trusted in nothing. Anybody who drops rows
 //! may have written it.
 
 use std::path::{Path, PathBuf};
@@ -11,7 +11,7 @@ use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, raw_sql};
 use tokio::time::Instant;
 
 use super::error::RowsError;
-use super::outside;
+use super::file_checks;
 use super::schema;
 
 /// `migrations/inbox`, embedded. They are run here and not by sqlx, whose table of migrations would lie among the
@@ -26,12 +26,10 @@ const READ_AHEAD: usize = 4;
 /// How many instructions of SQLite's machine pass between two looks at the clock.
 const INSTRUCTIONS: i32 = 20_000;
 
-/// An open row inbox.
 #[derive(Debug)]
 pub struct Database {
     /// The one connection to it: `data_version` counts the others' commits.
     pub conn: SqliteConnection,
-    /// Its own random id.
     pub id: [u8; 16],
     path: PathBuf,
     outbox: PathBuf,
@@ -61,13 +59,13 @@ impl Deadline {
 impl Database {
     /// Opens it, creating it where it is missing. `outbox` is the file it must not be.
     pub async fn open(path: &Path, outbox: &Path, patience: Duration) -> Result<Self, RowsError> {
-        if outside::file_id(path, outbox)?.is_none() {
-            outside::create(path)?;
+        if file_checks::file_id(path, outbox)?.is_none() {
+            file_checks::create(path)?;
         }
         let vanished = || RowsError::Broken(format!("{}: it vanished", path.display()));
-        let file = outside::file_id(path, outbox)?.ok_or_else(vanished)?;
-        outside::beside(path)?;
-        outside::header(path)?;
+        let file = file_checks::file_id(path, outbox)?.ok_or_else(vanished)?;
+        file_checks::beside(path)?;
+        file_checks::header(path)?;
         let options = SqliteConnectOptions::new()
             .filename(path)
             .create_if_missing(false)
@@ -99,9 +97,9 @@ impl Database {
 
     /// Looks at everything outside again before SQLite does; whether the path still names the file that is open.
     pub fn is_there(&self) -> Result<bool, RowsError> {
-        let is_there = outside::file_id(&self.path, &self.outbox)? == Some(self.file);
+        let is_there = file_checks::file_id(&self.path, &self.outbox)? == Some(self.file);
         if is_there {
-            outside::beside(&self.path)?;
+            file_checks::beside(&self.path)?;
         }
         Ok(is_there)
     }
@@ -135,7 +133,6 @@ impl Database {
         Ok(())
     }
 
-    /// Ends the transaction.
     pub async fn commit(&mut self) -> Result<(), RowsError> {
         sqlx::query("COMMIT").execute(&mut self.conn).await?;
         Ok(())
@@ -160,7 +157,6 @@ impl Database {
         Ok(std::fs::File::open(directory(&self.path))?.sync_all()?)
     }
 
-    /// Closes it.
     pub async fn close(self) {
         drop(self.conn.close().await);
     }
@@ -257,7 +253,7 @@ async fn apply(conn: &mut SqliteConnection, sql: &str, version: i64) -> Result<(
     raw_sql(AssertSqlSafe(sql)).execute(&mut *conn).await?;
     raw_sql(AssertSqlSafe(numbers)).execute(&mut *conn).await?;
     if version == 1 {
-        // SQLite's own random numbers come from a device that the clerk cannot open, and would be those of the clock.
+        // SQLite's own random numbers come from a device that the worker cannot open, and would be those of the clock.
         let mut id = [0; 16];
         rustix::rand::getrandom(&mut id, rustix::rand::GetRandomFlags::empty()).map_err(std::io::Error::from)?;
         sqlx::query("UPDATE meta SET value = ?1 WHERE name = 'inbox_id'")

@@ -32,7 +32,6 @@ pub enum RowsError {
 }
 
 impl RowsError {
-    /// What mends it.
     pub fn hint(&self) -> &'static str {
         match self {
             Self::Busy(_) => "end the process that holds inbox.database; it is tried again",

@@ -1,16 +1,15 @@
-//! A row of the inbox, as the clerk read it, and what the daemon makes of it.
+//! A row of the inbox, as the worker read it, and what the daemon makes of it.
 
 use serde::{Deserialize, Serialize};
 
 use crate::intake::directives::RowColumns;
-use crate::intake::entry::{Judge, Judged, entry, not_an_object};
+use crate::intake::entry::{Criteria, Judged, entry, not_an_object};
 use crate::intake::identity::InboxId;
 use crate::model::{Digest, Origin, RowReceipt};
 
 /// A row of the inbox.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Row {
-    /// Its id.
+pub struct InboxRow {
     pub id: i64,
     /// Its text, or why it cannot be taken.
     pub payload: Result<String, String>,
@@ -19,7 +18,7 @@ pub struct Row {
     pub digest: [u8; 32],
 }
 
-impl Row {
+impl InboxRow {
     /// The proof that it was taken.
     pub fn receipt(&self, inbox: InboxId) -> RowReceipt {
         RowReceipt {
@@ -35,7 +34,7 @@ impl Row {
     }
 
     /// As an entry; `None` where it cannot be taken. One that is no JSON object is a dead letter that keeps its text.
-    pub fn judge(&self, judge: &Judge<'_>) -> Option<Judged> {
+    pub fn judge(&self, judge: &Criteria<'_>) -> Option<Judged> {
         let text = self.payload.as_deref().ok()?;
         let origin = Origin::Row { id: self.id };
         Some(match entry(text, origin.clone(), Some(&self.columns), judge) {

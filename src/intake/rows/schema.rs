@@ -10,7 +10,7 @@ use tokio::sync::OnceCell;
 
 use super::database;
 use super::error::RowsError;
-use super::outside::turned_to_wal;
+use super::file_checks::turned_to_wal;
 
 /// Type, name, table and text of an entry.
 type Item = (String, String, String, String);

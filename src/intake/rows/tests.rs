@@ -1,7 +1,7 @@
-//! Rows through the real loop and a real clerk, inserted by a foreign connection as producers would.
+//! Rows through the real loop and a real worker, inserted by a foreign connection as producers would.
 
 pub mod attacks;
-pub mod clerk;
+pub mod worker;
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;

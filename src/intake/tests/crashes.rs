@@ -2,16 +2,16 @@
 //! start of the loops.
 
 use super::*;
-use crate::intake::desk::Desk;
-use crate::intake::entry::Judge;
-use crate::intake::eyes::Eyes;
+use crate::intake::entry::Criteria;
+use crate::intake::file_inbox::FileInbox;
 use crate::intake::folder::Folder;
 use crate::intake::identity::identify;
-use crate::intake::ledger::Ledger;
-use crate::intake::pieces::ReadError;
+use crate::intake::observer::Observer;
+use crate::intake::open_file::{OpenFile, Standards};
+use crate::intake::receipts::Receipts;
 use crate::intake::remove::{SetAside, set_aside};
-use crate::intake::settle::Files;
-use crate::intake::taking::{Opened, Standards, Taking};
+use crate::intake::result_reader::ReadError;
+use crate::intake::stability::KnownFiles;
 use crate::model::{Admission, FileReceipt, Receipt};
 
 fn standards(house: &House) -> Standards {
@@ -25,23 +25,23 @@ fn standards(house: &House) -> Standards {
 /// The inbox, opened as the loop does it.
 fn folder(house: &House) -> Folder {
     let folder = Folder::open(&house.config.inbox.dir).unwrap();
-    let id = identify(folder.workshop().unwrap()).unwrap();
+    let id = identify(folder.private_dir().unwrap()).unwrap();
     folder.with_id(id)
 }
 
 /// Opens a file and admits its first chunk, and there the daemon dies.
 async fn admit_first_chunk(house: &House, name: &str) -> FileReceipt {
     let folder = folder(house);
-    let Opened::Taking(mut taking) = Taking::open(&folder, name.into(), None, 1 << 20).unwrap() else {
+    let Some(mut open_file) = OpenFile::open(&folder, name.into(), None, 1 << 20).unwrap() else {
         panic!("{name} is not there");
     };
-    let chunk = taking.chunk(&standards(house)).unwrap();
+    let chunk = open_file.chunk(&standards(house)).unwrap();
     let admission = Admission {
         entries: chunk.entries,
-        receipts: vec![Receipt::File(taking.receipt())],
+        receipts: vec![Receipt::File(open_file.receipt())],
     };
     house.outbox.admit(admission, NOW).await.unwrap();
-    taking.receipt()
+    open_file.receipt()
 }
 
 #[tokio::test]
@@ -192,17 +192,17 @@ async fn a_bad_last_line_without_its_break_is_not_lost_in_a_crash() {
     let mut house = House::new().await;
     fs::write(house.inbox("a.ndjson"), format!("{}\nbad", result("a"))).unwrap();
     let folder = folder(&house);
-    let Opened::Taking(mut taking) = Taking::open(&folder, "a.ndjson".into(), None, 1 << 20).unwrap() else {
+    let Some(mut open_file) = OpenFile::open(&folder, "a.ndjson".into(), None, 1 << 20).unwrap() else {
         panic!("not there");
     };
-    taking.is_last_look = true;
-    let chunk = taking.chunk(&standards(&house)).unwrap();
+    open_file.is_last_look = true;
+    let chunk = open_file.chunk(&standards(&house)).unwrap();
     let admission = Admission {
         entries: chunk.entries,
-        receipts: vec![Receipt::File(taking.receipt())],
+        receipts: vec![Receipt::File(open_file.receipt())],
     };
     house.outbox.admit(admission, NOW).await.unwrap();
-    drop(taking);
+    drop(open_file);
     house.start();
     house.taken().await;
     assert_eq!(house.rejected("a.ndjson"), "bad\n");
@@ -252,18 +252,18 @@ async fn a_file_renamed_over_while_it_is_taken_is_not_lost() {
     let house = House::new().await;
     let folder = Folder::open(&house.config.inbox.dir).unwrap();
     house.rename_in("a.json", result("old"));
-    let Opened::Taking(mut taking) = Taking::open(&folder, "a.json".into(), None, 1 << 20).unwrap() else {
+    let Some(mut open_file) = OpenFile::open(&folder, "a.json".into(), None, 1 << 20).unwrap() else {
         panic!("not there");
     };
-    taking.chunk(&standards(&house)).unwrap();
+    open_file.chunk(&standards(&house)).unwrap();
     house.rename_in("a.json", result("new"));
     assert_eq!(
-        set_aside(&folder, "a.json".as_ref(), &taking.look).unwrap(),
+        set_aside(&folder, "a.json".as_ref(), &open_file.look).unwrap(),
         SetAside::Replaced
     );
     assert_eq!(fs::read_to_string(house.inbox("a.json")).unwrap(), result("new"));
     // The judge is that of the configuration.
-    let _judge: Judge<'_> = standards(&house).judge();
+    let _judge: Criteria<'_> = standards(&house).judge();
 }
 
 #[tokio::test]
@@ -355,25 +355,25 @@ async fn a_file_that_was_completed_before_it_is_rejected_is_looked_at_again() {
     fs::write(house.inbox("a.json"), &text[..30]).unwrap();
     let context = house.context(watch::channel(false).1);
     let folder = folder(&house);
-    let Opened::Taking(mut taking) = Taking::open(&folder, "a.json".into(), None, 1 << 20).unwrap() else {
+    let Some(mut open_file) = OpenFile::open(&folder, "a.json".into(), None, 1 << 20).unwrap() else {
         panic!("not there");
     };
-    let Err(ReadError::Bad(bad)) = taking.chunk(&standards(&house)) else {
+    let Err(ReadError::Bad(bad)) = open_file.chunk(&standards(&house)) else {
         panic!("it breaks off");
     };
     // Its batch waits for room on the disk, and its producer goes on.
     fs::write(house.inbox("a.json"), &text).unwrap();
-    let mut desk = Desk {
-        ledger: Ledger::load(&house.outbox, folder.id().unwrap()).await.unwrap(),
+    let mut desk = FileInbox {
+        receipts: Receipts::load(&house.outbox, folder.id().unwrap()).await.unwrap(),
         folder: Arc::new(folder),
-        known: Files::new(Duration::ZERO),
-        parting: crate::intake::parting::Parting::default(),
-        left: crate::intake::left::Left::default(),
-        eyes: Eyes::default(),
+        known: KnownFiles::new(Duration::ZERO),
+        removals: crate::intake::pending_removals::PendingRemovals::default(),
+        left: crate::intake::skipped::SkippedFiles::default(),
+        observer: Observer::default(),
         told_open: std::collections::HashSet::new(),
         closing: None,
     };
-    desk.reject(&context, *taking, bad).await;
+    desk.reject(&context, *open_file, bad).await;
     assert_eq!(house.left(), ["a.json"]);
     house.start();
     house.taken().await;

@@ -6,8 +6,8 @@ use std::sync::atomic::Ordering;
 
 use super::*;
 use crate::intake::folder::Folder;
-use crate::intake::pieces::Pulse;
-use crate::intake::taking::{End, Opened, Taking};
+use crate::intake::open_file::{End, OpenFile};
+use crate::intake::result_reader::Progress;
 use crate::model::{Origin, StateName};
 
 #[tokio::test]
@@ -306,12 +306,12 @@ async fn reading_a_large_json_to_its_end_gives_signs_of_life() {
     let context = house.context(watch::channel(false).1);
     let folder = Folder::open(&house.config.inbox.dir)
         .unwrap()
-        .with_pulse(Pulse::of(&context.progress));
-    let Opened::Taking(mut taking) = Taking::open(&folder, "large.json".into(), None, 1 << 20).unwrap() else {
+        .with_progress(Progress::of(&context.progress));
+    let Some(mut open_file) = OpenFile::open(&folder, "large.json".into(), None, 1 << 20).unwrap() else {
         panic!("it is there");
     };
     // The whole file is looked through before its first results are given out, in one turn of the loop.
-    assert_eq!(taking.chunk(&context.standards()).unwrap().end, End::More);
+    assert_eq!(open_file.chunk(&context.standards()).unwrap().end, End::More);
     let blocks = array.len() as u64 / (64 * 1024);
     assert!(blocks > 2 && context.progress.load(Ordering::Relaxed) >= blocks);
 }

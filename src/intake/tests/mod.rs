@@ -14,7 +14,7 @@ use tempfile::TempDir;
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
 
-use super::{Context, run};
+use super::{IntakeContext, run};
 use crate::clock::{self, Timestamp};
 use crate::config::Config;
 use crate::model::SubmissionId;
@@ -54,8 +54,8 @@ impl House {
         }
     }
 
-    pub(in crate::intake) fn context(&self, shutdown: watch::Receiver<bool>) -> Context {
-        Context {
+    pub(in crate::intake) fn context(&self, shutdown: watch::Receiver<bool>) -> IntakeContext {
+        IntakeContext {
             outbox: self.outbox.clone(),
             config: watch::channel(Arc::new(self.config.clone())).1,
             result_types: watch::channel(None).1,
@@ -74,7 +74,6 @@ impl House {
         self.running = Some((stop, tokio::spawn(run(self.context(shutdown), None))));
     }
 
-    /// An orderly end.
     pub(in crate::intake) async fn stop(&mut self) {
         let (stop, task) = self.running.take().unwrap();
         stop.send(true).unwrap();
@@ -102,7 +101,7 @@ impl House {
 
     /// What lies in the inbox, hidden ones too, but for the directories that are ours.
     pub(in crate::intake) fn left(&self) -> Vec<String> {
-        let ours = |name: &String| name == "rejected" || name == super::workshop::NAME;
+        let ours = |name: &String| name == "rejected" || name == super::private_dir::NAME;
         self.names("inbox").into_iter().filter(|name| !ours(name)).collect()
     }
 

@@ -6,7 +6,7 @@ use std::process::Command;
 
 use super::*;
 use crate::intake::rows::confine;
-use crate::intake::rows::outside::{beside, named};
+use crate::intake::rows::file_checks::{beside, named};
 
 /// A journal as a crash of a program leaves it that was writing several databases: no page to roll back, and at the end
 /// the super-journal, which is deleted behind the rollback.

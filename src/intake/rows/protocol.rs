@@ -1,9 +1,9 @@
-//! What the daemon and its clerk say to one another: requests and answers, each a frame of JSON behind its length in
+//! What the daemon and its worker say to one another: requests and answers, each a frame of JSON behind its length in
 //! four bytes.
 //!
-//! The clerk reads a file that anybody who drops rows may have written, so nothing that comes from it is trusted: a
-//! frame has a limit, an answer that was not asked for ends the clerk, and what it says is checked by who asked (see
-//! [`super::clerk`]).
+//! The worker reads a file that anybody who drops rows may have written, so nothing that comes from it is trusted: a
+//! frame has a limit, an answer that was not asked for ends the worker, and what it says is checked by who asked (see
+//! [`super::worker`]).
 
 use std::io::{self, Read, Write};
 use std::path::PathBuf;
@@ -15,30 +15,27 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use crate::intake::identity::InboxId;
 
 use super::error::RowsError;
-use super::row::Row;
+use super::row::InboxRow;
 
 /// The longest frame: a batch with one row of 16 MiB behind it, where JSON needs six bytes for each of the row's.
 pub const FRAME_BYTES_MAX: usize = 128 << 20;
 
-/// What the clerk is asked.
+/// What the worker is asked.
 #[derive(Debug, Serialize, Deserialize)]
 pub enum Request {
-    /// Open the row inbox, or open it anew. The first request of all; the clerk shuts itself into the directory of the
+    /// Open the row inbox, or open it anew. The first request of all; the worker shuts itself into the directory of the
     /// first one.
     Open {
-        /// Its path, absolute.
         path: PathBuf,
         /// The outbox, which it must not be.
         outbox: PathBuf,
     },
-    /// Read the oldest rows.
     Look {
         /// The version of the file (`data_version`) at which nothing was left: nothing is read where it is still that
         /// one.
         seen: Option<i64>,
         /// The id behind which is read.
         after: i64,
-        /// `inbox.max_result_size`.
         bytes_max: usize,
     },
     /// Take out of the inbox what is in the outbox.
@@ -53,36 +50,29 @@ pub enum Request {
     /// Count what waits and what was rejected.
     Count,
     /// Insert results, as any producer could.
-    Insert {
-        /// Their payloads.
-        texts: Vec<String>,
-    },
+    Insert { texts: Vec<String> },
 }
 
-/// What the clerk answers.
 #[derive(Debug, Serialize, Deserialize)]
-pub enum Answer {
-    /// It is open.
+pub enum Reply {
     Opened {
         /// The row inbox's own random id.
         inbox: InboxId,
-        /// Whether the kernel keeps the clerk in the directory (Landlock).
+        /// Whether the kernel keeps the worker in the directory (Landlock).
         confined: bool,
     },
     /// The path names another file by now, or none: it is to be opened anew.
     Replaced,
     /// Nothing was written since [`Request::Look::seen`].
     Unchanged,
-    /// The oldest rows.
-    Rows(Batch),
+    Rows(RowBatch),
     /// What was deleted or moved.
     Deleted {
         /// How many of the rows that were named this speaks of, from the first one on.
         done: usize,
         /// Those of them that are gone. One that a producer changed meanwhile is another one, and stays.
-        gone: Vec<Gone>,
+        gone: Vec<DeletedRow>,
     },
-    /// Counts.
     Counted {
         /// Rows that will be taken.
         waiting: u64,
@@ -95,13 +85,12 @@ pub enum Answer {
     Failed(RowsError),
 }
 
-/// Some rows.
 #[derive(Debug, Default, Serialize, Deserialize)]
-pub struct Batch {
+pub struct RowBatch {
     /// The version of the file, asked before the reading: what is committed since then changes it again.
     pub version: i64,
     /// In the order of their ids.
-    pub rows: Vec<Row>,
+    pub rows: Vec<InboxRow>,
     /// Whether nothing lies behind them.
     pub is_all: bool,
     /// A row that nobody can take or move, with its bytes: longer than the table's own CHECK allows.
@@ -110,8 +99,7 @@ pub struct Batch {
 
 /// A row that has left the inbox.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Gone {
-    /// Its id.
+pub struct DeletedRow {
     pub id: i64,
     /// Why it lies in `rejected` now; `None` where it is in the outbox.
     pub rejected: Option<String>,
@@ -131,7 +119,6 @@ pub fn read<T: DeserializeOwned>(from: &mut impl Read) -> io::Result<Option<T>> 
     parsed(&bytes, length).map(Some)
 }
 
-/// Writes a frame.
 pub fn write(to: &mut impl Write, message: &impl Serialize) -> io::Result<()> {
     to.write_all(&frame(message)?)
 }
@@ -146,7 +133,6 @@ pub async fn receive<T: DeserializeOwned>(from: &mut (impl AsyncRead + Unpin)) -
     parsed(&bytes, length)
 }
 
-/// The same.
 pub async fn send(to: &mut (impl AsyncWrite + Unpin), message: &impl Serialize) -> io::Result<()> {
     to.write_all(&frame(message)?).await
 }
@@ -190,11 +176,11 @@ mod tests {
     fn what_is_written_is_read_and_the_end_is_no_frame() {
         let mut bytes = Vec::new();
         write(&mut bytes, &Request::Count).unwrap();
-        write(&mut bytes, &Answer::Inserted(vec![7])).unwrap();
+        write(&mut bytes, &Reply::Inserted(vec![7])).unwrap();
         let mut from = bytes.as_slice();
         assert!(matches!(read(&mut from).unwrap(), Some(Request::Count)));
-        assert!(matches!(read(&mut from).unwrap(), Some(Answer::Inserted(ids)) if ids == [7]));
-        assert!(read::<Answer>(&mut from).unwrap().is_none());
+        assert!(matches!(read(&mut from).unwrap(), Some(Reply::Inserted(ids)) if ids == [7]));
+        assert!(read::<Reply>(&mut from).unwrap().is_none());
     }
 
     #[tokio::test]
@@ -206,9 +192,9 @@ mod tests {
             b"\x00\x00\x00\x07\"Count\"",
             b"\x00\x00\x00\x06\"\xff\xff\xff\xff\"",
         ] {
-            assert!(receive::<Answer>(&mut &bytes[..]).await.is_err(), "{bytes:?}");
+            assert!(receive::<Reply>(&mut &bytes[..]).await.is_err(), "{bytes:?}");
         }
         let deep = [&u32::to_be_bytes(1 << 20)[..], "[".repeat(1 << 20).as_bytes()].concat();
-        assert!(receive::<Answer>(&mut deep.as_slice()).await.is_err());
+        assert!(receive::<Reply>(&mut deep.as_slice()).await.is_err());
     }
 }

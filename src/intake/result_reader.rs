@@ -12,7 +12,7 @@ use sha2::{Digest as _, Sha256};
 
 use crate::model::Digest;
 
-use super::parse::{Bad, Format, Piece, Splitter};
+use super::parse::{Format, ParseFault, RawResult, Splitter};
 
 /// How much is read at once, in bytes: large enough that reading costs nothing beside parsing, small enough to hold a
 /// few.
@@ -21,16 +21,16 @@ const BLOCK_BYTES: usize = 64 * 1024;
 /// Counts the blocks that are read. A file may take longer than the watchdog waits for a loop's turn; each block is as
 /// good a sign of life.
 #[derive(Debug, Clone, Default)]
-pub struct Pulse(Arc<AtomicU64>);
+pub struct Progress(Arc<AtomicU64>);
 
-impl Pulse {
+impl Progress {
     /// Counts in the turns of a loop.
     pub fn of(turns: &Arc<AtomicU64>) -> Self {
         Self(Arc::clone(turns))
     }
 
     /// One more; called where something was done, never where it is waited for.
-    pub fn beat(&self) {
+    pub fn tick(&self) {
         self.0.fetch_add(1, Ordering::Relaxed);
     }
 }
@@ -43,10 +43,10 @@ pub enum ReadError {
     Io(#[from] io::Error),
     /// What is in it is no `.json`, or nothing at all.
     #[error("{0}")]
-    Bad(Bad),
+    Bad(ParseFault),
 }
 
-/// A place between two results, to which [`Pieces::return_to`] comes back.
+/// A place between two results, to which [`ResultReader::return_to`] comes back.
 #[derive(Debug, Clone)]
 pub struct Bookmark {
     splitter: Splitter,
@@ -73,7 +73,7 @@ impl Bookmark {
 
 /// The results of one file.
 #[derive(Debug)]
-pub struct Pieces {
+pub struct ResultReader {
     file: File,
     splitter: Splitter,
     hasher: Sha256,
@@ -82,10 +82,10 @@ pub struct Pieces {
     block: Vec<u8>,
     /// What of the block is not consumed yet.
     rest: std::ops::Range<usize>,
-    pulse: Pulse,
+    progress: Progress,
 }
 
-impl Pieces {
+impl ResultReader {
     /// From the file's beginning; `size` is what it has by now. Its cursor is neither used nor moved.
     pub fn new(file: File, size: u64, format: Format, bytes_max: usize) -> Self {
         // A hundred small files are held at once, so their blocks are small as well; one byte more, to see the end in
@@ -101,31 +101,29 @@ impl Pieces {
             taken: 0,
             block: vec![0; block_bytes],
             rest: 0..0,
-            pulse: Pulse::default(),
+            progress: Progress::default(),
         }
     }
 
     /// The same, its blocks counted.
     #[must_use]
-    pub fn with_pulse(self, pulse: &Pulse) -> Self {
+    pub fn with_progress(self, progress: &Progress) -> Self {
         Self {
-            pulse: pulse.clone(),
+            progress: progress.clone(),
             ..self
         }
     }
 
-    /// What counts its blocks.
-    pub fn pulse(&self) -> &Pulse {
-        &self.pulse
+    pub fn progress(&self) -> &Progress {
+        &self.progress
     }
 
-    /// The file itself.
     pub fn file(&self) -> &File {
         &self.file
     }
 
     /// The next result; `None` at the end of the file. Asked again after that it looks whether the file grew.
-    pub fn read_next(&mut self) -> Result<Option<Piece>, ReadError> {
+    pub fn read_next(&mut self) -> Result<Option<RawResult>, ReadError> {
         match self.read_until(u64::MAX)? {
             Some(piece) => Ok(Some(piece)),
             None => self.splitter.finish().map_err(ReadError::Bad),
@@ -134,7 +132,7 @@ impl Pieces {
 
     /// The next result that ends within the first `limit` bytes; `None` when those are consumed (or the file is
     /// shorter), whatever they end in.
-    pub fn read_until(&mut self, limit: u64) -> Result<Option<Piece>, ReadError> {
+    pub fn read_until(&mut self, limit: u64) -> Result<Option<RawResult>, ReadError> {
         loop {
             let mut input = &self.block[self.rest.clone()];
             let before = input.len();
@@ -152,7 +150,7 @@ impl Pieces {
                 .min(self.block.len());
             let length = read(&self.file, &mut self.block[..room], self.taken)?;
             self.rest = 0..length;
-            self.pulse.beat();
+            self.progress.tick();
             if length == 0 {
                 return Ok(None);
             }
@@ -160,7 +158,7 @@ impl Pieces {
     }
 
     /// What stands behind the last line break of what was read; more that comes is the rest of that line.
-    pub fn last_line(&mut self) -> Option<Piece> {
+    pub fn last_line(&mut self) -> Option<RawResult> {
         // An error says only that nothing was found at all.
         self.splitter.finish().ok().flatten()
     }
@@ -184,7 +182,7 @@ impl Pieces {
 }
 
 /// The digest of a file's first bytes; `None` when it has fewer.
-pub fn digest_of_beginning(file: &File, length: u64, pulse: &Pulse) -> io::Result<Option<Digest>> {
+pub fn digest_of_beginning(file: &File, length: u64, progress: &Progress) -> io::Result<Option<Digest>> {
     let mut hasher = Sha256::new();
     let mut block = vec![0; BLOCK_BYTES];
     let mut at = 0;
@@ -196,7 +194,7 @@ pub fn digest_of_beginning(file: &File, length: u64, pulse: &Pulse) -> io::Resul
         }
         hasher.update(&block[..read]);
         at += read as u64;
-        pulse.beat();
+        progress.tick();
     }
     Ok(Some(Digest(hasher.finalize().into())))
 }
@@ -226,7 +224,7 @@ mod tests {
     #[test]
     fn a_bookmark_says_how_far_and_which_bytes_and_is_found_again() {
         let content = b"{\"a\":1}\n\n{\"b\":2}\n{\"c\":3}";
-        let mut pieces = Pieces::new(file(content), 0, Format::Lines, 100);
+        let mut pieces = ResultReader::new(file(content), 0, Format::Lines, 100);
         pieces.read_next().unwrap();
         pieces.read_next().unwrap();
         let place = pieces.bookmark();
@@ -238,18 +236,18 @@ mod tests {
         pieces.return_to(&place);
         assert_eq!(pieces.read_next().unwrap(), third);
         assert_eq!(
-            digest_of_beginning(pieces.file(), 17, &Pulse::default()).unwrap(),
+            digest_of_beginning(pieces.file(), 17, &Progress::default()).unwrap(),
             Some(place.digest())
         );
         assert_eq!(
-            digest_of_beginning(pieces.file(), 1000, &Pulse::default()).unwrap(),
+            digest_of_beginning(pieces.file(), 1000, &Progress::default()).unwrap(),
             None
         );
     }
 
     #[test]
     fn what_grew_is_read_on() {
-        let mut pieces = Pieces::new(file(b"{\"a\":1}\n"), 8, Format::Lines, 100);
+        let mut pieces = ResultReader::new(file(b"{\"a\":1}\n"), 8, Format::Lines, 100);
         assert!(pieces.read_next().unwrap().is_some());
         assert_eq!(pieces.read_next().unwrap(), None);
         pieces.file().write_all_at(b"{\"b\":2}\n", 8).unwrap();
@@ -258,7 +256,7 @@ mod tests {
 
     #[test]
     fn reading_up_to_a_limit_leaves_what_lies_behind_it() {
-        let mut pieces = Pieces::new(file(b"[{\"a\":1},{\"b\":2}]"), 17, Format::Json, 100);
+        let mut pieces = ResultReader::new(file(b"[{\"a\":1},{\"b\":2}]"), 17, Format::Json, 100);
         assert!(pieces.read_until(8).unwrap().is_some());
         assert!(pieces.read_until(8).unwrap().is_none());
         assert_eq!(pieces.bookmark().taken(), 8);
@@ -270,8 +268,8 @@ mod tests {
         let line = format!("{{\"a\":\"{}\"}}\n", "x".repeat(1000));
         let content = line.repeat(300);
         let turns = Arc::new(AtomicU64::new(0));
-        let mut pieces =
-            Pieces::new(file(content.as_bytes()), 300_000, Format::Lines, 2000).with_pulse(&Pulse::of(&turns));
+        let mut pieces = ResultReader::new(file(content.as_bytes()), 300_000, Format::Lines, 2000)
+            .with_progress(&Progress::of(&turns));
         let mut count = 0;
         while pieces.read_next().unwrap().is_some() {
             count += 1;
@@ -284,7 +282,7 @@ mod tests {
         let blocks = content.len().div_ceil(BLOCK_BYTES) as u64;
         assert!(turns.load(Ordering::Relaxed) >= blocks);
         turns.store(0, Ordering::Relaxed);
-        digest_of_beginning(pieces.file(), content.len() as u64, pieces.pulse()).unwrap();
+        digest_of_beginning(pieces.file(), content.len() as u64, pieces.progress()).unwrap();
         assert!(turns.load(Ordering::Relaxed) >= blocks);
     }
 }

@@ -1,4 +1,4 @@
-//! The rows' room: the clerk, what is taken and not deleted yet, and when to look again.
+//! The rows' room: the worker, what is taken and not deleted yet, and when to look again.
 
 use std::io;
 use std::path::PathBuf;
@@ -11,25 +11,25 @@ use tokio::time::Instant;
 
 use crate::clock;
 use crate::config::Config;
-use crate::intake::admit::{Counts, admit, pause};
+use crate::intake::admit::{AdmissionCounts, admit, pause};
+use crate::intake::backpressure::Backpressure;
 use crate::intake::identity::InboxId;
-use crate::intake::waiting::Waiting;
 use crate::intake::watch::Watch;
-use crate::intake::{Context, blocking};
+use crate::intake::{IntakeContext, blocking};
 use crate::lock::Lock;
 use crate::model::Receipt;
 use crate::telemetry::events;
 
 use super::admission;
-use super::alone;
-use super::clerk::{Clerk, LOOK_MAX, Looked, OPEN_MAX, WRITE_MAX};
 use super::database::directory;
 use super::error::RowsError;
-use super::glance::{FileSnapshot, snapshot};
-use super::patience::patiently;
-use super::row::Row;
-use super::taken::Taken;
-use super::wire::Batch;
+use super::limits::patiently;
+use super::pending_deletes::PendingDeletes;
+use super::protocol::RowBatch;
+use super::row::InboxRow;
+use super::row_lock;
+use super::snapshot::{FileSnapshot, snapshot};
+use super::worker::{LOOK_MAX, OPEN_MAX, RowWorker, RowsRead, WRITE_MAX};
 
 /// Where an event may come before the commit that it belongs to can be seen, these looks follow it: half a millisecond,
 /// doubled ten times.
@@ -37,35 +37,32 @@ const LADDER_FIRST: Duration = Duration::from_micros(500);
 const LADDER_STEPS: u32 = 10;
 /// A lock is worth a word when it was met so often in a row: producers hold it for milliseconds.
 const BUSY_SAID_AFTER: u32 = 5;
-/// How long a glance from outside may take.
+/// How long a snapshot from outside may take.
 const GLANCE_MAX: Duration = Duration::from_secs(10);
 /// A file that looks the same from outside is read all the same so often, should a file system tell nothing.
 const UNSEEN_MAX: Duration = Duration::from_mins(1);
-/// After a clerk that ended, hung or span the next one waits, doubled each time up to the maximum: a file that makes it
+/// After a worker that ended, hung or span the next one waits, doubled each time up to the maximum: a file that makes it
 /// compute must not cost a processor.
 const GONE_PAUSE: Duration = Duration::from_millis(250);
 const GONE_PAUSE_MAX: Duration = Duration::from_secs(64);
 
-/// What a turn brought.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Turned {
-    /// Nothing is there.
+pub(super) enum RowTurn {
     Nothing,
     /// A producer is about to commit: a look now would be its error. The journal's deletion is the next event.
     Writing,
     /// Rows, which are in the outbox now; there may be more.
     Took,
-    /// Intake waits.
     NoRoom,
 }
 
 #[derive(Default)]
-pub(super) struct Room {
+pub(super) struct RowLoop {
     path: PathBuf,
     lock: Option<Lock>,
-    clerk: Option<Clerk>,
+    worker: Option<RowWorker>,
     inbox: Option<InboxId>,
-    /// A clerk that was killed, and that the kernel did not let go: there must not be more of them with every try.
+    /// A worker that was killed, and that the kernel did not let go: there must not be more of them with every try.
     stuck: Option<Child>,
     watch: Option<Watch>,
     /// The look from outside that is under way.
@@ -75,7 +72,7 @@ pub(super) struct Room {
     /// How it looked from outside before the look that found nothing, and when that was.
     quiet: Option<(FileSnapshot, Instant)>,
     /// What is in the outbox and not deleted here yet.
-    taken: Taken,
+    taken: PendingDeletes,
     /// The next look of the ladder, and its step.
     pub(super) ladder: Option<(Instant, u32)>,
     /// Failures in a row, and of these the clerks that ended.
@@ -85,9 +82,13 @@ pub(super) struct Room {
     oversized: Option<i64>,
 }
 
-impl Room {
+impl RowLoop {
     /// Looks for rows; where there are none, deletes what has been taken, when it is time.
-    pub(super) async fn turn(&mut self, context: &Context, waiting: &Waiting) -> Result<Turned, RowsError> {
+    pub(super) async fn turn(
+        &mut self,
+        context: &IntakeContext,
+        backpressure: &Backpressure,
+    ) -> Result<RowTurn, RowsError> {
         let config = context.config.borrow().clone();
         if self.path != config.inbox.database {
             self.path.clone_from(&config.inbox.database);
@@ -95,35 +96,35 @@ impl Room {
             self.lock = None;
             self.forget();
         }
-        let glance = self.glance(context).await?;
-        if self.ladder.is_some() && glance.is_being_written() {
-            return Ok(Turned::Writing);
+        let snapshot = self.snapshot(context).await?;
+        if self.ladder.is_some() && snapshot.is_being_written() {
+            return Ok(RowTurn::Writing);
         }
         if self.taken.is_full() {
             self.delete(context).await?;
             if self.taken.is_full() {
-                return Ok(Turned::Took);
+                return Ok(RowTurn::Took);
             }
         }
-        let turned = if self.is_quiet(&glance) {
-            Turned::Nothing
+        let turned = if self.is_quiet(&snapshot) {
+            RowTurn::Nothing
         } else {
-            self.look(context, waiting, &config).await?
+            self.look(context, backpressure, &config).await?
         };
-        if turned == Turned::Nothing && self.quiet.is_none_or(|(quiet, _)| quiet != glance) {
-            self.quiet = Some((glance, Instant::now()));
+        if turned == RowTurn::Nothing && self.quiet.is_none_or(|(quiet, _)| quiet != snapshot) {
+            self.quiet = Some((snapshot, Instant::now()));
         }
-        let is_due = turned != Turned::Took && self.taken.is_due(Instant::now());
-        if is_due && !self.glance(context).await?.is_being_written() {
+        let is_due = turned != RowTurn::Took && self.taken.is_due(Instant::now());
+        if is_due && !self.snapshot(context).await?.is_being_written() {
             self.delete(context).await?;
         }
         Ok(turned)
     }
 
-    async fn glance(&mut self, context: &Context) -> Result<FileSnapshot, RowsError> {
-        let glance = patiently(context, GLANCE_MAX, snapshot(&mut self.snapshot, &self.path)).await;
+    async fn snapshot(&mut self, context: &IntakeContext) -> Result<FileSnapshot, RowsError> {
+        let snapshot = patiently(context, GLANCE_MAX, snapshot(&mut self.snapshot, &self.path)).await;
         // What the directory refuses is told by who opens it.
-        Ok(glance.ok_or_else(|| self.hangs())?.unwrap_or_default())
+        Ok(snapshot.ok_or_else(|| self.hangs())?.unwrap_or_default())
     }
 
     fn hangs(&self) -> RowsError {
@@ -133,16 +134,21 @@ impl Room {
         ))
     }
 
-    /// Whether nothing can have been written since a look that found nothing: then the clerk is not woken.
-    fn is_quiet(&self, glance: &FileSnapshot) -> bool {
+    /// Whether nothing can have been written since a look that found nothing: then the worker is not woken.
+    fn is_quiet(&self, snapshot: &FileSnapshot) -> bool {
         let is_same = self
             .quiet
-            .is_some_and(|(quiet, at)| quiet == *glance && at.elapsed() < UNSEEN_MAX);
-        is_same && self.watch.is_some() && self.ladder.is_none() && self.inbox.is_some() && !glance.is_being_written()
+            .is_some_and(|(quiet, at)| quiet == *snapshot && at.elapsed() < UNSEEN_MAX);
+        is_same && self.watch.is_some() && self.ladder.is_none() && self.inbox.is_some() && !snapshot.is_being_written()
     }
 
-    async fn look(&mut self, context: &Context, waiting: &Waiting, config: &Config) -> Result<Turned, RowsError> {
-        // What changes from here on is seen by the next glance.
+    async fn look(
+        &mut self,
+        context: &IntakeContext,
+        backpressure: &Backpressure,
+        config: &Config,
+    ) -> Result<RowTurn, RowsError> {
+        // What changes from here on is seen by the next snapshot.
         self.quiet = None;
         if self.watch.is_none() {
             // Before the look: what comes in between is seen twice and never missed. Without it the slow poll is left.
@@ -151,71 +157,71 @@ impl Room {
             self.watch = watch.and_then(Result::ok).and_then(Result::ok);
         }
         let bytes_max = config.inbox.max_result_size;
-        let (mut clerk, inbox) = self.clerk(context, config).await?;
+        let (mut worker, inbox) = self.worker(context, config).await?;
         let looked = patiently(
             context,
             LOOK_MAX,
-            clerk.look(self.seen, self.taken.last_id(), bytes_max),
+            worker.look(self.seen, self.taken.last_id(), bytes_max),
         )
         .await;
-        match self.kept(clerk, looked, LOOK_MAX).await? {
-            Looked::Replaced => {
+        match self.kept(worker, looked, LOOK_MAX).await? {
+            RowsRead::Replaced => {
                 self.forget();
-                Ok(Turned::Took)
+                Ok(RowTurn::Took)
             }
-            Looked::Unchanged => Ok(Turned::Nothing),
-            Looked::Rows(batch) => self.take(context, waiting, inbox, batch, bytes_max).await,
+            RowsRead::Unchanged => Ok(RowTurn::Nothing),
+            RowsRead::Rows(batch) => self.take(context, backpressure, inbox, batch, bytes_max).await,
         }
     }
 
     /// Brings rows into the outbox.
     async fn take(
         &mut self,
-        context: &Context,
-        waiting: &Waiting,
+        context: &IntakeContext,
+        backpressure: &Backpressure,
         inbox: InboxId,
-        batch: Batch,
+        batch: RowBatch,
         bytes_max: usize,
-    ) -> Result<Turned, RowsError> {
+    ) -> Result<RowTurn, RowsError> {
         self.tell_oversized(batch.oversized);
-        let Batch {
+        let RowBatch {
             version, rows, is_all, ..
         } = batch;
         if rows.is_empty() {
             self.seen = Some(version);
-            return Ok(Turned::Nothing);
+            return Ok(RowTurn::Nothing);
         }
-        if !waiting.may_take(context).await {
-            return Ok(Turned::NoRoom);
+        if !backpressure.may_take(context).await {
+            return Ok(RowTurn::NoRoom);
         }
         let admission = admission(context, inbox, &rows);
         // Crash here: nothing is taken yet.
         if !admission.entries.is_empty() {
-            let Some(outcomes) = admit(context, waiting, admission).await else {
-                return Ok(Turned::NoRoom);
+            let Some(outcomes) = admit(context, backpressure, admission).await else {
+                return Ok(RowTurn::NoRoom);
             };
-            Counts::of(&outcomes).tell("rows");
+            AdmissionCounts::of(&outcomes).tell("rows");
         }
         // Crash here: they are in and still here. Their receipts make the next take a no-op, and then they are deleted.
         self.taken.add(rows, bytes_max, Instant::now());
         if is_all {
             self.seen = Some(version);
         }
-        Ok(Turned::Took)
+        Ok(RowTurn::Took)
     }
 
     /// Deletes what has been taken, as much of it as one short transaction bears.
-    pub(super) async fn delete(&mut self, context: &Context) -> Result<(), RowsError> {
+    pub(super) async fn delete(&mut self, context: &IntakeContext) -> Result<(), RowsError> {
         let Some(inbox) = self.inbox.filter(|_| !self.taken.rows.is_empty()) else {
             return Ok(());
         };
-        let Some(mut clerk) = self.clerk.take() else {
+        let Some(mut worker) = self.worker.take() else {
             return Ok(());
         };
         let rows = self.taken.rows.iter().map(|row| (row.id, row.digest)).collect();
-        let deleting = clerk.delete(rows, self.taken.bytes_max, clock::now().to_string());
+        let deleting = worker.delete(rows, self.taken.bytes_max, clock::now().to_string());
         let deleted = patiently(context, WRITE_MAX, deleting).await;
-        let Some((done, gone)) = self.kept(clerk, deleted, WRITE_MAX).await? else {
+        let Some((done, gone)) = self.kept(worker, deleted, WRITE_MAX).await? else {
             self.forget();
             return Ok(());
         };
@@ -228,7 +234,7 @@ impl Room {
                 );
             }
         }
-        let is_gone = |row: &&Row| gone.binary_search_by_key(&row.id, |gone| gone.id).is_ok();
+        let is_gone = |row: &&InboxRow| gone.binary_search_by_key(&row.id, |gone| gone.id).is_ok();
         let rows = self.taken.rows.iter().filter(is_gone);
         let receipts = rows.map(|row| Receipt::Row(row.receipt(inbox))).collect();
         self.taken.drop_first(done, Instant::now());
@@ -247,32 +253,32 @@ impl Room {
         Ok(())
     }
 
-    /// The clerk with the row inbox open.
-    async fn clerk(&mut self, context: &Context, config: &Config) -> Result<(Clerk, InboxId), RowsError> {
+    /// The worker with the row inbox open.
+    async fn worker(&mut self, context: &IntakeContext, config: &Config) -> Result<(RowWorker, InboxId), RowsError> {
         if let Some(inbox) = self.inbox
-            && let Some(clerk) = self.clerk.take()
+            && let Some(worker) = self.worker.take()
         {
-            return Ok((clerk, inbox));
+            return Ok((worker, inbox));
         }
         self.forget();
         if self.lock.is_none() {
             let path = self.path.clone();
-            let taken = patiently(context, GLANCE_MAX, blocking(move || alone::take(&path))).await;
+            let taken = patiently(context, GLANCE_MAX, blocking(move || row_lock::take(&path))).await;
             self.lock = Some(taken.ok_or_else(|| self.hangs())???);
         }
-        let mut clerk = match self.clerk.take() {
-            Some(clerk) => clerk,
+        let mut worker = match self.worker.take() {
+            Some(worker) => worker,
             None => self.start()?,
         };
-        let opening = clerk.open(&self.path, &config.outbox.database);
+        let opening = worker.open(&self.path, &config.outbox.database);
         let opening = patiently(context, OPEN_MAX, opening).await;
-        let (inbox, _) = self.kept(clerk, opening, OPEN_MAX).await?;
+        let (inbox, _) = self.kept(worker, opening, OPEN_MAX).await?;
         self.inbox = Some(inbox);
-        let clerk = self.clerk.take().ok_or_else(|| RowsError::Gone("ended".into()))?;
-        Ok((clerk, inbox))
+        let worker = self.worker.take().ok_or_else(|| RowsError::Gone("ended".into()))?;
+        Ok((worker, inbox))
     }
 
-    fn start(&mut self) -> Result<Clerk, RowsError> {
+    fn start(&mut self) -> Result<RowWorker, RowsError> {
         if let Some(stuck) = &mut self.stuck {
             if matches!(stuck.try_wait(), Ok(None)) {
                 let pid = stuck.id().unwrap_or_default();
@@ -282,13 +288,13 @@ impl Room {
             }
             self.stuck = None;
         }
-        Clerk::start()
+        RowWorker::start()
     }
 
-    /// Keeps the clerk, or ends it, as its answer was; `None`: it gave none in time.
+    /// Keeps the worker, or ends it, as its answer was; `None`: it gave none in time.
     async fn kept<T>(
         &mut self,
-        clerk: Clerk,
+        worker: RowWorker,
         answer: Option<Result<T, RowsError>>,
         limit: Duration,
     ) -> Result<T, RowsError> {
@@ -298,15 +304,15 @@ impl Room {
             )))
         });
         match &answer {
-            Ok(_) => self.clerk = Some(clerk),
+            Ok(_) => self.worker = Some(worker),
             Err(RowsError::Busy(_) | RowsError::SuperJournal(_) | RowsError::Refused(_)) => {
-                self.clerk = Some(clerk);
+                self.worker = Some(worker);
                 self.forget();
             }
             // A directory that was replaced is outside the walls of the old one.
             Err(RowsError::Misplaced(_) | RowsError::InUse(_) | RowsError::Broken(_) | RowsError::Gone(_)) => {
                 self.forget();
-                self.stuck = clerk.end().await;
+                self.stuck = worker.end().await;
             }
         }
         answer
@@ -317,25 +323,24 @@ impl Room {
         self.inbox = None;
         self.seen = None;
         self.quiet = None;
-        self.taken = Taken::default();
+        self.taken = PendingDeletes::default();
     }
 
-    /// Ends the clerk.
     pub(super) async fn close(&mut self) {
         self.forget();
-        if let Some(clerk) = self.clerk.take() {
-            self.stuck = clerk.end().await;
+        if let Some(worker) = self.worker.take() {
+            self.stuck = worker.end().await;
         }
     }
 
-    pub(super) fn works(&mut self, waiting: &Waiting) {
+    pub(super) fn works(&mut self, backpressure: &Backpressure) {
         self.failures = 0;
         self.gone = 0;
-        waiting.rows_work();
+        backpressure.rows_work();
     }
 
     /// Says it, where it is worth a word, and how long to wait.
-    pub(super) fn fails(&mut self, error: &RowsError, waiting: &Waiting) -> Duration {
+    pub(super) fn fails(&mut self, error: &RowsError, backpressure: &Backpressure) -> Duration {
         self.failures += 1;
         let is_worth_a_word = match error {
             RowsError::Busy(_) | RowsError::SuperJournal(_) => self.failures >= BUSY_SAID_AFTER,
@@ -346,7 +351,7 @@ impl Room {
             | RowsError::Gone(_) => true,
         };
         if is_worth_a_word {
-            waiting.rows_fail(error, &self.path);
+            backpressure.rows_fail(error, &self.path);
         }
         self.forget();
         if matches!(error, RowsError::Gone(_)) {
@@ -390,7 +395,7 @@ impl Room {
     }
 
     /// Waits for an event, the next look of the ladder, the next poll, or the shutdown.
-    pub(super) async fn rest(&mut self, context: &Context) {
+    pub(super) async fn rest(&mut self, context: &IntakeContext) {
         let now = Instant::now();
         let mut until = now + context.turn_max.min(context.config.borrow().inbox.rescan);
         if let Some((at, _)) = self.ladder {

@@ -13,29 +13,27 @@ use crate::store::{Outbox, StoreError};
 
 use super::identity::InboxId;
 
-/// The receipts.
 #[derive(Debug, Default)]
-pub struct Ledger {
+pub struct Receipts {
     /// Of the directory that is there, by name and inode.
-    receipts: HashMap<(OsString, u64), FileReceipt>,
+    present: HashMap<(OsString, u64), FileReceipt>,
     here: InboxId,
-    /// Of other directories.
     elsewhere: Vec<FileReceipt>,
 }
 
-impl Ledger {
+impl Receipts {
     /// What an earlier life of the daemon left; `here` is the directory that the path names.
     pub async fn load(outbox: &Outbox, here: InboxId) -> Result<Self, StoreError> {
-        let mut ledger = Self {
+        let mut receipts = Self {
             elsewhere: outbox.file_receipts().await?,
             ..Self::default()
         };
-        ledger.adopt(outbox, here).await?;
-        ledger.turn_to(here);
-        Ok(ledger)
+        receipts.adopt(outbox, here).await?;
+        receipts.turn_to(here);
+        Ok(receipts)
     }
 
-    /// Receipts of version 1 know no directory: they are of the one that is there at the first start.
+    /// Ledger of version 1 know no directory: they are of the one that is there at the first start.
     async fn adopt(&mut self, outbox: &Outbox, here: InboxId) -> Result<(), StoreError> {
         let orphans: Vec<FileReceipt> = self
             .elsewhere
@@ -67,11 +65,11 @@ impl Ledger {
     /// The path names another directory now.
     pub fn turn_to(&mut self, here: InboxId) {
         let mut all = std::mem::take(&mut self.elsewhere);
-        all.extend(self.receipts.drain().map(|(_, receipt)| receipt));
+        all.extend(self.present.drain().map(|(_, receipt)| receipt));
         self.here = here;
         for receipt in all {
             if receipt.inbox == Some(here) {
-                self.receipts.insert((receipt.name.clone(), receipt.inode), receipt);
+                self.present.insert((receipt.name.clone(), receipt.inode), receipt);
             } else {
                 self.elsewhere.push(receipt);
             }
@@ -90,21 +88,19 @@ impl Ledger {
 
     /// The receipt of this file.
     pub fn get(&self, name: &OsStr, inode: u64) -> Option<&FileReceipt> {
-        if self.receipts.is_empty() {
+        if self.present.is_empty() {
             return None; // The common case, without a copy of the name.
         }
-        self.receipts.get(&(name.to_owned(), inode))
+        self.present.get(&(name.to_owned(), inode))
     }
 
-    /// All of this directory.
     pub fn all(&self) -> Vec<FileReceipt> {
-        self.receipts.values().cloned().collect()
+        self.present.values().cloned().collect()
     }
 
-    /// These are committed.
     pub fn admitted(&mut self, receipts: impl IntoIterator<Item = FileReceipt>) {
         for receipt in receipts {
-            self.receipts.insert((receipt.name.clone(), receipt.inode), receipt);
+            self.present.insert((receipt.name.clone(), receipt.inode), receipt);
         }
     }
 
@@ -116,7 +112,7 @@ impl Ledger {
         }
         outbox.forget(gone.iter().cloned().map(Receipt::File).collect()).await?;
         for receipt in gone {
-            self.receipts.remove(&(receipt.name, receipt.inode));
+            self.present.remove(&(receipt.name, receipt.inode));
         }
         Ok(())
     }

@@ -1,5 +1,5 @@
 //! Takes files: gathers what is ready, admits it with its receipts, and only then lets the files go. Beside each step
-//! stands what a crash there leaves behind. What is done with a file afterwards is in [`desk`](super::desk).
+//! stands what a crash there leaves behind. What is done with a file afterwards is in [`desk`](super::file_inbox).
 
 use std::collections::VecDeque;
 use std::ffi::OsString;
@@ -10,50 +10,31 @@ use tokio::time::Instant;
 use crate::model::{Admission, FileReceipt, Receipt};
 use crate::telemetry::events;
 
-use super::Context;
-use super::admit::{Counts, admit};
-use super::desk::{Desk, stumbled};
-use super::eyes::look_for_openers;
-use super::gather::{FILES_MAX, Found, Gathered, gather};
+use super::IntakeContext;
+use super::admit::{AdmissionCounts, admit};
+use super::backpressure::Backpressure;
+use super::file_inbox::{FileInbox, stumbled};
+use super::gather::{FILES_MAX, Gathered, ReadOutcome, gather};
+use super::observer::scan_openers;
+use super::open_file::{Chunk, End, OpenFile};
 use super::openers::Openers;
 use super::parse::Format;
-use super::pieces::ReadError;
-use super::settle::{Openness, Ready};
-use super::taking::{Chunk, End, Taking};
-use super::waiting::Waiting;
+use super::result_reader::ReadError;
+use super::stability::{Openness, Ready};
 
-/// The small files of one admission.
-#[derive(Default)]
-struct Batch {
-    counts: Counts,
-    files: u64,
-    last: String,
-}
-
-impl Batch {
-    fn tell(self) {
-        let origin = if self.files == 1 {
-            self.last
-        } else {
-            format!("{} files", self.files)
-        };
-        self.counts.tell(&origin);
-    }
-}
-
-impl Desk {
+impl FileInbox {
     /// Takes these files, oldest first, as far as there is room for them. Ends early at a shutdown; what is not
     /// finished then has its receipt.
-    pub async fn take(&mut self, context: &Context, waiting: &Waiting, ready: Vec<Ready>) {
+    pub async fn take(&mut self, context: &IntakeContext, backpressure: &Backpressure, ready: Vec<Ready>) {
         let ready = self.without_kept(context, ready).await;
         let with_receipt = |ready: Ready| {
-            let receipt = self.ledger.get(&ready.name, ready.look.inode).cloned();
+            let receipt = self.receipts.get(&ready.name, ready.look.inode).cloned();
             (ready, receipt)
         };
         let mut queue: VecDeque<_> = ready.into_iter().map(with_receipt).collect();
-        while !queue.is_empty() && !context.is_ending() && waiting.may_take(context).await {
+        while !queue.is_empty() && !context.is_ending() && backpressure.may_take(context).await {
             context.turn();
-            self.eyes.catch_up(&mut self.known);
+            self.observer.catch_up(&mut self.known);
             // Others were taken before them, and somebody may have opened them meanwhile.
             queue.retain(|(ready, _)| ready.stays() || !self.known.is_open(&ready.name));
             let names: Vec<OsString> = queue
@@ -67,9 +48,9 @@ impl Desk {
             let folder = Arc::clone(&self.folder);
             let standards = context.standards();
             let gathering = context.in_inbox(move || gather(&folder, queue, &standards));
-            let gathered = self.eyes.during(&mut self.known, gathering).await;
+            let gathered = self.observer.during(&mut self.known, gathering).await;
             // Our own opening is read out of the queue, so that a producer's that comes next is not merged with it.
-            self.eyes.catch_up(&mut self.known);
+            self.observer.catch_up(&mut self.known);
             let mut gathered = match gathered {
                 Ok(gathered) => gathered,
                 Err(error) => {
@@ -82,34 +63,35 @@ impl Desk {
                 self.known.not_opened(name, Instant::now());
             }
             queue = std::mem::take(&mut gathered.rest);
-            self.handle(context, waiting, gathered).await;
+            self.handle(context, backpressure, gathered).await;
         }
     }
 
     /// Asks who has those open of which it was not seen that they are closed. What is open and can give nothing more is
     /// kept.
-    async fn without_kept(&mut self, context: &Context, mut ready: Vec<Ready>) -> Vec<Ready> {
+    async fn without_kept(&mut self, context: &IntakeContext, mut ready: Vec<Ready>) -> Vec<Ready> {
         let is_unknown = |openers: &Openers, one: &Ready| {
             one.openness != Openness::Closed && !openers.knows(one.look.inode, one.touched)
         };
         let now = Instant::now();
-        if ready.iter().any(|one| is_unknown(&self.eyes.openers, one))
-            && self.eyes.openers.next().is_none_or(|next| next <= now)
+        if ready.iter().any(|one| is_unknown(&self.observer.openers, one))
+            && self.observer.openers.next().is_none_or(|next| next <= now)
         {
-            let look = look_for_openers(&self.known, self.folder.path(), context);
+            let look = scan_openers(&self.known, self.folder.path(), context);
             if let Ok(openers) = look.await {
-                self.eyes.openers = openers;
+                self.observer.openers = openers;
             }
         }
         ready.retain_mut(|one| {
             if one.openness == Openness::Closed {
                 return true;
             }
-            if is_unknown(&self.eyes.openers, one) {
-                self.known.ask_again(&one.name, self.eyes.openers.next().unwrap_or(now));
+            if is_unknown(&self.observer.openers, one) {
+                self.known
+                    .ask_again(&one.name, self.observer.openers.next().unwrap_or(now));
                 return false;
             }
-            let is_written = self.eyes.openers.has(one.look.inode);
+            let is_written = self.observer.openers.has(one.look.inode);
             if is_written {
                 one.openness = Openness::Open;
             }
@@ -124,103 +106,120 @@ impl Desk {
         ready
     }
 
-    async fn handle(&mut self, context: &Context, waiting: &Waiting, gathered: Gathered) {
+    async fn handle(&mut self, context: &IntakeContext, backpressure: &Backpressure, gathered: Gathered) {
         self.forget(context, gathered.stale, true).await;
         let mut files = gathered.files;
         if let Some(error) = gathered.unsynced {
             // Nothing of them is admitted yet: the next take begins anew.
             return files.iter().for_each(|found| self.leave(context, found.name(), &error));
         }
-        let Some(mut counts) = self.admit_batch(context, waiting, &mut files).await else {
+        let Some(mut counts) = self.admit_batch(context, backpressure, &mut files).await else {
             return;
         };
         let mut whole = Vec::new();
         let mut large = None;
         for (found, counts) in files.into_iter().zip(counts.drain(..)) {
             match found {
-                Found::Results(taking, chunk) => match chunk.end {
-                    End::More => large = Some((taking, counts)),
-                    End::Whole | End::Unfinished(_) if taking.stays => {
-                        self.keep(&taking.name, taking.look, taking.bad_lines, true);
+                ReadOutcome::Results(open_file, chunk) => match chunk.end {
+                    End::More => large = Some((open_file, counts)),
+                    End::Whole | End::Unfinished(_) if open_file.stays => {
+                        self.keep(&open_file.name, open_file.look, open_file.bad_lines, true);
                     }
-                    End::Whole => whole.push(*taking),
-                    End::Unfinished(_) => self.known.unsettle(&taking.name, taking.look, true, Instant::now()),
+                    End::Whole => whole.push(*open_file),
+                    End::Unfinished(_) => self
+                        .known
+                        .unsettle(&open_file.name, open_file.look, true, Instant::now()),
                 },
-                Found::Bad(taking, bad) => self.reject(context, *taking, bad).await,
-                Found::Unfinished(name, look) => self.known.unsettle(&name, look, true, Instant::now()),
-                Found::Open(name, look) => self.keep(&name, look, 0, false),
-                Found::Left(name, error) => self.leave(context, &name, &error),
-                Found::Gone(name) => self.known.forget(&name),
+                ReadOutcome::Bad(open_file, bad) => self.reject(context, *open_file, bad).await,
+                ReadOutcome::Unfinished(name, look) => self.known.unsettle(&name, look, true, Instant::now()),
+                ReadOutcome::Open(name, look) => self.keep(&name, look, 0, false),
+                ReadOutcome::Left(name, error) => self.leave(context, &name, &error),
+                ReadOutcome::Gone(name) => self.known.forget(&name),
             }
         }
         self.part_from(context, whole).await;
-        if let Some((taking, counts)) = large {
-            self.go_on(context, waiting, *taking, counts).await;
+        if let Some((open_file, counts)) = large {
+            self.go_on(context, backpressure, *open_file, counts).await;
         }
     }
 
     /// Admits the results of all of these at once; returns what came of each file's. `None` at a shutdown.
-    async fn admit_batch(&mut self, context: &Context, waiting: &Waiting, files: &mut [Found]) -> Option<Vec<Counts>> {
+    async fn admit_batch(
+        &mut self,
+        context: &IntakeContext,
+        backpressure: &Backpressure,
+        files: &mut [ReadOutcome],
+    ) -> Option<Vec<AdmissionCounts>> {
         let mut admission = Admission::default();
         let mut receipts: Vec<FileReceipt> = Vec::new();
         let mut shares = Vec::with_capacity(files.len());
         for found in files.iter_mut() {
             let mut share = 0;
-            if let Found::Results(taking, chunk) = found
+            if let ReadOutcome::Results(open_file, chunk) = found
                 && !chunk.entries.is_empty()
             {
                 tell(context, chunk);
                 share = chunk.entries.len();
                 admission.entries.append(&mut chunk.entries);
-                receipts.push(taking.receipt());
+                receipts.push(open_file.receipt());
             }
             shares.push(share);
         }
         if receipts.is_empty() {
-            return Some(vec![Counts::default(); shares.len()]);
+            return Some(vec![AdmissionCounts::default(); shares.len()]);
         }
         admission.receipts = receipts.iter().cloned().map(Receipt::File).collect();
         // Crash here: nothing is taken yet, the next start finds the files as they are.
-        let admitting = admit(context, waiting, admission);
-        let mut outcomes = self.eyes.during(&mut self.known, admitting).await?;
+        let admitting = admit(context, backpressure, admission);
+        let mut outcomes = self.observer.during(&mut self.known, admitting).await?;
         // Crash here: everything is in, the files are still there. Their receipts make the next take a no-op.
-        self.ledger.admitted(receipts);
-        let mut batch = Batch::default();
+        self.receipts.admitted(receipts);
+        let (mut of_small, mut small, mut last) = (AdmissionCounts::default(), 0_u64, String::new());
         let mut counts = Vec::with_capacity(shares.len());
         for (found, share) in files.iter().zip(shares) {
             let rest = outcomes.split_off(share.min(outcomes.len()));
-            let of_file = Counts::of(&outcomes);
+            let of_file = AdmissionCounts::of(&outcomes);
             outcomes = rest;
             counts.push(of_file);
             // A file that goes on has an event of its own at its end.
-            if let Found::Results(taking, chunk) = found
+            if let ReadOutcome::Results(open_file, chunk) = found
                 && chunk.end != End::More
                 && share > 0
             {
-                batch.counts.add(of_file);
-                batch.files += 1;
-                batch.last.clone_from(&taking.shown);
+                of_small.add(of_file);
+                small += 1;
+                last.clone_from(&open_file.shown);
             }
         }
-        batch.tell();
+        of_small.tell(&if small == 1 { last } else { format!("{small} files") });
         Some(counts)
     }
 
     /// The rest of a file that does not fit into one admission. `counts`: of what is in already.
-    async fn go_on(&mut self, context: &Context, waiting: &Waiting, mut taking: Taking, mut counts: Counts) {
-        let name = taking.shown.clone();
+    async fn go_on(
+        &mut self,
+        context: &IntakeContext,
+        backpressure: &Backpressure,
+        mut open_file: OpenFile,
+        mut counts: AdmissionCounts,
+    ) {
+        let name = open_file.shown.clone();
         // Held open while it waits: begun anew, it would be read from its beginning each time.
-        while self.eyes.during(&mut self.known, waiting.until_room(context)).await {
+        while self
+            .observer
+            .during(&mut self.known, backpressure.until_room(context))
+            .await
+        {
             let standards = context.standards();
             let read = context.in_inbox(move || {
-                let chunk = taking.chunk(&standards).and_then(|chunk| {
-                    taking.sync()?;
+                let chunk = open_file.chunk(&standards).and_then(|chunk| {
+                    open_file.sync()?;
                     Ok(chunk)
                 });
-                (taking, chunk)
+                (open_file, chunk)
             });
             let chunk;
-            (taking, chunk) = match self.eyes.during(&mut self.known, read).await {
+            (open_file, chunk) = match self.observer.during(&mut self.known, read).await {
                 Ok(read) => read,
                 Err(error) => return stumbled(context, &error).await,
             };
@@ -228,44 +227,45 @@ impl Desk {
                 Ok(chunk) => chunk,
                 Err(ReadError::Bad(bad)) => {
                     counts.tell(&name);
-                    if taking.stays {
-                        return self.keep(&taking.name, taking.look, 0, false);
+                    if open_file.stays {
+                        return self.keep(&open_file.name, open_file.look, 0, false);
                     }
-                    return self.reject(context, taking, bad).await;
+                    return self.reject(context, open_file, bad).await;
                 }
                 Err(ReadError::Io(error)) => {
-                    self.leave(context, &taking.name, &error);
+                    self.leave(context, &open_file.name, &error);
                     break;
                 }
             };
             let end = chunk.end.clone();
             if !chunk.entries.is_empty() {
                 tell(context, &mut chunk);
-                let receipt = taking.receipt();
+                let receipt = open_file.receipt();
                 let admission = Admission {
                     entries: chunk.entries,
                     receipts: vec![Receipt::File(receipt.clone())],
                 };
                 // Crash before or behind it: the receipt says where to go on.
-                let admitting = admit(context, waiting, admission);
-                let Some(outcomes) = self.eyes.during(&mut self.known, admitting).await else {
+                let admitting = admit(context, backpressure, admission);
+                let Some(outcomes) = self.observer.during(&mut self.known, admitting).await else {
                     break;
                 };
-                self.ledger.admitted([receipt]);
-                counts.add(Counts::of(&outcomes));
+                self.receipts.admitted([receipt]);
+                counts.add(AdmissionCounts::of(&outcomes));
             }
             match end {
                 End::More => {}
-                End::Whole | End::Unfinished(_) if taking.stays => {
-                    self.keep(&taking.name, taking.look, taking.bad_lines, true);
+                End::Whole | End::Unfinished(_) if open_file.stays => {
+                    self.keep(&open_file.name, open_file.look, open_file.bad_lines, true);
                     break;
                 }
                 End::Whole => {
                     counts.tell(&name);
-                    return self.finish(context, vec![taking]).await;
+                    return self.finish(context, vec![open_file]).await;
                 }
                 End::Unfinished(_) => {
-                    self.known.unsettle(&taking.name, taking.look, true, Instant::now());
+                    self.known
+                        .unsettle(&open_file.name, open_file.look, true, Instant::now());
                     break;
                 }
             }
@@ -275,7 +275,7 @@ impl Desk {
 }
 
 /// What is to be said of a chunk beside what becomes of its results.
-fn tell(context: &Context, chunk: &mut Chunk) {
+fn tell(context: &IntakeContext, chunk: &mut Chunk) {
     if chunk.has_unknown_code {
         context.unknown_code.notify_one();
     }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep, sleep_until};
 
-use crate::intake::Context;
+use crate::intake::IntakeContext;
 
 /// How often a loop that waits says that it is alive, at least.
 const SIGN: Duration = Duration::from_secs(1);
@@ -12,7 +12,7 @@ const SIGN: Duration = Duration::from_secs(1);
 const STOP_GRACE: Duration = Duration::from_secs(1);
 
 /// Waits for this, at most `limit`; `None` when it did not come in time.
-pub async fn patiently<T>(context: &Context, limit: Duration, work: impl Future<Output = T>) -> Option<T> {
+pub async fn patiently<T>(context: &IntakeContext, limit: Duration, work: impl Future<Output = T>) -> Option<T> {
     let mut work = std::pin::pin!(work);
     let mut until = Instant::now() + limit;
     let mut is_ending = false;
@@ -31,7 +31,7 @@ pub async fn patiently<T>(context: &Context, limit: Duration, work: impl Future<
 }
 
 /// Waits for so long, or until the daemon ends.
-pub async fn pause(context: &Context, duration: Duration) {
+pub async fn pause(context: &IntakeContext, duration: Duration) {
     let until = Instant::now() + duration;
     while Instant::now() < until && !context.is_ending() {
         context

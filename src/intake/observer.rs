@@ -11,19 +11,17 @@ use crate::telemetry::events;
 
 use super::openers::Openers;
 use super::parse::Format;
-use super::settle::Files;
-use super::watch::{Hint, Watch};
+use super::stability::KnownFiles;
+use super::watch::{Watch, WatchHint};
 
-/// What is seen.
 #[derive(Debug, Default)]
-pub struct Eyes {
+pub struct Observer {
     watch: Option<Watch>,
     has_lost_sight: bool,
-    /// Who writes.
     pub openers: Openers,
 }
 
-impl Eyes {
+impl Observer {
     /// Whether a watch is wanted.
     pub fn are_closed(&self) -> bool {
         self.watch.is_none()
@@ -46,14 +44,14 @@ impl Eyes {
 
     /// Heeds what happened until now, and does not wait. Whoever opened a file by a name that is gone by now did so
     /// before, and is known then.
-    pub fn catch_up(&mut self, known: &mut Files) {
+    pub fn catch_up(&mut self, known: &mut KnownFiles) {
         if let Some(hints) = self.watch.as_mut().map(Watch::hints_so_far) {
             self.heed(known, hints);
         }
     }
 
     /// Waits for something to happen, and heeds it.
-    pub async fn wait(&mut self, known: &mut Files) {
+    pub async fn wait(&mut self, known: &mut KnownFiles) {
         let hints = match &mut self.watch {
             Some(watch) => watch.hints().await,
             None => future::pending().await,
@@ -61,8 +59,8 @@ impl Eyes {
         self.heed(known, hints);
     }
 
-    /// Waits for something else with open eyes.
-    pub async fn during<T>(&mut self, known: &mut Files, work: impl Future<Output = T>) -> T {
+    /// Waits for something else and watches meanwhile.
+    pub async fn during<T>(&mut self, known: &mut KnownFiles, work: impl Future<Output = T>) -> T {
         let mut work = pin!(work);
         loop {
             tokio::select! {
@@ -73,14 +71,14 @@ impl Eyes {
         }
     }
 
-    fn heed(&mut self, known: &mut Files, hints: io::Result<Vec<Hint>>) {
+    fn heed(&mut self, known: &mut KnownFiles, hints: io::Result<Vec<WatchHint>>) {
         let now = Instant::now();
-        for hint in hints.unwrap_or_else(|_| vec![Hint::Lost]) {
+        for hint in hints.unwrap_or_else(|_| vec![WatchHint::Lost]) {
             match hint {
-                Hint::Name(name, sight) if Format::of(&name).is_some() => known.saw(&name, sight, now),
-                Hint::Name(..) => {}
-                lost @ (Hint::Overflow | Hint::Lost) => {
-                    if lost == Hint::Overflow {
+                WatchHint::Name(name, sight) if Format::of(&name).is_some() => known.saw(&name, sight, now),
+                WatchHint::Name(..) => {}
+                lost @ (WatchHint::Overflow | WatchHint::Lost) => {
+                    if lost == WatchHint::Overflow {
                         events::events_lost();
                     }
                     known.lost_sight(now);
@@ -94,7 +92,7 @@ impl Eyes {
 }
 
 /// Looks anew who has files open for writing.
-pub async fn look_for_openers(known: &Files, dir: &Path, context: &super::Context) -> io::Result<Openers> {
+pub async fn scan_openers(known: &KnownFiles, dir: &Path, context: &super::IntakeContext) -> io::Result<Openers> {
     let (dir, unsure, now) = (dir.to_owned(), known.unsure(), Instant::now());
     context.in_inbox(move || Openers::look(&dir, unsure, now)).await
 }

@@ -1,4 +1,4 @@
-//! What can be told of the row inbox from outside, without opening it and without waking the clerk: whether a producer
+//! What can be told of the row inbox from outside, without opening it and without waking the worker: whether a producer
 //! is writing, and whether anything changed since the last look.
 
 use std::io;
@@ -6,16 +6,16 @@ use std::path::{Path, PathBuf};
 
 use tokio::task::JoinHandle;
 
-use crate::intake::folder::Look;
+use crate::intake::folder::FileStat;
 
-use super::outside::named;
+use super::file_checks::named;
 
 /// The file and its journal as they lie there. Two that are equal tell that nothing was written between them, but for
 /// what was written within one tick of the file system's clock, which inotify tells.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct FileSnapshot {
-    file: Option<Look>,
-    journal: Option<Look>,
+    file: Option<FileStat>,
+    journal: Option<FileStat>,
 }
 
 impl FileSnapshot {
@@ -27,8 +27,8 @@ impl FileSnapshot {
 
     fn of(path: &Path) -> io::Result<Self> {
         Ok(Self {
-            file: Look::of_path(path)?,
-            journal: Look::of_path(&named(path, "-journal"))?,
+            file: FileStat::of_path(path)?,
+            journal: FileStat::of_path(&named(path, "-journal"))?,
         })
     }
 }

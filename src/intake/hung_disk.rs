@@ -11,7 +11,7 @@ use tokio::time::{Instant, sleep};
 
 use crate::telemetry::hindrance::Cause;
 
-use super::Context;
+use super::IntakeContext;
 
 /// So long without a sign of life, a block read say, and it is said.
 const HUNG_AFTER: Duration = Duration::from_secs(10);
@@ -23,7 +23,7 @@ const END_GRACE: Duration = Duration::from_secs(2);
 const HINT: &str = "a network server or a disk that is away: `findmnt -T` with that directory and `dmesg` tell; what lies there stays, deliveries \
                     go on, and so does intake when it answers again";
 
-impl Context {
+impl IntakeContext {
     /// Does something in the inbox. The error is a panic, or [`io::ErrorKind::Interrupted`] at a shutdown.
     pub async fn in_inbox<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> io::Result<T> {
         let mut work = tokio::task::spawn_blocking(work);
@@ -47,7 +47,7 @@ impl Context {
 }
 
 struct Wait<'a> {
-    context: &'a Context,
+    context: &'a IntakeContext,
     /// The loop's count of turns when it was last looked at; what reads counts there, too.
     seen: u64,
     since: Instant,
@@ -55,7 +55,7 @@ struct Wait<'a> {
 }
 
 impl<'a> Wait<'a> {
-    fn new(context: &'a Context) -> Self {
+    fn new(context: &'a IntakeContext) -> Self {
         Self {
             context,
             seen: context.progress.load(Ordering::Relaxed),

@@ -1,5 +1,5 @@
 //! One file on its way into the outbox: read in chunks that are admitted one by one, and recognised again after a crash
-//! by its receipt. Blocking, and without the store: [`take`](super::take) does what is decided here.
+//! by its receipt. Blocking, and without the store: [`take`](super::file_batches) does what is decided here.
 //!
 //! A `.json` is read to its end before its first chunk is given out: it is taken whole or not at all. Of NDJSON the bad
 //! lines are counted and passed over; [`reject`](super::reject) reads the file once more to collect them.
@@ -15,11 +15,11 @@ use crate::model::payload::Object;
 use crate::model::{Entry, FileReceipt, Origin};
 use crate::policy::validate::ResultType;
 
-use super::entry::{Judge, Judged, entry};
-use super::folder::{Folder, Look, shown};
+use super::entry::{Criteria, Judged, entry};
+use super::folder::{FileStat, Folder, shown};
 use super::identity::InboxId;
-use super::parse::{Bad, Format, Piece};
-use super::pieces::{Bookmark, Pieces, Pulse, ReadError, digest_of_beginning};
+use super::parse::{Format, ParseFault, RawResult};
+use super::result_reader::{Bookmark, Progress, ReadError, ResultReader, digest_of_beginning};
 
 /// The most results of one admission: the claims of the senders wait for the write lock meanwhile, some milliseconds.
 pub const CHUNK_RESULTS: usize = 500;
@@ -29,18 +29,16 @@ pub const CHUNK_BYTES: usize = 4 * 1024 * 1024;
 /// What results are judged by, for a thread of its own.
 #[derive(Debug, Clone)]
 pub struct Standards {
-    /// The configuration in force.
     pub config: Arc<Config>,
     /// The API's list of result types, where it is known.
     pub result_types: Option<Arc<[ResultType]>>,
-    /// The present.
     pub now: Timestamp,
 }
 
 impl Standards {
     /// The same as [`entry`] takes it.
-    pub fn judge(&self) -> Judge<'_> {
-        Judge {
+    pub fn judge(&self) -> Criteria<'_> {
+        Criteria {
             settings: &self.config.validation,
             result_types: self
                 .result_types
@@ -57,20 +55,19 @@ impl Standards {
     clippy::struct_excessive_bools,
     reason = "each is another thing that was seen of the file, and no two of them exclude one another"
 )]
-pub struct Taking {
+pub struct OpenFile {
     /// Its name in the inbox.
     pub name: OsString,
-    /// The name as text.
     pub shown: String,
     /// How it holds its results.
     pub format: Format,
     /// The last look at it.
-    pub look: Look,
+    pub look: FileStat,
     /// Whether it was written while it was read: then its bytes are compared before it is removed.
     pub was_written: bool,
     /// How many results came out of it in this life of the daemon.
     pub results: u64,
-    /// How many bad lines it has before [`Taking::mark`].
+    /// How many bad lines it has before [`OpenFile::mark`].
     pub bad_lines: u64,
     /// Whether a receipt of an earlier take was continued.
     pub is_resumed: bool,
@@ -78,11 +75,11 @@ pub struct Taking {
     pub is_last_look: bool,
     /// Somebody may still be writing to it: it is neither removed nor rejected.
     pub stays: bool,
-    pieces: Pieces,
+    pieces: ResultReader,
     /// How far it is given out.
     mark: Bookmark,
     /// The look at which it was made durable.
-    synced: Option<Look>,
+    synced: Option<FileStat>,
     /// The inbox in which it lies.
     inbox: Option<InboxId>,
     /// The largest result, by the configuration at the first reading: a line is judged alike each time it is read, or
@@ -90,79 +87,66 @@ pub struct Taking {
     result_bytes_max: usize,
 }
 
-/// What the receipt of an earlier take says of the file that now has its name.
-#[derive(Debug)]
-pub enum Opened {
-    /// Take it; boxed, for it holds a block.
-    Taking(Box<Taking>),
-    /// The same, from its beginning: the receipt is of other content and is to be forgotten.
-    Stale(Box<Taking>),
-    /// There is no regular file of that name.
-    Gone,
-}
-
 /// Some results of a file.
 #[derive(Debug, Default)]
 pub struct Chunk {
-    /// In their order.
     pub entries: Vec<Entry>,
     /// Under `validation.mode = "warn"`: what is to be said, with the line.
     pub warnings: Vec<String>,
     /// Whether one of them has a result type that is not in the list.
     pub has_unknown_code: bool,
-    /// Whether more follows.
     pub end: End,
 }
 
-/// What follows a chunk.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub enum End {
-    /// More results.
     #[default]
     More,
     /// Nothing: the file is read to its end.
     Whole,
     /// A last line that does not parse and may still be being written.
-    Unfinished(Bad),
+    Unfinished(ParseFault),
 }
 
-impl Taking {
-    /// Opens a file of the inbox and continues where `receipt` says, if it is of this very file.
+impl OpenFile {
+    /// Opens a file of the inbox and continues where `receipt` says, if it is of this very file; else the receipt is to be
+    /// forgotten, and `is_resumed` stays false. Boxed, for it holds a block. `None`: no regular file has that name.
     pub fn open(
         folder: &Folder,
         name: OsString,
         receipt: Option<&FileReceipt>,
         bytes_max: usize,
-    ) -> io::Result<Opened> {
+    ) -> io::Result<Option<Box<Self>>> {
         let Some(format) = Format::of(&name) else {
-            return Ok(Opened::Gone);
+            return Ok(None);
         };
         let Some((file, look)) = folder.open_file(&name)? else {
-            return Ok(Opened::Gone);
+            return Ok(None);
         };
-        let pieces = |file, bytes_max| Pieces::new(file, look.size, format, bytes_max).with_pulse(folder.pulse());
+        let pieces =
+            |file, bytes_max| ResultReader::new(file, look.size, format, bytes_max).with_progress(folder.progress());
         let first_max = receipt
             .and_then(|receipt| receipt.result_bytes_max)
             .unwrap_or(bytes_max);
-        let mut taking = Self::new(pieces(file, first_max), name, format, look);
-        (taking.inbox, taking.result_bytes_max) = (folder.id(), first_max);
+        let mut open_file = Self::new(pieces(file, first_max), name, format, look);
+        (open_file.inbox, open_file.result_bytes_max) = (folder.id(), first_max);
         match receipt {
-            None => Ok(Opened::Taking(Box::new(taking))),
-            Some(receipt) if taking.resume(receipt)? => Ok(Opened::Taking(Box::new(taking))),
+            None => Ok(Some(Box::new(open_file))),
+            Some(receipt) if open_file.resume(receipt)? => Ok(Some(Box::new(open_file))),
             Some(_) => {
                 let mut fresh = Self::new(
-                    pieces(taking.pieces.file().try_clone()?, bytes_max),
-                    taking.name,
+                    pieces(open_file.pieces.file().try_clone()?, bytes_max),
+                    open_file.name,
                     format,
                     look,
                 );
                 (fresh.inbox, fresh.result_bytes_max) = (folder.id(), bytes_max);
-                Ok(Opened::Stale(Box::new(fresh)))
+                Ok(Some(Box::new(fresh)))
             }
         }
     }
 
-    fn new(pieces: Pieces, name: OsString, format: Format, look: Look) -> Self {
+    fn new(pieces: ResultReader, name: OsString, format: Format, look: FileStat) -> Self {
         Self {
             shown: shown(&name),
             name,
@@ -214,7 +198,7 @@ impl Taking {
     }
 
     /// The next results. `Err(Bad)`: the file cannot be taken; of a `.json` nothing was given out before, unless it was
-    /// changed under our eyes.
+    /// changed under our observer.
     pub fn chunk(&mut self, standards: &Standards) -> Result<Chunk, ReadError> {
         let is_first = self.mark.found() == 0;
         let chunk = self.read(standards)?;
@@ -267,7 +251,7 @@ impl Taking {
         Ok(chunk)
     }
 
-    fn judge(&self, piece: &Piece, standards: &Standards) -> Result<Judged, Bad> {
+    fn judge(&self, piece: &RawResult, standards: &Standards) -> Result<Judged, ParseFault> {
         let text = piece.text.as_deref().map_err(Clone::clone)?;
         let origin = Origin::File {
             name: self.shown.clone(),
@@ -294,7 +278,7 @@ impl Taking {
     }
 
     fn look_again(&mut self) -> io::Result<()> {
-        let look = Look::at(self.pieces.file())?;
+        let look = FileStat::at(self.pieces.file())?;
         self.was_written |= !look.is_same_content(&self.look);
         self.look = look;
         Ok(())
@@ -338,24 +322,23 @@ impl Taking {
     /// Whether the file still begins with what was given out.
     pub fn is_as_taken(&self) -> io::Result<bool> {
         Ok(
-            digest_of_beginning(self.pieces.file(), self.mark.taken(), self.pieces.pulse())?
+            digest_of_beginning(self.pieces.file(), self.mark.taken(), self.pieces.progress())?
                 == Some(self.mark.digest()),
         )
     }
 
     /// What counts the blocks that are read of it.
-    pub fn pulse(&self) -> &Pulse {
-        self.pieces.pulse()
+    pub fn progress(&self) -> &Progress {
+        self.pieces.progress()
     }
 
-    /// The open file.
     pub fn file(&self) -> &File {
         self.pieces.file()
     }
 }
 
 /// What is wrong with a piece, as a result.
-pub fn fault_of(piece: &Piece) -> Option<Bad> {
+pub fn fault_of(piece: &RawResult) -> Option<ParseFault> {
     match &piece.text {
         Err(bad) => Some(bad.clone()),
         Ok(text) => Object::parse(text)

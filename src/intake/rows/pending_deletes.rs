@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::row::Row;
+use super::row::InboxRow;
 
 /// Longer than a producer needs from one row to the next, so that between two of them nothing is locked.
 const QUIET: Duration = Duration::from_millis(40);
@@ -21,9 +21,9 @@ const BYTES_MAX: usize = 8 << 20;
 
 /// Rows on their way out.
 #[derive(Debug, Default)]
-pub(super) struct Taken {
+pub(super) struct PendingDeletes {
     /// In the order of their ids.
-    pub(super) rows: Vec<Row>,
+    pub(super) rows: Vec<InboxRow>,
     /// The `inbox.max_result_size` with which they were read: it decides what is compared.
     pub(super) bytes_max: usize,
     bytes: usize,
@@ -33,9 +33,8 @@ pub(super) struct Taken {
     touched: Option<Instant>,
 }
 
-impl Taken {
-    /// More of them.
-    pub(super) fn add(&mut self, rows: Vec<Row>, bytes_max: usize, now: Instant) {
+impl PendingDeletes {
+    pub(super) fn add(&mut self, rows: Vec<InboxRow>, bytes_max: usize, now: Instant) {
         self.bytes += bytes(&rows);
         self.rows.extend(rows);
         self.bytes_max = bytes_max;
@@ -45,7 +44,7 @@ impl Taken {
 
     /// The first ones are dealt with; the others wait for the next quiet moment.
     pub(super) fn drop_first(&mut self, count: usize, now: Instant) {
-        let dropped: Vec<Row> = self.rows.drain(..count.min(self.rows.len())).collect();
+        let dropped: Vec<InboxRow> = self.rows.drain(..count.min(self.rows.len())).collect();
         self.bytes -= bytes(&dropped);
         if self.rows.is_empty() {
             *self = Self::default();
@@ -59,7 +58,6 @@ impl Taken {
         self.rows.last().map_or(i64::MIN, |row| row.id)
     }
 
-    /// A producer was there.
     pub(super) fn postpone(&mut self, now: Instant) {
         self.touched = Some(now);
     }
@@ -76,7 +74,6 @@ impl Taken {
         self.due().map(|due| if due > now { due } else { now + QUIET })
     }
 
-    /// Whether that is now.
     pub(super) fn is_due(&self, now: Instant) -> bool {
         self.due().is_some_and(|due| due <= now)
     }
@@ -87,19 +84,20 @@ impl Taken {
     }
 }
 
-fn bytes(rows: &[Row]) -> usize {
-    rows.iter().map(Row::bytes).sum()
+fn bytes(rows: &[InboxRow]) -> usize {
+    rows.iter().map(InboxRow::bytes).sum()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::intake::directives::RowColumns;
 
-    fn row(id: i64) -> Row {
-        Row {
+    fn row(id: i64) -> InboxRow {
+        InboxRow {
             id,
             payload: Ok("{}".into()),
-            columns: Default::default(),
+            columns: RowColumns::default(),
             digest: [0; 32],
         }
     }
@@ -107,7 +105,7 @@ mod tests {
     #[test]
     fn they_wait_for_a_quiet_moment_and_no_longer_than_a_second() {
         let start = Instant::now();
-        let mut taken = Taken::default();
+        let mut taken = PendingDeletes::default();
         assert_eq!((taken.due(), taken.last_id()), (None, i64::MIN));
         taken.add(vec![row(3), row(4)], 100, start);
         assert_eq!((taken.due(), taken.last_id()), (Some(start + QUIET), 4));

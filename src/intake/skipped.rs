@@ -11,8 +11,8 @@ use tokio::time::Instant;
 
 use crate::telemetry::events;
 
-use super::folder::{Look, shown};
-use super::listing::{Listing, Search, Stamp};
+use super::folder::{FileStat, shown};
+use super::listing::{FileVersion, Listing, Search};
 use super::trust;
 
 /// So many are named at one time.
@@ -22,25 +22,19 @@ const RESTING_MAX: usize = 100_000;
 /// They are tried again that often at least; at first at every scan.
 const REST_MAX: Duration = Duration::from_mins(1);
 
-/// The files that stay.
 #[derive(Debug, Default)]
-pub struct Left {
+pub struct SkippedFiles {
     said: HashSet<OsString>,
     /// How many more there were when that was last said.
     more: u64,
-    resting: HashMap<Stamp, Rest>,
+    /// Until when each rests, and how long that pause is.
+    resting: HashMap<FileVersion, (Instant, Duration)>,
 }
 
-#[derive(Debug)]
-struct Rest {
-    until: Instant,
-    pause: Duration,
-}
-
-impl Left {
+impl SkippedFiles {
     /// What a scan is to look for.
     pub fn search(&self, limit: usize, now: Instant) -> Search {
-        let resting = self.resting.iter().filter(|(_, rest)| rest.until > now);
+        let resting = self.resting.iter().filter(|(_, (until, _))| *until > now);
         Search {
             limit,
             resting: resting.map(|(stamp, _)| *stamp).collect(),
@@ -67,16 +61,15 @@ impl Left {
         } else if more == 0 {
             self.more = 0;
         }
-        self.resting.retain(|stamp, rest| {
-            listing.resting.contains(stamp) || (rest.until <= now && now < rest.until + REST_MAX)
-        });
+        self.resting
+            .retain(|stamp, (until, _)| listing.resting.contains(stamp) || (*until <= now && now < *until + REST_MAX));
     }
 
     /// One stays; until when it rests.
     pub fn leave(
         &mut self,
         name: &OsStr,
-        look: Option<&Look>,
+        look: Option<&FileStat>,
         error: &io::Error,
         now: Instant,
         rescan: Duration,
@@ -86,19 +79,10 @@ impl Left {
         if let Some(look) = look {
             let is_full = self.resting.len() >= RESTING_MAX;
             if let Some(rest) = self.resting.get_mut(&look.stamp()) {
-                pause = (rest.pause * 2).min(REST_MAX).max(rescan);
-                *rest = Rest {
-                    until: now + pause,
-                    pause,
-                };
+                pause = (rest.1 * 2).min(REST_MAX).max(rescan);
+                *rest = (now + pause, pause);
             } else if !is_full {
-                self.resting.insert(
-                    look.stamp(),
-                    Rest {
-                        until: now + pause,
-                        pause,
-                    },
-                );
+                self.resting.insert(look.stamp(), (now + pause, pause));
             }
         }
         now + pause
@@ -138,8 +122,8 @@ mod tests {
 
     const RESCAN: Duration = Duration::from_secs(5);
 
-    fn look(inode: u64, changed_ns: i128) -> Look {
-        Look {
+    fn look(inode: u64, changed_ns: i128) -> FileStat {
+        FileStat {
             device: 1,
             inode,
             size: 1,
@@ -155,7 +139,7 @@ mod tests {
 
     #[test]
     fn a_file_rests_longer_each_time_and_not_at_all_once_it_changed() {
-        let mut left = Left::default();
+        let mut left = SkippedFiles::default();
         let mut now = Instant::now();
         let mut rests = Vec::new();
         for _ in 0..6 {
@@ -175,7 +159,7 @@ mod tests {
 
     #[test]
     fn what_is_named_and_remembered_is_bounded_and_gone_with_its_files() {
-        let mut left = Left::default();
+        let mut left = SkippedFiles::default();
         let now = Instant::now();
         for inode in 0..150 {
             left.leave(

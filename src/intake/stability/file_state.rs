@@ -4,13 +4,13 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::intake::folder::Look;
+use crate::intake::folder::FileStat;
 
 use super::{OPEN_PATIENCE, Openness};
 
 /// What is known of a file.
 #[derive(Debug)]
-pub(super) struct Seen {
+pub(super) struct FileState {
     /// How many others have it open, as far as we saw.
     pub(super) opens: u32,
     /// How often we opened it without having seen that yet.
@@ -26,18 +26,16 @@ pub(super) struct Seen {
     /// When it is to be looked at for the first time.
     pub(super) since: Instant,
     /// The last look, and when it was first the same.
-    pub(super) look: Option<(Look, Instant)>,
-    /// It seemed unfinished then.
-    pub(super) unfinished: Option<Look>,
+    pub(super) look: Option<(FileStat, Instant)>,
+    pub(super) unfinished: Option<FileStat>,
     /// Its results were in then.
-    pub(super) kept: Option<Look>,
-    /// It may be taken.
+    pub(super) kept: Option<FileStat>,
     pub(super) is_settled: bool,
     /// Though not before this (a file that may not be read, one that is kept).
     pub(super) not_before: Option<Instant>,
 }
 
-impl Seen {
+impl FileState {
     pub(super) fn new(now: Instant) -> Self {
         Self {
             opens: 0,

@@ -1,4 +1,4 @@
-//! The clerk, as the daemon and the commands have it: a child process of this very program that alone opens the row
+//! The worker, as the daemon and the commands have it: a child process of this very program that alone opens the row
 //! inbox, shut into its directory (see [`super::confine`]). What a producer may do to that file, SQLite does in there:
 //! a crash, an endless computation or a stroke at other files ends a child, and is an error like others.
 
@@ -13,11 +13,11 @@ use tokio::process::{Child, Command};
 use tokio::time::timeout;
 
 use super::error::RowsError;
-use super::wire::{self, Answer, Batch, Gone, Request};
+use super::protocol::{self, DeletedRow, Reply, Request, RowBatch};
 use crate::intake::identity::InboxId;
-use crate::intake::taking::CHUNK_RESULTS;
+use crate::intake::open_file::CHUNK_RESULTS;
 
-/// The word by which the program is started as a clerk. No subcommand, for nobody should type it.
+/// The word by which the program is started as a worker. No subcommand, for nobody should type it.
 pub const WORD: &str = "row-clerk";
 
 /// How long it may take to open: what a producer's crash left is rolled back then, however much it is.
@@ -29,16 +29,16 @@ pub const WRITE_MAX: Duration = Duration::from_secs(30);
 /// How long a child that was killed may take to be gone before somebody else looks after it.
 const REAP_MAX: Duration = Duration::from_millis(500);
 
-/// A running clerk. Dropping it ends it.
+/// A running worker. Dropping it ends it.
 #[derive(Debug)]
-pub struct Clerk {
+pub struct RowWorker {
     child: Child,
     line: UnixStream,
     /// Whether it owes an answer: somebody stopped waiting for it, and the next one would get it.
     owes: bool,
 }
 
-impl Clerk {
+impl RowWorker {
     /// Starts one. Only from a thread that lasts: the kernel ends the child with the thread that started it.
     pub fn start() -> Result<Self, RowsError> {
         let cannot = |error: std::io::Error| RowsError::Gone(format!("cannot be started: {error}"));
@@ -62,21 +62,21 @@ impl Clerk {
     }
 
     /// Asks one thing. An error of the kind [`RowsError::Gone`] is the last thing that comes of it.
-    async fn ask(&mut self, request: &Request) -> Result<Answer, RowsError> {
+    async fn ask(&mut self, request: &Request) -> Result<Reply, RowsError> {
         if self.owes {
             return Err(RowsError::Gone("owes an answer".into()));
         }
         self.owes = true;
-        if let Err(error) = wire::send(&mut self.line, request).await {
+        if let Err(error) = protocol::send(&mut self.line, request).await {
             return Err(self.gone(&error).await);
         }
-        let answer = match wire::receive(&mut self.line).await {
+        let answer = match protocol::receive(&mut self.line).await {
             Ok(answer) => answer,
             Err(error) => return Err(self.gone(&error).await),
         };
         self.owes = false;
         match answer {
-            Answer::Failed(error) => Err(error.bounded()),
+            Reply::Failed(error) => Err(error.bounded()),
             answer => Ok(answer),
         }
     }
@@ -92,24 +92,24 @@ impl Clerk {
         }
     }
 
-    /// Opens the row inbox, or opens it anew: its own random id, and whether the kernel keeps the clerk in its directory.
+    /// Opens the row inbox, or opens it anew: its own random id, and whether the kernel keeps the worker in its directory.
     pub async fn open(&mut self, path: &Path, outbox: &Path) -> Result<(InboxId, bool), RowsError> {
         let request = Request::Open {
             path: std::path::absolute(path)?,
             outbox: std::path::absolute(outbox)?,
         };
         match self.ask(&request).await? {
-            Answer::Opened { inbox, confined } => Ok((inbox, confined)),
+            Reply::Opened { inbox, confined } => Ok((inbox, confined)),
             _ => Err(strange()),
         }
     }
 
     /// Reads the oldest rows after an id, where something was written since `seen`.
-    pub async fn look(&mut self, seen: Option<i64>, after: i64, bytes_max: usize) -> Result<Looked, RowsError> {
+    pub async fn look(&mut self, seen: Option<i64>, after: i64, bytes_max: usize) -> Result<RowsRead, RowsError> {
         match self.ask(&Request::Look { seen, after, bytes_max }).await? {
-            Answer::Replaced => Ok(Looked::Replaced),
-            Answer::Unchanged if seen.is_some() => Ok(Looked::Unchanged),
-            Answer::Rows(batch) if is_right(&batch, after, bytes_max) => Ok(Looked::Rows(batch)),
+            Reply::Replaced => Ok(RowsRead::Replaced),
+            Reply::Unchanged if seen.is_some() => Ok(RowsRead::Unchanged),
+            Reply::Rows(batch) if is_right(&batch, after, bytes_max) => Ok(RowsRead::Rows(batch)),
             _ => Err(strange()),
         }
     }
@@ -121,16 +121,16 @@ impl Clerk {
         rows: Vec<(i64, [u8; 32])>,
         bytes_max: usize,
         now: String,
-    ) -> Result<Option<(usize, Vec<Gone>)>, RowsError> {
+    ) -> Result<Option<(usize, Vec<DeletedRow>)>, RowsError> {
         let ids: Vec<i64> = rows.iter().map(|(id, _)| *id).collect();
         match self.ask(&Request::Delete { rows, bytes_max, now }).await? {
-            Answer::Replaced => Ok(None),
-            Answer::Deleted { done, gone } => {
+            Reply::Replaced => Ok(None),
+            Reply::Deleted { done, gone } => {
                 let dealt_with = ids
                     .get(..done)
                     .filter(|dealt_with| !dealt_with.is_empty())
                     .ok_or_else(strange)?;
-                let is_one = |gone: &Gone| dealt_with.binary_search(&gone.id).is_ok();
+                let is_one = |gone: &DeletedRow| dealt_with.binary_search(&gone.id).is_ok();
                 let is_right = gone.iter().all(is_one) && gone.is_sorted_by(|one, next| one.id < next.id);
                 if is_right {
                     Ok(Some((done, gone)))
@@ -145,8 +145,8 @@ impl Clerk {
     /// Counts what waits and what was rejected.
     pub async fn count(&mut self) -> Result<(u64, u64), RowsError> {
         match self.ask(&Request::Count).await? {
-            Answer::Counted { waiting, rejected } => Ok((waiting, rejected)),
-            Answer::Replaced => Err(replaced()),
+            Reply::Counted { waiting, rejected } => Ok((waiting, rejected)),
+            Reply::Replaced => Err(replaced()),
             _ => Err(strange()),
         }
     }
@@ -155,8 +155,8 @@ impl Clerk {
     pub async fn insert(&mut self, texts: Vec<String>) -> Result<Vec<i64>, RowsError> {
         let count = texts.len();
         match self.ask(&Request::Insert { texts }).await? {
-            Answer::Inserted(ids) if ids.len() == count => Ok(ids),
-            Answer::Replaced => Err(replaced()),
+            Reply::Inserted(ids) if ids.len() == count => Ok(ids),
+            Reply::Replaced => Err(replaced()),
             _ => Err(strange()),
         }
     }
@@ -172,15 +172,13 @@ impl Clerk {
     }
 }
 
-/// What a look brought.
 #[derive(Debug)]
-pub enum Looked {
+pub enum RowsRead {
     /// It is to be opened anew.
     Replaced,
     /// Nothing was written since the last one.
     Unchanged,
-    /// May be none.
-    Rows(Batch),
+    Rows(RowBatch),
 }
 
 fn strange() -> RowsError {
@@ -191,9 +189,9 @@ fn replaced() -> RowsError {
     RowsError::Busy("the file was replaced just now".into())
 }
 
-/// Whether an honest clerk could have read this: the ids in their order, no more of them and none larger than was asked
+/// Whether an honest worker could have read this: the ids in their order, no more of them and none larger than was asked
 /// for.
-fn is_right(batch: &Batch, after: i64, bytes_max: usize) -> bool {
+fn is_right(batch: &RowBatch, after: i64, bytes_max: usize) -> bool {
     let is_behind = batch.rows.first().is_none_or(|first| first.id > after);
     let is_in_order = batch.rows.is_sorted_by(|one, next| one.id < next.id);
     let is_short = batch.rows.len() <= CHUNK_RESULTS && batch.rows.iter().all(|row| row.bytes() <= bytes_max);
@@ -212,7 +210,7 @@ fn program() -> Command {
 #[cfg(test)]
 fn program() -> Command {
     let mut program = Command::new("/proc/self/exe");
-    let serves = "intake::rows::tests::clerk::serves_where_it_was_started_to";
+    let serves = "intake::rows::tests::worker::serves_where_it_was_started_to";
     program.args(["--exact", serves, "--nocapture", "--test-threads=1"]);
     program.env_clear().env(SERVES, "1");
     program
@@ -227,44 +225,45 @@ mod tests {
     use std::io::Write as _;
 
     use super::*;
-    use crate::intake::rows::row::Row;
+    use crate::intake::directives::RowColumns;
+    use crate::intake::rows::row::InboxRow;
 
-    /// A clerk whose words are these, whatever it is asked.
-    fn saying(answer: &Answer) -> Clerk {
+    /// A worker whose words are these, whatever it is asked.
+    fn saying(answer: &Reply) -> RowWorker {
         let (ours, mut theirs) = Socket::pair().unwrap();
         ours.set_nonblocking(true).unwrap();
-        wire::write(&mut theirs, answer).unwrap();
+        protocol::write(&mut theirs, answer).unwrap();
         spoken(ours, theirs)
     }
 
-    fn spoken(ours: Socket, theirs: Socket) -> Clerk {
+    fn spoken(ours: Socket, theirs: Socket) -> RowWorker {
         let mut child = Command::new("/bin/sh");
         child.args(["-c", "read end"]).stdin(Stdio::from(OwnedFd::from(theirs)));
-        Clerk {
+        RowWorker {
             child: child.kill_on_drop(true).spawn().unwrap(),
             line: UnixStream::from_std(ours).unwrap(),
             owes: false,
         }
     }
 
-    fn batch(rows: Vec<Row>) -> Answer {
-        Answer::Rows(Batch {
+    fn batch(rows: Vec<InboxRow>) -> Reply {
+        Reply::Rows(RowBatch {
             rows,
-            ..Batch::default()
+            ..RowBatch::default()
         })
     }
 
-    fn row(id: i64, payload: &str) -> Row {
-        Row {
+    fn row(id: i64, payload: &str) -> InboxRow {
+        InboxRow {
             id,
             payload: Ok(payload.to_owned()),
-            columns: Default::default(),
+            columns: RowColumns::default(),
             digest: [0; 32],
         }
     }
 
-    fn gone(id: i64) -> Gone {
-        Gone { id, rejected: None }
+    fn gone(id: i64) -> DeletedRow {
+        DeletedRow { id, rejected: None }
     }
 
     #[tokio::test]
@@ -275,8 +274,8 @@ mod tests {
             batch(vec![row(8, "{}"), row(7, "{}")]),
             batch(vec![row(6, "longer than was asked for")]),
             batch((6..).take(CHUNK_RESULTS + 1).map(|id| row(id, "{}")).collect()),
-            Answer::Unchanged,
-            Answer::Inserted(vec![1]),
+            Reply::Unchanged,
+            Reply::Inserted(vec![1]),
         ] {
             let refused = saying(&answer).look(None, 5, 10).await;
             assert!(matches!(refused, Err(RowsError::Gone(_))), "{answer:?}");
@@ -289,12 +288,12 @@ mod tests {
             (2, vec![gone(4), gone(3)]),
             (2, vec![gone(3), gone(3)]),
         ] {
-            let answer = Answer::Deleted { done, gone };
+            let answer = Reply::Deleted { done, gone };
             let refused = saying(&answer).delete(rows.clone(), 10, String::new()).await;
             assert!(matches!(refused, Err(RowsError::Gone(_))), "{answer:?}");
         }
         assert!(
-            saying(&Answer::Inserted(vec![]))
+            saying(&Reply::Inserted(vec![]))
                 .insert(vec!["{}".into()])
                 .await
                 .is_err()
@@ -310,12 +309,12 @@ mod tests {
             let refused = spoken(ours, theirs).count().await.unwrap_err().to_string();
             assert!(refused.contains("said what it never should"), "{refused}");
         }
-        let long = Answer::Failed(RowsError::Refused("é".repeat(20_000)));
+        let long = Reply::Failed(RowsError::Refused("é".repeat(20_000)));
         let Err(RowsError::Refused(why)) = saying(&long).count().await else {
             panic!("not refused");
         };
         assert!(why.len() <= 2048 && why.starts_with('é'));
-        let mut owing = saying(&Answer::Replaced);
+        let mut owing = saying(&Reply::Replaced);
         owing.owes = true;
         assert!(
             matches!(owing.count().await, Err(RowsError::Gone(_))),

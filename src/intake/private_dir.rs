@@ -9,7 +9,7 @@ use std::ffi::{OsStr, OsString};
 use std::io;
 
 use super::folder::Folder;
-use super::trust::{self, Owner};
+use super::trust::{self, DirOwner};
 
 /// Its name. That of one beside a stranger has a dot and 16 digits more.
 pub const NAME: &str = ".reten-outbox";
@@ -18,19 +18,19 @@ const DIGITS: usize = 16;
 
 /// Opens it, creating it where it is missing.
 pub fn open(inbox: &Folder) -> io::Result<Folder> {
-    match inbox.sub(NAME, MODE, Owner::Us) {
+    match inbox.sub(NAME, MODE, DirOwner::Us) {
         Err(error) if trust::cure(&error).is_some() => {}
         outcome => return outcome,
     }
     if let Some(earlier) = spare_ones(inbox)?.into_iter().next() {
         return Ok(earlier);
     }
-    inbox.sub(&format!("{NAME}.{:016x}", fastrand::u64(..)), MODE, Owner::Us)
+    inbox.sub(&format!("{NAME}.{:016x}", fastrand::u64(..)), MODE, DirOwner::Us)
 }
 
 /// Why the one of its own name cannot be used, with what mends it; none where it can.
 pub fn stranger(inbox: &Folder) -> Option<(String, String)> {
-    let error = inbox.sub(NAME, MODE, Owner::Us).err()?;
+    let error = inbox.sub(NAME, MODE, DirOwner::Us).err()?;
     trust::cure(&error).map(|cure| (error.to_string(), cure.to_owned()))
 }
 
@@ -38,7 +38,7 @@ pub fn stranger(inbox: &Folder) -> Option<(String, String)> {
 pub fn all(inbox: &Folder) -> io::Result<Vec<Folder>> {
     let mut found = Vec::new();
     if inbox.has_own(OsStr::new(NAME)) {
-        found.push(inbox.sub(NAME, MODE, Owner::Us)?);
+        found.push(inbox.sub(NAME, MODE, DirOwner::Us)?);
     }
     found.extend(spare_ones(inbox)?);
     Ok(found)
@@ -52,7 +52,7 @@ fn spare_ones(inbox: &Folder) -> io::Result<Vec<Folder>> {
     names
         .iter()
         .filter_map(|name| name.to_str())
-        .map(|name| inbox.sub(name, MODE, Owner::Us))
+        .map(|name| inbox.sub(name, MODE, DirOwner::Us))
         .collect()
 }
 
@@ -75,10 +75,10 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let inbox = Folder::open(dir.path()).unwrap();
         assert!(all(&inbox).unwrap().is_empty());
-        let workshop = open(&inbox).unwrap();
-        assert_eq!(workshop.path(), dir.path().join(NAME));
+        let private_dir = open(&inbox).unwrap();
+        assert_eq!(private_dir.path(), dir.path().join(NAME));
         assert_eq!(
-            fs::metadata(workshop.path()).unwrap().permissions().mode() & 0o777,
+            fs::metadata(private_dir.path()).unwrap().permissions().mode() & 0o777,
             0o700
         );
         assert_eq!((all(&inbox).unwrap().len(), stranger(&inbox)), (1, None));
@@ -99,10 +99,10 @@ mod tests {
                     fs::set_permissions(&path, fs::Permissions::from_mode(0o777)).unwrap();
                 }
             }
-            let workshop = open(&inbox).unwrap();
-            assert!(is_spare(workshop.path().file_name().unwrap()), "{what}");
+            let private_dir = open(&inbox).unwrap();
+            assert!(is_spare(private_dir.path().file_name().unwrap()), "{what}");
             // The next start finds what lies in it.
-            assert_eq!(open(&inbox).unwrap().path(), workshop.path(), "{what}");
+            assert_eq!(open(&inbox).unwrap().path(), private_dir.path(), "{what}");
             assert_eq!(all(&inbox).unwrap().len(), 1, "{what}");
             let (why, cure) = stranger(&inbox).unwrap();
             assert!(why.contains(NAME) && cure.contains("move it away"), "{why}; {cure}");

@@ -14,17 +14,17 @@ use crate::clock;
 use crate::model::FileReceipt;
 use crate::telemetry::events;
 
-use super::Context;
-use super::eyes::Eyes;
-use super::finish::{Fate, Finished, LetGo, let_go_all, set_aside_all};
-use super::folder::{Folder, Look, shown};
-use super::ledger::Ledger;
-use super::left::Left;
-use super::parse::Bad;
-use super::parting::Parting;
-use super::reject::{self, REPORT_ENDING, Reason};
-use super::settle::Files;
-use super::taking::Taking;
+use super::IntakeContext;
+use super::finish::{Finished, LetGo, RemovalOutcome, let_go_all, set_aside_all};
+use super::folder::{FileStat, Folder, shown};
+use super::observer::Observer;
+use super::open_file::OpenFile;
+use super::parse::ParseFault;
+use super::pending_removals::PendingRemovals;
+use super::receipts::Receipts;
+use super::reject::{self, REPORT_ENDING, RejectReason};
+use super::skipped::SkippedFiles;
+use super::stability::KnownFiles;
 
 /// How long to wait after a fault of our own.
 const STUMBLED_PAUSE: Duration = Duration::from_secs(1);
@@ -33,19 +33,18 @@ const TOLD_MAX: usize = 1000;
 
 /// The inbox directory at work.
 #[derive(Debug)]
-pub struct Desk {
-    /// The directory.
+pub struct FileInbox {
     pub folder: Arc<Folder>,
     /// The receipts of what was taken and is not durably gone.
-    pub ledger: Ledger,
+    pub receipts: Receipts,
     /// The files that are known.
-    pub known: Files,
+    pub known: KnownFiles,
     /// The files that are taken and not let go yet.
-    pub parting: Parting,
+    pub removals: PendingRemovals,
     /// The files that stay although they were ready, and of which it was said.
-    pub left: Left,
+    pub left: SkippedFiles,
     /// What is seen of it.
-    pub eyes: Eyes,
+    pub observer: Observer,
     /// The files of which it was said that they are open.
     pub told_open: HashSet<OsString>,
     /// Those of the batch before are being closed; at most one at a time, so that there are never more files open than
@@ -56,54 +55,55 @@ pub struct Desk {
 /// A name whose file is being let go is asked for nothing meanwhile. News of it come earlier.
 const PARTING_REST: Duration = Duration::from_mins(1);
 
-impl Desk {
+impl FileInbox {
     /// The results of these are all in: they go at the next quiet moment, or now, if there are many.
-    pub async fn part_from(&mut self, context: &Context, takings: Vec<Taking>) {
+    pub async fn part_from(&mut self, context: &IntakeContext, open_files: Vec<OpenFile>) {
         let now = Instant::now();
-        for taking in &takings {
-            self.known.ask_again(&taking.name, now + PARTING_REST);
+        for open_file in &open_files {
+            self.known.ask_again(&open_file.name, now + PARTING_REST);
         }
-        self.parting.add(takings, now);
-        if self.parting.is_full() {
+        self.removals.add(open_files, now);
+        if self.removals.is_full() {
             self.part(context).await;
         }
     }
 
     /// Lets those go that wait for it. Crash before this: they are still there, and their receipts make the next take a
     /// no-op.
-    pub async fn part(&mut self, context: &Context) {
-        let takings = self.parting.take();
+    pub async fn part(&mut self, context: &IntakeContext) {
+        let open_files = self.removals.take();
         let now = Instant::now();
-        for taking in &takings {
-            self.known.ask_again(&taking.name, now);
+        for open_file in &open_files {
+            self.known.ask_again(&open_file.name, now);
         }
-        self.finish(context, takings).await;
+        self.finish(context, open_files).await;
     }
 
     /// Lets files go whose results are all in, unless somebody has them open.
-    pub async fn finish(&mut self, context: &Context, takings: Vec<Taking>) {
-        self.eyes.catch_up(&mut self.known);
-        let (open, takings): (Vec<Taking>, Vec<Taking>) =
-            takings.into_iter().partition(|taking| self.known.is_open(&taking.name));
-        for taking in open {
-            self.keep(&taking.name, taking.look, taking.bad_lines, true);
+    pub async fn finish(&mut self, context: &IntakeContext, open_files: Vec<OpenFile>) {
+        self.observer.catch_up(&mut self.known);
+        let (open, open_files): (Vec<OpenFile>, Vec<OpenFile>) = open_files
+            .into_iter()
+            .partition(|open_file| self.known.is_open(&open_file.name));
+        for open_file in open {
+            self.keep(&open_file.name, open_file.look, open_file.bad_lines, true);
         }
-        if takings.is_empty() {
+        if open_files.is_empty() {
             return;
         }
         let now = clock::now();
         let folder = Arc::clone(&self.folder);
         // A file that is given back its name does not arrive.
-        for taking in &takings {
-            self.known.arriving(&taking.name);
+        for open_file in &open_files {
+            self.known.arriving(&open_file.name);
         }
-        let setting_aside = context.in_inbox(move || set_aside_all(&folder, takings, now));
-        let leaving = match self.eyes.during(&mut self.known, setting_aside).await {
+        let setting_aside = context.in_inbox(move || set_aside_all(&folder, open_files, now));
+        let leaving = match self.observer.during(&mut self.known, setting_aside).await {
             Ok(leaving) => leaving,
             Err(error) => return stumbled(context, &error).await,
         };
         // Who opened one by its name did that before it lay aside.
-        self.eyes.catch_up(&mut self.known);
+        self.observer.catch_up(&mut self.known);
         let leaving = leaving.into_iter().map(|one| {
             let is_open = self.known.is_open(one.name());
             (one, is_open)
@@ -114,7 +114,7 @@ impl Desk {
             finished,
             synced,
             closing,
-        } = match self.eyes.during(&mut self.known, letting_go).await {
+        } = match self.observer.during(&mut self.known, letting_go).await {
             Ok(finished) => finished,
             Err(error) => return stumbled(context, &error).await,
         };
@@ -135,7 +135,7 @@ impl Desk {
     }
 
     /// Closes these beside everything else, when those before are closed.
-    async fn close(&mut self, context: &Context, files: Vec<Taking>) {
+    async fn close(&mut self, context: &IntakeContext, files: Vec<OpenFile>) {
         if let Some(before) = self.closing.take() {
             let closed = async {
                 tokio::select! {
@@ -143,13 +143,13 @@ impl Desk {
                     () = context.ending() => {}
                 }
             };
-            self.eyes.during(&mut self.known, closed).await;
+            self.observer.during(&mut self.known, closed).await;
         }
         self.closing = Some(spawn_blocking(move || drop(files)));
     }
 
     /// Says and notes what became of one; returns the receipt that may be forgotten.
-    fn finished(&mut self, context: &Context, finished: Finished) -> Option<FileReceipt> {
+    fn finished(&mut self, context: &IntakeContext, finished: Finished) -> Option<FileReceipt> {
         let Finished { name, inode, .. } = finished;
         let now = Instant::now();
         if !finished.was_renamed {
@@ -159,13 +159,13 @@ impl Desk {
             tell_rejected(&name, &moved, &reason);
         }
         let may_be_forgotten = match finished.fate {
-            Fate::Gone => {
+            RemovalOutcome::Gone => {
                 self.known.forget(&name);
                 self.left.forget(&name);
                 true
             }
-            Fate::Replaced => true,
-            Fate::Returned(back) => {
+            RemovalOutcome::Replaced => true,
+            RemovalOutcome::Returned(back) => {
                 self.known.forget(&name);
                 events::warning(
                     &format!(
@@ -177,35 +177,35 @@ impl Desk {
                 );
                 true
             }
-            Fate::Grown(look) => {
+            RemovalOutcome::Grown(look) => {
                 self.known.unsettle(&name, look, false, now);
                 false
             }
-            Fate::Opened(look) => {
+            RemovalOutcome::Opened(look) => {
                 if finished.was_renamed {
                     self.keep(&name, look, 0, true);
                 }
                 false
             }
-            Fate::Rewritten(look) => {
+            RemovalOutcome::Rewritten(look) => {
                 self.known.unsettle(&name, look, false, now);
                 true
             }
-            Fate::Failed(error) => {
+            RemovalOutcome::Failed(error) => {
                 self.leave(context, &name, &error);
                 false
             }
         };
         may_be_forgotten
-            .then(|| self.ledger.get(&name, inode).cloned())
+            .then(|| self.receipts.get(&name, inode).cloned())
             .flatten()
     }
 
     /// A file stays because somebody may still be writing to it: said once, where somebody is known to have it open.
     /// `is_taken`: what is in it.
-    pub fn keep(&mut self, name: &OsStr, look: Look, bad_lines: u64, is_taken: bool) {
+    pub fn keep(&mut self, name: &OsStr, look: FileStat, bad_lines: u64, is_taken: bool) {
         self.known.keep(name, look, Instant::now());
-        let is_open = self.known.is_open(name) || self.eyes.openers.has(look.inode);
+        let is_open = self.known.is_open(name) || self.observer.openers.has(look.inode);
         if is_open && self.told_open.len() < TOLD_MAX && self.told_open.insert(name.to_owned()) {
             let mut what = if is_taken {
                 "a program has it open: what is in it is taken, but it is not removed".to_owned()
@@ -226,34 +226,34 @@ impl Desk {
     }
 
     /// A file that cannot be taken goes to `rejected/`.
-    pub async fn reject(&mut self, context: &Context, taking: Taking, bad: Bad) {
+    pub async fn reject(&mut self, context: &IntakeContext, open_file: OpenFile, bad: ParseFault) {
         let mut why = bad.to_string();
-        if taking.is_resumed || taking.results > 0 {
+        if open_file.is_resumed || open_file.results > 0 {
             why.push_str("; what stands before it was taken, for the file was changed meanwhile");
         }
-        let reason = Reason::whole(why, &bad, context.standards().now);
+        let reason = RejectReason::whole(why, &bad, context.standards().now);
         let folder = Arc::clone(&self.folder);
-        let (name, look) = (taking.name.clone(), taking.look);
+        let (name, look) = (open_file.name.clone(), open_file.look);
         let work = move || {
             // Its batch may have waited meanwhile, for an outbox whose disk is full say, and its producer have gone on
             // writing.
-            let now = Look::at(taking.file())?;
-            if !now.is_same_content(&taking.look) {
-                return Ok(Rejection::Changed(now));
+            let now = FileStat::at(open_file.file())?;
+            if !now.is_same_content(&open_file.look) {
+                return Ok(Err(now));
             }
-            let moved = reject::whole(&folder, &taking.name, &taking.look, &reason);
-            moved.map(|moved| Rejection::Done(moved, reason))
+            let moved = reject::whole(&folder, &open_file.name, &open_file.look, &reason);
+            moved.map(|moved| Ok((moved, reason)))
         };
         match context.in_inbox(work).await.and_then(|moved| moved) {
             // What was read of it is no verdict on what it is now.
-            Ok(Rejection::Changed(now)) => self.known.unsettle(&name, now, false, Instant::now()),
-            Ok(Rejection::Done(moved, reason)) => {
+            Ok(Err(now)) => self.known.unsettle(&name, now, false, Instant::now()),
+            Ok(Ok((moved, reason))) => {
                 self.known.forget(&name);
                 self.left.forget(&name);
                 if let Some(moved) = moved {
                     tell_rejected(&name, &moved, &reason);
                 }
-                let receipt = self.ledger.get(&name, look.inode).cloned();
+                let receipt = self.receipts.get(&name, look.inode).cloned();
                 self.forget(context, receipt.into_iter().collect(), false).await;
             }
             Err(error) => self.leave(context, &name, &error),
@@ -261,7 +261,7 @@ impl Desk {
     }
 
     /// A file stays where it is: said once, and tried again.
-    pub fn leave(&mut self, context: &Context, name: &OsStr, error: &io::Error) {
+    pub fn leave(&mut self, context: &IntakeContext, name: &OsStr, error: &io::Error) {
         let rescan = context.config.borrow().inbox.rescan;
         let look = self.known.look_of(name);
         let until = self.left.leave(name, look.as_ref(), error, Instant::now(), rescan);
@@ -270,7 +270,7 @@ impl Desk {
 
     /// Forgets receipts; `sync` first, where the directory is not synced yet. What fails is tried again at the next
     /// scan.
-    pub async fn forget(&mut self, context: &Context, receipts: Vec<FileReceipt>, sync: bool) {
+    pub async fn forget(&mut self, context: &IntakeContext, receipts: Vec<FileReceipt>, sync: bool) {
         if receipts.is_empty() {
             return;
         }
@@ -282,7 +282,7 @@ impl Desk {
         };
         let outcome = match synced {
             Ok(()) => self
-                .ledger
+                .receipts
                 .forget(&context.outbox, receipts)
                 .await
                 .map_err(|error| error.to_string()),
@@ -298,16 +298,8 @@ impl Desk {
     }
 }
 
-/// What became of a file that was to be rejected.
-enum Rejection {
-    /// It is in `rejected/` under this name, or is another file by now.
-    Done(Option<OsString>, Reason),
-    /// It was written since it was read.
-    Changed(Look),
-}
-
 /// A panic on the thread that reads; nothing is lost by it, but it may come again at once.
-pub async fn stumbled(context: &Context, error: &io::Error) {
+pub async fn stumbled(context: &IntakeContext, error: &io::Error) {
     if context.is_ending() {
         return; // What was under way is left where it stands.
     }
@@ -315,7 +307,7 @@ pub async fn stumbled(context: &Context, error: &io::Error) {
     context.sleep(STUMBLED_PAUSE).await;
 }
 
-fn tell_rejected(name: &OsStr, moved: &OsStr, reason: &Reason) {
+fn tell_rejected(name: &OsStr, moved: &OsStr, reason: &RejectReason) {
     let moved = shown(moved);
     let hint = format!(
         "{}/{moved}{REPORT_ENDING} says what to mend; drop the mended one into the inbox again and delete the pair: nothing removes it by itself",

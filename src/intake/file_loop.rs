@@ -9,54 +9,56 @@ use tokio::time::Instant;
 use crate::telemetry::events;
 
 use super::admit::pause;
-use super::desk::Desk;
-use super::eyes::Eyes;
-use super::hold::Hold;
-use super::ledger::Ledger;
-use super::left::Left;
-use super::parting::Parting;
-use super::pieces::Pulse;
-use super::scan::{self, Task};
-use super::settle::{Files, KNOWN_MAX};
-use super::waiting::Waiting;
-use super::{Context, PRESSURE_PAUSE, workshop};
+use super::backpressure::Backpressure;
+use super::file_inbox::FileInbox;
+use super::inbox_lock::InboxLock;
+use super::observer::Observer;
+use super::pending_removals::PendingRemovals;
+use super::receipts::Receipts;
+use super::result_reader::Progress;
+use super::scan::{self, ScanTask};
+use super::skipped::SkippedFiles;
+use super::stability::{KNOWN_MAX, KnownFiles};
+use super::{IntakeContext, PRESSURE_PAUSE, private_dir};
 
 /// The most files that are taken between two looks at the hints and at the clock.
 const READY_MAX: usize = 4096;
 
-/// Takes files until shutdown. `hold`: of the inbox, where the start has it already.
-pub async fn run(context: &Context, waiting: &Waiting, hold: Option<Hold>) {
-    let Some((desk, hold)) = begin(context, waiting, hold).await else {
+/// Takes files until shutdown. `inbox_lock`: of the inbox, where the start has it already.
+pub async fn run(context: &IntakeContext, backpressure: &Backpressure, inbox_lock: Option<InboxLock>) {
+    let Some((desk, inbox_lock)) = begin(context, backpressure, inbox_lock).await else {
         return;
     };
-    let mut room = Room {
+    let mut room = FileLoop {
         desk,
-        hold,
+        inbox_lock,
         next_scan: Instant::now(),
         is_recovered: false,
     };
     while !context.is_ending() {
         context.turn();
-        if Instant::now() >= room.next_scan || room.desk.eyes.have_lost_sight() {
-            room.scan(context, waiting).await;
+        if Instant::now() >= room.next_scan || room.desk.observer.have_lost_sight() {
+            room.scan(context, backpressure).await;
         }
-        room.desk.eyes.catch_up(&mut room.desk.known);
+        room.desk.observer.catch_up(&mut room.desk.known);
         room.look(context).await;
         let now = Instant::now();
         let ready = room.desk.known.ready(now, READY_MAX);
         // What came under the name of one that is being let go is another file, or more of it.
-        if room.desk.parting.is_due(now) || ready.iter().any(|one| room.desk.parting.has(&one.name)) {
+        if room.desk.removals.is_due(now) || ready.iter().any(|one| room.desk.removals.has(&one.name)) {
             context.lively(Box::pin(room.desk.part(context))).await;
             continue;
         }
         let may_take = if ready.is_empty() {
-            waiting.look_again(context).await;
+            backpressure.look_again(context).await;
             true
         } else {
-            waiting.may_take(context).await
+            backpressure.may_take(context).await
         };
         if may_take && !ready.is_empty() {
-            context.lively(Box::pin(room.desk.take(context, waiting, ready))).await;
+            context
+                .lively(Box::pin(room.desk.take(context, backpressure, ready)))
+                .await;
         } else {
             room.rest(context, may_take).await;
         }
@@ -65,46 +67,50 @@ pub async fn run(context: &Context, waiting: &Waiting, hold: Option<Hold>) {
 }
 
 /// Opens the directory and reads the receipts, however long that needs.
-async fn begin(context: &Context, waiting: &Waiting, mut hold: Option<Hold>) -> Option<(Desk, Option<Hold>)> {
+async fn begin(
+    context: &IntakeContext,
+    backpressure: &Backpressure,
+    mut inbox_lock: Option<InboxLock>,
+) -> Option<(FileInbox, Option<InboxLock>)> {
     let mut tries = 0;
     loop {
         context.turn();
         let inbox = context.config.borrow().inbox.clone();
-        let (settle, pulse) = (inbox.settle, Pulse::of(&context.progress));
+        let (settle, progress) = (inbox.settle, Progress::of(&context.progress));
         let opening = context.in_inbox(move || {
-            let opened = scan::open(&inbox.dir, pulse, &mut hold).map(|(folder, id)| {
-                let stranger = workshop::stranger(&folder);
+            let opened = scan::open(&inbox.dir, progress, &mut inbox_lock).map(|(folder, id)| {
+                let stranger = private_dir::stranger(&folder);
                 (folder, id, stranger)
             });
-            (opened, hold)
+            (opened, inbox_lock)
         });
         let opened;
-        (opened, hold) = opening.await.unwrap_or_else(|error| (Err(error), None));
+        (opened, inbox_lock) = opening.await.unwrap_or_else(|error| (Err(error), None));
         let opened = match opened {
-            Ok((folder, id, stranger)) => Ok((folder, stranger, Ledger::load(&context.outbox, id).await)),
+            Ok((folder, id, stranger)) => Ok((folder, stranger, Receipts::load(&context.outbox, id).await)),
             Err(error) => Err(error),
         };
         match opened {
-            Ok((folder, stranger, Ok(ledger))) => {
-                waiting.store_works();
-                waiting.files_work();
-                tell_begun(hold.as_ref(), stranger);
-                tell_elsewhere(&ledger, folder.path());
-                let desk = Desk {
+            Ok((folder, stranger, Ok(receipts))) => {
+                backpressure.store_works();
+                backpressure.files_work();
+                tell_begun(inbox_lock.as_ref(), stranger);
+                tell_elsewhere(&receipts, folder.path());
+                let desk = FileInbox {
                     folder: Arc::new(folder),
-                    ledger,
-                    known: Files::new(settle),
-                    parting: Parting::default(),
-                    left: Left::default(),
-                    eyes: Eyes::default(),
+                    receipts,
+                    known: KnownFiles::new(settle),
+                    removals: PendingRemovals::default(),
+                    left: SkippedFiles::default(),
+                    observer: Observer::default(),
                     told_open: std::collections::HashSet::new(),
                     closing: None,
                 };
-                return Some((desk, hold));
+                return Some((desk, inbox_lock));
             }
-            Ok((_, _, Err(error))) => waiting.store_fails(&error),
+            Ok((_, _, Err(error))) => backpressure.store_fails(&error),
             Err(_) if context.is_ending() => {}
-            Err(error) => waiting.files_fail("open the inbox", &error),
+            Err(error) => backpressure.files_fail("open the inbox", &error),
         }
         tries += 1;
         if !context.sleep(pause(tries)).await {
@@ -113,11 +119,11 @@ async fn begin(context: &Context, waiting: &Waiting, mut hold: Option<Hold>) -> 
     }
 }
 
-fn tell_begun(hold: Option<&Hold>, stranger: Option<(String, String)>) {
+fn tell_begun(inbox_lock: Option<&InboxLock>, stranger: Option<(String, String)>) {
     if let Some((why, cure)) = stranger {
         events::warning(&format!("{why}; a directory of another name is used instead"), &cure);
     }
-    if !hold.is_some_and(Hold::is_sure) {
+    if !inbox_lock.is_some_and(InboxLock::is_sure) {
         events::warning(
             "the file system of the inbox knows no locks: a second daemon would not be noticed",
             "let one daemon alone take from this inbox; two would submit each file twice",
@@ -126,8 +132,8 @@ fn tell_begun(hold: Option<&Hold>, stranger: Option<(String, String)>) {
 }
 
 /// Says at a start, and when the path names another directory, that some receipts speak of yet another one.
-fn tell_elsewhere(ledger: &Ledger, dir: &Path) {
-    let count = ledger.elsewhere();
+fn tell_elsewhere(receipts: &Receipts, dir: &Path) {
+    let count = receipts.elsewhere();
     if count > 0 {
         events::warning(
             &format!(
@@ -139,52 +145,52 @@ fn tell_elsewhere(ledger: &Ledger, dir: &Path) {
     }
 }
 
-struct Room {
-    desk: Desk,
-    hold: Option<Hold>,
+struct FileLoop {
+    desk: FileInbox,
+    inbox_lock: Option<InboxLock>,
     next_scan: Instant,
     /// Whether what a crash left half done in `rejected/` is finished.
     is_recovered: bool,
 }
 
-impl Room {
+impl FileLoop {
     /// Looks at the whole directory, opened anew: it may have been replaced.
-    async fn scan(&mut self, context: &Context, waiting: &Waiting) {
+    async fn scan(&mut self, context: &IntakeContext, backpressure: &Backpressure) {
         // Out of the directory that they were taken from.
         self.desk.part(context).await;
         let inbox = context.config.borrow().inbox.clone();
         self.next_scan = Instant::now() + inbox.rescan;
         self.desk.known.set_settle(inbox.settle);
-        let task = Task {
+        let task = ScanTask {
             dir: inbox.dir,
-            pulse: Pulse::of(&context.progress),
-            receipts: self.desk.ledger.all(),
+            progress: Progress::of(&context.progress),
+            receipts: self.desk.receipts.all(),
             search: self.desk.left.search(KNOWN_MAX, Instant::now()),
             recover: !self.is_recovered,
-            watch: self.desk.eyes.are_closed(),
+            watch: self.desk.observer.are_closed(),
         };
-        let mut hold = self.hold.take();
-        let scanning = context.in_inbox(move || (scan::scan(task, &mut hold), hold));
+        let mut inbox_lock = self.inbox_lock.take();
+        let scanning = context.in_inbox(move || (scan::scan(task, &mut inbox_lock), inbox_lock));
         let scanned;
-        (scanned, self.hold) = scanning.await.unwrap_or_else(|error| (Err(error), None));
+        (scanned, self.inbox_lock) = scanning.await.unwrap_or_else(|error| (Err(error), None));
         match scanned {
             Ok(mut scan) => {
                 let now = Instant::now();
-                waiting.files_work();
-                if scan.id != self.desk.ledger.here() {
+                backpressure.files_work();
+                if scan.id != self.desk.receipts.here() {
                     // A disk was mounted over it, or came off: the watch is still on the one beneath.
-                    self.desk.eyes.close();
+                    self.desk.observer.close();
                     self.next_scan = now;
                     self.is_recovered = false;
-                    self.desk.ledger.turn_to(scan.id);
-                    tell_elsewhere(&self.desk.ledger, scan.folder.path());
+                    self.desk.receipts.turn_to(scan.id);
+                    tell_elsewhere(&self.desk.receipts, scan.folder.path());
                     self.desk.folder = Arc::new(scan.folder);
                     return;
                 }
-                self.desk.eyes.open(scan.watch);
+                self.desk.observer.open(scan.watch);
                 self.desk.folder = Arc::new(scan.folder);
                 self.is_recovered |= scan.rejected.is_ok();
-                if waiting.rejected(&scan.rejected) {
+                if backpressure.rejected(&scan.rejected) {
                     self.desk.left.try_again();
                     self.next_scan = now;
                 }
@@ -195,14 +201,14 @@ impl Room {
             }
             Err(_) if context.is_ending() => {}
             Err(error) => {
-                self.desk.eyes.close();
-                waiting.files_fail("read the inbox", &error);
+                self.desk.observer.close();
+                backpressure.files_fail("read the inbox", &error);
             }
         }
     }
 
     /// Looks at the names that are due.
-    async fn look(&mut self, context: &Context) {
+    async fn look(&mut self, context: &IntakeContext) {
         let due = self.desk.known.due(Instant::now());
         if due.is_empty() {
             return;
@@ -225,7 +231,7 @@ impl Room {
     }
 
     /// Waits for a hint, for the next file that is due, for the next scan, for a shutdown.
-    async fn rest(&mut self, context: &Context, may_take: bool) {
+    async fn rest(&mut self, context: &IntakeContext, may_take: bool) {
         let now = Instant::now();
         // A turn is due now and then even if nothing is: whoever watches us counts them.
         let mut until = self.next_scan.min(now + context.turn_max);
@@ -234,12 +240,12 @@ impl Room {
         } else if let Some(due) = self.desk.known.next_due() {
             until = until.min(due);
         }
-        if let Some(due) = self.desk.parting.due() {
+        if let Some(due) = self.desk.removals.due() {
             until = until.min(due);
         }
         let ending = context.ending();
         tokio::select! {
-            () = self.desk.eyes.wait(&mut self.desk.known) => {}
+            () = self.desk.observer.wait(&mut self.desk.known) => {}
             () = tokio::time::sleep_until(until) => {}
             () = ending => {}
         }

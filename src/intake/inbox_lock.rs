@@ -1,5 +1,5 @@
 //! The inbox directory is held by one daemon: two would take each file twice. The lock is on the opened directory, so
-//! that no other path leads round it, and on a file in the [`workshop`](super::workshop), for file systems that lock
+//! that no other path leads round it, and on a file in the [`private_dir`](super::private_dir), for file systems that lock
 //! only files (NFS) and to name the process.
 
 use std::fs::File;
@@ -13,17 +13,17 @@ const FILE: &str = "lock";
 
 /// Held as long as this lives.
 #[derive(Debug)]
-pub struct Hold {
+pub struct InboxLock {
     identity: (u64, u64),
     locks: Vec<Lock>,
 }
 
-impl Hold {
+impl InboxLock {
     /// Takes it; [`io::ErrorKind::WouldBlock`] where another daemon has it.
     pub fn take(inbox: &Folder) -> io::Result<Self> {
         let identity = inbox.identity()?;
         let mut locks = Vec::new();
-        match lock::take_and_sign(inbox.workshop()?.lock_file(FILE)?) {
+        match lock::take_and_sign(inbox.private_dir()?.lock_file(FILE)?) {
             Ok(lock) => locks.push(lock),
             Err(Refusal::Held(held)) => return Err(in_use(&held)),
             // A file system without such locks; the other one may do.
@@ -79,23 +79,23 @@ mod tests {
         std::fs::create_dir(&inbox).unwrap();
         std::os::unix::fs::symlink(&inbox, &link).unwrap();
         let first = Folder::open(&inbox).unwrap();
-        let hold = Hold::take(&first).unwrap();
-        assert!(hold.is_sure() && hold.is_of(&Folder::open(&link).unwrap()).unwrap());
-        let refused = Hold::take(&Folder::open(&link).unwrap()).unwrap_err();
+        let inbox_lock = InboxLock::take(&first).unwrap();
+        assert!(inbox_lock.is_sure() && inbox_lock.is_of(&Folder::open(&link).unwrap()).unwrap());
+        let refused = InboxLock::take(&Folder::open(&link).unwrap()).unwrap_err();
         assert_eq!(refused.kind(), io::ErrorKind::WouldBlock);
         assert!(
             refused.to_string().contains(&format!("process {}", std::process::id())),
             "{refused}"
         );
-        drop(hold);
+        drop(inbox_lock);
         let stranger = lock::take(first.to_lock().unwrap()).unwrap();
-        let refused = Hold::take(&first).unwrap_err();
+        let refused = InboxLock::take(&first).unwrap_err();
         assert_eq!(refused.kind(), io::ErrorKind::WouldBlock);
         assert!(
             refused.to_string().contains("another user") && refused.to_string().contains("fuser"),
             "{refused}"
         );
         drop(stranger);
-        Hold::take(&first).unwrap();
+        InboxLock::take(&first).unwrap();
     }
 }

@@ -12,48 +12,46 @@ use crate::store::{StoreError, Way, holder};
 use crate::telemetry::hindrance::{Cause, Hindrances};
 
 use super::rows::RowsError;
-use super::space::Space;
-use super::{Context, PRESSURE_PAUSE, trust};
+use super::space::FreeSpace;
+use super::{IntakeContext, PRESSURE_PAUSE, trust};
 
 /// With less than this even an outcome of a few pages may find no room.
 const NEXT_TO_NOTHING: u64 = 1 << 20;
 
 /// A reason to wait, with the words for it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Reason {
-    /// Which.
+pub struct WaitReason {
     pub cause: Cause,
     /// In words.
     pub why: String,
-    /// What mends it.
     pub hint: &'static str,
 }
 
 /// What keeps intake from taking; shared by files and rows, so that it is said once.
 #[derive(Debug, Default)]
-pub struct Waiting {
+pub struct Backpressure {
     hindrances: Arc<Hindrances>,
-    space: Space,
+    space: FreeSpace,
 }
 
-impl Waiting {
+impl Backpressure {
     /// Nothing is in the way yet.
     pub fn new(hindrances: &Arc<Hindrances>) -> Self {
         Self {
             hindrances: Arc::clone(hindrances),
-            space: Space::default(),
+            space: FreeSpace::default(),
         }
     }
 
     /// Whether something may be taken now; if not, that is said.
-    pub async fn may_take(&self, context: &Context) -> bool {
+    pub async fn may_take(&self, context: &IntakeContext) -> bool {
         let config = context.config.borrow().clone();
         let reason = match in_space(&self.space, &config).await {
             None => self.of_backlog(context, &config).await,
             full => full,
         };
         // The new one first: what takes the other's place must not pass for its end.
-        if let Some(Reason { cause, why, hint }) = &reason {
+        if let Some(WaitReason { cause, why, hint }) = &reason {
             self.hindrances.met(*cause, "", why, hint);
         }
         for cause in [Cause::Backlog, Cause::Disk] {
@@ -65,14 +63,14 @@ impl Waiting {
     }
 
     /// Nothing is there to be taken: whatever kept it may be over all the same, and nobody else would see that.
-    pub async fn look_again(&self, context: &Context) {
+    pub async fn look_again(&self, context: &IntakeContext) {
         if self.hindrances.has(Cause::Backlog) || self.hindrances.has(Cause::Disk) {
             self.may_take(context).await;
         }
     }
 
     /// Waits until something may be taken; false when the shutdown came first.
-    pub async fn until_room(&self, context: &Context) -> bool {
+    pub async fn until_room(&self, context: &IntakeContext) -> bool {
         loop {
             context.turn();
             if context.is_ending() {
@@ -85,7 +83,6 @@ impl Waiting {
         }
     }
 
-    /// The outbox took something.
     pub fn store_works(&self) {
         self.hindrances.over(Cause::Outbox);
     }
@@ -145,7 +142,7 @@ impl Waiting {
         self.hindrances.met(Cause::Rows, "take rows", &why, error.hint());
     }
 
-    async fn of_backlog(&self, context: &Context, config: &Config) -> Option<Reason> {
+    async fn of_backlog(&self, context: &IntakeContext, config: &Config) -> Option<WaitReason> {
         let max = config.inbox.max_pending?;
         match context.outbox.tally().await {
             Ok(tally) => of_backlog(tally.count(StateName::Pending), max),
@@ -175,11 +172,11 @@ fn hint(error: &StoreError) -> &'static str {
 }
 
 /// Too little room where the outbox or the inbox lies.
-pub async fn of_disk(config: &Config) -> Option<Reason> {
-    in_space(&Space::default(), config).await
+pub async fn of_disk(config: &Config) -> Option<WaitReason> {
+    in_space(&FreeSpace::default(), config).await
 }
 
-async fn in_space(space: &Space, config: &Config) -> Option<Reason> {
+async fn in_space(space: &FreeSpace, config: &Config) -> Option<WaitReason> {
     if config.inbox.min_free_disk == 0 {
         return None;
     }
@@ -195,8 +192,8 @@ fn places(config: &Config) -> [&Path; 2] {
     [outbox_dir, &config.inbox.dir]
 }
 
-fn too_full(dir: &Path, free: u64, min: u64) -> Option<Reason> {
-    (free < min).then(|| Reason {
+fn too_full(dir: &Path, free: u64, min: u64) -> Option<WaitReason> {
+    (free < min).then(|| WaitReason {
         cause: Cause::Disk,
         why: format!("{} has {free} bytes free, less than inbox.min_free_disk ({min})", dir.display()),
         hint: if free < NEXT_TO_NOTHING {
@@ -208,8 +205,8 @@ fn too_full(dir: &Path, free: u64, min: u64) -> Option<Reason> {
 }
 
 /// More is pending than intake may add to.
-pub fn of_backlog(pending: u64, max: u64) -> Option<Reason> {
-    (pending > max).then(|| Reason {
+pub fn of_backlog(pending: u64, max: u64) -> Option<WaitReason> {
+    (pending > max).then(|| WaitReason {
         cause: Cause::Backlog,
         why: format!("{pending} submissions are pending, more than inbox.max_pending ({max})"),
         hint: "`reten-outbox status` says why they wait; intake goes on by itself below the limit",

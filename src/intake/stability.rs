@@ -10,7 +10,7 @@
 //! row are merged by the kernel, so that a count can be wrong where two programs have one file open at once: too high a
 //! one leaves a file in the inbox whose results are in, and is said in the log.
 
-mod seen;
+mod file_state;
 
 use std::collections::{HashMap, HashSet};
 use std::ffi::{OsStr, OsString};
@@ -18,9 +18,9 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::folder::Look;
+use super::folder::FileStat;
 use super::listing::in_order;
-use seen::Seen;
+use file_state::FileState;
 
 /// The most files that are known at one time; what is beyond waits in the directory and is found when these are gone.
 pub const KNOWN_MAX: usize = 50_000;
@@ -47,12 +47,10 @@ pub enum Openness {
 
 /// What the watch says about a name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Sight {
+pub enum FileEvent {
     /// It appeared: created or linked.
     Created,
-    /// Somebody opened it.
     Opened,
-    /// Somebody closed it.
     Closed {
         /// Whether it had been opened for writing.
         written: bool,
@@ -64,10 +62,8 @@ pub enum Sight {
 /// A file that may be taken.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Ready {
-    /// Its name.
     pub name: OsString,
-    /// How it looked.
-    pub look: Look,
+    pub look: FileStat,
     /// It stood still since it seemed unfinished: now it is judged as it is.
     pub is_last_look: bool,
     /// Whether somebody may still be writing to it.
@@ -90,17 +86,16 @@ impl Ready {
 
 /// The files of the inbox that are known and not taken yet.
 #[derive(Debug)]
-pub struct Files {
+pub struct KnownFiles {
     settle: Duration,
-    known: HashMap<OsString, Seen>,
+    known: HashMap<OsString, FileState>,
     /// Files that a scan finds just now may have been opened while events were lost.
     in_doubt: bool,
     /// Names to which we rename files just now: what the watch will say of that is no news.
     own_arrivals: HashMap<OsString, u32>,
 }
 
-impl Files {
-    /// With `inbox.settle`.
+impl KnownFiles {
     pub fn new(settle: Duration) -> Self {
         Self {
             settle,
@@ -116,30 +111,30 @@ impl Files {
     }
 
     /// What the watch saw. Names beyond the limit are left to a later scan.
-    pub fn saw(&mut self, name: &OsStr, sight: Sight, now: Instant) {
-        if sight == Sight::Arrived && self.is_own_arrival(name) {
+    pub fn saw(&mut self, name: &OsStr, sight: FileEvent, now: Instant) {
+        if sight == FileEvent::Arrived && self.is_own_arrival(name) {
             return;
         }
         if !self.known.contains_key(name) {
-            if self.known.len() >= KNOWN_MAX || matches!(sight, Sight::Closed { written: false }) {
+            if self.known.len() >= KNOWN_MAX || matches!(sight, FileEvent::Closed { written: false }) {
                 return;
             }
-            self.known.insert(name.to_owned(), Seen::new(now));
+            self.known.insert(name.to_owned(), FileState::new(now));
         }
         let Some(seen) = self.known.get_mut(name) else { return };
         match sight {
-            Sight::Created => {}
-            Sight::Opened if seen.own_opens > 0 => seen.own_opens -= 1,
-            Sight::Opened => seen.opened(now),
-            Sight::Closed { written: false } if seen.own_closes > 0 => seen.own_closes -= 1,
-            Sight::Closed { written } => seen.closed(written, now),
-            Sight::Arrived => {
-                *seen = Seen {
+            FileEvent::Created => {}
+            FileEvent::Opened if seen.own_opens > 0 => seen.own_opens -= 1,
+            FileEvent::Opened => seen.opened(now),
+            FileEvent::Closed { written: false } if seen.own_closes > 0 => seen.own_closes -= 1,
+            FileEvent::Closed { written } => seen.closed(written, now),
+            FileEvent::Arrived => {
+                *seen = FileState {
                     is_whole: true,
                     // Of the file that had this name until now; that it is closed may still be said under it.
                     own_opens: seen.own_opens,
                     own_closes: seen.own_closes,
-                    ..Seen::new(now)
+                    ..FileState::new(now)
                 };
             }
         }
@@ -187,11 +182,10 @@ impl Files {
     /// We did not give it that name after all: what was taken for ours was somebody else's.
     pub fn not_arrived(&mut self, name: &OsStr, now: Instant) {
         if !self.is_own_arrival(name) {
-            self.saw(name, Sight::Arrived, now);
+            self.saw(name, FileEvent::Arrived, now);
         }
     }
 
-    /// Whether it is known.
     pub fn knows(&self, name: &OsStr) -> bool {
         self.known.contains_key(name)
     }
@@ -221,7 +215,7 @@ impl Files {
     }
 
     /// What a scan found. Names that it did not find are forgotten, unless it did not see `all` of them.
-    pub fn found(&mut self, files: &[(OsString, Look)], all: bool, now: Instant) {
+    pub fn found(&mut self, files: &[(OsString, FileStat)], all: bool, now: Instant) {
         if all {
             let there: HashSet<&OsStr> = files.iter().map(|(name, _)| name.as_os_str()).collect();
             self.known
@@ -230,9 +224,9 @@ impl Files {
         for (name, look) in files {
             if self.known.len() < KNOWN_MAX || self.known.contains_key(name) {
                 let doubt = self.in_doubt.then(|| now + DOUBT);
-                let seen = || Seen {
+                let seen = || FileState {
                     doubt,
-                    ..Seen::new(now)
+                    ..FileState::new(now)
                 };
                 self.known.entry(name.clone()).or_insert_with(seen);
                 self.looked(name, Some(*look), now);
@@ -242,7 +236,7 @@ impl Files {
     }
 
     /// A look at one name.
-    pub fn looked(&mut self, name: &OsStr, look: Option<Look>, now: Instant) {
+    pub fn looked(&mut self, name: &OsStr, look: Option<FileStat>, now: Instant) {
         let Some(look) = look.filter(|look| look.is_file) else {
             self.known.remove(name);
             return;
@@ -261,19 +255,18 @@ impl Files {
     }
 
     /// The last look at it.
-    pub fn look_of(&self, name: &OsStr) -> Option<Look> {
+    pub fn look_of(&self, name: &OsStr) -> Option<FileStat> {
         self.known.get(name)?.look.map(|(look, _)| look)
     }
 
-    /// Taken, or gone.
     pub fn forget(&mut self, name: &OsStr) {
         self.known.remove(name);
     }
 
     /// It stays although it was ready, and was this look: it is to stand still once more. `unfinished`: because it
     /// seemed so.
-    pub fn unsettle(&mut self, name: &OsStr, look: Look, unfinished: bool, now: Instant) {
-        let seen = self.known.entry(name.to_owned()).or_insert_with(|| Seen::new(now));
+    pub fn unsettle(&mut self, name: &OsStr, look: FileStat, unfinished: bool, now: Instant) {
+        let seen = self.known.entry(name.to_owned()).or_insert_with(|| FileState::new(now));
         seen.is_whole = false;
         seen.is_settled = false;
         seen.look = Some((look, now));
@@ -282,8 +275,8 @@ impl Files {
 
     /// Its results are in, and it stays, because it may still be open: until it is closed, and at least until it is
     /// asked again who has it open.
-    pub fn keep(&mut self, name: &OsStr, look: Look, now: Instant) {
-        let seen = self.known.entry(name.to_owned()).or_insert_with(|| Seen::new(now));
+    pub fn keep(&mut self, name: &OsStr, look: FileStat, now: Instant) {
+        let seen = self.known.entry(name.to_owned()).or_insert_with(|| FileState::new(now));
         if !seen.look.is_some_and(|(last, _)| last.is_same_content(&look)) {
             seen.look = Some((look, now));
         }
@@ -319,7 +312,7 @@ impl Files {
 
     /// Names that are to be looked at now.
     pub fn due(&self, now: Instant) -> Vec<OsString> {
-        let is_due = |seen: &Seen| !seen.is_settled && seen.when(self.settle).is_some_and(|at| at <= now);
+        let is_due = |seen: &FileState| !seen.is_settled && seen.when(self.settle).is_some_and(|at| at <= now);
         self.known
             .iter()
             .filter(|(_, seen)| is_due(seen))
@@ -335,8 +328,8 @@ impl Files {
     /// The files that may be taken now, at most `limit`, in intake order. To be asked after the due names were looked
     /// at.
     pub fn ready(&self, now: Instant, limit: usize) -> Vec<Ready> {
-        let is_ready = |seen: &Seen| seen.is_settled && seen.not_before.is_none_or(|at| at <= now);
-        let mut ready: Vec<(OsString, Look)> = self
+        let is_ready = |seen: &FileState| seen.is_settled && seen.not_before.is_none_or(|at| at <= now);
+        let mut ready: Vec<(OsString, FileStat)> = self
             .known
             .iter()
             .filter(|(_, seen)| is_ready(seen))

@@ -1,4 +1,4 @@
-//! The clerk's own side: a process of its own that opens the row inbox and does what the daemon, or a command, asks. It
+//! The worker's own side: a process of its own that opens the row inbox and does what the daemon, or a command, asks. It
 //! may be killed at any point: SQLite rolls back what was not committed, and receipts know what was taken.
 
 use std::io;
@@ -14,7 +14,7 @@ use super::batch;
 use super::confine;
 use super::database::{Database, directory};
 use super::error::RowsError;
-use super::wire::{self, Answer, Batch, Request};
+use super::protocol::{self, Reply, Request, RowBatch};
 
 /// How long SQLite may compute at one request: a thousand times what our own statements need.
 const READ_PATIENCE: Duration = Duration::from_secs(5);
@@ -27,28 +27,28 @@ pub fn serve() -> io::Result<()> {
     // A socket, or there is nobody to serve: a person typed the word.
     let mut line = UnixStream::from(io::stdin().as_fd().try_clone_to_owned()?);
     line.peer_addr()?;
-    let Some(Request::Open { path, outbox }) = wire::read(&mut line)? else {
+    let Some(Request::Open { path, outbox }) = protocol::read(&mut line)? else {
         return Ok(());
     };
     let confined = match confine::to(&directory(&path)) {
         Ok(confined) => confined,
-        Err(error) => return wire::write(&mut line, &Answer::Failed(error)),
+        Err(error) => return protocol::write(&mut line, &Reply::Failed(error)),
     };
     // Behind the walls, so that every thread it starts stands behind them.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let _ignored = runtime.block_on(async { deaf() })?;
-    let mut clerk = Serving {
+    let mut worker = Serving {
         runtime,
         confined,
         database: None,
     };
     let mut request = Some(Request::Open { path, outbox });
     while let Some(asked) = request {
-        let answer = clerk
+        let answer = worker
             .answer(asked)
-            .unwrap_or_else(|error| Answer::Failed(error.bounded()));
-        wire::write(&mut line, &answer)?;
-        request = wire::read(&mut line)?;
+            .unwrap_or_else(|error| Reply::Failed(error.bounded()));
+        protocol::write(&mut line, &answer)?;
+        request = protocol::read(&mut line)?;
     }
     Ok(())
 }
@@ -69,24 +69,24 @@ struct Serving {
 }
 
 impl Serving {
-    fn answer(&mut self, request: Request) -> Result<Answer, RowsError> {
+    fn answer(&mut self, request: Request) -> Result<Reply, RowsError> {
         if let Request::Open { path, outbox } = request {
             return self.open(&path, &outbox);
         }
         let Some(mut database) = self.database.take() else {
-            return Ok(Answer::Replaced);
+            return Ok(Reply::Replaced);
         };
         // What it fails at, or is replaced, is opened anew: a fresh connection is no worse, and an open transaction is
         // rolled back with it.
         if !database.is_there()? {
-            return Ok(Answer::Replaced);
+            return Ok(Reply::Replaced);
         }
         let answer = self.runtime.block_on(serve_one(&mut database, request))?;
         self.database = Some(database);
         Ok(answer)
     }
 
-    fn open(&mut self, path: &Path, outbox: &Path) -> Result<Answer, RowsError> {
+    fn open(&mut self, path: &Path, outbox: &Path) -> Result<Reply, RowsError> {
         self.runtime.block_on(async {
             if let Some(database) = self.database.take() {
                 database.close().await;
@@ -94,7 +94,7 @@ impl Serving {
             let database = Database::open(path, outbox, READ_PATIENCE).await?;
             let inbox = database.id;
             self.database = Some(database);
-            Ok(Answer::Opened {
+            Ok(Reply::Opened {
                 inbox,
                 confined: self.confined,
             })
@@ -102,9 +102,9 @@ impl Serving {
     }
 }
 
-async fn serve_one(database: &mut Database, request: Request) -> Result<Answer, RowsError> {
+async fn serve_one(database: &mut Database, request: Request) -> Result<Reply, RowsError> {
     match request {
-        Request::Open { .. } => Ok(Answer::Replaced),
+        Request::Open { .. } => Ok(Reply::Replaced),
         Request::Look { seen, after, bytes_max } => look(database, seen, after, bytes_max).await,
         Request::Delete { rows, bytes_max, now } => {
             database.begin("BEGIN IMMEDIATE", WRITE_PATIENCE).await?;
@@ -113,13 +113,13 @@ async fn serve_one(database: &mut Database, request: Request) -> Result<Answer, 
             // Power cut before this: the journal may come back and the deletion be undone; the receipts are still
             // there.
             database.sync()?;
-            Ok(Answer::Deleted { done, gone })
+            Ok(Reply::Deleted { done, gone })
         }
         Request::Count => {
             database.begin("BEGIN", READ_PATIENCE).await?;
             let counted = count(database).await;
             let (waiting, rejected) = ended(database, counted).await?;
-            Ok(Answer::Counted { waiting, rejected })
+            Ok(Reply::Counted { waiting, rejected })
         }
         Request::Insert { texts } => {
             database.be_patient().await?;
@@ -127,20 +127,20 @@ async fn serve_one(database: &mut Database, request: Request) -> Result<Answer, 
             let inserted = insert(database, &texts).await;
             let ids = ended(database, inserted).await?;
             database.sync()?;
-            Ok(Answer::Inserted(ids))
+            Ok(Reply::Inserted(ids))
         }
     }
 }
 
-async fn look(database: &mut Database, seen: Option<i64>, after: i64, bytes_max: usize) -> Result<Answer, RowsError> {
+async fn look(database: &mut Database, seen: Option<i64>, after: i64, bytes_max: usize) -> Result<Reply, RowsError> {
     let version = database.data_version().await?;
     if seen == Some(version) {
-        return Ok(Answer::Unchanged);
+        return Ok(Reply::Unchanged);
     }
     database.begin("BEGIN", READ_PATIENCE).await?;
     let read = batch::read(&mut database.conn, after, bytes_max).await;
     let batch = ended(database, read).await?;
-    Ok(Answer::Rows(Batch { version, ..batch }))
+    Ok(Reply::Rows(RowBatch { version, ..batch }))
 }
 
 async fn count(database: &mut Database) -> Result<(u64, u64), RowsError> {

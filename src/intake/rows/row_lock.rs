@@ -14,7 +14,7 @@ use rustix::fs::OFlags;
 use crate::lock::{self, Lock, Refusal};
 
 use super::error::RowsError;
-use super::outside::named;
+use super::file_checks::named;
 
 /// Rights of group and others.
 const OTHERS: u32 = 0o077;

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::taking::Taking;
+use super::open_file::OpenFile;
 
 /// Longer than a claim and its request take.
 const QUIET: Duration = Duration::from_millis(5);
@@ -21,21 +21,21 @@ const FILES_MAX: usize = 64;
 
 /// Files on their way out.
 #[derive(Debug, Default)]
-pub struct Parting {
-    takings: Vec<Taking>,
+pub struct PendingRemovals {
+    open_files: Vec<OpenFile>,
     names: HashSet<OsString>,
     /// When the first and the last of them came.
     since: Option<(Instant, Instant)>,
 }
 
-impl Parting {
-    /// More of them.
-    pub fn add(&mut self, takings: Vec<Taking>, now: Instant) {
-        if takings.is_empty() {
+impl PendingRemovals {
+    pub fn add(&mut self, open_files: Vec<OpenFile>, now: Instant) {
+        if open_files.is_empty() {
             return;
         }
-        self.names.extend(takings.iter().map(|taking| taking.name.clone()));
-        self.takings.extend(takings);
+        self.names
+            .extend(open_files.iter().map(|open_file| open_file.name.clone()));
+        self.open_files.extend(open_files);
         self.since = Some((self.since.map_or(now, |(first, _)| first), now));
     }
 
@@ -46,7 +46,7 @@ impl Parting {
 
     /// Whether no more of them may wait.
     pub fn is_full(&self) -> bool {
-        self.takings.len() >= FILES_MAX
+        self.open_files.len() >= FILES_MAX
     }
 
     /// When they are to be let go; `None` where there are none.
@@ -54,13 +54,12 @@ impl Parting {
         self.since.map(|(first, last)| (last + QUIET).min(first + DELAY_MAX))
     }
 
-    /// Whether that is now.
     pub fn is_due(&self, now: Instant) -> bool {
         self.due().is_some_and(|due| due <= now)
     }
 
     /// All of them, to be let go.
-    pub fn take(&mut self) -> Vec<Taking> {
-        std::mem::take(self).takings
+    pub fn take(&mut self) -> Vec<OpenFile> {
+        std::mem::take(self).open_files
     }
 }
