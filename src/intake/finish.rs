@@ -261,7 +261,7 @@ fn leave(inbox: &Folder, leaving: &mut Leaving) -> io::Result<RemovalStep> {
     )?)))
 }
 
-/// Only NDJSON is read here, which is never bad as a whole, except when it is emptied under our observer.
+/// Only NDJSON is read here, which is never bad as a whole, except when it is emptied while it is read.
 fn io_error(error: ReadError) -> io::Error {
     match error {
         ReadError::Io(error) => error,

@@ -198,7 +198,7 @@ impl OpenFile {
     }
 
     /// The next results. `Err(Bad)`: the file cannot be taken; of a `.json` nothing was given out before, unless it was
-    /// changed under our observer.
+    /// changed while it is read.
     pub fn chunk(&mut self, standards: &Standards) -> Result<Chunk, ReadError> {
         let is_first = self.mark.found() == 0;
         let chunk = self.read(standards)?;
