@@ -17,7 +17,7 @@ use super::context::Global;
 use super::exit::Exit;
 use super::output::note;
 use super::terminal::{Progress, confirm};
-use report::Report;
+use report::ActReport;
 pub use report::refusal;
 pub use select::{Args, Selection};
 
@@ -43,8 +43,8 @@ pub async fn run(act: Act, args: Args, global: &Global, out: &mut dyn Write) -> 
     let acted = perform(&outbox, &act, &selection, &args, &context).await;
     outbox.close().await;
     let acted = acted?;
-    let report = Report::of(&acted);
-    report.tell(name, &args, out)?;
+    let report = ActReport::of(&acted);
+    report.write(name, &args, out)?;
     Ok(report.exit(in_bulk))
 }
 

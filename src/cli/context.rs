@@ -52,10 +52,8 @@ impl Global {
     }
 }
 
-/// A command's surroundings.
 #[derive(Debug)]
 pub struct Context {
-    /// The effective configuration.
     pub config: Config,
     /// What of its places is made where it is missing.
     pub home: Home,
@@ -101,7 +99,7 @@ impl Context {
     }
 
     /// Opens the outbox to look at it; `None` before the first start.
-    pub async fn look(&self) -> anyhow::Result<Option<Outbox>> {
+    pub async fn open_to_read(&self) -> anyhow::Result<Option<Outbox>> {
         match Outbox::open(&self.config.outbox.database, Role::Reader, self.now).await {
             Ok(outbox) => Ok(Some(outbox)),
             Err(OpenError::Missing(_)) => Ok(None),

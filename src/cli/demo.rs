@@ -20,7 +20,7 @@ use crate::daemon::Signals;
 use crate::telemetry;
 
 use super::exit::Exit;
-use stage::Stage;
+use stage::DemoStage;
 
 /// The options of `demo`.
 #[derive(Debug, clap::Args)]
@@ -36,7 +36,7 @@ pub async fn run(args: &Args) -> anyhow::Result<Exit> {
     let mut signals = Signals::listen()?;
     let mut out = io::stdout();
     let began = Instant::now();
-    let mut stage = Stage::build().await?;
+    let mut stage = DemoStage::build().await?;
     let played = tokio::select! {
         played = story::play(&mut stage, began, &mut out) => played,
         _ = signals.next() => Err(anyhow::anyhow!("the demo was interrupted; nothing is left behind")),
@@ -51,7 +51,7 @@ pub async fn run(args: &Args) -> anyhow::Result<Exit> {
 }
 
 /// `--keep`: the daemon's log lines from here on, until Ctrl-C.
-async fn stay_up(stage: &mut Stage, signals: &mut Signals, out: &mut dyn Write) -> anyhow::Result<()> {
+async fn stay_up(stage: &mut DemoStage, signals: &mut Signals, out: &mut dyn Write) -> anyhow::Result<()> {
     narrator::invitation(stage, out)?;
     let telemetry = telemetry::init(&stage.config().log)?;
     let ended = tokio::select! {

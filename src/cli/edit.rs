@@ -40,7 +40,6 @@ pub struct Args {
     with: Option<String>,
 }
 
-/// Edits.
 pub async fn run(args: Args, global: &Global, out: &mut dyn Write) -> anyhow::Result<Exit> {
     match &args.with {
         Some(command) => {
@@ -82,8 +81,8 @@ async fn one(args: &Args, global: &Global, out: &mut dyn Write) -> anyhow::Resul
         None => by_hand.in_editor().await,
     };
     outbox.close().await;
-    let told = if changed? { "edited and requeued" } else { "unchanged" };
-    writeln!(out, "submission {id} {told}")?;
+    let done = if changed? { "edited and requeued" } else { "unchanged" };
+    writeln!(out, "submission {id} {done}")?;
     Ok(Exit::Done)
 }
 

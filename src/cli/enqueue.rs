@@ -20,7 +20,7 @@ use crate::store::Outbox;
 use super::context::Context;
 use super::context::Global;
 use super::exit::{CliError, Exit};
-use super::input::{Source, open_all};
+use super::input::{Input, open_all};
 use super::output::note;
 use super::output::{self, Lasting};
 use super::render::escape::visible;
@@ -35,7 +35,6 @@ pub struct Args {
     files: Vec<PathBuf>,
 }
 
-/// Puts in.
 pub async fn run(args: Args, global: &Global, out: &mut dyn Write) -> anyhow::Result<Exit> {
     // Before we become the outbox's owner, who may not be able to read them.
     let sources = open_all(&args.files)?;
@@ -46,13 +45,13 @@ pub async fn run(args: Args, global: &Global, out: &mut dyn Write) -> anyhow::Re
     let taken = enqueue(&sources, &context, &|done, total| progress.at(done, total), &mut lines).await;
     drop(progress);
     let lost = lines.finish();
-    let Taken {
+    let Enqueued {
         results,
         into,
         all_good,
     } = taken?;
     if let Some(into) = into {
-        note(&told_where(results, into, &context));
+        note(&describe_place(results, into, &context));
     }
     if let Some(error) = lost {
         note(&format!(
@@ -71,9 +70,8 @@ enum Door {
     Rows,
 }
 
-/// What was taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Taken {
+struct Enqueued {
     results: u64,
     /// `None`: something is wrong with them, and none was taken.
     into: Option<Door>,
@@ -82,7 +80,7 @@ struct Taken {
 }
 
 /// Where they are now, by name: a person may have meant another outbox, or none that anybody sends from.
-fn told_where(results: u64, into: Door, context: &Context) -> String {
+fn describe_place(results: u64, into: Door, context: &Context) -> String {
     let config = &context.config;
     let (noun, them) = if results == 1 {
         ("result is", "it")
@@ -111,11 +109,11 @@ fn told_where(results: u64, into: Door, context: &Context) -> String {
 
 /// One line a result.
 async fn enqueue(
-    sources: &[Source],
+    sources: &[Input],
     context: &Context,
     progress: &dyn Fn(u64, u64),
     out: &mut dyn Write,
-) -> anyhow::Result<Taken> {
+) -> anyhow::Result<Enqueued> {
     let types = result_types(context).await;
     let judge = Criteria {
         settings: &context.config.validation,
@@ -124,7 +122,7 @@ async fn enqueue(
     };
     // Each input is read twice.
     let total = 2 * sources.iter().map(|source| source.size).sum::<u64>();
-    let mut reading = Reading {
+    let mut reading = Enqueuing {
         context,
         judge,
         done: 0,
@@ -137,7 +135,7 @@ async fn enqueue(
     }
     if wrong > 0 {
         note("nothing was taken; mend what is named, and try again");
-        return Ok(Taken {
+        return Ok(Enqueued {
             results: 0,
             into: None,
             all_good: false,
@@ -154,7 +152,7 @@ async fn enqueue(
     };
     let results = reading.results;
     let all_good = taken.with_context(|| format!("{results} of the results are in, the rest is not"))?;
-    Ok(Taken {
+    Ok(Enqueued {
         results,
         into: Some(into),
         all_good,
@@ -173,7 +171,7 @@ fn may_write(database: &Path) -> bool {
         && !is_refused(database, Access::READ_OK | Access::WRITE_OK)
 }
 
-struct Reading<'a> {
+struct Enqueuing<'a> {
     context: &'a Context,
     judge: Criteria<'a>,
     /// Bytes read of the inputs before the present one, in both passes.
@@ -183,9 +181,9 @@ struct Reading<'a> {
     progress: &'a dyn Fn(u64),
 }
 
-impl Reading<'_> {
+impl Enqueuing<'_> {
     /// Reads one input; what is wrong with it is told, and counted.
-    fn check(&mut self, source: &Source, out: &mut dyn Write) -> anyhow::Result<u64> {
+    fn check(&mut self, source: &Input, out: &mut dyn Write) -> anyhow::Result<u64> {
         let mut pieces = source.pieces(self.context.config.inbox.max_result_size)?;
         let mut wrong = 0;
         loop {
@@ -211,7 +209,7 @@ impl Reading<'_> {
     }
 
     /// The entry of a piece, or the line that says why there is none.
-    fn judge(&self, source: &Source, piece: &RawResult) -> Result<Entry, String> {
+    fn judge(&self, source: &Input, piece: &RawResult) -> Result<Entry, String> {
         let text = piece.text.as_deref().map_err(|bad| source.wrong(bad))?;
         let origin = source.origin(piece.place, &self.context.user);
         let judged = entry(text, origin, None, &self.judge)
@@ -222,7 +220,7 @@ impl Reading<'_> {
         }
     }
 
-    async fn all_to_outbox(&mut self, sources: &[Source], out: &mut dyn Write) -> anyhow::Result<bool> {
+    async fn all_to_outbox(&mut self, sources: &[Input], out: &mut dyn Write) -> anyhow::Result<bool> {
         let outbox = self.context.change().await?;
         let mut all_good = true;
         for source in sources {
@@ -232,14 +230,14 @@ impl Reading<'_> {
         Ok(all_good)
     }
 
-    async fn all_as_rows(&mut self, sources: &[Source], out: &mut dyn Write) -> anyhow::Result<()> {
+    async fn all_as_rows(&mut self, sources: &[Input], out: &mut dyn Write) -> anyhow::Result<()> {
         for source in sources {
             self.insert_as_rows(source, out).await?;
         }
         Ok(())
     }
 
-    async fn admit_to_outbox(&mut self, source: &Source, outbox: &Outbox, out: &mut dyn Write) -> anyhow::Result<bool> {
+    async fn admit_to_outbox(&mut self, source: &Input, outbox: &Outbox, out: &mut dyn Write) -> anyhow::Result<bool> {
         let mut pieces = source.pieces(self.context.config.inbox.max_result_size)?;
         let mut all_in = true;
         loop {
@@ -266,7 +264,7 @@ impl Reading<'_> {
             let outcomes = outbox.admit(admission, self.context.now).await?;
             self.results += outcomes.len() as u64;
             for (entry, outcome) in entries.iter().zip(&outcomes) {
-                all_in &= tell(entry, outcome, out)?;
+                all_in &= write_outcome(entry, outcome, out)?;
             }
             (self.progress)(self.done + end);
         }
@@ -274,7 +272,7 @@ impl Reading<'_> {
         Ok(all_in)
     }
 
-    async fn insert_as_rows(&mut self, source: &Source, out: &mut dyn Write) -> anyhow::Result<()> {
+    async fn insert_as_rows(&mut self, source: &Input, out: &mut dyn Write) -> anyhow::Result<()> {
         let config = &self.context.config;
         let mut pieces = source.pieces(config.inbox.max_result_size)?;
         loop {
@@ -314,7 +312,7 @@ impl Reading<'_> {
 }
 
 /// A piece of the second reading, which finds nothing wrong unless the file was changed.
-fn read_again(source: &Source, pieces: &mut ResultReader) -> anyhow::Result<Option<RawResult>> {
+fn read_again(source: &Input, pieces: &mut ResultReader) -> anyhow::Result<Option<RawResult>> {
     let changed = |bad: ParseFault| anyhow::Error::from(CliError::Refused(source.wrong(&bad))).context(CHANGED);
     pieces.read_next().map_err(|error| match error {
         ReadError::Bad(bad) => changed(bad),
@@ -325,12 +323,12 @@ fn read_again(source: &Source, pieces: &mut ResultReader) -> anyhow::Result<Opti
 /// What is said when the second reading differs from the first.
 const CHANGED: &str = "the file was changed while it was read";
 
-fn unreadable(source: &Source, error: io::Error) -> anyhow::Error {
+fn unreadable(source: &Input, error: io::Error) -> anyhow::Error {
     anyhow::Error::from(error).context(format!("{} cannot be read", source.shown))
 }
 
 /// The line of one result; whether it is in as it should be.
-fn tell(entry: &Entry, outcome: &Admitted, out: &mut dyn Write) -> io::Result<bool> {
+fn write_outcome(entry: &Entry, outcome: &Admitted, out: &mut dyn Write) -> io::Result<bool> {
     let activity = entry.facts.activity();
     let name = entry.directives.key.as_ref().map(|key| key.0.as_str());
     let name = name

@@ -11,9 +11,7 @@ use crate::store::{OpenError, StoreError};
 /// How a command ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Exit {
-    /// Done.
     Done,
-    /// It failed.
     Failed,
     /// It was called wrongly.
     Usage,

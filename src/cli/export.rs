@@ -2,17 +2,14 @@
 
 use std::io::{IsTerminal as _, Write};
 
-use serde::Serialize;
-
-use crate::clock::Timestamp;
 use crate::model::REPLACEABLE;
-use crate::model::payload::{DIRECTIVES, Object};
 use crate::store::{Marks, Outbox, Story};
 
 use super::context::Context;
 use super::context::Global;
 use super::exit::Exit;
 use super::filter::FilterArgs;
+use super::inbox_form::{self, DirectivesView};
 use super::output::note;
 use super::render::escape;
 
@@ -31,7 +28,7 @@ pub struct Args {
 /// is missing.
 pub async fn run(args: Args, global: &Global, out: &mut dyn Write) -> anyhow::Result<Exit> {
     let context = Context::enter(global)?;
-    let Some(outbox) = context.look().await? else {
+    let Some(outbox) = context.open_to_read().await? else {
         note(&context.none_yet());
         return Ok(Exit::Done);
     };
@@ -93,25 +90,10 @@ fn is_replaceable(story: &Story) -> bool {
     REPLACEABLE.contains(&story.listed.state.name())
 }
 
-/// The directives as a producer writes them.
-#[derive(Serialize)]
-struct Directives<'a> {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    key: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    on_conflict: Option<&'static str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    not_before: Option<Timestamp>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    source: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    replaces: Option<String>,
-}
-
 /// The payload in one line with its directives as the first member; `None` where it is no object.
 fn line(story: &Story, marks: Option<&Marks>) -> serde_json::Result<Option<String>> {
     let listed = &story.listed;
-    let directives = Directives {
+    let directives = DirectivesView {
         key: listed.key.as_ref().map(|key| key.0.as_str()),
         on_conflict: listed.on_conflict.map(|one| one.into_str()),
         not_before: listed.not_before,
@@ -120,26 +102,16 @@ fn line(story: &Story, marks: Option<&Marks>) -> serde_json::Result<Option<Strin
             .filter(|_| is_replaceable(story))
             .map(|marks| marks.token(listed.id, listed.created_at).to_string()),
     };
-    let directives = serde_json::to_string(&directives)?;
-    let payload = story.payload.in_one_line();
-    let Ok(object) = Object::parse(&payload) else {
-        return Ok(None);
-    };
-    let Some((before, members)) = payload.split_once('{') else {
-        return Ok(None);
-    };
-    if directives == "{}" {
-        return Ok(Some(payload));
-    }
-    let comma = if object.members().is_empty() { "" } else { "," };
-    Ok(Some(format!("{before}{{\"{DIRECTIVES}\":{directives}{comma}{members}")))
+    inbox_form::line(&story.payload, &directives)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::cli::render::sample::story;
+    use crate::clock::Timestamp;
     use crate::model::ConflictPolicy;
+    use crate::model::payload::Object;
     use crate::model::{Payload, SubmissionKey};
 
     #[test]

@@ -36,23 +36,22 @@ pub struct FilterArgs {
 
     /// Only those taken in since then: a time (2026-11-23T10:00:00Z) or an age (2h, 7d)
     #[arg(long, value_name = "TIME", value_parser = parse_since)]
-    pub since: Option<Since>,
+    pub since: Option<SinceArg>,
 
     /// Only those that came into their state since then (that died, for dead ones): a time or an age
     #[arg(long, value_name = "TIME", value_parser = parse_since)]
-    pub changed_since: Option<Since>,
+    pub changed_since: Option<SinceArg>,
 }
 
 /// A moment, as a person names it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Since {
+pub enum SinceArg {
     /// This very moment.
     At(Timestamp),
-    /// So long ago.
     Ago(Duration),
 }
 
-impl Since {
+impl SinceArg {
     fn before(self, now: Timestamp) -> Timestamp {
         match self {
             Self::At(at) => at,
@@ -89,9 +88,9 @@ fn reasons() -> Vec<&'static str> {
     names
 }
 
-fn parse_since(text: &str) -> Result<Since, String> {
-    let age = units::parse_duration(text).map(Since::Ago);
-    age.or_else(|| Timestamp::parse_iso8601(text).map(Since::At))
+fn parse_since(text: &str) -> Result<SinceArg, String> {
+    let age = units::parse_duration(text).map(SinceArg::Ago);
+    age.or_else(|| Timestamp::parse_iso8601(text).map(SinceArg::At))
         .ok_or_else(|| "write a time, 2026-11-23T10:00:00Z, or how long ago, 2h or 7d".to_owned())
 }
 

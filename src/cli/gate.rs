@@ -14,7 +14,7 @@ use super::render::time::full;
 
 /// How `status` shows it.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
-pub struct GateView {
+pub struct ShownGate {
     /// `None` where the outbox cannot be read, shown as `unknown`.
     #[serde(rename = "gate", serialize_with = "by_name")]
     pub state: Option<GateName>,
@@ -26,7 +26,7 @@ pub struct GateView {
     pub since: Option<Timestamp>,
 }
 
-impl GateView {
+impl ShownGate {
     pub fn of(state: GateName) -> Self {
         Self {
             state: Some(state),
@@ -57,13 +57,13 @@ impl GateView {
 }
 
 /// As it is stored; a pause lies over the other states.
-pub async fn view(outbox: &Outbox, now: Timestamp) -> anyhow::Result<GateView> {
+pub async fn view(outbox: &Outbox, now: Timestamp) -> anyhow::Result<ShownGate> {
     let beneath = remembered::<GateRecord>(outbox, GATE).await?;
     if let Some(pause) = remembered::<PauseRecord>(outbox, PAUSE).await? {
         let below = beneath
             .filter(|record| record.state != GateName::Open)
             .map(|record| format!("; beneath it is {}", record.state));
-        return Ok(GateView {
+        return Ok(ShownGate {
             state: Some(GateName::Paused),
             reason: Some(describe(&pause, now) + &below.unwrap_or_default()),
             hint: Some("`reten-outbox resume` lets it go on".to_owned()),
@@ -71,8 +71,8 @@ pub async fn view(outbox: &Outbox, now: Timestamp) -> anyhow::Result<GateView> {
         });
     }
     Ok(beneath.map_or_else(
-        || GateView::of(GateName::Open),
-        |record| GateView {
+        || ShownGate::of(GateName::Open),
+        |record| ShownGate {
             state: Some(record.state),
             reason: Some(record.why).filter(|why| !why.is_empty()),
             hint: record.hint,
@@ -82,7 +82,7 @@ pub async fn view(outbox: &Outbox, now: Timestamp) -> anyhow::Result<GateView> {
 }
 
 /// What an operator said and a running daemon has not taken notice of yet is shown as that.
-pub async fn say_what_is_in_force(gate: &mut GateView, outbox: &Outbox) -> anyhow::Result<()> {
+pub async fn say_what_is_in_force(gate: &mut ShownGate, outbox: &Outbox) -> anyhow::Result<()> {
     let asked = outbox.recall(PAUSE).await?;
     if outbox.recall(PAUSE_IN_FORCE).await? == asked {
         return Ok(());

@@ -20,9 +20,8 @@ use super::render::escape::visible;
 /// inbox may be.
 const SNIFFED_BYTES_MAX: usize = 16 * 1024 * 1024;
 
-/// One input, open.
 #[derive(Debug)]
-pub struct Source {
+pub struct Input {
     /// The path as it was given, or `-`.
     pub shown: String,
     /// In bytes.
@@ -34,7 +33,7 @@ pub struct Source {
 }
 
 /// Opens them all; none, or `-`, is standard input. One that cannot be opened is an error before anything is read.
-pub fn open_all(paths: &[PathBuf]) -> anyhow::Result<Vec<Source>> {
+pub fn open_all(paths: &[PathBuf]) -> anyhow::Result<Vec<Input>> {
     if paths.is_empty() {
         return Ok(vec![standard_input()?]);
     }
@@ -48,9 +47,9 @@ pub fn open_all(paths: &[PathBuf]) -> anyhow::Result<Vec<Source>> {
     paths.iter().map(open).collect()
 }
 
-fn standard_input() -> anyhow::Result<Source> {
+fn standard_input() -> anyhow::Result<Input> {
     let (file, size) = kept(&mut io::stdin().lock()).context("standard input cannot be read")?;
-    Ok(Source {
+    Ok(Input {
         shown: "-".into(),
         size,
         name: None,
@@ -59,7 +58,7 @@ fn standard_input() -> anyhow::Result<Source> {
     })
 }
 
-fn named(path: &Path) -> anyhow::Result<Source> {
+fn named(path: &Path) -> anyhow::Result<Input> {
     let cannot_read = || format!("{} cannot be read", path.display());
     let mut file = File::open(path).with_context(cannot_read)?;
     let found = file.metadata().with_context(cannot_read)?;
@@ -75,7 +74,7 @@ fn named(path: &Path) -> anyhow::Result<Source> {
         Some("ndjson" | "jsonl") => Format::Lines,
         _ => sniff(&file, size).with_context(cannot_read)?,
     };
-    Ok(Source {
+    Ok(Input {
         shown: path.display().to_string(),
         size,
         name: Some(
@@ -114,7 +113,7 @@ fn sniff(file: &File, size: u64) -> io::Result<Format> {
     }
 }
 
-impl Source {
+impl Input {
     /// Its results, from the beginning.
     pub fn pieces(&self, bytes_max: usize) -> io::Result<ResultReader> {
         Ok(ResultReader::new(

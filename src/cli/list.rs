@@ -16,7 +16,7 @@ use super::output::note;
 use super::paging::PagedList;
 use super::render::escape::visible;
 use super::render::outcome::{error_of, status_of};
-use super::render::table::{Column, Layout};
+use super::render::table::{Layout, TableColumn};
 use super::render::{json, story};
 use super::terminal;
 
@@ -26,38 +26,38 @@ const TABLE_LIMIT: u32 = 100;
 /// The widest column that anything is lined up for: a server's message may be 64 KiB.
 const CELL_MAX: usize = 200;
 
-const COLUMNS: [Column; 6] = [
-    Column {
+const COLUMNS: [TableColumn; 6] = [
+    TableColumn {
         heading: "ID",
         right: true,
         least: None,
         most: 20,
     },
-    Column {
+    TableColumn {
         heading: "STATE",
         right: false,
         least: Some(14),
         most: 23,
     },
-    Column {
+    TableColumn {
         heading: "TRIES",
         right: true,
         least: None,
         most: 10,
     },
-    Column {
+    TableColumn {
         heading: "WHEN",
         right: false,
         least: Some(9),
         most: 14,
     },
-    Column {
+    TableColumn {
         heading: "ACTIVITY",
         right: false,
         least: Some(10),
         most: 36,
     },
-    Column {
+    TableColumn {
         heading: "LAST ANSWER",
         right: false,
         least: Some(11),
@@ -84,10 +84,9 @@ pub struct Args {
     json: bool,
 }
 
-/// Lists.
 pub async fn run(args: Args, global: &Global, out: &mut dyn Write) -> anyhow::Result<Exit> {
     let context = Context::enter(global)?;
-    let Some(outbox) = context.look().await? else {
+    let Some(outbox) = context.open_to_read().await? else {
         note(&context.none_yet());
         return Ok(Exit::Done);
     };

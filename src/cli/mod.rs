@@ -10,6 +10,7 @@ mod database_file;
 mod exit;
 mod filter;
 mod gate;
+mod inbox_form;
 mod input;
 mod output;
 mod owner;

@@ -37,7 +37,6 @@ pub struct UntilClosed<'a> {
 }
 
 impl<'a> UntilClosed<'a> {
-    /// Over another output.
     pub fn new(out: &'a mut dyn Write) -> Self {
         Self { out }
     }
@@ -81,7 +80,6 @@ pub struct Lasting<'a> {
 }
 
 impl<'a> Lasting<'a> {
-    /// Over another output.
     pub fn new(out: &'a mut dyn Write) -> Self {
         Self { out, lost: None }
     }

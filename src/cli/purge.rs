@@ -54,7 +54,6 @@ pub struct Args {
     yes: bool,
 }
 
-/// Deletes.
 pub async fn run(args: Args, global: &Global, out: &mut dyn Write) -> anyhow::Result<Exit> {
     let context = Context::enter(global)?;
     let Some(outbox) = context.change_existing().await? else {

@@ -6,16 +6,14 @@ use std::io::{self, Write};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
-use serde::Serialize;
-
 use crate::clock::{self, Timestamp};
-use crate::model::payload::{DIRECTIVES, Object};
 use crate::model::{Digest, SubmissionId};
 use crate::store::{Content, Found, OpenError, Outbox, Role, Wreck, wreck};
 
 use super::context::Global;
 use super::database_file::{beside, describe};
 use super::exit::{CliError, Exit};
+use super::inbox_form::{self, DirectivesView};
 use super::output::note;
 use super::owner;
 
@@ -55,7 +53,7 @@ pub async fn run(args: Args, global: &Global, out: &mut dyn Write) -> anyhow::Re
         Here::read(&database, &wreck.lineage()).await?
     };
     let report = salvage(&wreck, here, out)?;
-    report.tell(&args.file, &database, wreck.pages());
+    report.log(&args.file, &database, wreck.pages());
     Ok(if report.lost.is_empty() {
         Exit::Done
     } else {
@@ -162,9 +160,8 @@ enum Has {
     Not,
 }
 
-/// What was done.
 #[derive(Default)]
-struct Report {
+struct SalvageReport {
     written: BTreeMap<String, u64>,
     there: u64,
     edited: Vec<SubmissionId>,
@@ -173,8 +170,8 @@ struct Report {
     no_objects: Vec<SubmissionId>,
 }
 
-fn salvage(wreck: &Wreck, mut here: Here, out: &mut dyn Write) -> anyhow::Result<Report> {
-    let mut report = Report::default();
+fn salvage(wreck: &Wreck, mut here: Here, out: &mut dyn Write) -> anyhow::Result<SalvageReport> {
+    let mut report = SalvageReport::default();
     for id in wreck.open_ids() {
         let Some(found) = wreck.find(id) else {
             report.lost.push(id);
@@ -207,8 +204,8 @@ fn salvage(wreck: &Wreck, mut here: Here, out: &mut dyn Write) -> anyhow::Result
     Ok(report)
 }
 
-impl Report {
-    fn tell(&self, file: &Path, database: &Path, (pages, damaged): (u64, u64)) {
+impl SalvageReport {
+    fn log(&self, file: &Path, database: &Path, (pages, damaged): (u64, u64)) {
         let total: u64 = self.written.values().sum();
         note(&format!(
             "{}: {damaged} of {pages} pages cannot be read; {total} salvaged ({}), {} are in {} already",
@@ -247,33 +244,13 @@ fn named(ids: &[SubmissionId]) -> String {
     shown.join(", ") + &more
 }
 
-/// The directives of a salvaged one.
-#[derive(Serialize)]
-struct Directives<'a> {
-    key: &'a str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    on_conflict: Option<&'static str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    not_before: Option<Timestamp>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    source: Option<&'a str>,
-}
-
-/// In inbox form; `None` where the payload is no object.
 fn line(found: &Found, key: &str) -> serde_json::Result<Option<String>> {
-    let payload = found.payload.in_one_line();
-    let Ok(object) = Object::parse(&payload) else {
-        return Ok(None);
-    };
-    let Some((before, members)) = payload.split_once('{') else {
-        return Ok(None);
-    };
-    let directives = serde_json::to_string(&Directives {
-        key,
+    let directives = DirectivesView {
+        key: Some(key),
         on_conflict: found.on_conflict.map(|one| one.into_str()),
         not_before: found.not_before,
         source: found.source.as_deref(),
-    })?;
-    let comma = if object.members().is_empty() { "" } else { "," };
-    Ok(Some(format!("{before}{{\"{DIRECTIVES}\":{directives}{comma}{members}")))
+        replaces: None,
+    };
+    inbox_form::line(&found.payload, &directives)
 }

@@ -39,10 +39,9 @@ pub struct Args {
     json: bool,
 }
 
-/// Shows.
 pub async fn run(args: Args, global: &Global, out: &mut dyn Write) -> anyhow::Result<Exit> {
     let context = Context::enter(global)?;
-    let Some(outbox) = context.look().await? else {
+    let Some(outbox) = context.open_to_read().await? else {
         return Err(CliError::NoSuch(context.none_yet()).into());
     };
     let story = find(outbox.show(args.id).await?, args.id)?;
@@ -51,7 +50,7 @@ pub async fn run(args: Args, global: &Global, out: &mut dyn Write) -> anyhow::Re
         return Ok(Exit::Done);
     }
     let obstacle = gate::obstacle(&context, &outbox).await?;
-    tell(&story, obstacle.as_deref(), &context, out)?;
+    write_all(&story, obstacle.as_deref(), &context, out)?;
     Ok(Exit::Done)
 }
 
@@ -66,7 +65,7 @@ pub fn find(story: Option<Story>, id: SubmissionId) -> Result<Story, CliError> {
 
 /// In the order in which a person wants to know: which one, what is in it, what happened, and at the end, where the eye
 /// rests, what happens next and what can be done.
-fn tell(story: &Story, obstacle: Option<&str>, context: &Context, out: &mut dyn Write) -> io::Result<()> {
+fn write_all(story: &Story, obstacle: Option<&str>, context: &Context, out: &mut dyn Write) -> io::Result<()> {
     let (listed, now) = (&story.listed, context.now);
     writeln!(out, "Submission {}, {}\n", listed.id, story::state(listed))?;
     for (name, value) in facts(listed, now) {
@@ -83,8 +82,8 @@ fn tell(story: &Story, obstacle: Option<&str>, context: &Context, out: &mut dyn 
             &laid_out(&String::from_utf8_lossy(&answer.body)),
         )?;
     }
-    let told: Vec<String> = story::steps(story).iter().map(told).collect();
-    section(out, "Story", &told)?;
+    let steps: Vec<String> = story::steps(story).iter().map(describe).collect();
+    section(out, "Story", &steps)?;
     writeln!(out, "\nWhat happens next")?;
     for sentence in sentences(story, obstacle, context) {
         write!(out, "{}", wrap(&sentence, "  ", TEXT_WIDTH))?;
@@ -93,7 +92,7 @@ fn tell(story: &Story, obstacle: Option<&str>, context: &Context, out: &mut dyn 
 }
 
 /// A step with its time before it, broken under itself.
-fn told(step: &story::Step<'_>) -> String {
+fn describe(step: &story::StoryStep<'_>) -> String {
     let (at, what) = story::line(step);
     let at = at.to_string();
     let below = " ".repeat(2 + at.len() + 2);

@@ -2,9 +2,9 @@
 
 mod dead;
 mod hindered;
-mod look;
 mod next;
 mod show;
+mod snapshot;
 
 use std::io::{IsTerminal as _, Write};
 use std::time::Duration;
@@ -17,9 +17,9 @@ use super::context::Global;
 use super::exit::Exit;
 use super::filter::parse_age;
 use hindered::Hindered;
-use look::{Look, Status, look};
+use snapshot::{Status, snapshot};
 
-/// Between two looks of `--watch`.
+/// Between two snapshots of `--watch`.
 const WATCH_INTERVAL: Duration = Duration::from_secs(1);
 
 /// To the upper left corner, and clear from there: nothing flickers, and what was there before stays in the scrollback.
@@ -76,10 +76,9 @@ struct Limits {
     max_parked: Option<u64>,
 }
 
-/// Looks.
 pub async fn run(args: Args, global: &Global, out: &mut dyn Write) -> anyhow::Result<Exit> {
     let (context, wrong) = enter(global)?;
-    let Look { mut status, mut failed } = look(&context, context.now).await;
+    let (mut status, mut failed) = snapshot(&context, context.now).await;
     status.configuration_error = wrong
         .as_ref()
         .map(|(error, place)| format!("{error}\n{place}").replace('\n', "; "));
@@ -95,7 +94,7 @@ pub async fn run(args: Args, global: &Global, out: &mut dyn Write) -> anyhow::Re
         out.flush()?;
         tokio::time::sleep(WATCH_INTERVAL).await;
         let before = status.configuration_error.take();
-        Look { status, failed } = look(&context, clock::now()).await;
+        (status, failed) = snapshot(&context, clock::now()).await;
         status.configuration_error = before;
     }
 }
@@ -162,7 +161,7 @@ fn check(args: &Args, status: &mut Status, context: &Context, out: &mut dyn Writ
 /// Every reason for which a check fails, a line each.
 fn problems(status: &Status, limits: &Limits) -> Vec<String> {
     let mut problems = Vec::new();
-    if status.daemon != look::RUNNING {
+    if status.daemon != snapshot::RUNNING {
         problems.push(format!("the daemon is {}", status.daemon));
     }
     problems.extend(status.hindrances.iter().map(Hindered::line));
@@ -211,9 +210,9 @@ fn problems(status: &Status, limits: &Limits) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cli::gate::GateView;
+    use crate::cli::gate::ShownGate;
     use crate::policy::gate::GateName;
-    use look::StateCounts;
+    use snapshot::StateCounts;
 
     #[test]
     fn a_check_names_every_reason_and_puts_up_with_a_throttled_gate() {
@@ -224,8 +223,8 @@ mod tests {
             max_parked: Some(3),
         };
         let mut status = Status {
-            daemon: look::RUNNING,
-            gate: GateView::of(GateName::Throttled),
+            daemon: snapshot::RUNNING,
+            gate: ShownGate::of(GateName::Throttled),
             oldest_pending_seconds: Some(60),
             oldest_waiting_file_seconds: Some(60),
             counts: Some(StateCounts::default()),
@@ -240,8 +239,8 @@ mod tests {
             parked: 4,
             ..StateCounts::default()
         });
-        status.gate = GateView::of(GateName::Probing);
-        status.daemon = look::STOPPED;
+        status.gate = ShownGate::of(GateName::Probing);
+        status.daemon = snapshot::STOPPED;
         status.hindrances.push(Hindered {
             what: "intake".into(),
             why: "0 bytes free".into(),

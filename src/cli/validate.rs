@@ -13,7 +13,7 @@ use crate::policy::validate::{ResultType, ValidationMode, ValidationSettings};
 use super::context::Context;
 use super::context::Global;
 use super::exit::Exit;
-use super::input::{Source, open_all};
+use super::input::{Input, open_all};
 
 /// The options of `validate`.
 #[derive(Debug, clap::Args)]
@@ -23,7 +23,6 @@ pub struct Args {
     files: Vec<PathBuf>,
 }
 
-/// Checks.
 pub async fn run(args: Args, global: &Global, out: &mut dyn Write) -> anyhow::Result<Exit> {
     // Before we become the outbox's owner, who may not be able to read them.
     let sources = open_all(&args.files)?;
@@ -34,7 +33,7 @@ pub async fn run(args: Args, global: &Global, out: &mut dyn Write) -> anyhow::Re
 
 /// One line a problem, and how much there was; true when there is none. Whatever `validation.mode` says: who asks wants
 /// to know.
-async fn validate(sources: &[Source], context: &Context, out: &mut dyn Write) -> anyhow::Result<bool> {
+async fn validate(sources: &[Input], context: &Context, out: &mut dyn Write) -> anyhow::Result<bool> {
     let types = result_types(context).await;
     let settings = ValidationSettings {
         mode: ValidationMode::Strict,
@@ -85,7 +84,7 @@ pub(super) async fn result_types(context: &Context) -> Option<Vec<ResultType>> {
     if !context.config.validation.result_types {
         return None;
     }
-    let outbox = context.look().await.ok().flatten()?;
+    let outbox = context.open_to_read().await.ok().flatten()?;
     let types = remembered(&outbox).await;
     outbox.close().await;
     types

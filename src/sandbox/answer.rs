@@ -34,7 +34,6 @@ const ENDLESS_HEAD: &[u8] = b"{\"filler\":\"";
 pub enum Hangup {
     /// In order, with a FIN.
     Closed,
-    /// With a RST.
     Reset,
 }
 
@@ -50,7 +49,7 @@ impl fmt::Display for Hangup {
 impl std::error::Error for Hangup {}
 
 /// What hyper sends. The ticket keeps the request in flight until its last byte is handed over.
-pub struct Body {
+pub struct AnswerBody {
     bytes: Bytes,
     flow: Flow,
     ticket: Option<Ticket>,
@@ -66,7 +65,7 @@ enum Flow {
     Endless,
 }
 
-impl Body {
+impl AnswerBody {
     fn whole(bytes: Bytes) -> Self {
         Self {
             bytes,
@@ -81,7 +80,7 @@ impl Body {
     }
 }
 
-impl HttpBody for Body {
+impl HttpBody for AnswerBody {
     type Data = Bytes;
     type Error = Hangup;
 
@@ -123,8 +122,8 @@ impl HttpBody for Body {
 }
 
 /// A response with that body.
-pub fn raw(status: u16, content_type: &'static str, bytes: impl Into<Bytes>) -> Response<Body> {
-    let mut response = Response::new(Body::whole(bytes.into()));
+pub fn raw(status: u16, content_type: &'static str, bytes: impl Into<Bytes>) -> Response<AnswerBody> {
+    let mut response = Response::new(AnswerBody::whole(bytes.into()));
     *response.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     response
         .headers_mut()
@@ -133,12 +132,12 @@ pub fn raw(status: u16, content_type: &'static str, bytes: impl Into<Bytes>) -> 
 }
 
 /// A response with a JSON body.
-pub fn json(status: u16, body: &Value) -> Response<Body> {
+pub fn json(status: u16, body: &Value) -> Response<AnswerBody> {
     raw(status, "application/json; charset=utf-8", body.to_string())
 }
 
 /// The documented body of a failed request.
-pub fn error(status: u16, message: impl Into<Value>) -> Response<Body> {
+pub fn error(status: u16, message: impl Into<Value>) -> Response<AnswerBody> {
     let name = StatusCode::from_u16(status)
         .ok()
         .and_then(|status| status.canonical_reason());
@@ -149,7 +148,7 @@ pub fn error(status: u16, message: impl Into<Value>) -> Response<Body> {
 }
 
 /// The documented 400: one message as a text, several as a list.
-pub fn violations(mut messages: Vec<String>) -> Response<Body> {
+pub fn violations(mut messages: Vec<String>) -> Response<AnswerBody> {
     if messages.len() == 1 {
         error(400, messages.remove(0))
     } else {
@@ -158,7 +157,7 @@ pub fn violations(mut messages: Vec<String>) -> Response<Body> {
 }
 
 /// The documented answer of that status, with its documented words where there are any.
-pub fn documented(status: u16) -> Response<Body> {
+pub fn documented(status: u16) -> Response<AnswerBody> {
     let message = match status {
         400 => "Bad request (simulated)",
         401 => "API key missing or invalid",
@@ -172,7 +171,7 @@ pub fn documented(status: u16) -> Response<Body> {
 }
 
 /// A page such as a captive portal or a proxy sends.
-pub fn html(status: u16) -> Response<Body> {
+pub fn html(status: u16) -> Response<AnswerBody> {
     let page = format!(
         "<!doctype html>\n<html><head><title>{status}</title></head><body><h1>Please sign in to the network</h1></body></html>\n"
     );
@@ -180,7 +179,7 @@ pub fn html(status: u16) -> Response<Body> {
 }
 
 /// The response with another header.
-pub fn with_header(mut response: Response<Body>, name: HeaderName, value: &str) -> Response<Body> {
+pub fn with_header(mut response: Response<AnswerBody>, name: HeaderName, value: &str) -> Response<AnswerBody> {
     if let Ok(value) = HeaderValue::from_str(value) {
         response.headers_mut().insert(name, value);
     }
@@ -188,7 +187,7 @@ pub fn with_header(mut response: Response<Body>, name: HeaderName, value: &str) 
 }
 
 /// Promises the whole body, sends half of it and closes.
-pub fn cut(mut response: Response<Body>) -> Response<Body> {
+pub fn cut(mut response: Response<AnswerBody>) -> Response<AnswerBody> {
     let promised = response.body().bytes.len().max(2);
     let body = response.body_mut();
     body.bytes.truncate(promised / 2);
@@ -197,13 +196,13 @@ pub fn cut(mut response: Response<Body>) -> Response<Body> {
 }
 
 /// Sends the body a byte at a time.
-pub fn drip(mut response: Response<Body>) -> Response<Body> {
+pub fn drip(mut response: Response<AnswerBody>) -> Response<AnswerBody> {
     response.body_mut().flow = Flow::Drip(Box::pin(sleep(DRIP_EVERY)));
     response
 }
 
 /// Replaces the body by one that never ends.
-pub fn endless(mut response: Response<Body>) -> Response<Body> {
+pub fn endless(mut response: Response<AnswerBody>) -> Response<AnswerBody> {
     let body = response.body_mut();
     body.bytes = Bytes::from_static(ENDLESS_HEAD);
     body.flow = Flow::Endless;
@@ -211,7 +210,7 @@ pub fn endless(mut response: Response<Body>) -> Response<Body> {
 }
 
 /// Takes the body away.
-pub fn empty(mut response: Response<Body>) -> Response<Body> {
+pub fn empty(mut response: Response<AnswerBody>) -> Response<AnswerBody> {
     response.headers_mut().remove(CONTENT_TYPE);
     response.body_mut().bytes = Bytes::new();
     response

@@ -8,9 +8,9 @@ use hyper::{
 use serde_json::json;
 
 use super::{
-    answer::{self, Body},
-    rules::{self, Glance, Members},
-    shared::{Permission, RESULT_TYPES_PATH, SUBMIT_PATH, Settings, Shared},
+    answer::{self, AnswerBody},
+    rules::{self, BodyFacts, Members},
+    shared::{Permission, RESULT_TYPES_PATH, SUBMIT_PATH, SandboxState, Settings},
 };
 
 /// One request, its body read.
@@ -20,14 +20,14 @@ pub(super) struct Call<'a> {
     pub(super) headers: &'a HeaderMap,
     pub(super) body: &'a Bytes,
     pub(super) members: Result<Members<'a>, String>,
-    pub(super) glance: Glance,
+    pub(super) glance: BodyFacts,
 }
 
 /// The answer of a sandbox that may not validate: the same bytes always, so that a benchmark measures its client.
 const UNJUDGED: &[u8] = br#"{"id":"00000000-0000-4000-8000-000000000000","status":"REGISTERED"}"#;
 
 /// What comes before any look at the body: route, key, permission.
-pub(super) fn refuse(settings: &Settings, call: &Call<'_>) -> Option<Response<Body>> {
+pub(super) fn refuse(settings: &Settings, call: &Call<'_>) -> Option<Response<AnswerBody>> {
     let needed = match (call.method, call.path) {
         (&Method::POST, SUBMIT_PATH) => Permission::SubmitActivityResult,
         (&Method::GET, RESULT_TYPES_PATH) => Permission::ViewActivities,
@@ -48,7 +48,7 @@ pub(super) fn key_is_good(headers: &HeaderMap, settings: &Settings) -> bool {
 }
 
 /// The API as it is documented.
-pub(super) fn answer(shared: &Shared, settings: &Settings, call: &Call<'_>) -> Response<Body> {
+pub(super) fn answer(shared: &SandboxState, settings: &Settings, call: &Call<'_>) -> Response<AnswerBody> {
     if let Some(refusal) = refuse(settings, call) {
         return refusal;
     }
@@ -75,7 +75,7 @@ pub(super) fn answer(shared: &Shared, settings: &Settings, call: &Call<'_>) -> R
     register(shared, call)
 }
 
-fn register(shared: &Shared, call: &Call<'_>) -> Response<Body> {
+fn register(shared: &SandboxState, call: &Call<'_>) -> Response<AnswerBody> {
     let options = &shared.options;
     let Some(activity) = call.glance.activity() else {
         return answer::documented(400);

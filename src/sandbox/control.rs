@@ -8,10 +8,10 @@ use serde::{Deserialize, Deserializer};
 use serde_json::{Value, json};
 
 use super::{
-    answer::{self, Body},
-    faults::Turn,
-    rules::ResultType,
-    shared::{Permission, Settings, Shared},
+    answer::{self, AnswerBody},
+    faults::ScriptTurn,
+    rules::TenantResultType,
+    shared::{Permission, SandboxState, Settings},
 };
 
 /// The path before which every control endpoint stands.
@@ -23,7 +23,7 @@ pub const PREFIX: &str = "/_sandbox/";
 struct Change {
     api_key: Option<String>,
     permissions: Option<Vec<Permission>>,
-    result_types: Option<Vec<ResultType>>,
+    result_types: Option<Vec<TenantResultType>>,
     fail_share: Option<f64>,
     latency_ms: Option<u64>,
     latency_jitter_ms: Option<u64>,
@@ -52,7 +52,7 @@ impl Change {
             (None, None) => now.step_for_all.as_ref().map(|turn| turn.text.clone()),
         };
         let step = step
-            .map(|step| Turn::parse(&step))
+            .map(|step| ScriptTurn::parse(&step))
             .transpose()
             .map_err(|unknown| unknown.to_string())?;
         let fail_share = self.fail_share.unwrap_or(now.fail_share);
@@ -72,7 +72,7 @@ impl Change {
 }
 
 /// Answers a request to a control endpoint; `path` is without the prefix.
-pub fn answer(shared: &Shared, method: &Method, path: &str, body: &[u8]) -> Response<Body> {
+pub fn answer(shared: &SandboxState, method: &Method, path: &str, body: &[u8]) -> Response<AnswerBody> {
     let ledger = &shared.ledger;
     match (method, path) {
         (&Method::GET, "requests") => list(&ledger.requests()),
@@ -92,7 +92,7 @@ pub fn answer(shared: &Shared, method: &Method, path: &str, body: &[u8]) -> Resp
     }
 }
 
-fn change(shared: &Shared, body: &[u8]) -> Result<Settings, String> {
+fn change(shared: &SandboxState, body: &[u8]) -> Result<Settings, String> {
     let change: Change = serde_json::from_slice(body).map_err(|error| format!("settings: {error}"))?;
     let refuse_for = change.refuse_connections_ms;
     let settings = change.apply(&shared.settings())?;
@@ -103,7 +103,7 @@ fn change(shared: &Shared, body: &[u8]) -> Result<Settings, String> {
     Ok(settings)
 }
 
-fn list(value: &impl serde::Serialize) -> Response<Body> {
+fn list(value: &impl serde::Serialize) -> Response<AnswerBody> {
     match serde_json::to_vec(value) {
         Ok(body) => answer::raw(200, "application/json", body),
         Err(error) => answer::error(500, error.to_string()),

@@ -14,17 +14,17 @@ use hyper::{
 use tokio::time::sleep;
 
 use super::{
-    answer::{self, Body, Hangup},
+    answer::{self, AnswerBody, Hangup},
     contract::{self, Call},
     control,
-    faults::{self, RetryAfterForm, Script, Shape, Step, Turn},
+    faults::{self, RetryAfterForm, Script, ScriptStep, ScriptTurn, Shape},
     ledger::{Answered, Record, Ticket},
-    rules::{Activity, Glance, Members},
-    shared::{RequestLine, Settings, Shared},
+    rules::{Activity, BodyFacts, Members},
+    shared::{RequestLine, SandboxState, Settings},
 };
 
 /// Serves one request; the error closes its connection.
-pub(super) async fn respond(shared: &Shared, request: Request<Incoming>) -> Result<Response<Body>, Hangup> {
+pub(super) async fn respond(shared: &SandboxState, request: Request<Incoming>) -> Result<Response<AnswerBody>, Hangup> {
     let (head, body) = request.into_parts();
     let path = head.uri.path();
     let (body, too_long) = match Limited::new(body, shared.options.body_bytes_max).collect().await {
@@ -40,7 +40,7 @@ pub(super) async fn respond(shared: &Shared, request: Request<Incoming>) -> Resu
     } else {
         Err(String::new())
     };
-    let glance = members.as_ref().map(Glance::of).unwrap_or_default();
+    let glance = members.as_ref().map(BodyFacts::of).unwrap_or_default();
     let call = Call {
         method: &head.method,
         path,
@@ -72,7 +72,7 @@ pub(super) async fn respond(shared: &Shared, request: Request<Incoming>) -> Resu
     })
 }
 
-fn settle(shared: &Shared, call: &Call<'_>, n: u64, answered: Answered, step: Option<&str>) {
+fn settle(shared: &SandboxState, call: &Call<'_>, n: u64, answered: Answered, step: Option<&str>) {
     shared.ledger.mark(n, answered, step);
     if let Some(report) = &shared.options.report {
         let activity = call.glance.activity();
@@ -87,7 +87,7 @@ fn settle(shared: &Shared, call: &Call<'_>, n: u64, answered: Answered, step: Op
     }
 }
 
-fn record(shared: &Shared, call: &Call<'_>, settings: &Settings) -> Record {
+fn record(shared: &SandboxState, call: &Call<'_>, settings: &Settings) -> Record {
     Record {
         n: 0,
         method: call.method.to_string(),
@@ -106,11 +106,11 @@ fn record(shared: &Shared, call: &Call<'_>, settings: &Settings) -> Record {
 
 /// The answer, and the step of a script that decided it.
 async fn decide(
-    shared: &Shared,
+    shared: &SandboxState,
     settings: &Settings,
     call: &Call<'_>,
     ticket: &Ticket,
-) -> (Result<Response<Body>, Hangup>, Option<String>) {
+) -> (Result<Response<AnswerBody>, Hangup>, Option<String>) {
     let seed = shared.options.seed;
     if settings.latency + settings.latency_jitter > Duration::ZERO {
         sleep(faults::latency(
@@ -149,30 +149,30 @@ async fn decide(
 /// One step. Where it accepts, a result that breaks the contract is refused as ever, and that answer takes the step's
 /// shape.
 async fn perform(
-    shared: &Shared,
+    shared: &SandboxState,
     settings: &Settings,
     call: &Call<'_>,
     ticket: &Ticket,
-    turn: &Turn,
-) -> Result<Response<Body>, Hangup> {
+    turn: &ScriptTurn,
+) -> Result<Response<AnswerBody>, Hangup> {
     let contract = || contract::answer(shared, settings, call);
     let accept = |accept: bool| accept.then(contract);
     Ok(match &turn.step {
-        Step::Status {
+        ScriptStep::Status {
             status,
             retry_after: None,
         } if (200..300).contains(status) => accepted_as(*status, contract()),
-        Step::Status { status, retry_after } => status_answer(shared, call, *status, retry_after.as_ref()),
-        Step::Slow(wait) => {
+        ScriptStep::Status { status, retry_after } => status_answer(shared, call, *status, retry_after.as_ref()),
+        ScriptStep::Slow(wait) => {
             sleep(*wait).await;
             contract()
         }
-        Step::Hang { accept: first } => {
+        ScriptStep::Hang { accept: first } => {
             accept(*first);
             settle(shared, call, ticket.n, Answered::Hanging, Some(&turn.text));
             pending().await
         }
-        Step::Hold { accept: first } => {
+        ScriptStep::Hold { accept: first } => {
             let mut released = shared.releases.subscribe();
             let answer = accept(*first);
             settle(shared, call, ticket.n, Answered::Held, Some(&turn.text));
@@ -180,33 +180,33 @@ async fn perform(
             released.changed().await.ok();
             answer.unwrap_or_else(contract)
         }
-        Step::Drop { accept: first } => {
+        ScriptStep::Drop { accept: first } => {
             accept(*first);
             return Err(Hangup::Closed);
         }
-        Step::Reset { accept: first } => {
+        ScriptStep::Reset { accept: first } => {
             accept(*first);
             return Err(Hangup::Reset);
         }
-        Step::Cut => answer::cut(contract()),
-        Step::Drip => answer::drip(contract()),
-        Step::Shaped(Shape::Empty, status) => answer::empty(shaped(*status, contract)),
-        Step::Shaped(Shape::Endless, status) => answer::endless(shaped(*status, contract)),
-        Step::Shaped(Shape::Html, status) => answer::html(*status),
-        Step::Shaped(Shape::Garbage, status) => answer::raw(
+        ScriptStep::Cut => answer::cut(contract()),
+        ScriptStep::Drip => answer::drip(contract()),
+        ScriptStep::Shaped(Shape::Empty, status) => answer::empty(shaped(*status, contract)),
+        ScriptStep::Shaped(Shape::Endless, status) => answer::endless(shaped(*status, contract)),
+        ScriptStep::Shaped(Shape::Html, status) => answer::html(*status),
+        ScriptStep::Shaped(Shape::Garbage, status) => answer::raw(
             *status,
             "application/octet-stream",
             &b"\xff\xfe\x00{garbage\x1b[31m"[..],
         ),
-        Step::EchoKey => {
+        ScriptStep::EchoKey => {
             let key = call
                 .headers
                 .get("x-api-key")
                 .map(|key| String::from_utf8_lossy(key.as_bytes()));
             answer::error(400, format!("Rejected the request of key {}", key.unwrap_or_default()))
         }
-        Step::Big(bytes) => answer::error(400, "x".repeat(*bytes)),
-        Step::Bomb => answer::with_header(
+        ScriptStep::Big(bytes) => answer::error(400, "x".repeat(*bytes)),
+        ScriptStep::Bomb => answer::with_header(
             answer::raw(400, "application/json", &b"\x1f\x8b\x08\x00bomb"[..]),
             CONTENT_ENCODING,
             "gzip",
@@ -215,11 +215,11 @@ async fn perform(
 }
 
 fn status_answer(
-    shared: &Shared,
+    shared: &SandboxState,
     call: &Call<'_>,
     status: u16,
     retry_after: Option<&RetryAfterForm>,
-) -> Response<Body> {
+) -> Response<AnswerBody> {
     let answer = answer::documented(status);
     // Who follows it comes back here, and is seen.
     let answer = if (300..400).contains(&status) {
@@ -239,7 +239,7 @@ fn status_answer(
 }
 
 /// A 2xx accepts, any other status is the documented error.
-fn shaped(status: u16, contract: impl FnOnce() -> Response<Body>) -> Response<Body> {
+fn shaped(status: u16, contract: impl FnOnce() -> Response<AnswerBody>) -> Response<AnswerBody> {
     if (200..300).contains(&status) {
         accepted_as(status, contract())
     } else {
@@ -247,7 +247,7 @@ fn shaped(status: u16, contract: impl FnOnce() -> Response<Body>) -> Response<Bo
     }
 }
 
-fn accepted_as(status: u16, mut answer: Response<Body>) -> Response<Body> {
+fn accepted_as(status: u16, mut answer: Response<AnswerBody>) -> Response<AnswerBody> {
     if answer.status().is_success()
         && let Ok(status) = StatusCode::from_u16(status)
     {

@@ -21,7 +21,7 @@ const BIG_MAX: usize = 64 << 20;
 
 /// One way to answer a request. "Accepts" means: judged by the contract, and registered if it is good.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Step {
+pub enum ScriptStep {
     /// The documented answer of that status. A 2xx accepts; a 3xx names a `Location` on this very sandbox, where
     /// following it is seen.
     Status {
@@ -32,7 +32,6 @@ pub enum Step {
     },
     /// Waits, then follows the contract. Nothing is registered if the client leaves earlier.
     Slow(Duration),
-    /// Never answers.
     Hang {
         /// Registered before it hangs: the client's timeout hides a success.
         accept: bool,
@@ -48,10 +47,7 @@ pub enum Step {
         accept: bool,
     },
     /// Like `Drop`, with a TCP reset instead of an orderly close.
-    Reset {
-        /// Registered before.
-        accept: bool,
-    },
+    Reset { accept: bool },
     /// Accepts, promises the whole body and closes in the middle of it.
     Cut,
     /// Accepts, and sends the body a byte at a time.
@@ -90,17 +86,16 @@ pub enum RetryAfterForm {
 
 /// A step with its spelling and how often it is to be taken.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Turn {
+pub struct ScriptTurn {
     /// As the script spells it, without the repetition.
     pub text: String,
-    /// What to do.
-    pub step: Step,
+    pub step: ScriptStep,
     times: u64,
 }
 
 /// A parsed `sim:` script.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Script(Vec<Turn>);
+pub struct Script(Vec<ScriptTurn>);
 
 /// A step that the sandbox does not know.
 #[derive(Debug, PartialEq, Eq)]
@@ -120,11 +115,17 @@ impl Script {
     /// Reads an `external_status`; `None` when it is no script.
     pub fn read(external_status: &str) -> Option<Result<Self, UnknownStep>> {
         let steps = external_status.strip_prefix(PREFIX)?;
-        Some(steps.split(',').map(Turn::parse).collect::<Result<_, _>>().map(Self))
+        Some(
+            steps
+                .split(',')
+                .map(ScriptTurn::parse)
+                .collect::<Result<_, _>>()
+                .map(Self),
+        )
     }
 
     /// The turn for the `count`-th request, counted from 0; `None` when the script is used up.
-    pub fn turn(&self, mut count: u64) -> Option<&Turn> {
+    pub fn turn(&self, mut count: u64) -> Option<&ScriptTurn> {
         self.0.iter().find(|turn| match count.checked_sub(turn.times) {
             Some(left) => {
                 count = left;
@@ -135,7 +136,7 @@ impl Script {
     }
 }
 
-impl Turn {
+impl ScriptTurn {
     /// Reads one `STEP` or `STEPxN`.
     pub fn parse(text: &str) -> Result<Self, UnknownStep> {
         let text = text.trim();
@@ -156,36 +157,36 @@ impl Turn {
     }
 }
 
-fn step(name: &str) -> Option<Step> {
+fn step(name: &str) -> Option<ScriptStep> {
     if name.starts_with(|first: char| first.is_ascii_digit()) {
         return answered(name);
     }
     if let Some((name, value)) = name.split_once('=') {
         return match name {
-            "slow" => wait(value).map(Step::Slow),
-            "big" => size(value).map(Step::Big),
+            "slow" => wait(value).map(ScriptStep::Slow),
+            "big" => size(value).map(ScriptStep::Big),
             _ => None,
         };
     }
     Some(match name {
-        "hang" => Step::Hang { accept: false },
-        "hang-after-accept" => Step::Hang { accept: true },
-        "hold" => Step::Hold { accept: false },
-        "hold-after-accept" => Step::Hold { accept: true },
-        "drop" => Step::Drop { accept: false },
-        "drop-after-accept" => Step::Drop { accept: true },
-        "reset" => Step::Reset { accept: false },
-        "reset-after-accept" => Step::Reset { accept: true },
-        "cut" => Step::Cut,
-        "drip" => Step::Drip,
-        "echo-key" => Step::EchoKey,
-        "bomb" => Step::Bomb,
+        "hang" => ScriptStep::Hang { accept: false },
+        "hang-after-accept" => ScriptStep::Hang { accept: true },
+        "hold" => ScriptStep::Hold { accept: false },
+        "hold-after-accept" => ScriptStep::Hold { accept: true },
+        "drop" => ScriptStep::Drop { accept: false },
+        "drop-after-accept" => ScriptStep::Drop { accept: true },
+        "reset" => ScriptStep::Reset { accept: false },
+        "reset-after-accept" => ScriptStep::Reset { accept: true },
+        "cut" => ScriptStep::Cut,
+        "drip" => ScriptStep::Drip,
+        "echo-key" => ScriptStep::EchoKey,
+        "bomb" => ScriptStep::Bomb,
         _ => return shaped(name),
     })
 }
 
 /// `503`, `429@3`, `503@date+3`.
-fn answered(text: &str) -> Option<Step> {
+fn answered(text: &str) -> Option<ScriptStep> {
     let (code, after) = text
         .split_once('@')
         .map_or((text, None), |(code, after)| (code, Some(after)));
@@ -194,14 +195,14 @@ fn answered(text: &str) -> Option<Step> {
         Some(seconds) if is_digits(seconds) => Some(RetryAfterForm::Seconds(seconds.to_owned())),
         Some(date) => Some(RetryAfterForm::Date(date.strip_prefix("date")?.parse().ok()?)),
     };
-    Some(Step::Status {
+    Some(ScriptStep::Status {
         status: status(code)?,
         retry_after,
     })
 }
 
 /// `html`, `html502`, `empty204`, …
-fn shaped(text: &str) -> Option<Step> {
+fn shaped(text: &str) -> Option<ScriptStep> {
     let digits_from = text.find(|c: char| c.is_ascii_digit()).unwrap_or(text.len());
     let (name, code) = text.split_at(digits_from);
     let (shape, usual) = match name {
@@ -211,7 +212,10 @@ fn shaped(text: &str) -> Option<Step> {
         "garbage" => (Shape::Garbage, 500),
         _ => return None,
     };
-    Some(Step::Shaped(shape, if code.is_empty() { usual } else { status(code)? }))
+    Some(ScriptStep::Shaped(
+        shape,
+        if code.is_empty() { usual } else { status(code)? },
+    ))
 }
 
 /// A 1xx is no answer in HTTP/1.1 but a prelude to one, so it cannot be scripted.
@@ -271,8 +275,8 @@ fn dice(seed: u64, n: u64) -> fastrand::Rng {
 mod tests {
     use super::*;
 
-    fn status(status: u16) -> Step {
-        Step::Status {
+    fn status(status: u16) -> ScriptStep {
+        ScriptStep::Status {
             status,
             retry_after: None,
         }
@@ -280,7 +284,7 @@ mod tests {
 
     #[test]
     fn every_step_is_read() {
-        let after = |status, retry_after| Step::Status {
+        let after = |status, retry_after| ScriptStep::Status {
             status,
             retry_after: Some(retry_after),
         };
@@ -294,29 +298,29 @@ mod tests {
             ),
             ("503@date+3", after(503, RetryAfterForm::Date(3))),
             ("503@date-60", after(503, RetryAfterForm::Date(-60))),
-            ("slow=250ms", Step::Slow(Duration::from_millis(250))),
-            ("slow=2s", Step::Slow(Duration::from_secs(2))),
-            ("hang", Step::Hang { accept: false }),
-            ("hang-after-accept", Step::Hang { accept: true }),
-            ("hold", Step::Hold { accept: false }),
-            ("hold-after-accept", Step::Hold { accept: true }),
-            ("drop", Step::Drop { accept: false }),
-            ("drop-after-accept", Step::Drop { accept: true }),
-            ("reset", Step::Reset { accept: false }),
-            ("reset-after-accept", Step::Reset { accept: true }),
-            ("cut", Step::Cut),
-            ("drip", Step::Drip),
-            ("html", Step::Shaped(Shape::Html, 200)),
-            ("html502", Step::Shaped(Shape::Html, 502)),
-            ("empty", Step::Shaped(Shape::Empty, 200)),
-            ("empty204", Step::Shaped(Shape::Empty, 204)),
-            ("endless", Step::Shaped(Shape::Endless, 201)),
-            ("garbage", Step::Shaped(Shape::Garbage, 500)),
-            ("echo-key", Step::EchoKey),
-            ("big=1MiB", Step::Big(1 << 20)),
-            ("bomb", Step::Bomb),
+            ("slow=250ms", ScriptStep::Slow(Duration::from_millis(250))),
+            ("slow=2s", ScriptStep::Slow(Duration::from_secs(2))),
+            ("hang", ScriptStep::Hang { accept: false }),
+            ("hang-after-accept", ScriptStep::Hang { accept: true }),
+            ("hold", ScriptStep::Hold { accept: false }),
+            ("hold-after-accept", ScriptStep::Hold { accept: true }),
+            ("drop", ScriptStep::Drop { accept: false }),
+            ("drop-after-accept", ScriptStep::Drop { accept: true }),
+            ("reset", ScriptStep::Reset { accept: false }),
+            ("reset-after-accept", ScriptStep::Reset { accept: true }),
+            ("cut", ScriptStep::Cut),
+            ("drip", ScriptStep::Drip),
+            ("html", ScriptStep::Shaped(Shape::Html, 200)),
+            ("html502", ScriptStep::Shaped(Shape::Html, 502)),
+            ("empty", ScriptStep::Shaped(Shape::Empty, 200)),
+            ("empty204", ScriptStep::Shaped(Shape::Empty, 204)),
+            ("endless", ScriptStep::Shaped(Shape::Endless, 201)),
+            ("garbage", ScriptStep::Shaped(Shape::Garbage, 500)),
+            ("echo-key", ScriptStep::EchoKey),
+            ("big=1MiB", ScriptStep::Big(1 << 20)),
+            ("bomb", ScriptStep::Bomb),
         ] {
-            assert_eq!(Turn::parse(text).map(|turn| turn.step), Ok(expected), "{text}");
+            assert_eq!(ScriptTurn::parse(text).map(|turn| turn.step), Ok(expected), "{text}");
         }
     }
 

@@ -12,7 +12,7 @@ use std::{
 use bytes::Bytes;
 use serde::{Serialize, Serializer};
 
-use super::rules::{Activity, Glance};
+use super::rules::{Activity, BodyFacts};
 
 /// The newest requests that are kept.
 const REQUESTS_MAX: usize = 100_000;
@@ -30,7 +30,6 @@ const ACTIVITIES_MAX: usize = 2_000_000;
 /// What became of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Answered {
-    /// Nothing yet.
     Waiting,
     /// Answered with that status.
     Status(u16),
@@ -74,7 +73,6 @@ impl Serialize for Answered {
 pub struct Record {
     /// Its place in the order of arrival, from 1.
     pub n: u64,
-    /// `POST`, …
     pub method: String,
     /// Without the query.
     pub path: String,
@@ -86,11 +84,8 @@ pub struct Record {
     pub body_bytes: usize,
     /// The body as received, up to 64 KiB.
     pub body: String,
-    /// As sent.
     pub activity_id: Option<String>,
-    /// As sent.
     pub provider_activity_id: Option<String>,
-    /// As sent.
     pub hard_override: Option<bool>,
     /// The step of a script that decided the answer.
     pub step: Option<String>,
@@ -129,7 +124,7 @@ pub struct Stats {
 }
 
 /// What tells two results apart: a later result of the same activity has turns of its own.
-type Identity = (Option<Activity>, Option<String>, Option<String>);
+type ScriptIdentity = (Option<Activity>, Option<String>, Option<String>);
 
 #[derive(Default)]
 struct Memory {
@@ -138,11 +133,11 @@ struct Memory {
     record_bytes: usize,
     results: HashMap<Activity, Registered>,
     result_bytes: usize,
-    turns: HashMap<Identity, u64>,
+    turns: HashMap<ScriptIdentity, u64>,
 }
 
 /// The memory of one sandbox.
-pub struct Ledger {
+pub struct Registry {
     memory: Mutex<Memory>,
     existing: HashSet<String>,
     keeps: bool,
@@ -152,7 +147,7 @@ pub struct Ledger {
 pub struct Ticket {
     /// The request's place in the order of arrival, from 1.
     pub n: u64,
-    ledger: Arc<Ledger>,
+    ledger: Arc<Registry>,
 }
 
 impl Drop for Ticket {
@@ -174,7 +169,7 @@ impl Memory {
     }
 }
 
-impl Ledger {
+impl Registry {
     /// `existing` are ids of activities that have a result already; without `keeps` no request and no body is kept.
     pub fn new(existing: &[String], keeps: bool) -> Self {
         // A UUID is looked up in lower case; another id as it is.
@@ -236,7 +231,7 @@ impl Ledger {
     }
 
     /// How many requests for this very result there were before; counts this one.
-    pub fn count_turn(&self, glance: &Glance) -> u64 {
+    pub fn count_turn(&self, glance: &BodyFacts) -> u64 {
         let identity = (
             glance.activity(),
             glance.commerce_external_id.clone(),

@@ -28,7 +28,7 @@ use std::{io, net::SocketAddr, sync::Arc};
 
 use tokio::{net::TcpListener, sync::oneshot, task::JoinHandle};
 
-use self::shared::Shared;
+use self::shared::SandboxState;
 #[cfg(test)]
 pub use self::{
     ledger::{Answered, Record},
@@ -36,13 +36,13 @@ pub use self::{
 };
 pub use self::{
     ledger::{Registered, Stats},
-    shared::{DEFAULT_API_KEY, Options, Permission, Report, SUBMIT_PATH, Settings},
+    shared::{DEFAULT_API_KEY, Options, Permission, Reporter, SUBMIT_PATH, Settings},
 };
 
 /// A sandbox running on the current tokio runtime. Dropping it stops it.
 pub struct Sandbox {
     addr: SocketAddr,
-    shared: Arc<Shared>,
+    shared: Arc<SandboxState>,
     stop: oneshot::Sender<()>,
     task: JoinHandle<io::Result<()>>,
 }
@@ -52,7 +52,7 @@ impl Sandbox {
     pub async fn start(options: Options) -> io::Result<Self> {
         let listener = TcpListener::bind(options.listen).await?;
         let addr = listener.local_addr()?;
-        let (shared, outages) = Shared::new(options);
+        let (shared, outages) = SandboxState::new(options);
         let (stop, stopped) = oneshot::channel();
         let serving = server::run(Arc::clone(&shared), outages, listener, async {
             // An error is the handle that was dropped: a stop too.
@@ -76,7 +76,6 @@ impl Sandbox {
         self.shared.ledger.results()
     }
 
-    /// The counts.
     pub fn stats(&self) -> Stats {
         self.shared.stats()
     }
@@ -91,7 +90,6 @@ impl Sandbox {
 
 #[cfg(test)]
 impl Sandbox {
-    /// Where it listens.
     pub fn addr(&self) -> SocketAddr {
         self.addr
     }
@@ -114,6 +112,6 @@ impl Sandbox {
 
 /// Serves on `listener` until `stop` is ready; then closes every connection and returns.
 pub async fn serve(options: Options, listener: TcpListener, stop: impl Future<Output = ()>) -> io::Result<()> {
-    let (shared, outages) = Shared::new(options);
+    let (shared, outages) = SandboxState::new(options);
     server::run(shared, outages, listener, stop).await
 }

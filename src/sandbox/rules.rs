@@ -18,10 +18,9 @@ const CONTACT_TYPES: [&str; 2] = ["INBOUND", "OUTBOUND"];
 /// One entry of the list of result types, spelt as the API does.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct ResultType {
+pub struct TenantResultType {
     /// What `task_result.result` must hold.
     pub code: String,
-    /// For people.
     pub label: String,
     /// Whether `task_result.future_scheduled_at` must be there, and in the future.
     pub requires_future_scheduled_at: bool,
@@ -41,7 +40,6 @@ pub enum Activity {
 }
 
 impl Activity {
-    /// The id alone.
     pub fn id(&self) -> &str {
         match self {
             Self::Id(id) | Self::ProviderId(id) => id,
@@ -51,22 +49,17 @@ impl Activity {
 
 /// What can be told of a body before it is judged; a member that is absent or of another type is `None`.
 #[derive(Debug, Default)]
-pub struct Glance {
-    /// As sent.
+pub struct BodyFacts {
     pub activity_id: Option<String>,
-    /// As sent.
     pub provider_activity_id: Option<String>,
-    /// As sent.
     pub commerce_external_id: Option<String>,
-    /// As sent.
     pub occurred_at: Option<String>,
     /// As sent; may hold a script.
     pub external_status: Option<String>,
-    /// As sent.
     pub hard_override: Option<bool>,
 }
 
-impl Glance {
+impl BodyFacts {
     /// Takes from the members what is there.
     pub fn of(members: &Members<'_>) -> Self {
         let text = |name| members.get::<String>(name).ok().flatten();
@@ -89,7 +82,7 @@ impl Glance {
 }
 
 /// Judges a body; the error is every violation, in the order of the documentation's table.
-pub fn check(members: &Members<'_>, types: &[ResultType], now_ms: i64) -> Result<(), Vec<String>> {
+pub fn check(members: &Members<'_>, types: &[TenantResultType], now_ms: i64) -> Result<(), Vec<String>> {
     let mut top = Check {
         members,
         path: "",
@@ -139,7 +132,7 @@ pub fn check(members: &Members<'_>, types: &[ResultType], now_ms: i64) -> Result
     if violations.is_empty() { Ok(()) } else { Err(violations) }
 }
 
-fn check_task_result(members: &Members<'_>, types: &[ResultType], now_ms: i64) -> Vec<String> {
+fn check_task_result(members: &Members<'_>, types: &[TenantResultType], now_ms: i64) -> Vec<String> {
     let mut task = Check {
         members,
         path: "task_result.",
@@ -193,7 +186,7 @@ impl Check<'_> {
     }
 
     /// A member of that type, or absent, or null.
-    fn optional<T: DeserializeOwned + Kind>(&mut self, name: &str) -> Option<T> {
+    fn optional<T: DeserializeOwned + MemberKind>(&mut self, name: &str) -> Option<T> {
         let found = self.members.get(name);
         self.expect(found.is_ok(), name, T::RULE);
         found.ok().flatten()
@@ -229,15 +222,15 @@ impl Check<'_> {
 }
 
 /// The JSON types that a member is asked for, and how a violation of it is worded.
-trait Kind {
+trait MemberKind {
     const RULE: &str;
 }
 
-impl Kind for String {
+impl MemberKind for String {
     const RULE: &str = "must be a string";
 }
 
-impl Kind for bool {
+impl MemberKind for bool {
     const RULE: &str = "must be a boolean value";
 }
 
@@ -256,8 +249,8 @@ impl<'a> Members<'a> {
 
 impl<'de> Deserialize<'de> for Members<'de> {
     fn deserialize<D: de::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Object;
-        impl<'de> Visitor<'de> for Object {
+        struct MembersVisitor;
+        impl<'de> Visitor<'de> for MembersVisitor {
             type Value = Members<'de>;
 
             fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -275,7 +268,7 @@ impl<'de> Deserialize<'de> for Members<'de> {
                 Ok(Members(members))
             }
         }
-        deserializer.deserialize_map(Object)
+        deserializer.deserialize_map(MembersVisitor)
     }
 }
 

@@ -6,9 +6,9 @@ use super::*;
 const NOW_MS: i64 = 1_780_272_000_000;
 const UUID: &str = "3f0f9a52-5c2e-4d2f-9d54-3f1f5b0b1a11";
 
-fn types() -> Vec<ResultType> {
+fn types() -> Vec<TenantResultType> {
     [("SALE_COMPLETED", false), ("RESCHEDULE", true)]
-        .map(|(code, requires_future_scheduled_at)| ResultType {
+        .map(|(code, requires_future_scheduled_at)| TenantResultType {
             code: code.into(),
             label: code.into(),
             requires_future_scheduled_at,
@@ -205,10 +205,10 @@ fn what_is_not_one_clean_object_is_refused() {
 
 #[test]
 fn the_uuid_wins_and_its_case_does_not_matter() {
-    let glance = |activity_id: &str, provider: &str| Glance {
+    let glance = |activity_id: &str, provider: &str| BodyFacts {
         activity_id: Some(activity_id.into()),
         provider_activity_id: Some(provider.into()),
-        ..Glance::default()
+        ..BodyFacts::default()
     };
     assert_eq!(
         glance(&UUID.to_uppercase(), "crm-1").activity(),

@@ -13,7 +13,7 @@ use tokio::{
     time::sleep,
 };
 
-use super::{answer::Hangup, exchange, shared::Shared};
+use super::{answer::Hangup, exchange, shared::SandboxState};
 
 /// Connections served at once; further ones wait in the listener's backlog.
 const CONNECTIONS_MAX: usize = 4096;
@@ -24,7 +24,7 @@ const LAST_WORDS: Duration = Duration::from_millis(50);
 
 /// Accepts connections until `stop` is ready, then closes them all.
 pub(super) async fn run(
-    shared: Arc<Shared>,
+    shared: Arc<SandboxState>,
     mut outages: mpsc::Receiver<Duration>,
     mut listener: TcpListener,
     stop: impl Future<Output = ()>,
@@ -58,7 +58,7 @@ pub(super) async fn run(
 }
 
 /// Serves one connection. Its errors are the client's leaving, or a hang-up that was asked for: neither is news.
-async fn converse(stream: TcpStream, shared: Arc<Shared>) {
+async fn converse(stream: TcpStream, shared: Arc<SandboxState>) {
     stream.set_nodelay(true).ok();
     let service = service_fn(move |request| {
         let shared = Arc::clone(&shared);

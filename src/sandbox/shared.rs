@@ -11,9 +11,9 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, watch};
 
 use super::{
-    faults::Turn,
-    ledger::{Answered, Ledger, Stats},
-    rules::ResultType,
+    faults::ScriptTurn,
+    ledger::{Answered, Registry, Stats},
+    rules::TenantResultType,
 };
 
 /// Outages ordered but not begun. One more is refused silently: it would begin when the others are over.
@@ -30,7 +30,6 @@ pub const DEFAULT_API_KEY: &str = "rtn_sk_sandbox";
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum Permission {
-    /// Submit results.
     SubmitActivityResult,
     /// List the result types.
     ViewActivities,
@@ -44,7 +43,7 @@ pub struct Settings {
     /// What the key may do.
     pub permissions: Vec<Permission>,
     /// The result types of the tenant.
-    pub result_types: Vec<ResultType>,
+    pub result_types: Vec<TenantResultType>,
     /// The share of requests that fail with a 5xx, 0 to 1.
     pub fail_share: f64,
     /// Every answer takes at least so long.
@@ -52,11 +51,11 @@ pub struct Settings {
     /// And up to this much longer.
     pub latency_jitter: Duration,
     /// Answers every request with this step, an outage for instance.
-    pub step_for_all: Option<Turn>,
+    pub step_for_all: Option<ScriptTurn>,
 }
 
 /// Called once an outcome, and once more where a held request is answered at last. It must not block.
-pub type Report = Arc<dyn Fn(&RequestLine<'_>) + Send + Sync>;
+pub type Reporter = Arc<dyn Fn(&RequestLine<'_>) + Send + Sync>;
 
 /// How a sandbox starts.
 #[derive(Clone)]
@@ -86,7 +85,7 @@ pub struct Options {
     /// date is.
     pub now: fn() -> i64,
     /// Told of every request.
-    pub report: Option<Report>,
+    pub report: Option<Reporter>,
 }
 
 impl Default for Settings {
@@ -101,7 +100,7 @@ impl Default for Settings {
             api_key: DEFAULT_API_KEY.to_owned(),
             permissions: vec![Permission::SubmitActivityResult, Permission::ViewActivities],
             result_types: types
-                .map(|(code, label, requires_future_scheduled_at)| ResultType {
+                .map(|(code, label, requires_future_scheduled_at)| TenantResultType {
                     code: code.to_owned(),
                     label: label.to_owned(),
                     requires_future_scheduled_at,
@@ -137,7 +136,6 @@ impl Default for Options {
 /// One request and what became of it, for a person who watches.
 #[derive(Debug)]
 pub struct RequestLine<'a> {
-    /// `POST`, …
     pub method: &'a str,
     /// Without the query.
     pub path: &'a str,
@@ -170,8 +168,8 @@ impl fmt::Display for RequestLine<'_> {
 }
 
 /// What all connections share.
-pub struct Shared {
-    pub(super) ledger: Arc<Ledger>,
+pub struct SandboxState {
+    pub(super) ledger: Arc<Registry>,
     pub(super) options: Options,
     settings: RwLock<Arc<Settings>>,
     /// Its receivers are the held requests.
@@ -179,11 +177,11 @@ pub struct Shared {
     outages: mpsc::Sender<Duration>,
 }
 
-impl Shared {
+impl SandboxState {
     pub(super) fn new(options: Options) -> (Arc<Self>, mpsc::Receiver<Duration>) {
         let (outages, ordered) = mpsc::channel(OUTAGES_MAX);
         let shared = Self {
-            ledger: Arc::new(Ledger::new(&options.existing, options.record)),
+            ledger: Arc::new(Registry::new(&options.existing, options.record)),
             settings: RwLock::new(Arc::new(options.settings.clone())),
             options,
             releases: watch::Sender::new(()),

@@ -14,13 +14,12 @@ const LINES_MAX: usize = 20;
 
 /// What became of each.
 #[derive(Debug)]
-pub struct Report<'a> {
+pub struct ActReport<'a> {
     done: Vec<SubmissionId>,
     refused: Vec<(SubmissionId, &'a Acted)>,
 }
 
-impl<'a> Report<'a> {
-    /// Sorts them.
+impl<'a> ActReport<'a> {
     pub fn of(acted: &'a [(SubmissionId, Acted)]) -> Self {
         let mut report = Self {
             done: Vec::new(),
@@ -48,7 +47,7 @@ impl<'a> Report<'a> {
     }
 
     /// Tells what was done on `out`, and what was refused beside it.
-    pub fn tell(&self, act: ActName, args: &Args, out: &mut dyn Write) -> io::Result<()> {
+    pub fn write(&self, act: ActName, args: &Args, out: &mut dyn Write) -> io::Result<()> {
         let done = if args.dry_run {
             format!("would be {}", done(act))
         } else {
@@ -167,11 +166,11 @@ mod tests {
             ),
         ];
         for (acted, expected) in &cases {
-            let report = Report::of(acted);
+            let report = ActReport::of(acted);
             assert_eq!(report.exit(false), *expected);
             assert_eq!(report.exit(true), Exit::Done);
         }
-        let report = Report::of(&cases[2].0);
+        let report = ActReport::of(&cases[2].0);
         assert_eq!(report.skipped(), ", 2 skipped (1 in another state, 1 gone)");
     }
 

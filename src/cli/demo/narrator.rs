@@ -12,7 +12,7 @@ use crate::policy::hint;
 use crate::store::Listed;
 use crate::telemetry::escape::visible;
 
-use super::stage::Stage;
+use super::stage::DemoStage;
 
 /// How wide the story is.
 const WIDTH: usize = 80;
@@ -41,7 +41,6 @@ impl<'a> Narrator<'a> {
         Ok(self.out.flush()?)
     }
 
-    /// What comes in.
     pub(super) fn drops(&mut self, what: &str) -> anyhow::Result<()> {
         writeln!(self.out, "{INDENT}<- {what}")?;
         Ok(self.out.flush()?)
@@ -93,7 +92,6 @@ impl<'a> Narrator<'a> {
         Ok(())
     }
 
-    /// A stored answer.
     pub(super) fn answer(&mut self, answer: &Answer) -> anyhow::Result<()> {
         let body = String::from_utf8_lossy(&answer.body);
         let text = format!("stored answer: {} {}", answer.status, visible(body.trim_end()));
@@ -126,8 +124,7 @@ impl<'a> Narrator<'a> {
     }
 }
 
-/// Where everything is.
-pub(super) fn opening(stage: &Stage, out: &mut dyn Write) -> anyhow::Result<()> {
+pub(super) fn opening(stage: &DemoStage, out: &mut dyn Write) -> anyhow::Result<()> {
     writeln!(
         out,
         "The whole job on this machine: results are dropped, kept safe, and delivered.\n"
@@ -137,8 +134,7 @@ pub(super) fn opening(stage: &Stage, out: &mut dyn Write) -> anyhow::Result<()> 
     Ok(())
 }
 
-/// How it went.
-pub(super) fn closing(stage: &Stage, took: Duration, out: &mut dyn Write) -> anyhow::Result<()> {
+pub(super) fn closing(stage: &DemoStage, took: Duration, out: &mut dyn Write) -> anyhow::Result<()> {
     let stats = stage.sandbox().stats();
     writeln!(
         out,
@@ -151,7 +147,7 @@ pub(super) fn closing(stage: &Stage, took: Duration, out: &mut dyn Write) -> any
 }
 
 /// `--keep`: what can be done now.
-pub(super) fn invitation(stage: &Stage, out: &mut dyn Write) -> anyhow::Result<()> {
+pub(super) fn invitation(stage: &DemoStage, out: &mut dyn Write) -> anyhow::Result<()> {
     // As it was called: from a fresh clone it is not on the path.
     let program = std::env::args().next().unwrap_or_else(|| "reten-outbox".to_owned());
     let config = stage.path("config.toml").display().to_string();

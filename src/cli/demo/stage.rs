@@ -26,8 +26,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// How often it is looked whether something has come about.
 const LOOK: Duration = Duration::from_millis(15);
 
-/// The demo's surroundings.
-pub(super) struct Stage {
+pub(super) struct DemoStage {
     dir: TempDir,
     sandbox: Sandbox,
     rooms: Rooms,
@@ -35,7 +34,7 @@ pub(super) struct Stage {
     outbox: Outbox,
 }
 
-impl Stage {
+impl DemoStage {
     /// Builds it all. On an error nothing is left behind.
     pub(super) async fn build() -> anyhow::Result<Self> {
         let dir = tempfile::Builder::new()

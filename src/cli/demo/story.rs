@@ -15,9 +15,9 @@ use crate::store::{Filter, Listed};
 
 use super::narrator::{self, Narrator};
 use super::samples::{self, result, scripted, with, without};
-use super::stage::Stage;
+use super::stage::DemoStage;
 
-pub(super) async fn play(stage: &mut Stage, began: Instant, out: &mut dyn Write) -> anyhow::Result<()> {
+pub(super) async fn play(stage: &mut DemoStage, began: Instant, out: &mut dyn Write) -> anyhow::Result<()> {
     let now = clock::now();
     narrator::opening(stage, out)?;
     let mut narrator = Narrator::new(out);
@@ -36,7 +36,7 @@ pub(super) async fn play(stage: &mut Stage, began: Instant, out: &mut dyn Write)
     narrator::closing(stage, began.elapsed(), out)
 }
 
-async fn dropped_as_a_file(stage: &Stage, narrator: &mut Narrator<'_>, now: Timestamp) -> anyhow::Result<()> {
+async fn dropped_as_a_file(stage: &DemoStage, narrator: &mut Narrator<'_>, now: Timestamp) -> anyhow::Result<()> {
     narrator.step("A result is dropped into the inbox as a file")?;
     drop_one(stage, narrator, "visit-1001.json", &result("visit-1001", now))?;
     let listed = stage.rests("visit-1001", StateName::Delivered, None).await?;
@@ -44,7 +44,7 @@ async fn dropped_as_a_file(stage: &Stage, narrator: &mut Narrator<'_>, now: Time
     narrator.outcome(&listed, "the API has it, and the file is gone")
 }
 
-async fn inserted_as_a_row(stage: &Stage, narrator: &mut Narrator<'_>, now: Timestamp) -> anyhow::Result<()> {
+async fn inserted_as_a_row(stage: &DemoStage, narrator: &mut Narrator<'_>, now: Timestamp) -> anyhow::Result<()> {
     narrator.step("Another one comes as a row of the inbox database")?;
     narrator.drops("INSERT INTO inbox (payload) VALUES ('{\"provider_activity_id\": …}')")?;
     let config = stage.config();
@@ -58,7 +58,7 @@ async fn inserted_as_a_row(stage: &Stage, narrator: &mut Narrator<'_>, now: Time
     narrator.outcome(&listed, "and the row is gone")
 }
 
-async fn delivered_after_retries(stage: &Stage, narrator: &mut Narrator<'_>, now: Timestamp) -> anyhow::Result<()> {
+async fn delivered_after_retries(stage: &DemoStage, narrator: &mut Narrator<'_>, now: Timestamp) -> anyhow::Result<()> {
     narrator.step("The API is down for a moment: two 503s, then it is well again")?;
     drop_one(
         stage,
@@ -77,7 +77,7 @@ async fn delivered_after_retries(stage: &Stage, narrator: &mut Narrator<'_>, now
     narrator.outcome(&listed, "the waits grow, with some chance in them")
 }
 
-async fn dead_with_its_answer(stage: &Stage, narrator: &mut Narrator<'_>, now: Timestamp) -> anyhow::Result<()> {
+async fn dead_with_its_answer(stage: &DemoStage, narrator: &mut Narrator<'_>, now: Timestamp) -> anyhow::Result<()> {
     narrator.step("The API does not know the commerce: trying again would not help")?;
     let unknown = with(
         result("visit-1004", now),
@@ -98,7 +98,7 @@ async fn dead_with_its_answer(stage: &Stage, narrator: &mut Narrator<'_>, now: T
     narrator.hint(&listed)
 }
 
-async fn parked_then_overridden(stage: &Stage, narrator: &mut Narrator<'_>, now: Timestamp) -> anyhow::Result<()> {
+async fn parked_then_overridden(stage: &DemoStage, narrator: &mut Narrator<'_>, now: Timestamp) -> anyhow::Result<()> {
     narrator.step("The activity has a result already (409): parked, for a person to decide")?;
     drop_one(
         stage,
@@ -116,7 +116,7 @@ async fn parked_then_overridden(stage: &Stage, narrator: &mut Narrator<'_>, now:
     narrator.outcome(&listed, "sent again with \"hard_override\": true")
 }
 
-async fn invalid_and_never_sent(stage: &Stage, narrator: &mut Narrator<'_>, now: Timestamp) -> anyhow::Result<()> {
+async fn invalid_and_never_sent(stage: &DemoStage, narrator: &mut Narrator<'_>, now: Timestamp) -> anyhow::Result<()> {
     narrator.step("A result without its commerce: the API would refuse it, so it is not sent")?;
     drop_one(
         stage,
@@ -129,7 +129,7 @@ async fn invalid_and_never_sent(stage: &Stage, narrator: &mut Narrator<'_>, now:
     narrator.hint(&listed)
 }
 
-async fn lost_response(stage: &Stage, narrator: &mut Narrator<'_>, now: Timestamp) -> anyhow::Result<()> {
+async fn lost_response(stage: &DemoStage, narrator: &mut Narrator<'_>, now: Timestamp) -> anyhow::Result<()> {
     narrator.step("The API takes a result, and the connection breaks before it has answered")?;
     drop_one(
         stage,
@@ -151,7 +151,7 @@ async fn lost_response(stage: &Stage, narrator: &mut Narrator<'_>, now: Timestam
     )
 }
 
-async fn dropped_twice(stage: &Stage, narrator: &mut Narrator<'_>, now: Timestamp) -> anyhow::Result<()> {
+async fn dropped_twice(stage: &DemoStage, narrator: &mut Narrator<'_>, now: Timestamp) -> anyhow::Result<()> {
     narrator.step("The same result is dropped twice, under the key \"crm-8\"")?;
     let keyed = with(
         result("call-1008", now),
@@ -170,7 +170,7 @@ async fn dropped_twice(stage: &Stage, narrator: &mut Narrator<'_>, now: Timestam
     narrator.outcome(&listed, "once: the second one was dropped as a duplicate")
 }
 
-async fn a_file_with_a_bad_line(stage: &Stage, narrator: &mut Narrator<'_>, now: Timestamp) -> anyhow::Result<()> {
+async fn a_file_with_a_bad_line(stage: &DemoStage, narrator: &mut Narrator<'_>, now: Timestamp) -> anyhow::Result<()> {
     narrator.step("A file of three lines, the second of which breaks off")?;
     let (first, last) = (result("call-1009", now), result("call-1010", now));
     let broken = "{\"provider_activity_id\": \"call-10";
@@ -197,7 +197,7 @@ async fn a_file_with_a_bad_line(stage: &Stage, narrator: &mut Narrator<'_>, now:
 }
 
 /// The API may have registered nothing twice, whatever happened on the way.
-fn every_result_once(stage: &Stage) -> anyhow::Result<()> {
+fn every_result_once(stage: &DemoStage) -> anyhow::Result<()> {
     for registered in stage.sandbox().results() {
         anyhow::ensure!(
             registered.accepted == 1,
@@ -209,17 +209,17 @@ fn every_result_once(stage: &Stage) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn drop_one(stage: &Stage, narrator: &mut Narrator<'_>, name: &str, result: &Value) -> anyhow::Result<()> {
+fn drop_one(stage: &DemoStage, narrator: &mut Narrator<'_>, name: &str, result: &Value) -> anyhow::Result<()> {
     stage.drop_file(name, &format!("{result}\n"))?;
     narrator.drops(&format!("inbox/{name}"))
 }
 
-async fn attempts(stage: &Stage, listed: &Listed) -> anyhow::Result<Vec<Attempt>> {
+async fn attempts(stage: &DemoStage, listed: &Listed) -> anyhow::Result<Vec<Attempt>> {
     let story = stage.outbox().show(listed.id).await?;
     Ok(story.map(|story| story.attempts).unwrap_or_default())
 }
 
-async fn of_activity(stage: &Stage, activity: &str) -> anyhow::Result<Vec<Listed>> {
+async fn of_activity(stage: &DemoStage, activity: &str) -> anyhow::Result<Vec<Listed>> {
     let filter = Filter {
         activity: Some(activity.to_owned()),
         ..Filter::default()

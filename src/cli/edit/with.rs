@@ -76,7 +76,7 @@ struct Count {
     skipped: u64,
     failed: u64,
     /// Told one by one so far.
-    told: usize,
+    reported: usize,
     shown: usize,
 }
 
@@ -95,11 +95,11 @@ pub async fn run(editing: &Editing<'_>, out: &mut dyn Write) -> anyhow::Result<E
     }
     let mut count = Count::default();
     let outcome = through(editing, &selection, &mut count, out).await;
-    let told = count.line(args.dry_run);
+    let line = count.line(args.dry_run);
     if let Err(error) = outcome {
-        return Err(error.context(format!("stopped; before that {told}")));
+        return Err(error.context(format!("stopped; before that {line}")));
     }
-    writeln!(out, "{told}")?;
+    writeln!(out, "{line}")?;
     let is_refused = count.failed > 0 || (count.skipped > 0 && !args.in_bulk());
     Ok(if is_refused { Exit::Failed } else { Exit::Done })
 }
@@ -207,21 +207,21 @@ impl Editing<'_> {
 impl Count {
     fn skip(&mut self, id: SubmissionId, why: &Acted) {
         self.skipped += 1;
-        self.tell(id, &act::refusal(ActName::Edit, why));
+        self.report(id, &act::refusal(ActName::Edit, why));
     }
 
     fn fail(&mut self, id: SubmissionId, why: &str) {
         self.failed += 1;
-        self.tell(id, &format!("is left alone: {}", visible(why)));
+        self.report(id, &format!("is left alone: {}", visible(why)));
     }
 
-    fn tell(&mut self, id: SubmissionId, what: &str) {
-        if self.told < LEFT_SHOWN {
+    fn report(&mut self, id: SubmissionId, what: &str) {
+        if self.reported < LEFT_SHOWN {
             note(&format!("submission {id} {what}"));
-        } else if self.told == LEFT_SHOWN {
+        } else if self.reported == LEFT_SHOWN {
             note("more are left alone; they are counted");
         }
-        self.told += 1;
+        self.reported += 1;
     }
 
     /// The first differences, for a dry run.

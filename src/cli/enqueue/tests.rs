@@ -97,7 +97,7 @@ async fn where_the_outbox_may_not_be_written_they_become_rows() {
     let with_key = GOOD.replacen('{', r#"{"$outbox":{"key":"k-1"},"#, 1);
     let file = desk.file("a.ndjson", &format!("{GOOD}\n{with_key}"));
     let sources = open_all(&[file]).unwrap();
-    let mut reading = Reading {
+    let mut reading = Enqueuing {
         context: &desk.context,
         judge: Criteria {
             settings: &desk.context.config.validation,

@@ -28,7 +28,7 @@ const TEXT_WIDTH: usize = 80;
 
 /// What those of one kind have in common.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-struct Kind {
+struct Group {
     /// With the reason behind it.
     shown: String,
     state: &'static str,
@@ -41,7 +41,7 @@ struct Kind {
 
 /// How many there are of a kind, and since when.
 #[derive(Debug, Clone, Copy)]
-struct Seen {
+struct Occurrences {
     count: u64,
     first: Timestamp,
     last: Timestamp,
@@ -65,11 +65,11 @@ struct GroupView<'a> {
 
 /// Shows what the pages hold, the largest group first.
 pub async fn run(pages: &mut PagedList<'_>, as_json: bool, now: Timestamp, out: &mut dyn Write) -> anyhow::Result<()> {
-    let mut kinds: HashMap<Kind, Seen> = HashMap::new();
+    let mut kinds: HashMap<Group, Occurrences> = HashMap::new();
     let mut others = 0_u64;
     while let Some(page) = pages.next().await? {
         for listed in &page {
-            let kind = Kind::of(listed);
+            let kind = Group::of(listed);
             if kinds.len() >= KINDS_MAX && !kinds.contains_key(&kind) {
                 others += 1;
                 continue;
@@ -77,10 +77,10 @@ pub async fn run(pages: &mut PagedList<'_>, as_json: bool, now: Timestamp, out: 
             kinds
                 .entry(kind)
                 .and_modify(|seen| seen.add(listed))
-                .or_insert_with(|| Seen::of(listed));
+                .or_insert_with(|| Occurrences::of(listed));
         }
     }
-    let mut groups: Vec<(Kind, Seen)> = kinds.into_iter().collect();
+    let mut groups: Vec<(Group, Occurrences)> = kinds.into_iter().collect();
     groups.sort_by_key(|(_, seen)| (std::cmp::Reverse(seen.count), std::cmp::Reverse(seen.newest)));
     if groups.is_empty() {
         note("no submission matches");
@@ -91,7 +91,7 @@ pub async fn run(pages: &mut PagedList<'_>, as_json: bool, now: Timestamp, out: 
             let line = serde_json::to_string(&kind.view(seen))?;
             writeln!(out, "{}", escape::json(&line))?;
         } else {
-            write!(out, "{}", kind.told(seen, width, now))?;
+            write!(out, "{}", kind.describe(seen, width, now))?;
         }
     }
     if others > 0 {
@@ -102,7 +102,7 @@ pub async fn run(pages: &mut PagedList<'_>, as_json: bool, now: Timestamp, out: 
     Ok(())
 }
 
-impl Seen {
+impl Occurrences {
     fn of(listed: &Listed) -> Self {
         Self {
             count: 1,
@@ -120,7 +120,7 @@ impl Seen {
     }
 }
 
-impl Kind {
+impl Group {
     fn of(listed: &Listed) -> Self {
         let error =
             error_of(listed).map(|error| (error.status_code, error.error, error.message.as_deref().map(blanked)));
@@ -143,7 +143,7 @@ impl Kind {
         })
     }
 
-    fn view(&self, seen: &Seen) -> GroupView<'_> {
+    fn view(&self, seen: &Occurrences) -> GroupView<'_> {
         GroupView {
             count: seen.count,
             state: self.state,
@@ -158,7 +158,7 @@ impl Kind {
     }
 
     /// A line of numbers, and what the API (or our own check) said below it.
-    fn told(&self, seen: &Seen, width: usize, now: Timestamp) -> String {
+    fn describe(&self, seen: &Occurrences, width: usize, now: Timestamp) -> String {
         let source = self
             .source
             .as_deref()
@@ -170,7 +170,7 @@ impl Kind {
             format!("{first} to {last}")
         };
         let source = source.unwrap_or_default();
-        let mut told = format!(
+        let mut text = format!(
             "{:>width$}  {}{source}, {when}, newest {}\n",
             seen.count, self.shown, seen.newest
         );
@@ -179,9 +179,9 @@ impl Kind {
             .map(|error| error.line())
             .or(self.http_status.map(|status| status.to_string()));
         if let Some(said) = said {
-            told.push_str(&wrap(&visible(&said), &" ".repeat(width + 2), TEXT_WIDTH));
+            text.push_str(&wrap(&visible(&said), &" ".repeat(width + 2), TEXT_WIDTH));
         }
-        told
+        text
     }
 }
 
@@ -258,14 +258,14 @@ mod tests {
     fn a_group_is_told_in_lines_that_fit() {
         let mut listed = sample::listed(Facts::default());
         listed.source = Some("crm\u{202e}".into());
-        let kind = Kind::of(&listed);
-        let mut seen = Seen::of(&listed);
+        let kind = Group::of(&listed);
+        let mut seen = Occurrences::of(&listed);
         listed.id = SubmissionId(40);
         listed.updated_at = Timestamp::from_millis(listed.updated_at.millis() + 3_600_000);
         seen.add(&listed);
         let now = Timestamp::from_millis(listed.updated_at.millis() + 60_000);
         assert_eq!(
-            kind.told(&seen, 4, now),
+            kind.describe(&seen, 4, now),
             "   2  dead: rejected, from crm\\u{202e}, 1 h ago to 1 min ago, newest 40\n      400 Bad Request: commerce \\u{202e}unknown\n"
         );
         let json = serde_json::to_value(kind.view(&seen)).unwrap();

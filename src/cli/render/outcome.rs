@@ -15,7 +15,6 @@ pub struct ErrorView {
     pub status_code: Option<u16>,
     /// The documented `error`, or the name of the fault (`timeout`, `dns`, …), or `invalid`.
     pub error: Option<String>,
-    /// In words.
     pub message: Option<String>,
 }
 

@@ -14,16 +14,14 @@ pub const TAKEN: &str = "taken in";
 
 /// One thing that happened.
 #[derive(Debug, Clone, Copy)]
-pub enum Step<'a> {
+pub enum StoryStep<'a> {
     /// It was taken in.
     Taken(&'a Listed),
-    /// A request.
     Attempt(&'a Attempt),
-    /// Any other change.
     Event(&'a Event),
 }
 
-impl Step<'_> {
+impl StoryStep<'_> {
     fn at(&self) -> Timestamp {
         match self {
             Self::Taken(listed) => listed.created_at,
@@ -34,27 +32,27 @@ impl Step<'_> {
 }
 
 /// What happened, by its time. What a person did stands before the attempt of the same millisecond, which it caused.
-pub fn steps(story: &Story) -> Vec<Step<'_>> {
-    let mut steps = vec![Step::Taken(&story.listed)];
-    steps.extend(story.history.iter().map(Step::Event));
-    steps.extend(story.attempts.iter().map(Step::Attempt));
+pub fn steps(story: &Story) -> Vec<StoryStep<'_>> {
+    let mut steps = vec![StoryStep::Taken(&story.listed)];
+    steps.extend(story.history.iter().map(StoryStep::Event));
+    steps.extend(story.attempts.iter().map(StoryStep::Attempt));
     // The first is the first, also where the clock was set back later.
-    steps[1..].sort_by_key(Step::at);
+    steps[1..].sort_by_key(StoryStep::at);
     steps
 }
 
 /// When a step happened, and what it was in plain words.
-pub fn line(step: &Step<'_>) -> (Timestamp, String) {
+pub fn line(step: &StoryStep<'_>) -> (Timestamp, String) {
     let words = match step {
-        Step::Taken(listed) => {
+        StoryStep::Taken(listed) => {
             let wrong = listed
                 .invalid
                 .as_deref()
                 .map(|why| format!(", and found invalid: {}", visible(why)));
             format!("{TAKEN} from {}{}", origin(&listed.origin), wrong.unwrap_or_default())
         }
-        Step::Attempt(attempt) => words::attempt(attempt),
-        Step::Event(event) => words::event(event),
+        StoryStep::Attempt(attempt) => words::attempt(attempt),
+        StoryStep::Event(event) => words::event(event),
     };
     (step.at(), words)
 }

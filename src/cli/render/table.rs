@@ -8,8 +8,7 @@ const GAP: usize = 2;
 
 /// How a column is laid out.
 #[derive(Debug, Clone, Copy)]
-pub struct Column {
-    /// Its heading.
+pub struct TableColumn {
     pub heading: &'static str,
     /// Numbers stand at the right.
     pub right: bool,
@@ -22,7 +21,7 @@ pub struct Column {
 /// Columns with their widths. Cells are expected to be escaped already.
 #[derive(Debug)]
 pub struct Layout<'a> {
-    columns: &'a [Column],
+    columns: &'a [TableColumn],
     widths: Vec<usize>,
     cuts: bool,
 }
@@ -31,8 +30,8 @@ impl<'a> Layout<'a> {
     /// Each column as wide as its widest cell; then the widest that may be cut loses a column at a time until the line
     /// fits `width` (or only columns that are never cut are left). Without a `width` a cell that is wider than its
     /// column stands out of it: one very long id must not make every line as long.
-    pub fn fit(columns: &'a [Column], rows: &[Vec<String>], width: Option<usize>) -> Self {
-        let widest = |place: usize, column: &Column| {
+    pub fn fit(columns: &'a [TableColumn], rows: &[Vec<String>], width: Option<usize>) -> Self {
+        let widest = |place: usize, column: &TableColumn| {
             let cells = rows.iter().filter_map(|row| row.get(place)).map(|cell| cell.width());
             cells.max().unwrap_or(0).min(column.most).max(column.heading.width())
         };
@@ -131,20 +130,20 @@ pub fn wrap(text: &str, indent: &str, width: usize) -> String {
 mod tests {
     use super::*;
 
-    const COLUMNS: [Column; 3] = [
-        Column {
+    const COLUMNS: [TableColumn; 3] = [
+        TableColumn {
             heading: "ID",
             right: true,
             least: None,
             most: 20,
         },
-        Column {
+        TableColumn {
             heading: "STATE",
             right: false,
             least: Some(5),
             most: 12,
         },
-        Column {
+        TableColumn {
             heading: "ERROR",
             right: false,
             least: Some(6),

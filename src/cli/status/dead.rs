@@ -20,14 +20,14 @@ pub struct Dead {
     /// So many were looked at.
     pub of_newest: u64,
     /// The most frequent first.
-    pub reasons: Vec<Kind>,
+    pub reasons: Vec<DeadKind>,
     /// The most frequent first; of those without one the name is null.
     pub sources: Vec<Producer>,
 }
 
 /// Those that are dead for the same reason, with the same answer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Kind {
+pub struct DeadKind {
     pub count: u64,
     pub reason: String,
     pub http_status: Option<u16>,
@@ -53,12 +53,12 @@ pub fn what_they_have_in_common(newest: &[DeadLetter]) -> Option<Dead> {
     };
     for one in newest {
         let message = message(one);
-        let same = |kind: &&mut Kind| {
+        let same = |kind: &&mut DeadKind| {
             kind.reason == one.reason && kind.http_status == one.http_status && kind.message == message
         };
         match dead.reasons.iter_mut().find(same) {
             Some(kind) => kind.count += 1,
-            None => dead.reasons.push(Kind {
+            None => dead.reasons.push(DeadKind {
                 count: 1,
                 reason: one.reason.clone(),
                 http_status: one.http_status,

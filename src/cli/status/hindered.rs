@@ -24,11 +24,8 @@ const OURS: &str = "reten-outbox";
 /// One of them, as it is shown.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Hindered {
-    /// What waits.
     pub what: String,
-    /// For what.
     pub why: String,
-    /// What mends it.
     pub hint: Option<String>,
     /// Since when, where that is known.
     pub since: Option<Timestamp>,

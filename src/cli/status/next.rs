@@ -9,7 +9,7 @@ use crate::config::Config;
 use crate::policy::gate::GateName;
 use crate::telemetry::hindrance::Cause;
 
-use super::look::{RUNNING, Status};
+use super::snapshot::{RUNNING, Status};
 
 /// What happens next, in a sentence or two.
 pub fn sentence(status: &Status) -> String {
@@ -147,13 +147,13 @@ pub fn rejected_dir(config: &Config) -> PathBuf {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cli::gate::GateView;
-    use crate::cli::status::look::{STOPPED, StateCounts};
+    use crate::cli::gate::ShownGate;
+    use crate::cli::status::snapshot::{STOPPED, StateCounts};
 
     fn status(gate: GateName, pending: u64, dead: u64) -> Status {
         Status {
             daemon: RUNNING,
-            gate: GateView::of(gate),
+            gate: ShownGate::of(gate),
             counts: Some(StateCounts {
                 pending,
                 dead,
@@ -179,7 +179,7 @@ mod tests {
                 "{gate}: {}",
                 sentence(&status(gate, 3, 0))
             );
-            assert_eq!(GateView::of(gate).obstacle().is_none(), gate.is_open());
+            assert_eq!(ShownGate::of(gate).obstacle().is_none(), gate.is_open());
         }
         assert!(sentence(&status(GateName::Open, 0, 0)).contains("Nothing waits"));
         for (what, pending, word) in [
@@ -206,9 +206,9 @@ mod tests {
     #[test]
     fn a_slow_start_with_nothing_to_send_is_no_throttled_gate() {
         let of = |gate: GateName, why: &str, pending, due: Option<i64>| Status {
-            gate: GateView {
+            gate: ShownGate {
                 reason: Some(why.to_owned()),
-                ..GateView::of(gate)
+                ..ShownGate::of(gate)
             },
             next_due_at: due.map(|seconds| Timestamp::from_millis(1_000_000 + seconds * 1000)),
             ..status(gate, pending, 0)

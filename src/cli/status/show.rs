@@ -11,8 +11,8 @@ use crate::clock::Timestamp;
 use crate::config::Config;
 use crate::delivery::meters::LastError;
 
-use super::look::{StateCounts, Status};
 use super::next;
+use super::snapshot::{StateCounts, Status};
 
 /// Names stand in a column of this width, so that values start at one place.
 const NAMES: usize = 14;
@@ -26,7 +26,7 @@ pub fn json(status: &Status) -> serde_json::Result<String> {
 }
 
 /// A line: a name and a value; without a value there is none, without a name it goes on from the one above.
-type Row = (&'static str, Option<String>);
+type StatusRow = (&'static str, Option<String>);
 
 /// Name and value, a line each; what does not apply is left out.
 pub fn text(status: &Status, config: &Config) -> String {
@@ -77,7 +77,7 @@ pub fn text(status: &Status, config: &Config) -> String {
     out + &what_next(status)
 }
 
-fn gate(status: &Status) -> [Row; 3] {
+fn gate(status: &Status) -> [StatusRow; 3] {
     if next::is_only_starting_slowly(status) {
         let why =
             "the API answers again after an outage: what comes in next goes out a few at a time at first".to_owned();
@@ -94,7 +94,7 @@ fn gate(status: &Status) -> [Row; 3] {
     ]
 }
 
-fn queue(status: &Status, counts: StateCounts) -> [Row; 9] {
+fn queue(status: &Status, counts: StateCounts) -> [StatusRow; 9] {
     let oldest =
         |seconds: Option<u64>| seconds.map(|seconds| format!("the oldest for {}", span(Duration::from_secs(seconds))));
     let next = status
@@ -182,10 +182,10 @@ fn last_error(error: &LastError, now: Timestamp) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cli::gate::GateView;
+    use crate::cli::gate::ShownGate;
     use crate::cli::status::dead::Dead;
     use crate::cli::status::hindered::Hindered;
-    use crate::cli::status::look::RUNNING;
+    use crate::cli::status::snapshot::RUNNING;
     use crate::policy::gate::GateName;
 
     #[test]
@@ -200,9 +200,9 @@ mod tests {
             }),
             oldest_pending_seconds: Some(245),
             next_due_at: Some(now),
-            gate: GateView {
+            gate: ShownGate {
                 reason: Some("401 \u{1b}[31m".into()),
-                ..GateView::of(GateName::Unauthorized)
+                ..ShownGate::of(GateName::Unauthorized)
             },
             at: now,
             ..Status::default()
@@ -229,7 +229,7 @@ mod tests {
                 ..StateCounts::default()
             }),
             next_due_at: Some(Timestamp::from_millis(4_070_908_800_000)),
-            gate: GateView::of(GateName::Open),
+            gate: ShownGate::of(GateName::Open),
             hindrances: vec![Hindered {
                 what: "intake".into(),
                 why: "/var has 0 bytes free\n".into(),

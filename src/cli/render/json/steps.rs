@@ -6,7 +6,7 @@ use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
 
 use crate::cli::render::outcome::{ErrorView, error_of_attempt, hint_of_attempt, status_of};
-use crate::cli::render::story::{Step, TAKEN, origin};
+use crate::cli::render::story::{StoryStep, TAKEN, origin};
 use crate::clock::Timestamp;
 use crate::model::{Answer, Attempt, Origin, Payload, SubmissionId};
 use crate::store::{Event, Listed};
@@ -49,7 +49,6 @@ pub struct AttemptView<'a> {
     hint: Option<String>,
 }
 
-/// Any other change.
 #[derive(Serialize)]
 pub struct EventView<'a> {
     at: Timestamp,
@@ -62,11 +61,11 @@ pub struct EventView<'a> {
 
 impl<'a> StepView<'a> {
     /// With the submission's number, which hints name.
-    pub fn of(step: &Step<'a>, id: SubmissionId) -> Self {
+    pub fn of(step: &StoryStep<'a>, id: SubmissionId) -> Self {
         match step {
-            Step::Taken(listed) => Self::Taken(TakenView::of(listed)),
-            Step::Attempt(attempt) => Self::Attempt(Box::new(AttemptView::of(attempt, id))),
-            Step::Event(event) => Self::Event(EventView::of(event)),
+            StoryStep::Taken(listed) => Self::Taken(TakenView::of(listed)),
+            StoryStep::Attempt(attempt) => Self::Attempt(Box::new(AttemptView::of(attempt, id))),
+            StoryStep::Event(event) => Self::Event(EventView::of(event)),
         }
     }
 }

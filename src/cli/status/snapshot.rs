@@ -1,4 +1,4 @@
-//! One look at the queue, the gate, the daemon and what was rejected.
+//! A snapshot of the queue, the gate, the daemon and what was rejected.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
@@ -6,7 +6,7 @@ use std::os::unix::fs::MetadataExt as _;
 use serde::Serialize;
 
 use crate::cli::context::Context;
-use crate::cli::gate::{self, GateView, remembered};
+use crate::cli::gate::{self, ShownGate, remembered};
 use crate::cli::render::outcome::{error_of, status_of};
 use crate::clock::Timestamp;
 use crate::config::Config;
@@ -26,7 +26,7 @@ pub const RUNNING: &str = "running";
 /// None does.
 pub const STOPPED: &str = "stopped";
 
-/// What one look saw; also what `--json` prints.
+/// What a snapshot shows; also what `--json` prints.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct Status {
     pub daemon: &'static str,
@@ -41,7 +41,7 @@ pub struct Status {
     /// What the newest dead letters have in common.
     pub dead_by: Option<Dead>,
     #[serde(flatten)]
-    pub gate: GateView,
+    pub gate: ShownGate,
     pub in_flight: Option<u64>,
     pub delivered_per_minute: Option<u64>,
     pub last_error: Option<LastError>,
@@ -95,15 +95,9 @@ impl Status {
     }
 }
 
-/// What was seen, and why not everything could be.
-#[derive(Debug)]
-pub struct Look {
-    pub status: Status,
-    pub failed: Option<anyhow::Error>,
-}
-
-/// Looks. Before the first start everything is zero. What cannot be read keeps nothing else from being shown.
-pub async fn look(context: &Context, now: Timestamp) -> Look {
+/// What is seen, and why not everything could be. Before the first start everything is zero. What cannot be read keeps
+/// nothing else from being shown.
+pub async fn snapshot(context: &Context, now: Timestamp) -> (Status, Option<anyhow::Error>) {
     let config = &context.config;
     let daemon = context.daemon();
     let vitals = store::read_note(&config.outbox.database).and_then(|note| Vitals::parse(&note));
@@ -130,10 +124,7 @@ pub async fn look(context: &Context, now: Timestamp) -> Look {
         read.as_ref().err(),
     )
     .await;
-    Look {
-        status,
-        failed: read.err(),
-    }
+    (status, read.err())
 }
 
 async fn in_outbox(
@@ -142,15 +133,15 @@ async fn in_outbox(
     vitals: Option<&Vitals>,
     now: Timestamp,
 ) -> anyhow::Result<()> {
-    let Some(outbox) = context.look().await? else {
-        status.gate = GateView::of(GateName::Open);
+    let Some(outbox) = context.open_to_read().await? else {
+        status.gate = ShownGate::of(GateName::Open);
         status.counts = Some(StateCounts::default());
         return Ok(());
     };
     let read = async {
         let tally = outbox.tally().await?;
         queue(status, &tally, now);
-        status.gate = GateView::of(GateName::Open);
+        status.gate = ShownGate::of(GateName::Open);
         status.gate = gate::view(&outbox, now).await?;
         if status.daemon == RUNNING {
             gate::say_what_is_in_force(&mut status.gate, &outbox).await?;
