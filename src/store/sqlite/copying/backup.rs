@@ -15,14 +15,14 @@ use sqlx::{ConnectOptions as _, Connection as _, Row as _};
 use crate::clock::Timestamp;
 use crate::model::StateName;
 use crate::store::OpenError;
-
-use super::swap;
 use crate::store::sqlite::machine::trouble::Trouble;
 use crate::store::sqlite::opening::inspect::{self, Verdict};
 use crate::store::sqlite::opening::location::{self, Place};
 use crate::store::sqlite::opening::{open, schema};
 use crate::store::sqlite::operations::notes;
 use crate::store::sqlite::processes::usage;
+
+use super::swap;
 
 /// Under this name a backup remembers when and where it was made.
 pub(crate) const NOTE: &str = "backup";

@@ -18,17 +18,16 @@ use sqlx::{ConnectOptions as _, Connection as _, Row as _};
 use crate::clock::Timestamp;
 use crate::model::Actor;
 use crate::store::OpenError;
-
-use super::backup::{self, NOTE};
-use super::swap;
 use crate::store::sqlite::machine::transaction::{self, Transaction};
 use crate::store::sqlite::machine::trouble::Trouble;
 use crate::store::sqlite::opening::inspect::{self, Verdict};
 use crate::store::sqlite::opening::{location, open, pragma, schema};
 use crate::store::sqlite::operations::{notes, recover};
-use crate::store::sqlite::processes::lock::Lock;
-use crate::store::sqlite::processes::usage::Usage;
-use crate::store::sqlite::processes::{lock, usage};
+use crate::store::sqlite::processes::lock::{self, Lock};
+use crate::store::sqlite::processes::usage::{self, Usage};
+
+use super::backup::{self, NOTE};
+use super::swap;
 
 /// A backup as it lies there, opened by whoever may read it.
 #[derive(Debug)]

@@ -12,7 +12,6 @@ use rustix::fs::{CWD, RenameFlags, renameat_with};
 
 use crate::clock::Timestamp;
 use crate::store::OpenError;
-
 use crate::store::sqlite::opening::location::{self, COMPANIONS};
 
 /// The end of the name of the directory with the new database, once that is whole.

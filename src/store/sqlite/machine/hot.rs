@@ -12,13 +12,13 @@ use sqlx::{Column as _, Row as _};
 
 use crate::clock::Timestamp;
 use crate::model::SubmissionId;
+use crate::store::sqlite::operations::claim::{self, Turn};
+use crate::store::sqlite::operations::{claimed, settle};
 use crate::store::{ClaimOrder, Claimed, Settled, Settlement};
 
 use super::batch;
 use super::maintenance::DATA_VERSION;
 use super::transaction::{BEGIN, COMMIT, Committed};
-use crate::store::sqlite::operations::claim::{self, Turn};
-use crate::store::sqlite::operations::{claimed, settle};
 
 /// What one group asks for.
 pub(crate) struct Group<'g> {

@@ -2,20 +2,8 @@
 
 use sqlx::Row as _;
 use sqlx::sqlite::SqliteConnection;
-use tokio::sync::oneshot;
 
-use crate::store::StoreError;
-
-use super::trouble;
 use crate::store::sqlite::opening::pragma;
-
-/// Something that needs the writing connection, and no transaction.
-pub(crate) enum Errand {
-    /// `PRAGMA data_version` of this connection: its own commits do not change it, every other's does.
-    Version(oneshot::Sender<Result<i64, StoreError>>),
-    /// Checkpoint, and give free pages back; whether there are more.
-    Tidy(oneshot::Sender<Result<bool, StoreError>>),
-}
 
 pub(crate) const DATA_VERSION: &str = "PRAGMA data_version";
 const FREE_PAGES: &str = "PRAGMA freelist_count";
@@ -34,16 +22,8 @@ const STEPS: i64 = 4;
 /// anyway.
 const WAL_FRAMES_KEPT: i64 = 4096;
 
-/// Runs it, and answers.
-pub(crate) async fn run(errand: Errand, conn: &mut SqliteConnection) {
-    match errand {
-        Errand::Version(reply) => drop(reply.send(data_version(conn).await.map_err(|error| trouble::told(&error)))),
-        Errand::Tidy(reply) => drop(reply.send(tidy(conn).await.map_err(|error| trouble::told(&error)))),
-    }
-}
-
-/// Changes when another connection has committed.
-async fn data_version(conn: &mut SqliteConnection) -> Result<i64, sqlx::Error> {
+/// `PRAGMA data_version` of this connection: its own commits do not change it, every other's does.
+pub(crate) async fn data_version(conn: &mut SqliteConnection) -> Result<i64, sqlx::Error> {
     sqlx::query(DATA_VERSION).fetch_one(conn).await?.try_get(0)
 }
 
@@ -58,7 +38,7 @@ pub(crate) async fn truncate(conn: &mut SqliteConnection) -> Result<(), sqlx::Er
 
 /// Gives free pages back in small steps, then checkpoints; whether there are more to give. Each step is a commit of its
 /// own: a crash between them leaves fewer free pages.
-async fn tidy(conn: &mut SqliteConnection) -> Result<bool, sqlx::Error> {
+pub(crate) async fn tidy(conn: &mut SqliteConnection) -> Result<bool, sqlx::Error> {
     let free: i64 = sqlx::query(FREE_PAGES).fetch_one(&mut *conn).await?.try_get(0)?;
     let steps = (free - FREE_PAGES_KEPT) / 256;
     for _ in 0..steps.clamp(0, STEPS) {

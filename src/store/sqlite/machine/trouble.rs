@@ -46,14 +46,15 @@ impl Trouble {
     }
 }
 
-/// The error as the seam tells it.
-pub(crate) fn told(error: &sqlx::Error) -> StoreError {
-    match (error, Trouble::of(error)) {
-        (sqlx::Error::PoolClosed, _) => StoreError::Closed,
-        (_, Trouble::Busy) => StoreError::Busy(error.to_string()),
-        (_, Trouble::Full) => StoreError::Full(error.to_string()),
-        (_, Trouble::ReadOnly | Trouble::Damaged | Trouble::CannotOpen | Trouble::Other) => {
-            StoreError::Broken(error.to_string())
+impl From<sqlx::Error> for StoreError {
+    fn from(error: sqlx::Error) -> Self {
+        match (&error, Trouble::of(&error)) {
+            (sqlx::Error::PoolClosed, _) => Self::Closed,
+            (_, Trouble::Busy) => Self::Busy(error.to_string()),
+            (_, Trouble::Full) => Self::Full(error.to_string()),
+            (_, Trouble::ReadOnly | Trouble::Damaged | Trouble::CannotOpen | Trouble::Other) => {
+                Self::Broken(error.to_string())
+            }
         }
     }
 }

@@ -16,15 +16,14 @@ use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::time::Instant;
 
 use crate::store::StoreError;
-
-use super::hot;
-use super::maintenance::{self, Errand};
-use super::operation::{self, Operation};
-use super::transaction::{self, Committed, Transaction};
-use super::trouble::{self, Trouble};
 use crate::store::sqlite::opening::open::Held;
 use crate::store::sqlite::opening::pragma;
 use crate::store::sqlite::processes::holders::{self, Way};
+
+use super::operation::{self, Operation};
+use super::transaction::{self, Committed, Transaction};
+use super::trouble::Trouble;
+use super::{hot, maintenance};
 
 /// Operations that may wait: far more than are ever in flight. Whoever comes when it is full waits at the door.
 pub(crate) const QUEUE: usize = 1024;
@@ -43,8 +42,10 @@ const BUSY_MAX: Duration = Duration::from_secs(15);
 pub(crate) enum Order {
     /// Into a transaction, with others.
     Operation(Operation),
-    /// Outside of any.
-    Errand(Errand),
+    /// Outside of any: what [`maintenance::data_version`] says.
+    Version(oneshot::Sender<Result<i64, StoreError>>),
+    /// Outside of any: checkpoint, and give free pages back; whether there are more.
+    Tidy(oneshot::Sender<Result<bool, StoreError>>),
     /// Finish what is queued, close, and say so.
     Close(oneshot::Sender<()>),
 }
@@ -95,10 +96,10 @@ impl Locked {
     }
 
     /// The error, with who is in the way.
-    fn told(&self, error: &sqlx::Error) -> StoreError {
-        match (trouble::told(error), holders::holder(&self.path, Way::Writing, None)) {
+    fn name_holder(&self, error: sqlx::Error) -> StoreError {
+        match (error.into(), holders::holder(&self.path, Way::Writing, None)) {
             (StoreError::Busy(what), Some(holder)) => StoreError::Busy(format!("{what}; {holder} holds it")),
-            (told, _) => told,
+            (error, _) => error,
         }
     }
 
@@ -179,7 +180,14 @@ impl Writer {
             for order in arrived.drain(..) {
                 match order {
                     Order::Operation(operation) => waiting.push_back(operation),
-                    Order::Errand(errand) => maintenance::run(errand, &mut self.conn).await,
+                    Order::Version(reply) => {
+                        let version = maintenance::data_version(&mut self.conn).await;
+                        drop(reply.send(version.map_err(StoreError::from)));
+                    }
+                    Order::Tidy(reply) => {
+                        let has_more = maintenance::tidy(&mut self.conn).await;
+                        drop(reply.send(has_more.map_err(StoreError::from)));
+                    }
                     Order::Close(done) => {
                         self.orders.close();
                         closing.push(done);
@@ -246,7 +254,7 @@ impl Writer {
                 | Trouble::Damaged
                 | Trouble::CannotOpen
                 | Trouble::Other => {
-                    return Err(self.locked.told(&error));
+                    return Err(self.locked.name_holder(error));
                 }
             }
         }

@@ -5,8 +5,18 @@ use std::cmp::Ordering;
 use sqlx::sqlite::SqliteConnection;
 use sqlx::{AssertSqlSafe, Row as _};
 
-use super::schema::{self, Identity};
 use crate::store::sqlite::machine::trouble::Trouble;
+use crate::store::{Outbox, StoreError};
+
+use super::schema::{self, Identity};
+
+impl Outbox {
+    /// Reads the pages of a database of middling size that the start did not wait for; what is wrong with them.
+    pub async fn check_further(&self) -> Result<Option<String>, StoreError> {
+        let bytes = std::fs::metadata(&self.inner.path).map_or(0, |file| file.len());
+        Ok(check_further(&mut *self.reader().await?, bytes).await?)
+    }
+}
 
 /// What an identity means to this program.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

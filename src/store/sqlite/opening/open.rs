@@ -12,16 +12,16 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqlitePool, SqlitePoo
 use sqlx::{ConnectOptions as _, Connection as _, Row as _};
 use tokio::time::sleep;
 
-use crate::store::{OpenError, Role, StoreError};
-
-use super::inspect::{self, Verdict};
-use super::location::{self, Place};
-use super::{pragma, schema};
 use crate::store::sqlite::copying::swap;
 use crate::store::sqlite::machine::trouble::Trouble;
 use crate::store::sqlite::machine::{hot, transaction};
 use crate::store::sqlite::processes::lock::{self, Lock};
 use crate::store::sqlite::processes::usage::{self, Usage};
+use crate::store::{OpenError, Role, StoreError};
+
+use super::inspect::{self, Verdict};
+use super::location::{self, Place};
+use super::{pragma, schema};
 
 /// The oldest SQLite that may write the outbox: earlier ones can lose commits when two processes write and checkpoint
 /// at the same time.

@@ -2,13 +2,13 @@
 
 use std::path::Path;
 
-use sqlx::Row as _;
 use sqlx::migrate::Migrator;
 use sqlx::sqlite::SqliteConnection;
-use sqlx::{AssertSqlSafe, raw_sql};
+use sqlx::{AssertSqlSafe, Row as _, raw_sql};
+
+use crate::store::sqlite::machine::transaction::{self, Transaction};
 
 use super::{location, pragma};
-use crate::store::sqlite::machine::transaction::{self, Transaction};
 
 /// `migrations/outbox`, embedded. Only the files are sqlx's: they are run here, since the version must stand in the
 /// file's header, where it can be read before anything else of a database is trusted, and must change in the

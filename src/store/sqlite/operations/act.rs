@@ -7,12 +7,12 @@ use sqlx::sqlite::SqliteConnection;
 
 use crate::clock::Timestamp;
 use crate::model::{Act, ActName, DeadReason, State, StateName, SubmissionId};
-use crate::store::{ActRequest, Acted};
-
-use super::{edit, history, lanes};
 use crate::store::sqlite::machine::transaction::Transaction;
 use crate::store::sqlite::machine::{batch, row};
 use crate::store::sqlite::reading::list;
+use crate::store::{ActRequest, Acted};
+
+use super::{edit, history, lanes};
 
 /// What is known of a submission before an act.
 #[derive(Debug, Clone, Copy)]

@@ -3,11 +3,11 @@
 use std::collections::{HashMap, HashSet};
 
 use crate::model::{Admitted, Digest, Entry, SubmissionId};
+use crate::store::sqlite::machine::row::{HEAD, WAITING};
 
 use super::lanes;
 use super::originals::{Originals, Place};
 use super::replace::{By, Replaced};
-use crate::store::sqlite::machine::row::{HEAD, WAITING};
 
 /// What has to be known of the outbox to decide about an admission.
 #[derive(Debug, Default)]

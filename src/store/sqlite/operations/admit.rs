@@ -12,11 +12,11 @@ use sqlx::{AssertSqlSafe, Column as _, Row as _};
 
 use crate::clock::Timestamp;
 use crate::model::{Admission, Admitted, DeadReason, Digest, Entry, StateName, SubmissionId};
+use crate::store::sqlite::machine::transaction::Transaction;
+use crate::store::sqlite::machine::{batch, row};
 
 use super::admission::{self, DEAD, Holder, Known, NewRow, Plan};
 use super::{lanes, receipts, replace};
-use crate::store::sqlite::machine::transaction::Transaction;
-use crate::store::sqlite::machine::{batch, row};
 
 /// A query with some of its values.
 type Query<'q> = sqlx::query::Query<'q, Sqlite, SqliteArguments>;

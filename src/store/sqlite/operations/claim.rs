@@ -10,11 +10,11 @@ use sqlx::query::Query;
 use sqlx::sqlite::{Sqlite, SqliteArguments};
 
 use crate::model::SubmissionId;
+use crate::store::sqlite::machine::batch;
+use crate::store::sqlite::machine::transaction::Transaction;
 use crate::store::{ClaimOrder, ClaimRequest, Claimed, Leap};
 
 use super::{claimed, gate};
-use crate::store::sqlite::machine::batch;
-use crate::store::sqlite::machine::transaction::Transaction;
 
 // `$1 + 0`: SQLite looks at the value of a plain parameter of a range or a LIMIT when it plans, and would plan anew
 // with every claim.

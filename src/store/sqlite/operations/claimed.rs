@@ -12,7 +12,6 @@ use sqlx::sqlite::SqliteRow;
 use crate::clock::Timestamp;
 use crate::model::{AttemptNumber, ConflictPolicy, Facts, Payload, SubmissionId, SubmissionKey};
 use crate::store::Claimed;
-
 use crate::store::sqlite::machine::trouble;
 
 /// In the order of `turn`, which is the outermost loop. Every number is a whole one, whatever other hands have set: the

@@ -5,11 +5,11 @@ use std::collections::HashSet;
 
 use crate::clock::Timestamp;
 use crate::model::{ActName, Actor, StateName, SubmissionId};
+use crate::store::sqlite::machine::transaction::Transaction;
+use crate::store::sqlite::machine::{batch, row};
 
 use super::act::{self, Fresh};
 use super::{history, lanes, notes};
-use crate::store::sqlite::machine::transaction::Transaction;
-use crate::store::sqlite::machine::{batch, row};
 
 /// What is to be stored, and whether this episode's dead letters come back.
 pub(crate) struct Opening {

@@ -12,7 +12,6 @@ use sqlx::Row as _;
 use sqlx::sqlite::{SqliteConnection, SqliteRow};
 
 use crate::model::{Lane, SubmissionId};
-
 use crate::store::sqlite::machine::batch;
 
 /// A head with an older one behind it (put back by a requeue) steps back, unless it is being sent.

@@ -4,9 +4,17 @@ use sqlx::Row as _;
 use sqlx::sqlite::SqliteConnection;
 
 use crate::clock::Timestamp;
+use crate::store::sqlite::machine::transaction::Transaction;
+use crate::store::{Outbox, StoreError};
 
 use super::marks::SECRET;
-use crate::store::sqlite::machine::transaction::Transaction;
+
+impl Outbox {
+    /// A value that was remembered.
+    pub async fn recall(&self, name: &str) -> Result<Option<String>, StoreError> {
+        Ok(recall(&mut *self.reader().await?, name).await?)
+    }
+}
 
 /// A value to remember under a name; none forgets the name.
 pub(crate) struct Note {

@@ -11,10 +11,10 @@ use sqlx::sqlite::SqliteConnection;
 
 use crate::model::StateName;
 use crate::store::Miscount;
-
-use super::lanes;
 use crate::store::sqlite::machine::batch;
 use crate::store::sqlite::machine::transaction::Transaction;
+
+use super::lanes;
 
 /// So many of a state are counted at most, some tenths of a second: a month's delivered ones may be tens of millions,
 /// and are counted to the end only where another count was wrong.

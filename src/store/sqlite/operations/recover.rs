@@ -2,10 +2,10 @@
 
 use crate::clock::Timestamp;
 use crate::model::{Actor, EndingName, FaultKind, SubmissionId};
-
-use super::{history, lanes};
 use crate::store::sqlite::machine::transaction::Transaction;
 use crate::store::sqlite::machine::{batch, row};
+
+use super::{history, lanes};
 
 /// A row of `flight` whose submission is no head was touched by other hands; it goes with the others.
 pub(crate) const LEFT: &str =

@@ -8,12 +8,12 @@ use sqlx::sqlite::SqliteConnection;
 
 use crate::clock::Timestamp;
 use crate::model::{Actor, Entry, REPLACED, ReplaceToken, StateName, SubmissionId};
+use crate::store::sqlite::machine::transaction::Transaction;
+use crate::store::sqlite::machine::{batch, row};
 
 use super::marks::{self, Marks};
 use super::originals::{Originals, Standing};
 use super::{history, lanes, notes};
-use crate::store::sqlite::machine::transaction::Transaction;
-use crate::store::sqlite::machine::{batch, row};
 
 /// One whose place another takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

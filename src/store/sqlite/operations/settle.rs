@@ -3,20 +3,18 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, LazyLock};
-use strum::VariantArray as _;
 
 use sqlx::query::Query;
 use sqlx::sqlite::{Sqlite, SqliteArguments, SqliteRow};
 use sqlx::{Column as _, Row as _};
+use strum::VariantArray as _;
 
 use crate::clock::Timestamp;
 use crate::model::{Ending, EndingName, StateName};
-use crate::store::{Settled, Settlement};
-
-use crate::store::sqlite::machine::batch;
 use crate::store::sqlite::machine::row::HEAD;
 use crate::store::sqlite::machine::transaction::Transaction;
-use crate::store::sqlite::machine::trouble;
+use crate::store::sqlite::machine::{batch, trouble};
+use crate::store::{Settled, Settlement};
 
 /// What a settlement writes into its row of `delivery`.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -1,17 +1,17 @@
 //! What leaves: by retention, or by a person's purge. A batch is bounded in rows and in bytes: a row's pages have to be
 //! walked to be freed, and five hundred payloads of a megabyte would hold the writer, and all deliveries, for seconds.
 
-use crate::model::StateName;
-use crate::store::Sweep;
-
 use std::collections::HashSet;
 
 use sqlx::Row as _;
 use sqlx::sqlite::SqliteRow;
 
-use super::lanes;
+use crate::model::StateName;
+use crate::store::Sweep;
 use crate::store::sqlite::machine::batch;
 use crate::store::sqlite::machine::transaction::Transaction;
+
+use super::lanes;
 
 /// The most payload bytes of one batch (its last row may go beyond): some milliseconds of freeing pages.
 const BYTES_MAX: i64 = 4 << 20;

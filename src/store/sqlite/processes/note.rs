@@ -9,15 +9,14 @@ use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
 use std::path::Path;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use rustix::fs::OFlags;
 
 use crate::lock::SIGNATURE_BYTES;
+use crate::store::Outbox;
 
 use super::lock;
-use crate::store::sqlite::Database;
 
 /// Behind the number of the process.
 const BEGINS_AT: u64 = SIGNATURE_BYTES as u64;
@@ -65,10 +64,11 @@ impl Notepad {
     }
 }
 
-/// What is said of the writer without asking it.
-impl Database {
-    pub(in crate::store) async fn note(&self, text: String) -> bool {
-        let Some(notepad) = self.shared.notepad.clone() else {
+impl Outbox {
+    /// Leaves a note for those who look, which they find by [`read_note`] also when the database can be neither written
+    /// nor opened. Only the daemon can; whether it could. Not durable.
+    pub async fn note(&self, text: String) -> bool {
+        let Some(notepad) = self.inner.notepad.clone() else {
             return false;
         };
         // Apart from the loops: a disk that stands still must not stop them.
@@ -76,12 +76,9 @@ impl Database {
         written.await.unwrap_or(false)
     }
 
-    pub(in crate::store) fn locked_for(&self) -> Option<Duration> {
-        self.shared.locked.so_long()
-    }
-
-    pub(in crate::store) fn commits(&self) -> u64 {
-        self.shared.seen.commits() + self.shared.foreign_commits.load(Ordering::Relaxed)
+    /// For how long the writer has met nothing but another process's lock, beyond what it waits for anyway.
+    pub fn locked_for(&self) -> Option<Duration> {
+        self.inner.locked.so_long()
     }
 }
 

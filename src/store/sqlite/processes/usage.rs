@@ -12,7 +12,6 @@ use rustix::fs::{FlockOperation, Gid, OFlags, Uid, fchown, flock};
 use tokio::time::{Duration, Instant, sleep};
 
 use crate::store::OpenError;
-
 use crate::store::sqlite::opening::{location, pragma};
 
 /// The end of the file's name.

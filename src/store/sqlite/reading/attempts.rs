@@ -5,7 +5,6 @@ use sqlx::sqlite::SqliteRow;
 
 use crate::clock::Timestamp;
 use crate::model::{Answer, Attempt, AttemptNumber, Fault};
-
 use crate::store::sqlite::machine::trouble;
 
 /// What [`read`] needs, of the table `attempt` under the name `a`.

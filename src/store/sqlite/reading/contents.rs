@@ -6,9 +6,15 @@ use sqlx::sqlite::SqliteConnection;
 
 use crate::clock::Timestamp;
 use crate::model::{Digest, SubmissionId};
-use crate::store::Content;
-
 use crate::store::sqlite::machine::row;
+use crate::store::{Content, Outbox, StoreError};
+
+impl Outbox {
+    /// What it holds, by its contents, with numbers above `after`, at most `limit`: to compare it with another one.
+    pub async fn contents(&self, after: SubmissionId, limit: u32) -> Result<Vec<Content>, StoreError> {
+        Ok(contents(&mut *self.reader().await?, after, limit).await?)
+    }
+}
 
 pub(crate) const CONTENTS: &str =
     "SELECT id, created_at, submission_key, digest, payload FROM submission WHERE id > ?1 ORDER BY id LIMIT ?2";

@@ -4,7 +4,14 @@ use sqlx::Row as _;
 use sqlx::sqlite::SqliteConnection;
 
 use crate::model::SubmissionId;
-use crate::store::Relations;
+use crate::store::{Outbox, Relations, StoreError};
+
+impl Outbox {
+    /// What the others of its activity say.
+    pub async fn relations(&self, id: SubmissionId) -> Result<Relations, StoreError> {
+        Ok(relations(&mut *self.reader().await?, id).await?)
+    }
+}
 
 pub(crate) const DELIVERED: &str = "SELECT (SELECT m.id FROM delivered_last AS m WHERE m.lane = d.lane) AS delivered_id \
        FROM delivery AS d WHERE d.id = ?1";

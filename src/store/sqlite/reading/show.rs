@@ -4,11 +4,18 @@ use sqlx::sqlite::SqliteConnection;
 use sqlx::{AssertSqlSafe, Connection as _};
 
 use crate::model::SubmissionId;
-use crate::store::Story;
-
-use super::{attempts, list, relations};
 use crate::store::sqlite::machine::row;
 use crate::store::sqlite::operations::history;
+use crate::store::{Outbox, StoreError, Story};
+
+use super::{attempts, list, relations};
+
+impl Outbox {
+    /// Everything about one.
+    pub async fn show(&self, id: SubmissionId) -> Result<Option<Story>, StoreError> {
+        Ok(show(&mut *self.reader().await?, id).await?)
+    }
+}
 
 /// The SQL for what a list shows of one, and its payload.
 pub(crate) fn one_sql() -> String {

@@ -6,9 +6,16 @@ use sqlx::Row as _;
 use sqlx::sqlite::SqliteConnection;
 
 use crate::model::SubmissionId;
-use crate::store::{Place, Stretch};
-
 use crate::store::sqlite::machine::row;
+use crate::store::{Outbox, Place, StoreError, Stretch};
+
+impl Outbox {
+    /// Goes through the next pending heads behind this place, the least tried first, a bounded number of them: whose
+    /// they are.
+    pub async fn look_for_sources(&self, after: Place) -> Result<Stretch, StoreError> {
+        Ok(look(&mut *self.reader().await?, after).await?)
+    }
+}
 
 /// How many heads one look goes through: some milliseconds.
 pub(crate) const STRETCH: u32 = 2_000;

@@ -1,14 +1,29 @@
 //! The queue in numbers, each the beginning of an index: as cheap at ten million rows as at ten.
 
+use std::time::Duration;
+
 use sqlx::Row as _;
 use sqlx::sqlite::SqliteConnection;
 use strum::VariantArray as _;
 
 use crate::clock::Timestamp;
 use crate::model::StateName;
-use crate::store::Tally;
-
 use crate::store::sqlite::machine::row;
+use crate::store::{Outbox, StoreError, Tally};
+
+impl Outbox {
+    /// The queue in numbers.
+    pub async fn tally(&self) -> Result<Tally, StoreError> {
+        Ok(tally(&mut *self.reader().await?).await?)
+    }
+
+    /// When the next claim of [`ClaimOrder::Due`] could find something; `None` when nothing is pending. May lie in the
+    /// past.
+    pub async fn next_due(&self, wait_max: Duration) -> Result<Option<Timestamp>, StoreError> {
+        let dues = Dues::look(&mut *self.reader().await?).await?;
+        Ok(dues.next(wait_max))
+    }
+}
 
 /// What is being sent is pending in the table `tally`; there are never many.
 pub(crate) const COUNTS: &str = "SELECT CASE state WHEN 'pending' THEN n - (SELECT count(*) FROM flight) ELSE n END AS n, state FROM tally \
@@ -83,7 +98,7 @@ impl Dues {
 
     /// When a claim could find something. The claim takes what is due by `t`, and what lies more than `wait_max` behind
     /// `t`: where these two meet, every `t` finds something, and the answer lies in the past.
-    pub(crate) fn next(&self, wait_max: std::time::Duration) -> Option<Timestamp> {
+    pub(crate) fn next(&self, wait_max: Duration) -> Option<Timestamp> {
         match (self.first, self.last) {
             (Some(first), Some(last)) if last.minus(wait_max) > first => Some(Timestamp::default()),
             _ => self.first(),

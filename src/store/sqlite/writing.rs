@@ -1,0 +1,144 @@
+//! What is asked of the one writer: whatever a method promises is committed before it returns.
+
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
+
+use crate::clock::Timestamp;
+use crate::model::{Admission, Admitted, Receipt, SubmissionId};
+use crate::store::{
+    ActRequest, Acted, ClaimOrder, ClaimRequest, Claimed, Leap, Miscount, Outbox, Settled, Settlement, StoreError,
+    Sweep,
+};
+
+use super::machine::operation::Operation;
+use super::machine::writer::Order;
+use super::operations::{act, claim, gate, notes, recount};
+
+impl Outbox {
+    /// Takes results in, with the receipts that prove it, in one transaction; one answer an entry, in order.
+    pub async fn admit(&self, admission: Admission, now: Timestamp) -> Result<Vec<Admitted>, StoreError> {
+        self.ask((admission, now), Operation::Admit).await
+    }
+
+    /// Forgets receipts whose sources are durably gone.
+    pub async fn forget(&self, receipts: Vec<Receipt>) -> Result<(), StoreError> {
+        self.ask(receipts, Operation::Forget).await
+    }
+
+    /// Hands out submissions, their attempts counted and durable.
+    ///
+    /// It is on its way when this returns, before its future is awaited.
+    pub fn claim(
+        &self,
+        request: ClaimRequest,
+    ) -> impl Future<Output = Result<Vec<Claimed>, StoreError>> + Send + use<> {
+        let has_odd_one = request.order == ClaimOrder::Due && request.limit % 2 == 1;
+        let odd_one_to_requeued = self.inner.odd_one_to_requeued.fetch_xor(has_odd_one, Ordering::Relaxed);
+        let turn = claim::Turn {
+            request,
+            odd_one_to_requeued,
+            leap: *self.inner.leap.lock().unwrap_or_else(PoisonError::into_inner),
+        };
+        self.ask_at_once(turn, Operation::Claim)
+    }
+
+    /// The clock was set forward: no wait that began before counts the leap.
+    pub fn leapt(&self, leap: Leap) {
+        *self.inner.leap.lock().unwrap_or_else(PoisonError::into_inner) = leap;
+    }
+
+    /// Records how an attempt ended, and promotes the next of its activity.
+    pub async fn settle(&self, settlement: Settlement, now: Timestamp) -> Result<Settled, StoreError> {
+        let settled = self.settle_all(vec![(Arc::new(settlement), now)], None).await?;
+        settled.into_iter().next().ok_or(StoreError::Closed)
+    }
+
+    /// The same of several in one commit, one answer for each. They are on their way when this returns, before its
+    /// future is awaited: a claim that is asked for next comes into the same commit, and finds the activities that they
+    /// free. `beside`: a name and what is remembered under it in the same commit.
+    pub fn settle_all(
+        &self,
+        settlements: Vec<(Arc<Settlement>, Timestamp)>,
+        beside: Option<(&'static str, String)>,
+    ) -> impl Future<Output = Result<Vec<Settled>, StoreError>> + Send + use<> {
+        let now = settlements.last().map_or_else(Timestamp::default, |(_, now)| *now);
+        let note = beside.map(|(name, value)| notes::Note {
+            name: name.to_owned(),
+            value: Some(value),
+            now,
+        });
+        self.ask_at_once((settlements, note), Operation::Settle)
+    }
+
+    /// Does an act; one answer an id, in order.
+    pub async fn act(&self, request: ActRequest) -> Result<Vec<(SubmissionId, Acted)>, StoreError> {
+        if request.dry_run {
+            return Ok(act::rehearse(&mut *self.reader().await?, &request).await?);
+        }
+        self.ask(request, Operation::Act).await
+    }
+
+    /// Remembers a value, or forgets it.
+    pub async fn remember(&self, name: &str, value: Option<String>, now: Timestamp) -> Result<(), StoreError> {
+        let name = name.to_owned();
+        self.ask(notes::Note { name, value, now }, Operation::Remember).await
+    }
+
+    /// Stores the gate's state under `name` and, in the same transaction, requeues what this episode dead-lettered as
+    /// `unauthorized` (superseded ones excepted), or only forgets the episode (`requeue` false). Returns how many were
+    /// requeued.
+    pub async fn open_gate(&self, name: &str, value: String, requeue: bool, now: Timestamp) -> Result<u64, StoreError> {
+        let name = name.to_owned();
+        let opening = gate::Opening {
+            name,
+            value,
+            requeue,
+            now,
+        };
+        self.ask(opening, Operation::OpenGate).await
+    }
+
+    /// Puts the oldest back of what this episode dead-lettered, to be the trial where nothing pending can be it; those
+    /// in `refused` only where there is no other, the first of them first. Which one, if there was one.
+    pub async fn revive(&self, refused: Vec<SubmissionId>, now: Timestamp) -> Result<Option<SubmissionId>, StoreError> {
+        self.ask(gate::Revival { refused, now }, Operation::Revive).await
+    }
+
+    /// Deletes a batch of what may leave, oldest first; returns how many. None: nothing is left that may.
+    pub async fn sweep(&self, sweep: Sweep) -> Result<u64, StoreError> {
+        self.ask(sweep, Operation::Sweep).await
+    }
+
+    /// Waits until a count would have fallen below nothing: they are to be counted again.
+    pub async fn found_short(&self) {
+        self.inner.seen.short.notified().await;
+    }
+
+    /// Counts again what the counts by state say, and corrects them; those that were wrong. Only another hand makes
+    /// them so.
+    pub async fn recount(&self) -> Result<Vec<Miscount>, StoreError> {
+        let wrong = recount::miscounts(&mut *self.reader().await?).await?;
+        if !wrong.is_empty() {
+            self.ask(wrong.clone(), Operation::Recount).await?;
+        }
+        Ok(wrong)
+    }
+
+    /// Goes through the next activities in which submissions wait, and puts those in order whose next one another hand
+    /// took away. `after` is where the last look ended; how many there were, and where the next look begins (`None`: at
+    /// the beginning again).
+    pub async fn put_in_order(&self, after: Option<i64>) -> Result<(u64, Option<i64>), StoreError> {
+        let (wrong, end) = recount::wrong_lanes(&mut *self.reader().await?, after.unwrap_or(i64::MIN)).await?;
+        let count = wrong.len() as u64;
+        if count > 0 {
+            self.ask(wrong, Operation::PutInOrder).await?;
+        }
+        Ok((count, end))
+    }
+
+    /// Checkpoints, gives a bounded number of free pages back, and keeps the WAL bounded. Cheap when there is nothing
+    /// to do; whether there is more to give back.
+    pub async fn tidy(&self) -> Result<bool, StoreError> {
+        self.send(Order::Tidy).await
+    }
+}
