@@ -7,15 +7,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Each room with the rooms, or parts of rooms, that it may use. `config` makes the settings that `policy` defines; of
+/// Each room with the rooms, or parts of rooms, that it may use. Of
 /// `policy`, `api` knows only what a result type looks like; and `sandbox` uses nothing of ours, so that a misreading
 /// of the API is not made twice in the same words.
 const MAY_USE: &[(&str, &str)] = &[
     ("clock", ""),
     ("lock", ""),
     ("model", "clock"),
-    ("policy", "model clock"),
-    ("config", "model policy"),
+    ("policy", "model config clock"),
+    ("config", "model"),
     ("store", "model clock lock"),
     ("api", "model config policy::validate"),
     ("telemetry", "model policy config clock"),

@@ -6,9 +6,8 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use crate::clock;
-use crate::config::Config;
+use crate::config::{AfterLostResponse, Config};
 use crate::model::{Actor, ConflictPolicy};
-use crate::policy::conflict::AfterLostResponse;
 use crate::policy::gate::{PAUSE, PauseRecord};
 use crate::store::{self, BackupFile, Restored};
 

@@ -3,12 +3,13 @@
 use std::io::Write;
 use std::path::PathBuf;
 
+use crate::config::{ValidationMode, ValidationSettings};
 use crate::delivery::catalogue::remembered;
 use crate::intake::entry::{Criteria, problems};
 use crate::intake::open_file::fault_of;
 use crate::intake::result_reader::ReadError;
 use crate::model::payload::Object;
-use crate::policy::validate::{ResultType, ValidationMode, ValidationSettings};
+use crate::policy::validate::ResultType;
 
 use super::context::Context;
 use super::context::Global;

@@ -1,17 +1,12 @@
-//! From what is written to what is meant: URLs are put together, zeros become "none", and values that do not fit one
-//! another are named.
+//! Whether values fit one another: the API's URLs are put together, and what contradicts is named.
 
 use std::collections::BTreeMap;
 
-use crate::policy::conflict::{ConflictRule, ConflictSettings};
-use crate::policy::schedule::RetrySettings;
-use crate::policy::validate::ValidationSettings;
+use url::Url;
 
-use super::endpoint;
-use super::problem::{Origin, Problem};
-use super::raw::{Raw, RawApi, RawConflict, RawRetry, RawRule};
-use super::reader::Setting;
-use super::{Api, Auth, Config, Delivery, Inbox, Log, OutboxSettings};
+use super::layers::{Address, Setting};
+use super::problem::{Problem, SetBy};
+use super::{Config, RetrySettings, endpoint};
 
 /// Everything that is wrong so far, and the settings with their places.
 pub(super) struct Checker<'a> {
@@ -31,93 +26,27 @@ impl<'a> Checker<'a> {
     }
 
     /// The configuration; `None` when a problem leaves nothing to put in its place.
-    pub fn config(&mut self, raw: Raw) -> Option<Config> {
-        self.paths(&raw);
-        self.retry(&raw.retry);
-        let api = self.api(raw.api);
-        Some(Config {
-            api: api?,
-            inbox: Inbox {
-                dir: raw.inbox.dir,
-                database: raw.inbox.database,
-                settle: raw.inbox.settle,
-                rescan: raw.inbox.rescan,
-                max_result_size: raw.inbox.max_result_size,
-                max_pending: above_zero(raw.inbox.max_pending),
-                min_free_disk: raw.inbox.min_free_disk,
-            },
-            outbox: OutboxSettings {
-                database: raw.outbox.database,
-                keep_delivered: raw.outbox.keep_delivered,
-                keep_dismissed: raw.outbox.keep_dismissed,
-            },
-            delivery: Delivery {
-                max_in_flight: raw.delivery.max_in_flight,
-                max_per_second: above_zero(raw.delivery.max_per_second),
-                reject_fuse: above_zero(raw.delivery.reject_fuse),
-                shutdown_timeout: raw.delivery.shutdown_timeout,
-            },
-            retry: RetrySettings {
-                initial_interval: raw.retry.initial_interval,
-                multiplier: raw.retry.multiplier,
-                randomization_factor: raw.retry.randomization_factor,
-                max_interval: raw.retry.max_interval,
-                max_age: above_zero(raw.retry.max_age),
-                max_attempts: above_zero(raw.retry.max_attempts),
-            },
-            conflict: conflict(raw.conflict),
-            auth: Auth {
-                probe_interval: raw.auth.probe_interval,
-                requeue: raw.auth.requeue,
-            },
-            validation: ValidationSettings {
-                mode: raw.validation.mode,
-                result_types: raw.validation.result_types,
-                refresh: raw.validation.refresh,
-                statuses: raw.validation.statuses,
-            },
-            log: Log {
-                level: raw.log.level,
-                format: raw.log.format,
-                summary_interval: raw.log.summary_interval,
-            },
-        })
+    pub fn config(&mut self, address: &Address, mut config: Config) -> Option<Config> {
+        self.paths(&config);
+        self.retry(&config.retry);
+        (config.api.submit_url, config.api.result_types_url) = self.urls(address)?;
+        Some(config)
     }
 
-    fn api(&mut self, raw: RawApi) -> Option<Api> {
+    /// Where results go, and where the list of result types is.
+    fn urls(&mut self, address: &Address) -> Option<(Url, Url)> {
         // With a switch that cannot be read, nobody knows what was meant.
-        let insecure = raw.allow_insecure_http || self.is_broken("api.allow_insecure_http");
-        let base = endpoint::base(&raw.base_url, insecure);
-        let base = self.value("api.base_url", base);
-        let (submit, result_types) = match &base {
-            Some(base) => (
-                endpoint::join(base, &raw.submit_path),
-                endpoint::join(base, &raw.result_types_path),
-            ),
-            None => return None,
-        };
-        let submit_url = self.value("api.submit_path", submit);
-        let result_types_url = self.value("api.result_types_path", result_types);
-        let proxy = match raw.proxy.as_str() {
-            "" => None,
-            text => self.value("api.proxy", endpoint::proxy(text)),
-        };
-        Some(Api {
-            submit_url: submit_url?,
-            result_types_url: result_types_url?,
-            key_file: raw.key_file,
-            connect_timeout: raw.connect_timeout,
-            timeout: raw.timeout,
-            ca_file: Some(raw.ca_file).filter(|path| !path.as_os_str().is_empty()),
-            proxy,
-            require_json: raw.require_json,
-            max_error_body: raw.max_error_body,
-        })
+        let insecure = address.allow_insecure_http || self.is_broken("api.allow_insecure_http");
+        let base = self.value("api.base_url", endpoint::base(&address.base_url, insecure))?;
+        let submit = self.value("api.submit_path", endpoint::join(&base, &address.submit_path));
+        let result_types = endpoint::join(&base, &address.result_types_path);
+        let result_types = self.value("api.result_types_path", result_types);
+        Some((submit?, result_types?))
     }
 
     /// Files that must not be one another: the inbox is written by strangers, the outbox is ours.
-    fn paths(&mut self, raw: &Raw) {
-        let (dir, rows, outbox) = (&raw.inbox.dir, &raw.inbox.database, &raw.outbox.database);
+    fn paths(&mut self, config: &Config) {
+        let (dir, rows, outbox) = (&config.inbox.dir, &config.inbox.database, &config.outbox.database);
         if rows == outbox {
             self.complain_of_pair(
                 "inbox.database",
@@ -141,7 +70,7 @@ impl<'a> Checker<'a> {
         }
     }
 
-    fn retry(&mut self, retry: &RawRetry) {
+    fn retry(&mut self, retry: &RetrySettings) {
         if retry.max_interval < retry.initial_interval {
             let remedy = "write an initial_interval that is not longer than max_interval";
             self.complain_of_pair(
@@ -178,7 +107,7 @@ impl<'a> Checker<'a> {
         let is_set = |key: &str| {
             self.settings
                 .get(key)
-                .is_some_and(|setting| setting.origin != Origin::Default)
+                .is_some_and(|setting| setting.by != SetBy::Default)
         };
         let place = if is_set(key) { key } else { other };
         self.problem(
@@ -193,7 +122,7 @@ impl<'a> Checker<'a> {
             place: self
                 .settings
                 .get(place)
-                .map_or_else(String::new, |setting| setting.origin.to_string()),
+                .map_or_else(String::new, |setting| setting.by.to_string()),
             key: Some(place.to_owned()),
             message: format!("{key} = {} {wrong}", self.found(key)),
         }
@@ -205,26 +134,5 @@ impl<'a> Checker<'a> {
 
     fn is_broken(&self, key: &str) -> bool {
         self.problems.iter().any(|problem| problem.key.as_deref() == Some(key))
-    }
-}
-
-/// Zero as the contract has it: no limit, never.
-fn above_zero<T: Default + PartialEq>(value: T) -> Option<T> {
-    (value != T::default()).then_some(value)
-}
-
-fn conflict(raw: RawConflict) -> ConflictSettings {
-    let rule = |raw: RawRule| ConflictRule {
-        registered_by_us: raw.registered_by_us,
-        source: raw.source,
-        result: raw.result,
-        status: raw.status,
-        policy: raw.policy,
-    };
-    ConflictSettings {
-        policy: raw.policy,
-        override_within: above_zero(raw.override_within),
-        after_lost_response: raw.after_lost_response,
-        rules: raw.rules.into_iter().map(rule).collect(),
     }
 }

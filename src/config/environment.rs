@@ -1,15 +1,10 @@
 //! The environment as it was at one moment, so that loading depends on its arguments alone, and the keys that it sets.
 
-use std::borrow::Cow;
 use std::ffi::{OsStr, OsString};
 
-use toml::Spanned;
-use toml::de::{DeArray, DeValue};
-
-use super::keys::{self, SECTIONS, Takes};
-use super::kind::Kind;
-use super::problem::{Origin, Problem, shown};
-use super::reader::{Found, Reader, Setting};
+use super::keys;
+use super::problem::{Problem, SetBy};
+use super::reader::{Brought, read_variable};
 
 /// What every variable that sets a key begins with, in any case: `RETEN_OUTBOX__RETRY__MAX_INTERVAL`.
 pub(super) const VARIABLE_PREFIX: &str = "RETEN_OUTBOX__";
@@ -47,8 +42,8 @@ impl<N: Into<OsString>, V: Into<OsString>> FromIterator<(N, V)> for Environment 
 }
 
 /// Reads what the environment sets; variables of other names are not looked at.
-pub(super) fn read_environment(env: &Environment) -> Found {
-    let mut found = Found::default();
+pub(super) fn read_environment(env: &Environment) -> Brought {
+    let mut brought = Brought::default();
     let mut variables: Vec<(String, Option<&str>)> = env
         .iter()
         .map(|(name, value)| (name.to_string_lossy().into_owned(), value.to_str()))
@@ -59,84 +54,55 @@ pub(super) fn read_environment(env: &Environment) -> Found {
         .collect();
     variables.sort();
     for (variable, value) in variables {
-        match read_variable(&variable, value) {
-            Ok(setting) if found.settings.iter().any(|other| other.key == setting.key) => {
-                let message = format!(
-                    "{} is set twice, by names that differ in case only; unset one",
-                    setting.key
-                );
-                found.problems.push(problem(&variable, Some(setting.key), message));
+        let read = read(&variable, value);
+        let is_set = |key: &str| brought.settings.iter().any(|other| other.key == key);
+        match read
+            .settings
+            .first()
+            .map(|setting| setting.key.clone())
+            .filter(|key| is_set(key))
+        {
+            Some(key) => {
+                let message = format!("{key} is set twice, by names that differ in case only; unset one");
+                brought.problems.push(problem(&variable, Some(key), message));
             }
-            Ok(setting) => found.settings.push(setting),
-            Err(wrong) => found.problems.push(wrong),
+            None => brought.append(read),
         }
     }
-    found
+    brought
 }
 
 fn problem(variable: &str, key: Option<String>, message: String) -> Problem {
     Problem {
-        place: Origin::Environment(variable.to_owned()).to_string(),
+        place: SetBy::Environment(variable.to_owned()).to_string(),
         key,
         message,
     }
 }
 
-fn read_variable(variable: &str, value: Option<&str>) -> Result<Setting, Problem> {
-    let path = variable.get(VARIABLE_PREFIX.len()..).unwrap_or_default();
-    let (section, name) = path.split_once("__").unwrap_or((path, ""));
-    let Some((section, key)) = keys::find(section, name) else {
-        let (section, name) = (section.to_ascii_lowercase(), name.to_ascii_lowercase());
-        let known = SECTIONS.iter().any(|known| known.name == section);
-        let cure = if known {
-            keys::cure(&section, &name)
-        } else {
-            keys::section_cure(&section)
-        };
-        return Err(problem(
-            variable,
-            None,
-            format!("no key is set by this variable; {cure}"),
-        ));
-    };
-    let name = format!("{}.{}", section.name, key.name);
-    let Some(text) = value else {
-        return Err(problem(
-            variable,
-            Some(name.clone()),
-            format!("{name}: the value is not UTF-8"),
-        ));
-    };
-    let mut reader = Reader::of_variable(text);
-    let value = reader.value(&name, key.takes, &typed(key.takes, text));
-    match (value, reader.complaints.into_iter().next()) {
-        (Some(value), None) => Ok(Setting {
-            key: name,
-            value,
-            found: shown(&format!("\"{text}\"")),
-            origin: Origin::Environment(variable.to_owned()),
-        }),
-        (_, complaint) => Err(problem(
-            variable,
-            Some(name),
-            complaint.map_or_else(String::new, |complaint| complaint.message),
-        )),
-    }
-}
-
-/// The text of a variable as the kind has it: text where text is asked for; else a TOML value, and for a list also
-/// `A,B,C`.
-fn typed(takes: Takes, text: &str) -> Spanned<DeValue<'_>> {
-    let as_text = |text| Spanned::new(0..0, DeValue::String(Cow::Borrowed(text)));
-    match takes {
-        Takes::Value(kind) if kind.is_text() => as_text(text),
-        Takes::Value(Kind::Texts) if !text.trim_start().starts_with('[') => {
-            let mut list = DeArray::new();
-            for item in text.split(',').map(str::trim).filter(|item| !item.is_empty()) {
-                list.push(as_text(item));
-            }
-            Spanned::new(0..0, DeValue::Array(list))
+fn read(variable: &str, value: Option<&str>) -> Brought {
+    let path = variable
+        .get(VARIABLE_PREFIX.len()..)
+        .unwrap_or_default()
+        .to_ascii_lowercase();
+    let (section, name) = path.split_once("__").unwrap_or((&path, ""));
+    let wrong = match (keys::find(section, name), value) {
+        (Some(key), Some(text)) => return read_variable(variable, key, text),
+        (Some(key), None) => {
+            let message = format!("{}: the value is not UTF-8", key.path());
+            problem(variable, Some(key.path()), message)
         }
-        Takes::Value(_) | Takes::Tables(_) => DeValue::parse(text.trim()).unwrap_or_else(|_| as_text(text)),
+        (None, _) => {
+            let cure = if keys::sections().contains(&section) {
+                keys::cure(section, name)
+            } else {
+                keys::section_cure(section)
+            };
+            problem(variable, None, format!("no key is set by this variable; {cure}"))
+        }
+    };
+    Brought {
+        problems: vec![wrong],
+        ..Brought::default()
     }
 }

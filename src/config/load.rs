@@ -7,18 +7,16 @@ use std::io::{self, ErrorKind, Read as _};
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
-use config::{File as Layer, FileFormat};
+use config::Value;
 
 use super::Config;
 use super::check::Checker;
+use super::default_paths::{self, DefaultPaths};
 use super::environment::{Environment, read_environment};
-use super::places::{self, Places};
-use super::problem::{ConfigError, Origin, Problem, one_line};
-use super::raw::Raw;
-use super::reader::{Found, Setting, read_file, read_text};
-
-/// The file of defaults, as it is shipped: the one source of every default.
-pub const DEFAULTS: &str = include_str!("../../config/config.toml");
+use super::keys::{KEYS, RULES};
+use super::layers::{Setting, overlay};
+use super::problem::{ConfigError, Problem, SetBy, one_line};
+use super::reader::{Brought, read_file};
 
 /// Read when neither `--config` nor `$RETEN_OUTBOX_CONFIG` names a file (nor the service manager a directory).
 const DEFAULT_PATH: &str = "/etc/reten-outbox/config.toml";
@@ -49,8 +47,8 @@ pub struct Loaded {
 impl Loaded {
     /// Where a key's value came from, by `section.key`; `None` for a key that there is not, or that has no value
     /// (`conflict.rules`).
-    pub fn origin(&self, key: &str) -> Option<&Origin> {
-        self.settings.get(key).map(|setting| &setting.origin)
+    pub fn set_by(&self, key: &str) -> Option<&SetBy> {
+        self.settings.get(key).map(|setting| &setting.by)
     }
 
     /// The directories that lie at a plain user's home because nobody said otherwise.
@@ -61,7 +59,7 @@ impl Loaded {
             ("inbox.dir", Some(config.inbox.dir.as_path())),
             ("inbox.database", config.inbox.database.parent()),
         ];
-        let is_default = |key| self.origin(key).is_some_and(places::is_home);
+        let is_default = |key| self.set_by(key).is_some_and(default_paths::is_home);
         let at_home = places.into_iter().filter(|(key, _)| is_default(key));
         Home(
             at_home
@@ -116,7 +114,7 @@ impl Config {
         load_with(
             explicit,
             env,
-            Places::of(env, Path::new(DEFAULT_PATH), is_root, is_named),
+            DefaultPaths::of(env, Path::new(DEFAULT_PATH), is_root, is_named),
         )
     }
 
@@ -127,14 +125,14 @@ impl Config {
         salvage_with(
             explicit,
             env,
-            Places::of(env, Path::new(DEFAULT_PATH), is_root, is_named),
+            DefaultPaths::of(env, Path::new(DEFAULT_PATH), is_root, is_named),
         )
     }
 
     /// The defaults alone.
     #[cfg(test)]
     pub fn defaults() -> Result<Self, ConfigError> {
-        assemble(Found::default(), None).map(|loaded| loaded.config)
+        assemble(Brought::default(), None).map(|loaded| loaded.config)
     }
 }
 
@@ -143,13 +141,17 @@ fn named_by_variable(env: &Environment) -> Option<&Path> {
 }
 
 /// [`Config::load`], with the places of what nobody names as an argument.
-pub(super) fn load_with(explicit: Option<&Path>, env: &Environment, places: Places) -> Result<Loaded, ConfigError> {
+pub(super) fn load_with(
+    explicit: Option<&Path>,
+    env: &Environment,
+    places: DefaultPaths,
+) -> Result<Loaded, ConfigError> {
     let (found, path) = find(explicit, env, places);
     assemble(found, path)
 }
 
 /// [`Config::salvage`], with the places as an argument.
-pub(super) fn salvage_with(explicit: Option<&Path>, env: &Environment, places: Places) -> Option<Salvaged> {
+pub(super) fn salvage_with(explicit: Option<&Path>, env: &Environment, places: DefaultPaths) -> Option<Salvaged> {
     const OUTBOX: &str = "outbox.database";
     let (mut found, path) = find(explicit, env, places);
     let recovered = std::mem::take(&mut found.recovered);
@@ -161,9 +163,9 @@ pub(super) fn salvage_with(explicit: Option<&Path>, env: &Environment, places: P
         settings.retain(|setting| !is_wrong(&setting.key));
         let is_certain = settings.iter().any(|setting| setting.key == OUTBOX)
             || path.is_some() && !is_wrong(OUTBOX) && !is_broken_off(&problems);
-        let rest = Found {
+        let rest = Brought {
             settings: settings.clone(),
-            ..Found::default()
+            ..Brought::default()
         };
         match assemble(rest, None) {
             Ok(Loaded { config, .. }) => return Some(Salvaged { config, is_certain }),
@@ -179,15 +181,15 @@ fn is_broken_off(problems: &[Problem]) -> bool {
 }
 
 /// Everything that is said anywhere, in the order in which it counts; the main file, where there is one.
-fn find(explicit: Option<&Path>, env: &Environment, places: Places) -> (Found, Option<PathBuf>) {
+fn find(explicit: Option<&Path>, env: &Environment, places: DefaultPaths) -> (Brought, Option<PathBuf>) {
     let (path, named_by) = match (explicit, named_by_variable(env)) {
         (Some(path), _) => (path, Some("--config")),
         (None, Some(path)) => (path, Some("$RETEN_OUTBOX_CONFIG")),
         (None, None) => (places.config.as_path(), None),
     };
-    let mut found = Found {
+    let mut found = Brought {
         settings: places.settings,
-        ..Found::default()
+        ..Brought::default()
     };
     let main = read(path, &mut found, named_by);
     match drop_ins(path) {
@@ -212,7 +214,7 @@ enum Read {
 }
 
 /// Reads one file into what was found. Only a file that is named has to exist.
-fn read(path: &Path, found: &mut Found, named_by: Option<&str>) -> Read {
+fn read(path: &Path, found: &mut Brought, named_by: Option<&str>) -> Read {
     match text_of(path) {
         Ok(text) => {
             found.append(read_file(path, &text));
@@ -281,44 +283,36 @@ fn drop_ins(path: &Path) -> Result<Vec<PathBuf>, Problem> {
 }
 
 /// Lays what was found over the defaults, and checks what comes out of it.
-fn assemble(found: Found, path: Option<PathBuf>) -> Result<Loaded, ConfigError> {
-    let mut settings: BTreeMap<String, Setting> = by_key(read_text(DEFAULTS, |_| Origin::Default).settings);
-    settings.extend(by_key(found.settings));
+fn assemble(found: Brought, path: Option<PathBuf>) -> Result<Loaded, ConfigError> {
+    let defaults = KEYS.iter().filter(|key| key.section != RULES && key.path() != RULES);
+    let settings = defaults.map(Setting::default).chain(found.settings);
+    // The last of each key counts.
+    let mut settings: BTreeMap<String, Setting> = settings.map(|setting| (setting.key.clone(), setting)).collect();
     let mut checker = Checker::new(&settings, found.problems);
-    let config = match layered(&settings) {
-        Ok(raw) => checker.config(raw),
+    let config = match overlay(settings.iter().map(|(key, setting)| (key.as_str(), &setting.value))) {
+        Ok((address, config)) => checker.config(&address, config),
+        // A fault of our own: each value was read before.
         Err(error) => {
-            checker
-                .problems
-                .push(unreadable(Path::new("configuration"), error.to_string()));
+            checker.problems.push(unreadable(Path::new("configuration"), error));
             None
         }
     };
     let (problems, warnings) = (checker.problems, checker.warnings);
     match config {
-        Some(config) if problems.is_empty() => Ok(Loaded {
-            config,
-            path,
-            warnings,
-            settings,
-        }),
+        Some(config) if problems.is_empty() => {
+            // What is shown is what is used.
+            for (key, path) in config.paths() {
+                if let Some(setting) = settings.get_mut(key) {
+                    setting.value = Value::from(path.to_string_lossy().into_owned());
+                }
+            }
+            Ok(Loaded {
+                config,
+                path,
+                warnings,
+                settings,
+            })
+        }
         Some(_) | None => Err(ConfigError { problems }),
     }
-}
-
-/// The last setting of each key.
-fn by_key(settings: Vec<Setting>) -> BTreeMap<String, Setting> {
-    settings
-        .into_iter()
-        .map(|setting| (setting.key.clone(), setting))
-        .collect()
-}
-
-/// The defaults with these settings over them.
-fn layered(settings: &BTreeMap<String, Setting>) -> Result<Raw, config::ConfigError> {
-    let mut layers = config::Config::builder().add_source(Layer::from_str(DEFAULTS, FileFormat::Toml));
-    for setting in settings.values() {
-        layers = layers.set_override(&setting.key, setting.value.clone())?;
-    }
-    layers.build()?.try_deserialize()
 }

@@ -1,19 +1,6 @@
-//! `[log]`: what is written, and how.
-
-use std::time::Duration;
+//! What is logged, and how.
 
 use strum::{Display, EnumString, IntoStaticStr, VariantArray};
-
-/// `[log]`
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Log {
-    /// The least level that is written.
-    pub level: Level,
-    /// How it is written.
-    pub format: LogFormat,
-    /// How often the summary comes, when something changed; longer than zero.
-    pub summary_interval: Duration,
-}
 
 /// `log.level`, the gravest first.
 #[derive(

@@ -11,23 +11,23 @@ const SHOWN_CHARS_MAX: usize = 80;
 /// How every API key of Reten begins. What begins so is shown nowhere, wherever it was written by mistake.
 pub(super) const KEY_PREFIX: &str = "rtn_sk_";
 
-/// Where a value came from.
+/// What set a value.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Origin {
+pub enum SetBy {
     /// The built-in `config/config.toml`.
     Default,
     /// A file.
     File {
-        /// Which.
+        /// As it was named.
         path: PathBuf,
-        /// The line, from 1.
+        /// Counted from 1.
         line: usize,
     },
     /// A variable of the environment, by its name.
     Environment(String),
 }
 
-impl fmt::Display for Origin {
+impl fmt::Display for SetBy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Default => f.write_str("default"),

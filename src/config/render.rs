@@ -5,35 +5,31 @@ use std::fmt::Write as _;
 
 use config::{Value, ValueKind};
 
-use super::keys::{SECTIONS, Takes};
+use super::keys::{self, RULES};
 use super::load::Loaded;
-use super::problem::{Origin, masked};
+use super::problem::SetBy;
+use super::values::toml_of;
 
 impl Loaded {
     /// The effective configuration.
     pub fn to_toml(&self) -> String {
         let mut out = String::new();
-        for (place, section) in SECTIONS.iter().enumerate() {
+        for (place, section) in keys::sections().into_iter().enumerate() {
             let blank_line = if place == 0 { "" } else { "\n" };
-            push(&mut out, format_args!("{blank_line}[{}]\n", section.name));
-            for key in section.keys {
-                let name = format!("{}.{}", section.name, key.name);
-                let Some(setting) = self.settings.get(&name) else {
+            push(&mut out, format_args!("{blank_line}[{section}]\n"));
+            for key in keys::keys_of(section) {
+                let Some(setting) = self.settings.get(&key.path()) else {
                     continue;
                 };
-                let from = match &setting.origin {
-                    Origin::Default => String::new(),
-                    origin @ (Origin::File { .. } | Origin::Environment(_)) => format!("  # from {origin}"),
+                let from = match &setting.by {
+                    SetBy::Default => String::new(),
+                    by @ (SetBy::File { .. } | SetBy::Environment(_)) => format!("  # from {by}"),
                 };
-                match key.takes {
-                    Takes::Value(_) => push(
-                        &mut out,
-                        format_args!("{} = {}{from}\n", key.name, toml_of(&setting.value)),
-                    ),
-                    Takes::Tables(keys) => {
-                        let names: Vec<&str> = keys.iter().map(|key| key.name).collect();
-                        push_tables(&mut out, &name, &setting.value, &names, &from);
-                    }
+                if setting.key == RULES {
+                    push_rules(&mut out, &setting.value, &from);
+                } else {
+                    let value = toml_of(&setting.value);
+                    push(&mut out, format_args!("{} = {value}{from}\n", key.name));
                 }
             }
         }
@@ -41,17 +37,17 @@ impl Loaded {
     }
 }
 
-/// `[[name]]`, once a table; they come last in their section, because plain keys cannot follow them.
-fn push_tables(out: &mut String, name: &str, tables: &Value, keys: &[&str], from: &str) {
-    let ValueKind::Array(tables) = &tables.kind else { return };
-    for table in tables {
-        push(out, format_args!("[[{name}]]{from}\n"));
-        let ValueKind::Table(members) = &table.kind else {
+/// `[[conflict.rules]]`, once a rule; they come last in their section, because plain keys cannot follow them.
+fn push_rules(out: &mut String, rules: &Value, from: &str) {
+    let ValueKind::Array(rules) = &rules.kind else { return };
+    for rule in rules {
+        push(out, format_args!("[[{RULES}]]{from}\n"));
+        let ValueKind::Table(members) = &rule.kind else {
             continue;
         };
-        for key in keys {
-            if let Some(value) = members.get(*key) {
-                push(out, format_args!("{key} = {}\n", toml_of(value)));
+        for key in keys::keys_of(RULES) {
+            if let Some(value) = members.get(&key.name) {
+                push(out, format_args!("{} = {}\n", key.name, toml_of(value)));
             }
         }
     }
@@ -60,32 +56,4 @@ fn push_tables(out: &mut String, name: &str, tables: &Value, keys: &[&str], from
 /// Writing to a `String` cannot fail.
 fn push(out: &mut String, text: std::fmt::Arguments<'_>) {
     let _ = out.write_fmt(text);
-}
-
-fn toml_of(value: &Value) -> String {
-    match &value.kind {
-        ValueKind::String(text) => quoted(&masked(text)),
-        ValueKind::Boolean(on) => on.to_string(),
-        ValueKind::I64(number) => number.to_string(),
-        ValueKind::Float(number) => format!("{number:?}"),
-        ValueKind::Array(items) => {
-            let items: Vec<String> = items.iter().map(toml_of).collect();
-            format!("[{}]", items.join(", "))
-        }
-        // No key takes any of these (`super::kind`).
-        ValueKind::Nil | ValueKind::U64(_) | ValueKind::I128(_) | ValueKind::U128(_) | ValueKind::Table(_) => {
-            quoted(&value.to_string())
-        }
-    }
-}
-
-/// A basic string of TOML.
-fn quoted(text: &str) -> String {
-    let escaped = |c: char| match c {
-        '"' | '\\' => format!("\\{c}"),
-        c if c.is_control() || c.escape_debug().len() > 1 && c != '\'' => format!("\\U{:08X}", u32::from(c)),
-        c => c.to_string(),
-    };
-    let inner: String = text.chars().map(escaped).collect();
-    format!("\"{inner}\"")
 }

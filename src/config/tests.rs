@@ -4,11 +4,10 @@ mod sources;
 
 use std::fs;
 
-use super::keys::{SECTIONS, Takes};
+use super::keys::{KEYS, RULES};
+use super::layers::check_value;
 use super::*;
 use crate::model::ConflictPolicy;
-use crate::policy::conflict::{AfterLostResponse, ConflictRule};
-use crate::policy::validate::ValidationMode;
 
 /// Loads this text as `/tmp/…/config.toml` with these variables; the directory's name is taken out of the messages.
 fn load_text(text: &str, env: &[(&str, &str)]) -> Result<Loaded, Vec<String>> {
@@ -61,28 +60,19 @@ fn the_defaults_are_those_of_the_contract() {
 }
 
 #[test]
-fn the_file_of_defaults_has_every_key_in_the_contracts_order() {
-    let line_of = |line: &str| DEFAULTS.lines().position(|known| known.starts_with(line));
-    let mut last = 0;
-    for section in SECTIONS {
-        let keys = section.keys.iter().map(|key| match key.takes {
-            Takes::Value(_) => format!("{} = ", key.name),
-            Takes::Tables(_) => format!("# [[{}.{}]]", section.name, key.name),
-        });
-        let after = line_of(&format!("[{}]", section.name)).unwrap_or_else(|| panic!("[{}] is missing", section.name));
-        assert!(after >= last, "[{}] is out of order", section.name);
-        last = after;
-        for key in keys {
-            let place = DEFAULTS
-                .lines()
-                .enumerate()
-                .skip(last + 1)
-                .find(|(_, line)| line.starts_with(&key));
-            last = place
-                .unwrap_or_else(|| panic!("[{}] {key} is missing or out of order", section.name))
-                .0;
-        }
+fn every_key_of_the_file_of_defaults_is_read() {
+    // What no key takes: so who does not complain does not read it.
+    let nonsense = config::Value::new(None, config::ValueKind::Nil);
+    for key in KEYS.iter() {
+        assert!(check_value(key, &nonsense).is_err(), "{} is read by nobody", key.path());
+        let example = if key.path() == RULES {
+            config::Value::from(Vec::<bool>::new())
+        } else {
+            key.example.clone()
+        };
+        assert_eq!(check_value(key, &example), Ok(()), "{}", key.path());
     }
+    assert_eq!(KEYS.len(), 49, "44 of sections and 5 of a rule");
 }
 
 #[test]

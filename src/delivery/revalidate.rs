@@ -5,8 +5,9 @@
 //! counts as judged by only when all is done, and the next fetch begins again.
 
 use crate::clock::Timestamp;
+use crate::config::ValidationSettings;
 use crate::model::{Act, Actor, Object, Payload, SubmissionId};
-use crate::policy::validate::{ResultType, ValidationSettings, refusal, validate};
+use crate::policy::validate::{ResultType, refusal, validate};
 use crate::store::{ACT_IDS_MAX, ActRequest, Acted, Outbox, Still, StoreError};
 
 /// Payloads in memory at a time; each may be as long as `inbox.max_result_size`.
@@ -77,7 +78,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::policy::validate::ValidationMode;
+    use crate::config::ValidationMode;
 
     fn finds_valid(code: &str, scheduled_at: &str) -> bool {
         let settings = ValidationSettings {

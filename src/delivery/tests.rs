@@ -16,12 +16,10 @@ use url::Url;
 
 use super::{Links, Meters, StartError, run};
 use crate::clock;
-use crate::config::{self, ApiKey, Config};
+use crate::config::{self, ApiKey, Config, ConflictSettings, RetrySettings, ValidationMode, ValidationSettings};
 use crate::model::{Admission, Admitted, Directives, Entry, Object, Origin, StateName, SubmissionId};
-use crate::policy::conflict::ConflictSettings;
 use crate::policy::gate::GateName;
-use crate::policy::schedule::RetrySettings;
-use crate::policy::validate::{ResultType, ValidationMode, ValidationSettings};
+use crate::policy::validate::ResultType;
 use crate::sandbox::{self, Sandbox};
 use crate::store::{Filter, Listed, Outbox, Role, Story};
 

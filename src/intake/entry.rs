@@ -6,9 +6,10 @@
 //! ([`not_an_object`]), a command refuses it.
 
 use crate::clock::Timestamp;
+use crate::config::{ValidationMode, ValidationSettings};
 use crate::model::payload::{DIRECTIVES, NotAnObject, Object};
 use crate::model::{Digest, Entry, Facts, Origin, Payload};
-use crate::policy::validate::{ResultType, Rule, ValidationMode, ValidationSettings, Violation, refusal, validate};
+use crate::policy::validate::{ResultType, Rule, Violation, refusal, validate};
 
 use super::directives::{RowColumns, directives, of_columns};
 

@@ -57,8 +57,8 @@ use std::time::Duration;
 use tokio::sync::{Notify, watch as channel};
 
 use crate::clock;
-use crate::config::Config;
-use crate::policy::validate::{ResultType, ValidationMode};
+use crate::config::{Config, ValidationMode};
+use crate::policy::validate::ResultType;
 use crate::store::Outbox;
 use crate::telemetry::hindrance::Hindrances;
 use crate::telemetry::liveness::lively;

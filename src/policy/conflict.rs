@@ -4,49 +4,9 @@
 //! then the submission's own word, the first rule that matches, the policy. What would override is then held against
 //! the two limits that no rule lifts: a superseded submission, and `override_within`.
 
-use std::time::Duration;
-
 use crate::clock::Timestamp;
+use crate::config::{AfterLostResponse, ConflictRule, ConflictSettings};
 use crate::model::{ConflictPolicy, DeadReason, Ending, ParkReason};
-
-/// `[conflict]` of the configuration.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct ConflictSettings {
-    /// What to do when no rule matches.
-    pub policy: ConflictPolicy,
-    /// Override only results whose `occurred_at` is at most this old, else park; `None` = any age.
-    pub override_within: Option<Duration>,
-    /// What to do after a lost response; decides before every other rule.
-    pub after_lost_response: AfterLostResponse,
-    /// The first that matches wins.
-    pub rules: Vec<ConflictRule>,
-}
-
-/// `conflict.after_lost_response`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum AfterLostResponse {
-    /// The ordinary rules decide.
-    #[default]
-    Policy,
-    /// The registered result is taken for ours: delivered.
-    Accept,
-}
-
-/// One `[[conflict.rules]]`: every condition that is named must hold.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ConflictRule {
-    /// The last delivered result of this activity was ours and older (or was not).
-    pub registered_by_us: Option<bool>,
-    /// The submission's source.
-    pub source: Option<String>,
-    /// `task_result.result` is one of these.
-    pub result: Option<Vec<String>>,
-    /// `status` is one of these.
-    pub status: Option<Vec<String>>,
-    /// What to do then.
-    pub policy: ConflictPolicy,
-}
 
 /// What is known of a submission whose request was answered with 409. A member of the payload that is missing or cannot
 /// be read is `None`.
@@ -108,7 +68,7 @@ fn wanted(settings: &ConflictSettings, past: &Past<'_>) -> (ConflictPolicy, Stri
     if let Some(policy) = past.on_conflict {
         return (policy, "the submission's on_conflict".to_owned());
     }
-    match settings.rules.iter().position(|rule| rule.matches(past)) {
+    match settings.rules.iter().position(|rule| matches(rule, past)) {
         Some(place) => (
             settings.rules[place].policy,
             format!("conflict.rules, number {}", place + 1),
@@ -130,20 +90,18 @@ fn forbids_override(settings: &ConflictSettings, past: &Past<'_>) -> Option<&'st
     }
 }
 
-impl ConflictRule {
-    /// Whether every condition that is named holds.
-    fn matches(&self, past: &Past<'_>) -> bool {
-        let is_one_of = |wanted: &Option<Vec<String>>, found: Option<&str>| {
-            wanted
-                .as_ref()
-                .is_none_or(|wanted| found.is_some_and(|found| wanted.iter().any(|one| one == found)))
-        };
-        self.registered_by_us
-            .is_none_or(|wanted| wanted == past.registered_by_us)
-            && self.source.as_deref().is_none_or(|wanted| past.source == Some(wanted))
-            && is_one_of(&self.result, past.result)
-            && is_one_of(&self.status, past.status)
-    }
+/// Whether every condition that the rule names holds.
+fn matches(rule: &ConflictRule, past: &Past<'_>) -> bool {
+    let is_one_of = |wanted: &Option<Vec<String>>, found: Option<&str>| {
+        wanted
+            .as_ref()
+            .is_none_or(|wanted| found.is_some_and(|found| wanted.iter().any(|one| one == found)))
+    };
+    rule.registered_by_us
+        .is_none_or(|wanted| wanted == past.registered_by_us)
+        && rule.source.as_deref().is_none_or(|wanted| past.source == Some(wanted))
+        && is_one_of(&rule.result, past.result)
+        && is_one_of(&rule.status, past.status)
 }
 
 #[cfg(test)]

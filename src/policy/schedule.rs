@@ -9,22 +9,7 @@ use std::time::Duration;
 use backoff::ExponentialBackoff;
 use backoff::backoff::Backoff as _;
 
-/// `[retry]` of the configuration.
-#[derive(Debug, Clone, PartialEq)]
-pub struct RetrySettings {
-    /// The wait after the first fault.
-    pub initial_interval: Duration,
-    /// Each wait is this many times the one before; at least 1.
-    pub multiplier: f64,
-    /// The share by which a wait is shortened or lengthened at random; 0 to 1.
-    pub randomization_factor: f64,
-    /// No wait is longer.
-    pub max_interval: Duration,
-    /// Then dead, `retries_exhausted`; `None` = never. Counted in waits served.
-    pub max_age: Option<Duration>,
-    /// Then dead, `retries_exhausted`; `None` = no limit.
-    pub max_attempts: Option<u32>,
-}
+use crate::config::RetrySettings;
 
 /// The wait, in whole milliseconds, after the attempt number `tries` (from 1) and `waited` in waits served; `None` where
 /// no attempt follows (`retries_exhausted`). `not_earlier` is what

@@ -8,26 +8,12 @@ mod members;
 mod tests;
 mod violation;
 
-use std::time::Duration;
-
 use crate::clock::Timestamp;
+use crate::config::{ValidationMode, ValidationSettings};
 use crate::model::payload::{HARD_OVERRIDE, Object};
 
 use members::{Members, is_object};
-pub use violation::{Rule, ValidationMode, Violation, refusal};
-
-/// `[validation]` of the configuration.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ValidationSettings {
-    /// What a violation leads to.
-    pub mode: ValidationMode,
-    /// Whether the list of result types is fetched and used.
-    pub result_types: bool,
-    /// How often the list is fetched again.
-    pub refresh: Duration,
-    /// The values that `status` may have.
-    pub statuses: Vec<String>,
-}
+pub use violation::{Rule, Violation, refusal};
 
 /// One result type as the API lists it.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]

@@ -8,7 +8,9 @@ use serde::de::IgnoredAny;
 
 use crate::model::{Answer, DeadReason, Ending, Exchange, FaultKind};
 
-use super::conflict::{self, ConflictSettings, Past};
+use crate::config::ConflictSettings;
+
+use super::conflict::{self, Past};
 use super::retry_after::RetryAfter;
 
 /// What of the configuration the verdict depends on.

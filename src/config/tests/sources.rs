@@ -8,9 +8,9 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::{load_text, problems};
+use crate::config::default_paths::DefaultPaths;
 use crate::config::load::{Home, load_with};
-use crate::config::places::Places;
-use crate::config::problem::Origin;
+use crate::config::problem::SetBy;
 use crate::config::{Config, Environment};
 
 #[test]
@@ -47,13 +47,13 @@ fn the_environment_lies_over_the_files_and_is_typed_by_the_key() {
     assert!((config.retry.multiplier - 3.0).abs() < f64::EPSILON);
     assert_eq!(config.validation.statuses, ["A", "B"]);
     assert_eq!(config.conflict.rules[0].source.as_deref(), Some("crm"));
-    let origin = |key| loaded.origin(key).unwrap().clone();
+    let origin = |key| loaded.set_by(key).unwrap().clone();
     assert_eq!(
         origin("retry.max_interval"),
-        Origin::Environment("RETEN_OUTBOX__RETRY__MAX_INTERVAL".to_owned())
+        SetBy::Environment("RETEN_OUTBOX__RETRY__MAX_INTERVAL".to_owned())
     );
-    assert!(matches!(origin("retry.max_age"), Origin::File { line: 3, .. }));
-    assert_eq!(origin("api.timeout"), Origin::Default);
+    assert!(matches!(origin("retry.max_age"), SetBy::File { line: 3, .. }));
+    assert_eq!(origin("api.timeout"), SetBy::Default);
     assert_eq!(
         load_text("", &[("RETEN_OUTBOX__VALIDATION__STATUSES", "[\"A,B\"]")])
             .unwrap()
@@ -139,7 +139,7 @@ fn the_file_is_found_in_the_contracts_order() {
     let named: Environment = [("RETEN_OUTBOX_CONFIG", by_variable.as_os_str())].into_iter().collect();
     let none = Environment::default();
     let load = |explicit: Option<&Path>, env, default: &Path| {
-        let loaded = load_with(explicit, env, Places::of(env, default, true, false)).unwrap();
+        let loaded = load_with(explicit, env, DefaultPaths::of(env, default, true, false)).unwrap();
         (loaded.config.delivery.max_in_flight, loaded.path)
     };
     assert_eq!(
@@ -160,8 +160,8 @@ fn what_lies_at_home_by_default_is_made_and_what_somebody_chose_is_not() {
     ]
     .into_iter()
     .collect();
-    let places = Places::of(&env, &dir.path().join("absent.toml"), false, false);
-    let home = load_with(None, &env, places).unwrap().home();
+    let paths = DefaultPaths::of(&env, &dir.path().join("absent.toml"), false, false);
+    let home = load_with(None, &env, paths).unwrap().home();
     let state = dir.path().join(".local/state/reten-outbox");
     home.make().unwrap();
     home.make().unwrap();
@@ -170,15 +170,15 @@ fn what_lies_at_home_by_default_is_made_and_what_somebody_chose_is_not() {
         assert_eq!(fs::metadata(&directory).unwrap().permissions().mode() & 0o777, 0o700);
     }
     assert!(!dir.path().join("chosen").exists() && !state.join("inbox").exists());
-    // In the system's places nothing is made: a disk that is not mounted would be written beside.
-    let places = Places::of(&env, &dir.path().join("absent.toml"), true, false);
-    assert_eq!(load_with(None, &env, places).unwrap().home(), Home::default());
+    // In the system's paths nothing is made: a disk that is not mounted would be written beside.
+    let paths = DefaultPaths::of(&env, &dir.path().join("absent.toml"), true, false);
+    assert_eq!(load_with(None, &env, paths).unwrap().home(), Home::default());
     fs::write(dir.path().join("file"), "").unwrap();
     let env: Environment = [("HOME", dir.path().into()), ("XDG_STATE_HOME", dir.path().join("file"))]
         .into_iter()
         .collect();
-    let places = Places::of(&env, &dir.path().join("absent.toml"), false, false);
-    let error = load_with(None, &env, places).unwrap().home().make().unwrap_err();
+    let paths = DefaultPaths::of(&env, &dir.path().join("absent.toml"), false, false);
+    let error = load_with(None, &env, paths).unwrap().home().make().unwrap_err();
     assert!(error.to_string().contains("cannot be created"), "{error}");
 }
 

@@ -3,8 +3,8 @@
 use serde_json::json;
 
 use super::Rig;
+use crate::config::{AfterLostResponse, ConflictRule};
 use crate::model::{ConflictPolicy, DeadReason, EndingName, ParkReason, State, StateName, SubmissionId};
-use crate::policy::conflict::AfterLostResponse;
 
 async fn outcomes(rig: &Rig, id: SubmissionId) -> Vec<EndingName> {
     rig.story(id)
@@ -142,7 +142,7 @@ async fn a_409_after_a_lost_response_is_told_apart_and_can_be_accepted() {
 async fn a_correction_of_our_own_is_known_as_such() {
     let mut rig = Rig::new().await;
     rig.set(|config| {
-        config.conflict.rules.push(crate::policy::conflict::ConflictRule {
+        config.conflict.rules.push(ConflictRule {
             registered_by_us: Some(true),
             source: None,
             result: None,

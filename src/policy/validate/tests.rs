@@ -1,5 +1,7 @@
 //! The contract as a table: one change of a good result a row, and what is said of it.
 
+use std::time::Duration;
+
 use proptest::prelude::*;
 
 use super::*;

@@ -2,25 +2,13 @@
 
 use std::fmt;
 
+use crate::config::ValidationMode;
+
 /// The longest value that a message repeats, in characters: enough to recognise it; a result's body is never shown in a
 /// log.
 const SHOWN_CHARS_MAX: usize = 60;
 /// The most names that a message lists; a tenant may have hundreds of result types.
 const LISTED_MAX: usize = 20;
-
-/// `validation.mode`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum ValidationMode {
-    /// A violation makes a dead letter, `invalid`.
-    #[default]
-    Strict,
-    /// A violation is logged, and the result is sent; but for a member that stands twice, of which nobody knows which
-    /// one counts.
-    Warn,
-    /// Nothing is looked at, beyond that the payload is a JSON object.
-    Off,
-}
 
 /// What is wrong with one member.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use config::Value;
 
 use super::environment::Environment;
-use super::problem::{Origin, shown};
-use super::reader::Setting;
+use super::layers::Setting;
+use super::problem::{SetBy, shown};
 
 /// The variables that lead a plain user home, to what the daemon keeps.
 const STATE_HOME: &str = "XDG_STATE_HOME";
@@ -19,16 +19,16 @@ const NAME: &str = "reten-outbox";
 /// The file's name in a directory of configuration.
 const FILE: &str = "config.toml";
 
-/// The places.
+/// The paths.
 #[derive(Debug)]
-pub(super) struct Places {
+pub(super) struct DefaultPaths {
     /// The configuration that is read when none is named.
     pub config: PathBuf,
     /// What lies elsewhere than `config/config.toml` says.
     pub settings: Vec<Setting>,
 }
 
-impl Places {
+impl DefaultPaths {
     /// `system` is the host's configuration; `is_named`: another one is asked for, so that this is no plain user's own
     /// daemon.
     ///
@@ -72,8 +72,8 @@ fn is_absent(path: &Path) -> bool {
 }
 
 /// Whether a place is one at home that nobody chose.
-pub(super) fn is_home(origin: &Origin) -> bool {
-    matches!(origin, Origin::Environment(variable) if variable == STATE_HOME || variable == HOME)
+pub(super) fn is_home(by: &SetBy) -> bool {
+    matches!(by, SetBy::Environment(variable) if variable == STATE_HOME || variable == HOME)
 }
 
 /// The first of the directories that a variable lists; a relative one is none.
@@ -96,7 +96,7 @@ fn setting(key: &str, path: &Path, variable: &str) -> Setting {
         key: key.to_owned(),
         found: shown(&format!("\"{path}\"")),
         value: Value::from(path),
-        origin: Origin::Environment(variable.to_owned()),
+        by: SetBy::Environment(variable.to_owned()),
     }
 }
 
@@ -104,8 +104,8 @@ fn setting(key: &str, path: &Path, variable: &str) -> Setting {
 mod tests {
     use super::*;
 
-    fn told(places: &Places) -> Vec<(String, String)> {
-        let settings = places.settings.iter();
+    fn described(paths: &DefaultPaths) -> Vec<(String, String)> {
+        let settings = paths.settings.iter();
         settings
             .map(|setting| (setting.key.clone(), setting.value.to_string()))
             .collect()
@@ -119,7 +119,11 @@ mod tests {
     fn a_place_that_may_not_be_looked_at_is_not_an_absent_one() {
         let dir = tempfile::tempdir().unwrap();
         let env: Environment = [("HOME", "/home/ana")].into_iter().collect();
-        let at_home = |system: &Path| Places::of(&env, system, false, false).config.starts_with("/home/ana");
+        let at_home = |system: &Path| {
+            DefaultPaths::of(&env, system, false, false)
+                .config
+                .starts_with("/home/ana")
+        };
         assert!(at_home(&dir.path().join("none/config.toml")));
         std::fs::write(dir.path().join("file"), "").unwrap();
         assert!(
@@ -135,19 +139,19 @@ mod tests {
             ("STATE_DIRECTORY", "/data"),
             ("HOME", "/home/alice"),
         ];
-        let places = Places::of(&env.into_iter().collect(), Path::new("/no/such.toml"), false, false);
-        assert_eq!(places.config, Path::new("/etc/a/config.toml"));
+        let paths = DefaultPaths::of(&env.into_iter().collect(), Path::new("/no/such.toml"), false, false);
+        assert_eq!(paths.config, Path::new("/etc/a/config.toml"));
         assert_eq!(
-            told(&places),
+            described(&paths),
             [
                 pair("api.key_file", "/etc/a/api-key"),
                 pair("outbox.database", "/data/outbox.db")
             ]
         );
         let relative: Environment = [("STATE_DIRECTORY", "data")].into_iter().collect();
-        let places = Places::of(&relative, Path::new("/no/such.toml"), true, false);
+        let paths = DefaultPaths::of(&relative, Path::new("/no/such.toml"), true, false);
         assert_eq!(
-            (places.config.as_path(), told(&places).len()),
+            (paths.config.as_path(), described(&paths).len()),
             (Path::new("/no/such.toml"), 0)
         );
     }
@@ -157,10 +161,10 @@ mod tests {
         let env: Environment = [("HOME", "/home/alice"), ("XDG_CONFIG_HOME", "/home/alice/etc")]
             .into_iter()
             .collect();
-        let places = Places::of(&env, Path::new("/no/such.toml"), false, false);
-        assert_eq!(places.config, Path::new("/home/alice/etc/reten-outbox/config.toml"));
+        let paths = DefaultPaths::of(&env, Path::new("/no/such.toml"), false, false);
+        assert_eq!(paths.config, Path::new("/home/alice/etc/reten-outbox/config.toml"));
         assert_eq!(
-            told(&places),
+            described(&paths),
             [
                 pair("api.key_file", "/home/alice/etc/reten-outbox/api-key"),
                 pair("inbox.dir", "/home/alice/.local/state/reten-outbox/inbox"),
@@ -178,8 +182,8 @@ mod tests {
         let absent = dir.path().join("absent.toml");
         let env: Environment = [("HOME", "/home/alice")].into_iter().collect();
         for (system, is_root, is_named) in [(&there, false, false), (&absent, true, false), (&absent, false, true)] {
-            let places = Places::of(&env, system, is_root, is_named);
-            assert_eq!((&places.config, told(&places).len()), (system, 0));
+            let paths = DefaultPaths::of(&env, system, is_root, is_named);
+            assert_eq!((&paths.config, described(&paths).len()), (system, 0));
         }
     }
 }
