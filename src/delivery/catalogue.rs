@@ -18,7 +18,7 @@ use crate::policy::validate::ResultType;
 use crate::store::{Outbox, StoreError};
 use crate::telemetry::events;
 
-use super::Links;
+use super::links::Links;
 use super::revalidate::{Judge, revalidate};
 
 /// The name under which the list is remembered.

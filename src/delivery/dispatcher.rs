@@ -5,8 +5,9 @@
 //! same commits.
 
 mod ahead;
+mod claims;
 mod clock_watch;
-mod landing;
+mod incoming;
 mod sending;
 #[cfg(test)]
 mod tests;
@@ -22,20 +23,21 @@ use tokio::sync::watch;
 use tokio::task::{Id, JoinSet};
 use tokio::time::{Instant, sleep, sleep_until};
 
-use crate::api::Client;
+use crate::api::{Client, ClientError};
 use crate::clock::{self, Timestamp};
 use crate::config::{ApiKey, Config};
 use crate::policy::gate::{Allowance, Dispatch, Input, KeyVerdict};
-use crate::store::{Claimed, Touch};
+use crate::store::{Claimed, StoreError, Touch};
 use crate::telemetry::events;
 
 use ahead::Ahead;
 
 use super::attempt::{Equipment, Landed};
 use super::gatekeeper::Gatekeeper;
+use super::links::Links;
 use super::pacer::Pacer;
 use super::settle::Outbound;
-use super::{Links, StartError, probe, pulse};
+use super::{probe, pulse};
 
 use clock_watch::{ClockWatch, Due};
 
@@ -71,6 +73,17 @@ pub enum Step {
     },
     /// The daemon ends, or the outbox is closed: nothing is sent any more.
     Closed,
+}
+
+/// Why delivery cannot begin.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The configuration makes no client.
+    #[error(transparent)]
+    Client(#[from] ClientError),
+    /// The gate's state cannot be read.
+    #[error(transparent)]
+    Store(#[from] StoreError),
 }
 
 /// The owner of everything that is in flight.

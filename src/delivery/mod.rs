@@ -12,17 +12,11 @@
 //! line leaves submissions in `sending`; the next start recovers them, each with a lost response.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
-use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-use crate::api::ClientError;
-use crate::config::{ApiKey, Config};
-use crate::policy::validate::ResultType;
-use crate::store::{Outbox, StoreError};
 use crate::telemetry::liveness::lively;
 
 mod attempt;
@@ -30,6 +24,7 @@ pub mod catalogue;
 mod dispatcher;
 mod fairness;
 mod gatekeeper;
+mod links;
 pub mod meters;
 mod pacer;
 mod probe;
@@ -40,48 +35,12 @@ mod store_retry;
 #[cfg(test)]
 mod tests;
 
-pub use dispatcher::{Dispatcher, Step};
+pub use dispatcher::{Dispatcher, StartError, Step};
+pub use links::Links;
 pub use meters::Meters;
 
 /// How long the end waits for the last pulse, which is a convenience.
 const LAST_PULSE_MAX: Duration = Duration::from_secs(1);
-
-/// What delivery lives on. Cheap to clone; all parts are shared with those who hold the other ends.
-#[derive(Debug, Clone)]
-pub struct Links {
-    /// Where submissions come from and outcomes go to.
-    pub outbox: Outbox,
-    /// The configuration in force. A new value is a reload, even if it is equal.
-    pub config: watch::Receiver<Arc<Config>>,
-    /// The key in force. A new value is a change of it.
-    pub key: watch::Receiver<Arc<ApiKey>>,
-    /// Told when something was taken in.
-    pub arrivals: Arc<Notify>,
-    /// True when the daemon ends.
-    pub shutdown: watch::Receiver<bool>,
-    pub meters: Arc<Meters>,
-    /// For the jitter of waits.
-    pub seed: u64,
-    /// The tenant's result types, `None` while they are not known.
-    pub result_types: watch::Sender<Option<Arc<[ResultType]>>>,
-    /// Told when a result's code is not in the list: it is fetched again.
-    pub unknown_code: Arc<Notify>,
-    /// Counters the dispatcher's steps: a watchdog sees it alive.
-    pub progress: Arc<AtomicU64>,
-    /// It turns at least this often, however little there is to do: as often as whoever watches expects a sign.
-    pub turn_max: Duration,
-}
-
-/// Why delivery cannot begin.
-#[derive(Debug, thiserror::Error)]
-pub enum StartError {
-    /// The configuration makes no client.
-    #[error(transparent)]
-    Client(#[from] ClientError),
-    /// The gate's state cannot be read.
-    #[error(transparent)]
-    Store(#[from] StoreError),
-}
 
 /// Delivers until `shutdown`. When it returns, every outcome is stored, but for those that the outbox refused to the
 /// end; what was still on the wire stays `sending`, and the next start recovers it.
