@@ -1,6 +1,7 @@
 //! One attempt: the request, what it brought, and what that means. Its claim is durable before it begins and its
-//! outcome after it has landed: a crash in between leaves the submission in `sending`.
+//! outcome after it has ended: a crash in between leaves the submission in `sending`.
 
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,8 +14,10 @@ use crate::config::Config;
 use crate::model::payload::HARD_OVERRIDE;
 use crate::model::{DeadReason, Ending, Exchange, Fault, FaultKind, Object, Payload};
 use crate::policy::conflict::Past;
+use crate::policy::gate::{Dispatch, Ended};
+use crate::policy::hint::ApiError;
 use crate::policy::schedule;
-use crate::policy::verdict::{Verdict, VerdictPolicy, judge};
+use crate::policy::verdict::{Signal, Verdict, VerdictPolicy, judge};
 use crate::store::{Claimed, Outbox, Relations, StoreError};
 use crate::telemetry::hindrance::Hindrances;
 
@@ -31,7 +34,7 @@ pub(super) struct Equipment {
 
 /// An attempt that has ended.
 #[derive(Debug)]
-pub(super) struct Landed {
+pub(super) struct EndedAttempt {
     pub(super) exchange: Exchange,
     pub(super) elapsed: Duration,
     /// Whether the request carried `"hard_override": true`, ours or the producer's.
@@ -42,7 +45,7 @@ pub(super) struct Landed {
     pub(super) at: Timestamp,
 }
 
-impl Landed {
+impl EndedAttempt {
     /// Shortens the wait of one that only found out whether an outage goes on: where few are pending each is a probe
     /// again and again, and must not come back minutes after the API does. What `Retry-After` asked for stays.
     pub(super) fn wait_at_most(&mut self, longest: Duration) {
@@ -52,10 +55,40 @@ impl Landed {
             *wait = longest.min(*wait);
         }
     }
+
+    /// What the gate hears of it.
+    pub(super) fn for_gate(&self, claimed: &Claimed, dispatch: Dispatch, refused_before: bool, roll: f64) -> Ended {
+        let mut hasher = DefaultHasher::new();
+        match &claimed.activity {
+            Some(activity) => activity.to_ascii_lowercase().hash(&mut hasher),
+            None => claimed.id.hash(&mut hasher),
+        }
+        let retry_after = self.verdict.retry_after.map(|asked| asked.wait(self.at));
+        Ended {
+            dispatch,
+            signal: self.verdict.signal,
+            refused_before,
+            submission: claimed.id,
+            activity: hasher.finish(),
+            at: self.at,
+            retry_after,
+            message: match self.verdict.signal {
+                // Nothing to read, thousands of times a second.
+                Signal::Healthy => None,
+                Signal::Answered
+                | Signal::Rejected
+                | Signal::Throttled
+                | Signal::Faulty
+                | Signal::Overloaded
+                | Signal::Unauthorized(_) => Some(said(&self.exchange)),
+            },
+            roll,
+        }
+    }
 }
 
 /// Sends a submission and judges what comes of it. `roll` places its next wait, should it need one.
-pub(super) async fn fly(equipment: Equipment, claimed: Arc<Claimed>, roll: f64) -> Landed {
+pub(super) async fn send(equipment: Equipment, claimed: Arc<Claimed>, roll: f64) -> EndedAttempt {
     let payload = if claimed.hard_override {
         claimed.payload.with_hard_override()
     } else {
@@ -76,7 +109,7 @@ pub(super) async fn fly(equipment: Equipment, claimed: Arc<Claimed>, roll: f64) 
         judge(&timed.exchange, &Past::default(), &policy(&equipment.config))
     };
     let ending = ending(&equipment.config, &claimed, &verdict, at, roll);
-    Landed {
+    EndedAttempt {
         exchange: timed.exchange,
         elapsed: timed.elapsed,
         carried_override,
@@ -86,8 +119,28 @@ pub(super) async fn fly(equipment: Equipment, claimed: Arc<Claimed>, roll: f64) 
     }
 }
 
+/// What an answer said, or how the request failed, in one line.
+fn said(exchange: &Exchange) -> String {
+    match exchange {
+        Exchange::Answered(answer) => {
+            let message = ApiError::parse(&answer.body).and_then(|error| error.message);
+            match message {
+                Some(message) => format!("{}: {message}", answer.status),
+                None => answer.status.to_string(),
+            }
+        }
+        Exchange::Failed { fault, .. } => fault.message.clone(),
+    }
+}
+
 /// What becomes of an attempt that failed inside the daemon: nobody knows how far its request had come.
-pub(super) fn interrupted(config: &Config, claimed: &Claimed, message: String, at: Timestamp, roll: f64) -> Landed {
+pub(super) fn interrupted(
+    config: &Config,
+    claimed: &Claimed,
+    message: String,
+    at: Timestamp,
+    roll: f64,
+) -> EndedAttempt {
     let exchange = Exchange::Failed {
         fault: Fault {
             kind: FaultKind::Interrupted,
@@ -101,7 +154,7 @@ pub(super) fn interrupted(config: &Config, claimed: &Claimed, message: String, a
         Ending::Retry { wait } => Ending::Interrupted { wait },
         exhausted => exhausted,
     };
-    Landed {
+    EndedAttempt {
         ending,
         exchange,
         elapsed: Duration::ZERO,

@@ -1,4 +1,4 @@
-//! The loop: what may be sent is claimed, what is claimed is sent, what has landed is settled.
+//! The loop: what may be sent is claimed, what is claimed is sent, what has ended is settled.
 //!
 //! One task owns the gate, the slots and the pace, so nothing here is shared. Claims run ahead of the slots
 //! ([`ahead`]), outcomes behind them: claiming, sending and settling overlap, and claims and outcomes gather in the
@@ -32,7 +32,7 @@ use crate::telemetry::events;
 
 use ahead::Ahead;
 
-use super::attempt::{Equipment, Landed};
+use super::attempt::{EndedAttempt, Equipment};
 use super::gatekeeper::Gatekeeper;
 use super::links::Links;
 use super::pacer::Pacer;
@@ -95,7 +95,7 @@ pub struct Dispatcher {
     pacer: Pacer,
     rng: fastrand::Rng,
     /// Requests; at most `delivery.max_in_flight`.
-    requests: JoinSet<Landed>,
+    requests: JoinSet<EndedAttempt>,
     in_flight: HashMap<Id, (Arc<Claimed>, Dispatch)>,
     /// What is claimed and waits for a slot.
     ahead: Ahead,
@@ -103,7 +103,7 @@ pub struct Dispatcher {
     gathered: Vec<Outbound>,
     /// When a claim or outcomes were last committed.
     committed_at: Instant,
-    /// Outcomes on their way to the outbox; at most [`super::settle::UNSETTLED_MAX`], and those that land meanwhile.
+    /// Outcomes on their way to the outbox; at most [`super::settle::UNSETTLED_MAX`], and those of requests that end meanwhile.
     settling: JoinSet<bool>,
     /// How many outcomes each of these carries.
     unsettled: HashMap<Id, usize>,
@@ -227,7 +227,7 @@ impl Dispatcher {
         );
     }
 
-    /// Waits until a step may have something to do: `until`, an arrival, a landing, a settlement, an answer, the next
+    /// Waits until a step may have something to do: `until`, an arrival, the end of a request, a settlement, an answer, the next
     /// poll, the end.
     pub async fn wait(&mut self, arrived: Pin<&mut Notified<'_>>, until: Option<Timestamp>) {
         let longest = self.longest_wait();
@@ -237,7 +237,7 @@ impl Dispatcher {
         }
         tokio::select! {
             () = arrived => self.may_be_due = true,
-            Some(landed) = self.requests.join_next_with_id() => self.landed(landed),
+            Some(ended) = self.requests.join_next_with_id() => self.ended(ended),
             Some(stored) = self.settling.join_next_with_id() => self.settled(stored),
             Some(brought) = self.ahead.join() => self.brought(brought),
             Some(answer) = self.question.join_next() => self.answered(answer),
@@ -285,7 +285,7 @@ impl Dispatcher {
         while !self.requests.is_empty() || !self.ahead.is_empty() {
             self.store_all();
             tokio::select! {
-                Some(landed) = self.requests.join_next_with_id() => self.landed(landed),
+                Some(ended) = self.requests.join_next_with_id() => self.ended(ended),
                 Some(brought) = self.ahead.join() => {
                     self.brought(brought);
                     self.give_all_back();

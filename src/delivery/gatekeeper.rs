@@ -1,7 +1,6 @@
 //! The gate with its memory: what is stored of it, what an operator does to it from another process, and what the log
 //! hears.
 
-use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,17 +9,16 @@ use tokio::time::Instant;
 
 use crate::clock::Timestamp;
 use crate::config::Config;
-use crate::model::Exchange;
+use crate::model::Ending;
 use crate::policy::gate::{
-    ASK, Allowance, Dispatch, Ended, GATE, Gate, GateName, GateRecord, GateSettings, Input, PAUSE, PAUSE_IN_FORCE,
-    PauseRecord, Purpose, Reaction, Refused, Why,
+    ASK, Allowance, Dispatch, GATE, Gate, GateName, GateRecord, GateSettings, Input, PAUSE, PAUSE_IN_FORCE,
+    PauseRecord, Purpose, Reaction, Why,
 };
-use crate::policy::hint::ApiError;
 use crate::policy::verdict::Signal;
 use crate::store::{Claimed, Outbox, StoreError};
 use crate::telemetry::events;
 
-use super::attempt::Landed;
+use super::attempt::EndedAttempt;
 use super::fairness::Fairness;
 use super::meters::Meters;
 use super::probe::Trials;
@@ -120,31 +118,30 @@ impl Gatekeeper {
         self.carry_out(reaction);
     }
 
-    /// An exchange ended. What becomes of a refused submission.
+    /// An exchange ended: the gate hears of it, and decides what becomes of a refused submission.
     pub(super) fn ended(
         &mut self,
         claimed: &Claimed,
         dispatch: Dispatch,
-        landed: &Landed,
+        ended: &mut EndedAttempt,
         roll: f64,
         now: Timestamp,
-    ) -> Option<Refused> {
-        if landed.verdict.signal == Signal::Rejected {
+    ) {
+        if ended.verdict.signal == Signal::Rejected {
             // Should the fuse blow, others have their turn first.
             self.fairness.tried(claimed.source.clone().unwrap_or_default());
         }
         let refused_before = claimed.was_unauthorized || self.trials.was_refused(claimed.id);
-        let input = Input::Ended(of_exchange(claimed, dispatch, landed, refused_before, roll));
+        let input = Input::Ended(ended.for_gate(claimed, dispatch, refused_before, roll));
         let reaction = self.gate.step(input, now, &self.settings);
-        let mut refused = reaction.refused;
+        let refused = reaction.refused;
         self.carry_out(reaction);
         let is_trial = matches!(dispatch.purpose, Purpose::Ask(Why::Key(_)));
-        if refused == Some(Refused::Release) && is_trial && self.trials.refused(claimed.id) {
-            refused = Some(Refused::Die {
-                requeue_on_opening: true,
-            });
+        if refused == Some(Ending::Released) && is_trial && self.trials.refused(claimed.id) {
+            ended.ending = Ending::unauthorized(true);
+        } else if let Some(ending) = refused {
+            ended.ending = ending;
         }
-        refused
     }
 
     /// What is remembered of a gate that a refused key has closed: goes with the outcomes (see [`super::settle::keep`]).
@@ -311,50 +308,6 @@ fn settings(config: &Config) -> GateSettings {
         max_in_flight: config.delivery.max_in_flight,
         reject_fuse: config.delivery.reject_fuse,
         hold_max: config.retry.max_interval,
-    }
-}
-
-/// What the gate is told of an exchange.
-fn of_exchange(claimed: &Claimed, dispatch: Dispatch, landed: &Landed, refused_before: bool, roll: f64) -> Ended {
-    let mut hasher = DefaultHasher::new();
-    match &claimed.activity {
-        Some(activity) => activity.to_ascii_lowercase().hash(&mut hasher),
-        None => claimed.id.hash(&mut hasher),
-    }
-    let retry_after = landed.verdict.retry_after.map(|asked| asked.wait(landed.at));
-    Ended {
-        dispatch,
-        signal: landed.verdict.signal,
-        refused_before,
-        submission: claimed.id,
-        activity: hasher.finish(),
-        at: landed.at,
-        retry_after,
-        message: match landed.verdict.signal {
-            // Nothing to read, thousands of times a second.
-            Signal::Healthy => None,
-            Signal::Answered
-            | Signal::Rejected
-            | Signal::Throttled
-            | Signal::Faulty
-            | Signal::Overloaded
-            | Signal::Unauthorized(_) => Some(said(&landed.exchange)),
-        },
-        roll,
-    }
-}
-
-/// What an answer said, or how the request failed, in one line.
-fn said(exchange: &Exchange) -> String {
-    match exchange {
-        Exchange::Answered(answer) => {
-            let message = ApiError::parse(&answer.body).and_then(|error| error.message);
-            match message {
-                Some(message) => format!("{}: {message}", answer.status),
-                None => answer.status.to_string(),
-            }
-        }
-        Exchange::Failed { fault, .. } => fault.message.clone(),
     }
 }
 

@@ -1,6 +1,6 @@
 //! The sending engine: takes what is due out of the outbox, submits it, and stores what came of it.
 //!
-//! - `dispatcher`: the loop, and the only owner of the gate: allowance, claim, flight, landing.
+//! - `dispatcher`: the loop, and the only owner of the gate: allowance, claim, request, outcome.
 //! - `attempt`: one request from its body to its verdict. `settle`: from the verdict to the commit, and only then to
 //!   the log.
 //! - `gatekeeper`: the gate's memory and an operator's acts on it. `probe`: how a refused key is found to work again.

@@ -10,13 +10,13 @@ use futures_util::future::{BoxFuture, join_all};
 use tokio::time::Instant;
 
 use crate::clock::Timestamp;
-use crate::model::{Attempt, DeadReason, Ending, EndingName, Exchange, State};
-use crate::policy::gate::{GATE, Refused};
+use crate::model::{Attempt, Ending, EndingName, Exchange, State};
+use crate::policy::gate::GATE;
 use crate::policy::hint::{self, ApiError};
 use crate::store::{Claimed, Outbox, Settled, Settlement, StoreError};
 use crate::telemetry::events::{self, How, Who};
 
-use super::attempt::Landed;
+use super::attempt::EndedAttempt;
 use super::meters::{LastError, Meters};
 use super::store_retry::StoreRetry;
 
@@ -40,32 +40,15 @@ pub(super) struct Outbound {
 }
 
 impl Outbound {
-    /// What a landed attempt becomes. `refused` is the gate's word on a submission whose key was refused.
-    pub(super) fn of(claimed: Arc<Claimed>, landed: Landed, refused: Option<Refused>) -> Self {
-        let Landed {
+    pub(super) fn of(claimed: Arc<Claimed>, ended: EndedAttempt) -> Self {
+        let EndedAttempt {
             exchange,
             elapsed,
             carried_override,
             verdict,
             ending,
             at,
-        } = landed;
-        let ending = match (ending, refused) {
-            (
-                Ending::Dead {
-                    reason: DeadReason::Unauthorized,
-                    ..
-                },
-                Some(refused),
-            ) => match refused {
-                Refused::Release => Ending::Released,
-                Refused::Die { requeue_on_opening } => Ending::Dead {
-                    reason: DeadReason::Unauthorized,
-                    requeue_on_opening,
-                },
-            },
-            (ending, _) => ending,
-        };
+        } = ended;
         let (answer, fault) = match exchange {
             Exchange::Answered(answer) => (Some(answer), None),
             Exchange::Failed { fault, on_the_wire: _ } => (None, Some(fault)),

@@ -46,6 +46,14 @@ impl Ending {
         }
     }
 
+    /// A dead letter of a refused key.
+    pub const fn unauthorized(requeue_on_opening: bool) -> Self {
+        Self::Dead {
+            reason: DeadReason::Unauthorized,
+            requeue_on_opening,
+        }
+    }
+
     /// The state in which it leaves the submission.
     pub const fn state(&self) -> StateName {
         match self {

@@ -11,7 +11,7 @@
 use std::time::Duration;
 
 use crate::clock::Timestamp;
-use crate::model::SubmissionId;
+use crate::model::{Ending, SubmissionId};
 
 use super::verdict::{Refusal, Signal};
 
@@ -149,18 +149,6 @@ pub enum Input {
     Resumed,
 }
 
-/// What becomes of a submission whose key was refused.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Refused {
-    /// A dead letter, `unauthorized`.
-    Die {
-        /// Whether the opening requeues it.
-        requeue_on_opening: bool,
-    },
-    /// Back to pending, uncharged: it was a trial, or it was refused for a key that is no longer in force.
-    Release,
-}
-
 /// A change of state, for the log and for who watches.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Announcement {
@@ -175,8 +163,9 @@ pub struct Announcement {
 /// What has to be done after an input.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Reaction {
-    /// Of [`Input::Ended`] with [`Signal::Unauthorized`]: what becomes of the submission.
-    pub refused: Option<Refused>,
+    /// Of [`Input::Ended`] with [`Signal::Unauthorized`]: what becomes of the submission. It is a dead letter, or goes
+    /// back to pending, uncharged: it was a trial, or it was refused for a key that is no longer in force.
+    pub refused: Option<Ending>,
     pub announce: Option<Announcement>,
     /// To be remembered under [`GATE`]; not later than any submission that was refused is settled: after a crash the
     /// gate must know what it closed on.

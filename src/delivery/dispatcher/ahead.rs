@@ -44,7 +44,7 @@ impl Ahead {
         self.ready.iter().map(|one| one.payload.bytes().len()).sum()
     }
 
-    /// Whether a claim is on its way: what has landed meanwhile goes with the next one.
+    /// Whether a claim is on its way: what has ended meanwhile goes with the next one.
     pub(super) fn is_claiming(&self) -> bool {
         !self.claiming.is_empty()
     }

@@ -1,4 +1,4 @@
-//! What comes in: reloads and other processes' acts, requests that have landed, outcomes that are stored, the answer to
+//! What comes in: reloads and other processes' acts, requests that have ended, outcomes that are stored, the answer to
 //! the key question.
 
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use crate::model::Exchange;
 use crate::policy::gate::{Allowance, Input, KeyVerdict, Purpose, Why};
 use crate::telemetry::events;
 
-use super::super::attempt::{self, Landed};
+use super::super::attempt::{self, EndedAttempt};
 use super::super::settle::{self, Outbound};
 use super::{Dispatcher, GATHER, GATHERED_MAX, POLL, POLL_BEFORE_SENDING, Step};
 
@@ -73,8 +73,8 @@ impl Dispatcher {
 
     /// Everything that has come in meanwhile.
     pub(super) fn collect(&mut self) {
-        while let Some(landed) = self.requests.try_join_next_with_id() {
-            self.landed(landed);
+        while let Some(ended) = self.requests.try_join_next_with_id() {
+            self.ended(ended);
         }
         while let Some(stored) = self.settling.try_join_next_with_id() {
             self.settled(stored);
@@ -88,32 +88,32 @@ impl Dispatcher {
     }
 
     /// A request has ended: the gate hears of it, and its outcome goes to the outbox.
-    pub(super) fn landed(&mut self, landed: Result<(Id, Landed), JoinError>) {
+    pub(super) fn ended(&mut self, ended: Result<(Id, EndedAttempt), JoinError>) {
         let now = clock::now();
         // A key that has changed is known before an answer to the old one is judged.
         self.notice_reload(now);
-        let id = landed.as_ref().map_or_else(JoinError::id, |(id, _)| *id);
+        let id = ended.as_ref().map_or_else(JoinError::id, |(id, _)| *id);
         let Some((claimed, dispatch)) = self.in_flight.remove(&id) else {
             return;
         };
         self.context.meters.set_in_flight(self.requests.len());
-        let mut landed = match landed {
-            Ok((_, landed)) => landed,
+        let mut ended = match ended {
+            Ok((_, ended)) => ended,
             Err(error) => {
                 let message = format!("the attempt failed inside the daemon: {error}");
                 events::internal_error("attempt", &format!("submission {}: {message}", claimed.id));
                 attempt::interrupted(&self.equipment.config, &claimed, message, now, self.rng.f64())
             }
         };
-        match &landed.exchange {
-            Exchange::Answered(_) => self.context.meters.answered(landed.elapsed),
+        match &ended.exchange {
+            Exchange::Answered(_) => self.context.meters.answered(ended.elapsed),
             Exchange::Failed { .. } => {}
         }
         if dispatch.purpose == Purpose::Ask(Why::Outage) {
-            landed.wait_at_most(self.keeper.gap_max());
+            ended.wait_at_most(self.keeper.gap_max());
         }
-        let refused = self.keeper.ended(&claimed, dispatch, &landed, self.rng.f64(), now);
-        self.gathered.push(Outbound::of(claimed, landed, refused));
+        self.keeper.ended(&claimed, dispatch, &mut ended, self.rng.f64(), now);
+        self.gathered.push(Outbound::of(claimed, ended));
     }
 
     /// Stores what has gathered, when it is enough, or has waited long enough, or when nothing follows it soon.

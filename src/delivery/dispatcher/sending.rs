@@ -72,7 +72,7 @@ impl Dispatcher {
                 }
                 step
             }
-            // A step a stretch: between two of them a pause, the end and whatever has landed are noticed.
+            // A step a stretch: between two of them a pause, the end and whatever has ended are noticed.
             Ok(Candidate::Further) => {
                 self.may_be_due = true;
                 Step::Idle { until: Some(now) }
@@ -171,7 +171,7 @@ impl Dispatcher {
         }
     }
 
-    /// Claims, and lets what is in flight land meanwhile. An error of the outbox becomes the step that waits for it.
+    /// Claims, and lets what is in flight end meanwhile. An error of the outbox becomes the step that waits for it.
     pub(super) async fn claim(&mut self, limit: u32, order: ClaimOrder, now: Timestamp) -> Result<Vec<Claimed>, Step> {
         // Before, not after: what is settled while we wait may make something due that this claim did not see.
         self.may_be_due = false;
@@ -186,7 +186,7 @@ impl Dispatcher {
         let claimed = loop {
             tokio::select! {
                 claimed = &mut claim => break claimed,
-                Some(landed) = self.requests.join_next_with_id() => self.landed(landed),
+                Some(ended) = self.requests.join_next_with_id() => self.ended(ended),
                 Some(stored) = self.settling.join_next_with_id() => self.settled(stored),
                 // The outbox may be locked by an operator's backup for a while: we wait, and are alive.
                 () = sleep(POLL) => {
@@ -236,8 +236,8 @@ impl Dispatcher {
         for one in claimed {
             let claimed = Arc::new(one);
             let dispatch = self.keeper.sent(purpose, now);
-            let flight = attempt::fly(self.equipment.clone(), Arc::clone(&claimed), self.rng.f64());
-            let id = self.requests.spawn(flight).id();
+            let request = attempt::send(self.equipment.clone(), Arc::clone(&claimed), self.rng.f64());
+            let id = self.requests.spawn(request).id();
             self.in_flight.insert(id, (claimed, dispatch));
         }
         self.context.meters.set_in_flight(self.requests.len());

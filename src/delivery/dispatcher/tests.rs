@@ -17,11 +17,11 @@ async fn a_panic_in_one_attempt_costs_that_attempt_and_nothing_else() {
         .unwrap()
         .remove(0);
     let ticket = dispatcher.keeper.sent(Purpose::Due, clock::now());
-    let flight = dispatcher.requests.spawn(async { panic!("a bug in an attempt") }).id();
+    let request = dispatcher.requests.spawn(async { panic!("a bug in an attempt") }).id();
     let claimed = Arc::new(claimed);
-    dispatcher.in_flight.insert(flight, (claimed, ticket));
-    let landed = dispatcher.requests.join_next_with_id().await.unwrap();
-    dispatcher.landed(landed);
+    dispatcher.in_flight.insert(request, (claimed, ticket));
+    let ended = dispatcher.requests.join_next_with_id().await.unwrap();
+    dispatcher.ended(ended);
     dispatcher.finish().await;
     let story = rig.story(id).await;
     assert_eq!(story.listed.state.name(), StateName::Pending);

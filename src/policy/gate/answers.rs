@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::clock::Timestamp;
+use crate::model::Ending;
 use crate::policy::verdict::{Refusal, Signal};
 
 use super::closed::Closed;
@@ -10,7 +11,7 @@ use super::inquiry::Phase;
 use super::key::KeyVerdict;
 use super::machine::{Beneath, Gate};
 use super::open::Open;
-use super::{Ended, GateSettings, Reaction, Refused, Why};
+use super::{Ended, GateSettings, Reaction, Why};
 
 impl Gate {
     pub(super) fn ended(&mut self, ended: &Ended, now: Timestamp, settings: &GateSettings) -> Reaction {
@@ -20,14 +21,12 @@ impl Gate {
             Beneath::Closed(closed) if is_late => heard_late(closed, ended, now, settings),
             Beneath::Open(_) if is_late => Reaction {
                 // Refused for a key that may no longer be in force: it is asked again in its turn.
-                refused: refusal.map(|_| Refused::Release),
+                refused: refusal.map(|_| Ending::Released),
                 ..Reaction::default()
             },
             Beneath::Open(open) => match refusal {
                 Some(_) if ended.refused_before && open.spares(settings) => Reaction {
-                    refused: Some(Refused::Die {
-                        requeue_on_opening: false,
-                    }),
+                    refused: Some(Ending::unauthorized(false)),
                     ..Reaction::default()
                 },
                 Some(refusal) => self.close_for_key(refusal, now, settings),
@@ -40,7 +39,7 @@ impl Gate {
                 (Why::Key(_), Some(refusal)) => {
                     closed.ask_again(ended, now, settings);
                     Reaction {
-                        refused: Some(Refused::Release),
+                        refused: Some(Ending::Released),
                         remember: closed.refused_on_trial(refusal),
                         announce: None,
                     }
@@ -82,9 +81,7 @@ impl Gate {
     /// The key was refused: nothing is sent any more.
     fn close_for_key(&mut self, refusal: Refusal, now: Timestamp, settings: &GateSettings) -> Reaction {
         Reaction {
-            refused: Some(Refused::Die {
-                requeue_on_opening: true,
-            }),
+            refused: Some(Ending::unauthorized(true)),
             ..self.close(Closed::by_key(refusal, now, settings))
         }
     }
@@ -111,14 +108,12 @@ impl Gate {
 /// for the key that closed the gate, or for one that may no longer be in force.
 fn heard_late(closed: &mut Closed, ended: &Ended, now: Timestamp, settings: &GateSettings) -> Reaction {
     let fate = match closed.why {
-        Why::Key(_) => Refused::Die {
-            requeue_on_opening: true,
-        },
+        Why::Key(_) => Ending::unauthorized(true),
         Why::Outage => {
             closed.inquiry.hold(ended.asked(settings), now);
-            Refused::Release
+            Ending::Released
         }
-        Why::Fuse => Refused::Release,
+        Why::Fuse => Ending::Released,
     };
     Reaction {
         refused: refusal_of(ended.signal).map(|_| fate),

@@ -67,12 +67,7 @@ fn a_refused_key_closes_the_gate_and_says_what_to_remember() {
     let mut gate = open();
     let ticket = gate.dispatch(Purpose::Due);
     let step = gate.step(ended(ticket, refusal(Refusal::Unknown)), START, &SETTINGS);
-    assert_eq!(
-        step.refused,
-        Some(Refused::Die {
-            requeue_on_opening: true
-        })
-    );
+    assert_eq!(step.refused, Some(Ending::unauthorized(true)));
     let record = step.remember.unwrap();
     assert_eq!(
         (record.state, record.status, record.since),
@@ -135,7 +130,7 @@ fn after_a_403_one_submission_tries_and_stays_uncharged_while_refused() {
     assert_eq!(gate.allowance(after(60), &SETTINGS), Allowance::Nothing { until: None });
     let trial = gate.dispatch(TRIAL);
     let step = gate.step(ended(trial, refusal(Refusal::Forbidden)), after(61), &SETTINGS);
-    assert_eq!((step.refused, step.remember), (Some(Refused::Release), None));
+    assert_eq!((step.refused, step.remember), (Some(Ending::Released), None));
     assert_eq!(
         gate.allowance(after(61), &SETTINGS),
         Allowance::Nothing {
@@ -159,9 +154,7 @@ fn after_a_403_one_submission_tries_and_stays_uncharged_while_refused() {
     let step = gate.step(again, after(123), &SETTINGS);
     assert_eq!(
         step.refused,
-        Some(Refused::Die {
-            requeue_on_opening: false
-        }),
+        Some(Ending::unauthorized(false)),
         "the trial was delivered with this key"
     );
     assert_eq!(gate.name(), GateName::Open);
@@ -173,7 +166,7 @@ fn a_trial_that_is_answered_with_401_is_followed_by_the_question() {
     gate.step(Input::Sent(TRIAL), after(60), &SETTINGS);
     let trial = gate.dispatch(TRIAL);
     let step = gate.step(ended(trial, refusal(Refusal::Unknown)), after(61), &SETTINGS);
-    assert_eq!(step.refused, Some(Refused::Release));
+    assert_eq!(step.refused, Some(Ending::Released));
     assert_eq!(step.remember.unwrap().status, Some(401));
     assert_eq!(gate.allowance(after(121), &SETTINGS), Allowance::Question);
 }
@@ -191,9 +184,7 @@ fn answers_to_requests_sent_before_it_closed_never_open_it() {
     let step = gate.step(ended(ticket, refusal(Refusal::Unknown)), START, &SETTINGS);
     assert_eq!(
         step.refused,
-        Some(Refused::Die {
-            requeue_on_opening: true
-        }),
+        Some(Ending::unauthorized(true)),
         "it belongs to the same episode"
     );
     assert_eq!((step.announce, step.remember), (None, None));
@@ -208,7 +199,7 @@ fn one_that_went_out_before_the_opening_and_is_refused_after_it_goes_back_unchar
     gate.step(Input::Answered(KeyVerdict::Works), START, &SETTINGS);
     gate.step(Input::Opened, START, &SETTINGS);
     let step = gate.step(ended(old, refusal(Refusal::Unknown)), START, &SETTINGS);
-    assert_eq!((step.refused, gate.name()), (Some(Refused::Release), GateName::Open));
+    assert_eq!((step.refused, gate.name()), (Some(Ending::Released), GateName::Open));
 }
 
 #[test]
@@ -227,12 +218,7 @@ fn one_refused_again_closes_it_where_nothing_else_was_delivered() {
     let step = gate.step(again, START, &SETTINGS);
     assert_eq!(
         (step.refused, gate.name()),
-        (
-            Some(Refused::Die {
-                requeue_on_opening: true
-            }),
-            GateName::Unauthorized
-        )
+        (Some(Ending::unauthorized(true)), GateName::Unauthorized)
     );
 }
 
@@ -274,7 +260,7 @@ fn a_key_that_changes_while_it_is_open_is_not_judged_by_answers_to_the_old_one()
     let old = gate.dispatch(Purpose::Due);
     gate.step(Input::KeyChanged, START, &SETTINGS);
     let step = gate.step(ended(old, refusal(Refusal::Unknown)), START, &SETTINGS);
-    assert_eq!((step.refused, gate.name()), (Some(Refused::Release), GateName::Open));
+    assert_eq!((step.refused, gate.name()), (Some(Ending::Released), GateName::Open));
 }
 
 #[test]

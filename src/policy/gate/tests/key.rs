@@ -69,20 +69,13 @@ fn those_that_are_refused_again_close_nothing_unless_they_are_too_many_for_that(
     gate.step(ended(lead, Signal::Healthy), START, &SETTINGS);
     for id in 0..16 {
         let step = refused_again(&mut gate, id);
-        assert_eq!(
-            step.refused,
-            Some(Refused::Die {
-                requeue_on_opening: false
-            })
-        );
+        assert_eq!(step.refused, Some(Ending::unauthorized(false)));
         assert_eq!(gate.name(), GateName::Open);
     }
     let mut revoked = gate.clone();
     assert_eq!(
         refused_again(&mut revoked, 16).refused,
-        Some(Refused::Die {
-            requeue_on_opening: true
-        }),
+        Some(Ending::unauthorized(true)),
         "a key that is revoked meanwhile costs no more than what may be in flight"
     );
     assert_eq!(revoked.name(), GateName::Unauthorized);

@@ -339,12 +339,7 @@ fn a_refused_probe_or_sample_closes_it_for_the_key() {
     for (mut gate, role) in [(in_outage().0, PROBE), (blown().0, SAMPLE)] {
         let ticket = send(&mut gate, role, after(60));
         let step = gate.step(said(ticket, refusal(Refusal::Unknown), about(50)), after(60), &SETTINGS);
-        assert_eq!(
-            step.refused,
-            Some(Refused::Die {
-                requeue_on_opening: true
-            })
-        );
+        assert_eq!(step.refused, Some(Ending::unauthorized(true)));
         assert_eq!(gate.name(), GateName::Unauthorized);
     }
 }
