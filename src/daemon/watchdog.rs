@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval};
 
-use crate::telemetry::events;
 use crate::telemetry::systemd::Notifier;
+use crate::telemetry::{SaidOnce, events};
 
 /// How many looks there are between two signs that are expected ([`Notifier::watchdog_interval`], itself half of what
 /// is tolerated): a loop that turned just after a look is seen soon after.
@@ -58,7 +58,7 @@ pub(super) struct Watched {
     /// The count at the last sign.
     seen: u64,
     /// Whether it was said that it stands still.
-    said: bool,
+    said: SaidOnce,
 }
 
 impl Watched {
@@ -68,7 +68,7 @@ impl Watched {
             turns: Arc::clone(turns),
             // The first turn counts.
             seen: 0,
-            said: false,
+            said: SaidOnce::default(),
         }
     }
 
@@ -111,21 +111,17 @@ impl Watchdog {
 
     fn look(&mut self, now: Instant) {
         if self.watched.iter().any(Watched::stands_still) {
-            let unsaid = self
-                .watched
-                .iter_mut()
-                .filter(|watched| watched.stands_still() && !watched.said);
-            if now.duration_since(self.fed) >= self.patience {
-                unsaid.for_each(|watched| {
-                    watched.said = true;
-                    events::stuck(watched.name, now.duration_since(self.fed));
-                });
+            let silence = now.duration_since(self.fed);
+            for watched in &mut self.watched {
+                if silence >= self.patience && watched.stands_still() && watched.said.begins() {
+                    events::stuck(watched.name, silence);
+                }
             }
             return;
         }
         for watched in &mut self.watched {
             watched.seen = watched.turns.load(Ordering::Relaxed);
-            if std::mem::take(&mut watched.said) {
+            if watched.said.ends() {
                 events::recovered(&format!("{} gets on again", watched.name));
             }
         }
@@ -148,6 +144,10 @@ mod tests {
         }
     }
 
+    fn is_said(watchdog: &Watchdog, index: usize) -> bool {
+        watchdog.watched[index].said != SaidOnce::default()
+    }
+
     #[tokio::test]
     async fn one_loop_that_stands_still_starves_the_watchdog_whatever_the_others_do() {
         let loops = [Arc::new(AtomicU64::new(1)), Arc::new(AtomicU64::new(1))];
@@ -159,15 +159,12 @@ mod tests {
         loops[0].fetch_add(100, Ordering::Relaxed);
         watchdog.look(at(2));
         assert_eq!(watchdog.fed, at(1), "the second did not");
-        assert!(!watchdog.watched[1].said);
+        assert!(!is_said(&watchdog, 1));
         watchdog.look(at(31));
-        assert!(
-            watchdog.watched[1].said && !watchdog.watched[0].said,
-            "only who stands still is named"
-        );
+        assert!(is_said(&watchdog, 1) && !is_said(&watchdog, 0), "only who stands still is named");
         loops[1].fetch_add(1, Ordering::Relaxed);
         watchdog.look(at(32));
         assert_eq!(watchdog.fed, at(32), "it came back");
-        assert!(!watchdog.watched[1].said);
+        assert!(!is_said(&watchdog, 1));
     }
 }

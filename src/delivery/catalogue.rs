@@ -16,7 +16,7 @@ use crate::clock::{self, Timestamp};
 use crate::policy::hint;
 use crate::policy::validate::ResultType;
 use crate::store::{Outbox, StoreError};
-use crate::telemetry::events;
+use crate::telemetry::{SaidOnce, events};
 
 use super::links::Links;
 use super::revalidate::{Judge, revalidate};
@@ -51,7 +51,7 @@ pub(super) async fn keep(mut context: Links) {
         context: context.clone(),
         judged_by: None,
         once_more: false,
-        warned: false,
+        warned: SaidOnce::default(),
         pause: FAILED_PAUSE,
     };
     let told = Arc::clone(&context.unknown_code);
@@ -96,7 +96,7 @@ struct Keeper {
     /// Such a one asks for that fetch itself, within a minute.
     once_more: bool,
     /// Whether the present failure has been told.
-    warned: bool,
+    warned: SaidOnce,
     pause: Duration,
 }
 
@@ -116,7 +116,7 @@ impl Keeper {
         let (why, hint) = match catalogue {
             Catalogue::Types(types) if types.is_empty() => ("the list is empty".to_owned(), None),
             Catalogue::Types(types) => {
-                if std::mem::take(&mut self.warned) {
+                if self.warned.ends() {
                     events::recovered("the result types can be fetched again");
                 }
                 self.pause = FAILED_PAUSE;
@@ -134,7 +134,7 @@ impl Keeper {
     }
 
     fn warn_once(&mut self, why: &str, hint: Option<&str>) {
-        if std::mem::replace(&mut self.warned, true) {
+        if !self.warned.begins() {
             return;
         }
         let without = if self.context.result_types.borrow().is_some() {

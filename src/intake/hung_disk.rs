@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
+use crate::telemetry::SaidOnce;
 use crate::telemetry::hindrance::Cause;
 
 use super::IntakeContext;
@@ -51,7 +52,7 @@ struct Wait<'a> {
     /// The loop's count of turns when it was last looked at; what reads counts there, too.
     seen: u64,
     since: Instant,
-    said: bool,
+    said: SaidOnce,
 }
 
 impl<'a> Wait<'a> {
@@ -60,7 +61,7 @@ impl<'a> Wait<'a> {
             context,
             seen: context.progress.load(Ordering::Relaxed),
             since: Instant::now(),
-            said: false,
+            said: SaidOnce::default(),
         }
     }
 
@@ -72,8 +73,7 @@ impl<'a> Wait<'a> {
         }
         self.seen = self.context.progress.load(Ordering::Relaxed);
         let waited = now.duration_since(self.since);
-        if !self.said && waited >= HUNG_AFTER {
-            self.said = true;
+        if waited >= HUNG_AFTER && self.said.begins() {
             let dir = self.context.config.borrow().inbox.dir.display().to_string();
             let why = format!(
                 "the file system of {dir} does not answer, for {} seconds by now",
@@ -84,7 +84,7 @@ impl<'a> Wait<'a> {
     }
 
     fn over(&mut self) {
-        if std::mem::take(&mut self.said) {
+        if self.said.ends() {
             self.context.hindrances.over(Cause::Files);
         }
     }

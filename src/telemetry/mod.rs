@@ -17,6 +17,8 @@ pub mod journald;
 mod layer;
 mod lines;
 pub mod liveness;
+mod said_once;
 pub mod systemd;
 
 pub use init::{Telemetry, init};
+pub use said_once::SaidOnce;
