@@ -11,7 +11,9 @@ use crate::clock::{self, Timestamp};
 use crate::config::{Config, Keep};
 use crate::model::StateName;
 use crate::store::{Outbox, StoreError, Sweep};
-use crate::telemetry::events;
+use crate::telemetry::SaidOnce;
+
+use super::tasks::report_round;
 
 /// How often there is a look at what may leave, and a checkpoint.
 const ROUND: Duration = Duration::from_secs(30);
@@ -32,7 +34,7 @@ pub(super) async fn run(
     mut config: watch::Receiver<Arc<Config>>,
     mut shutdown: watch::Receiver<bool>,
 ) -> Result<(), StoreError> {
-    let mut fails = false;
+    let mut fails = SaidOnce::default();
     loop {
         let before = keeps(&config.borrow_and_update());
         let at_once = before.iter().any(|(_, keep)| *keep == Keep::For(Duration::ZERO));
@@ -47,18 +49,8 @@ pub(super) async fn run(
             round = tidy_up(&outbox, &keeps) => round,
             _ = shutdown.wait_for(|stop| *stop) => return Ok(()),
         };
-        match round {
-            Ok(()) if std::mem::take(&mut fails) => events::storage_resumed("retention goes on"),
-            Ok(()) => {}
-            Err(StoreError::Closed) => return Err(StoreError::Closed),
-            // Once, and not every round: who has something to store says the rest.
-            Err(StoreError::Busy(_) | StoreError::Full(_) | StoreError::Broken(_)) if fails => {}
-            Err(error @ (StoreError::Busy(_) | StoreError::Full(_) | StoreError::Broken(_))) => {
-                fails = true;
-                let hint = "what should leave stays for now; every round tries again";
-                events::storage_error("retention", &error.to_string(), hint);
-            }
-        }
+        let hint = "what should leave stays for now; every round tries again";
+        report_round(&mut fails, round, ("retention", hint), "retention goes on")?;
     }
 }
 

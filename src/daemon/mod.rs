@@ -3,9 +3,8 @@
 //! - [`run`]: the process, from the first log line to the exit. [`Rooms`]: everything that runs between, with no signal
 //!   and no global of its own, so that `demo` runs the very same.
 //! - `reload`: a new configuration or key, all or nothing. `held_key`: which key that is, for those who put another one
-//!   in place. `housekeeping`: retention. `bookkeeping`: counts and orders that another hand changed. `summary` and
-//!   `status`: how the queue stands, for the log and for systemd. `watchdog`: signs of life, as long as every loop gets
-//!   on.
+//!   in place. `housekeeping`: retention. `bookkeeping`: counts and orders that another hand changed. `observer`: how
+//!   the queue is, for the log, for systemd and for `status`. `watchdog`: signs of life, as long as every loop gets on.
 //!
 //! A room that ends or panics though nobody asked ends the process: the service manager starts it anew, and what it
 //! left is recovered. A daemon that takes in and no longer sends, or the other way round, would look well and be dead.
@@ -14,12 +13,11 @@ mod bookkeeping;
 mod held_key;
 mod housekeeping;
 mod key;
+mod observer;
 mod reload;
 mod rooms;
 mod run;
 mod signals;
-mod status;
-mod summary;
 mod tasks;
 mod watchdog;
 

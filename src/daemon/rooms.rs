@@ -18,8 +18,7 @@ use crate::{delivery, intake};
 use super::bookkeeping;
 use super::held_key::{self, HeldKey};
 use super::housekeeping;
-use super::status;
-use super::summary;
+use super::observer::Observer;
 use super::tasks::{TaskEnded, Tasks};
 use super::watchdog::{LOOKS, Watched};
 
@@ -137,18 +136,8 @@ impl Rooms {
             "housekeeping",
             housekeeping::run(outbox.clone(), config_seen.clone(), shutdown_seen.clone()),
         );
-        let watcher = summary::Watcher {
-            outbox: outbox.clone(),
-            config: config_seen,
-            meters: Arc::clone(&meters),
-        };
-        tasks.spawn("summary", watcher.run(shutdown_seen.clone()));
-        let teller = status::Teller {
-            outbox: outbox.clone(),
-            meters,
-            notifier: plan.notifier,
-        };
-        tasks.spawn("status line", teller.run(shutdown_seen));
+        let observer = Observer::new(outbox.clone(), config_seen, meters, plan.notifier);
+        tasks.spawn("observer", observer.run(shutdown_seen));
         Self {
             outbox,
             config,

@@ -1,4 +1,4 @@
-//! The rooms' tasks, and what it means when one of them ends.
+//! The rooms' tasks, and what it means when one of them ends, or a round of one fails.
 
 use std::collections::HashMap;
 use std::future::Future;
@@ -6,6 +6,9 @@ use std::time::Duration;
 
 use tokio::task::{Id, JoinError, JoinSet};
 use tokio::time::timeout;
+
+use crate::store::StoreError;
+use crate::telemetry::{SaidOnce, events};
 
 /// A task that is to run as long as the daemon has ended.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -70,6 +73,31 @@ fn why(error: &JoinError) -> &'static str {
     } else {
         "it was cancelled"
     }
+}
+
+/// Logs how a round of a loop of ours ended: `trouble`, the operation and what mends it, once, and not every round,
+/// since who has something to store says the rest; and once that it works again. The only error is a closed outbox,
+/// with which the daemon has to end.
+pub(super) fn report_round(
+    fails: &mut SaidOnce,
+    round: Result<(), StoreError>,
+    (operation, hint): (&str, &str),
+    resumed: &str,
+) -> Result<(), StoreError> {
+    match round {
+        Err(StoreError::Closed) => return Err(StoreError::Closed),
+        Err(error @ (StoreError::Busy(_) | StoreError::Full(_) | StoreError::Broken(_))) => {
+            if fails.begins() {
+                events::storage_error(operation, &error.to_string(), hint);
+            }
+        }
+        Ok(()) => {
+            if fails.ends() {
+                events::storage_resumed(resumed);
+            }
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]

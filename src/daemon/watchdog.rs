@@ -161,7 +161,10 @@ mod tests {
         assert_eq!(watchdog.fed, at(1), "the second did not");
         assert!(!is_said(&watchdog, 1));
         watchdog.look(at(31));
-        assert!(is_said(&watchdog, 1) && !is_said(&watchdog, 0), "only who stands still is named");
+        assert!(
+            is_said(&watchdog, 1) && !is_said(&watchdog, 0),
+            "only who stands still is named"
+        );
         loops[1].fetch_add(1, Ordering::Relaxed);
         watchdog.look(at(32));
         assert_eq!(watchdog.fed, at(32), "it came back");

@@ -1,5 +1,6 @@
-//! What the daemon says of itself while it runs: the line of `systemctl status`, for the person who looks there first,
-//! and the note for `status`, which is another process and may find a database that can be neither written nor opened.
+//! What the daemon says of itself while it runs: the line of `systemctl status`, for the operator who looks there first;
+//! the note for `status`, which is another process and may find a database that can be neither written nor opened; and
+//! the summary of the log, every `log.summary_interval` in which something changed. One loop, one view of the queue.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,12 +9,18 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::clock::{self, Timestamp};
+use crate::config::Config;
 use crate::delivery::Meters;
 use crate::delivery::pulse::Vitals;
 use crate::model::StateName;
-use crate::store::{Outbox, StoreError, Tally};
+use crate::policy::gate::GateName;
+use crate::store::{Outbox, StoreError, Tally, free_bytes};
+use crate::telemetry::SaidOnce;
+use crate::telemetry::events::{self, Summary};
 use crate::telemetry::hindrance::{Cause, Hindrance};
 use crate::telemetry::systemd::Notifier;
+
+use super::tasks::report_round;
 
 /// How often there is a look while requests are in flight or something hinders, which is not always heard of: as often
 /// as a person looks.
@@ -31,26 +38,108 @@ const AGES_EVERY: Duration = Duration::from_secs(5);
 /// The most characters of a reason in the line.
 const WHY_CHARS_MAX: usize = 120;
 
-/// Who tells it.
+/// The states whose counts, when they change, are worth another summary.
+const SUMMARISED: [StateName; 4] = [
+    StateName::Pending,
+    StateName::Sending,
+    StateName::Dead,
+    StateName::Parked,
+];
+
+/// Watches the queue, and reports what is new.
 #[derive(Debug)]
-pub(super) struct Teller {
-    pub(super) outbox: Outbox,
-    pub(super) meters: Arc<Meters>,
-    pub(super) notifier: Arc<Notifier>,
-}
-
-/// What was told last.
-#[derive(Debug, Default)]
-struct Told {
+pub(super) struct Observer {
+    outbox: Outbox,
+    config: watch::Receiver<Arc<Config>>,
+    meters: Arc<Meters>,
+    notifier: Arc<Notifier>,
+    /// What the last note said.
     vitals: Option<Vitals>,
+    /// The last line that systemd was given.
     line: String,
-    /// Of the outbox when its queue was counted, and when that was.
-    counted: Option<(u64, Instant)>,
+    /// The queue as it was last counted; `None` where the outbox could not be read.
     tally: Option<Tally>,
+    /// After how many commits that was, and when.
+    counted: Option<(u64, Instant)>,
+    /// What the last summary was made of. An empty outbox with an open gate is nothing to report.
+    summarised: (Tally, GateName),
+    summary_due: Instant,
+    summary_fails: SaidOnce,
 }
 
-impl Told {
-    /// How long until the next look, where nothing is heard of.
+impl Observer {
+    pub(super) fn new(
+        outbox: Outbox,
+        config: watch::Receiver<Arc<Config>>,
+        meters: Arc<Meters>,
+        notifier: Arc<Notifier>,
+    ) -> Self {
+        Self {
+            outbox,
+            config,
+            meters,
+            notifier,
+            vitals: None,
+            line: String::new(),
+            tally: None,
+            counted: None,
+            summarised: (Tally::default(), GateName::Open),
+            // The first one at once: what is there when the daemon comes up.
+            summary_due: Instant::now(),
+            summary_fails: SaidOnce::default(),
+        }
+    }
+
+    /// Reports until `shutdown` says so. The only error is an outbox that is closed.
+    pub(super) async fn run(mut self, mut shutdown: watch::Receiver<bool>) -> Result<(), StoreError> {
+        loop {
+            let began = Instant::now();
+            self.note_lock();
+            self.leave_note().await;
+            if self.summary_due <= began {
+                self.summary_due = began + self.config.borrow().log.summary_interval;
+                let counted = self.count().await;
+                let is_counted = counted.is_ok();
+                let hint = "it is tried again at every log.summary_interval";
+                report_round(
+                    &mut self.summary_fails,
+                    counted,
+                    ("summary", hint),
+                    "the summary can be made again",
+                )?;
+                if is_counted {
+                    self.summarise();
+                }
+            }
+            if self.notifier.is_heard() {
+                self.show_line().await?;
+            }
+            tokio::select! {
+                () = self.rest(began) => {}
+                // An error is a sender that is gone: the end as well.
+                _ = shutdown.wait_for(|stop| *stop) => return Ok(()),
+            }
+        }
+    }
+
+    /// Until there is news, but not at once again.
+    async fn rest(&mut self, began: Instant) {
+        let every = self.every();
+        tokio::select! {
+            () = self.meters.hindrances().news() => {}
+            () = self.outbox.stirred() => {}
+            () = sleep(every) => {}
+            () = sleep_until(self.summary_due) => {}
+            // A reload may have changed the interval.
+            Ok(()) = self.config.changed() => {
+                let interval = self.config.borrow().log.summary_interval;
+                self.summary_due = self.summary_due.min(Instant::now() + interval);
+            }
+        }
+        sleep_until(began + GAP).await;
+    }
+
+    /// How long until the next turn, where nothing is heard of.
     fn every(&self) -> Duration {
         let Some(vitals) = &self.vitals else { return EVERY };
         if vitals.pulse.in_flight > 0 || !vitals.hindrances.is_empty() {
@@ -63,39 +152,9 @@ impl Told {
             AT_REST
         }
     }
-}
-
-impl Teller {
-    /// Tells until `shutdown` says so, and only what is new. The only error is an outbox that is closed.
-    pub(super) async fn run(self, mut shutdown: watch::Receiver<bool>) -> Result<(), StoreError> {
-        let mut told = Told::default();
-        loop {
-            let looked = Instant::now();
-            self.look_at_lock();
-            self.leave_note(&mut told).await;
-            if self.notifier.is_heard() {
-                self.tell_line(&mut told).await?;
-            }
-            tokio::select! {
-                () = self.rest(looked, told.every()) => {}
-                // An error is a sender that is gone: the end as well.
-                _ = shutdown.wait_for(|stop| *stop) => return Ok(()),
-            }
-        }
-    }
-
-    /// Until there is news, but not at once again.
-    async fn rest(&self, looked: Instant, every: Duration) {
-        tokio::select! {
-            () = self.meters.hindrances().news() => {}
-            () = self.outbox.stirred() => {}
-            () = sleep(every) => {}
-        }
-        sleep_until(looked + GAP).await;
-    }
 
     /// Who waits for the outbox gives up late, and says so then; what is in the way is known much earlier.
-    fn look_at_lock(&self) {
+    fn note_lock(&self) {
         let hindrances = self.meters.hindrances();
         match self.outbox.locked_for() {
             Some(span) => {
@@ -112,38 +171,73 @@ impl Teller {
 
     /// In place and unsynced, so that it costs next to nothing; where there is no room for it, `status` goes by what
     /// the database says.
-    async fn leave_note(&self, told: &mut Told) {
+    async fn leave_note(&mut self) {
         let vitals = Vitals::of(&self.meters, clock::now());
-        if told.vitals.as_ref().is_some_and(|last| last.says_the_same(&vitals)) {
+        if self.vitals.as_ref().is_some_and(|last| last.says_the_same(&vitals)) {
             return;
         }
         let Some(text) = vitals.text() else { return };
         if self.outbox.note(text).await {
-            told.vitals = Some(vitals);
+            self.vitals = Some(vitals);
         }
     }
 
-    async fn tell_line(&self, told: &mut Told) -> Result<(), StoreError> {
+    async fn count(&mut self) -> Result<(), StoreError> {
+        self.counted = Some((self.outbox.commits(), Instant::now()));
+        self.tally = None;
+        self.tally = Some(self.outbox.tally().await?);
+        Ok(())
+    }
+
+    fn summarise(&mut self) {
+        let Some(tally) = &self.tally else { return };
+        let (last, last_gate) = &self.summarised;
+        let gate = self.meters.gate();
+        let since = self.meters.take();
+        let is_known = gate == *last_gate
+            && tally.oldest_dead == last.oldest_dead
+            && SUMMARISED.iter().all(|state| tally.count(*state) == last.count(*state));
+        if is_known && since.delivered == 0 && since.failed == 0 {
+            return;
+        }
+        let free_disk = self.config.borrow().outbox.database.parent().and_then(free_bytes);
+        let [pending, sending, dead, parked] = SUMMARISED.map(|state| tally.count(state));
+        events::summary(&Summary {
+            pending,
+            sending,
+            dead,
+            parked,
+            delivered: since.delivered,
+            failed: since.failed,
+            oldest_due: tally.oldest_due,
+            oldest_dead: tally.oldest_dead,
+            p50_ms: since.p50_ms,
+            p95_ms: since.p95_ms,
+            gate: gate.into_str(),
+            free_disk,
+        });
+        self.summarised = (tally.clone(), gate);
+    }
+
+    async fn show_line(&mut self) -> Result<(), StoreError> {
         let commits = self.outbox.commits();
         let is_fresh = |(seen, at): (u64, Instant)| seen == commits && at.elapsed() < AGES_EVERY;
-        if !told.counted.is_some_and(is_fresh) {
-            told.counted = Some((commits, Instant::now()));
-            told.tally = match self.outbox.tally().await {
-                Ok(tally) => Some(tally),
+        if !self.counted.is_some_and(is_fresh) {
+            match self.count().await {
                 Err(StoreError::Closed) => return Err(StoreError::Closed),
                 // Whoever needs the outbox says so in the log, and the line says what hinders.
-                Err(StoreError::Busy(_) | StoreError::Full(_) | StoreError::Broken(_)) => None,
-            };
+                Ok(()) | Err(StoreError::Busy(_) | StoreError::Full(_) | StoreError::Broken(_)) => {}
+            }
         }
         let line = line(
-            told.tally.as_ref(),
+            self.tally.as_ref(),
             self.meters.gate().into_str(),
             &self.meters.hindrances().all(),
             clock::now(),
         );
-        if line != told.line {
+        if line != self.line {
             self.notifier.status(&line);
-            told.line = line;
+            self.line = line;
         }
         Ok(())
     }
