@@ -2,10 +2,10 @@
 
 use std::collections::HashMap;
 
-use config::Value;
+use config::{File, FileFormat, Value};
 use serde::Deserialize;
 
-use super::keys::{KEYS, Key, RULES};
+use super::keys::{DEFAULTS, KEYS, Key, RULES};
 use super::problem::SetBy;
 use super::{Config, values};
 
@@ -48,26 +48,18 @@ pub(super) struct Address {
 /// Stands for the API's two URLs until [`super::check`] has put them together.
 const NO_URL: &str = "https://localhost/";
 
-/// The defaults with these values over them, each with its key. The configuration's two URLs are [`NO_URL`] as yet. The
-/// error is that of a value, in words that follow `key = value`.
+/// The file of defaults as the lowest layer, and these values over it, each with its key. The configuration's two URLs
+/// are [`NO_URL`] as yet. The error is that of a value, in words that follow `key = value`.
 pub(super) fn overlay<'a>(over: impl IntoIterator<Item = (&'a str, &'a Value)>) -> Result<(Address, Config), String> {
-    let mut sections: HashMap<&str, HashMap<&str, Value>> = HashMap::new();
-    for key in KEYS.iter().filter(|key| key.section != RULES && key.path() != RULES) {
-        let section = sections.entry(&key.section).or_default();
-        section.insert(&key.name, key.example.clone());
+    let urls = ["api.submit_url", "api.result_types_url"].map(|key| (key, Value::new(None, NO_URL)));
+    let over = over.into_iter().map(|(key, value)| (key, value.clone()));
+    let mut layers = config::Config::builder().add_source(File::from_str(DEFAULTS, FileFormat::Toml));
+    for (key, value) in over.chain(urls) {
+        layers = layers.set_override(key, value).map_err(words)?;
     }
-    for (section, name, value) in over.into_iter().filter_map(|(key, value)| {
-        let (section, name) = key.split_once('.')?;
-        Some((section, name, value))
-    }) {
-        sections.entry(section).or_default().insert(name, value.clone());
-    }
-    let api = sections.entry("api").or_default();
-    let address = Address::deserialize(table(api.clone())).map_err(words)?;
-    api.extend(["submit_url", "result_types_url"].map(|name| (name, Value::new(None, NO_URL))));
-    let sections = sections.into_iter().map(|(name, members)| (name, table(members)));
-    let config = Config::deserialize(table(sections)).map_err(words)?;
-    Ok((address, config))
+    let whole = layers.build().map_err(words)?;
+    let address = whole.get("api").map_err(words)?;
+    Ok((address, whole.try_deserialize().map_err(words)?))
 }
 
 /// What is wrong with this value of this key, by itself.
