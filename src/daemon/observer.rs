@@ -14,6 +14,7 @@ use crate::delivery::Meters;
 use crate::delivery::pulse::Vitals;
 use crate::model::StateName;
 use crate::policy::gate::GateName;
+use crate::policy::hint;
 use crate::store::{Outbox, StoreError, Tally, free_bytes};
 use crate::telemetry::SaidOnce;
 use crate::telemetry::events::{self, Summary};
@@ -162,8 +163,7 @@ impl Observer {
                     "the outbox is locked by another process, for {} s by now",
                     span.as_secs()
                 );
-                let hint = "end that process, or wait until it is done; nothing is lost";
-                hindrances.met(Cause::Lock, "", &why, hint);
+                hindrances.met(Cause::Lock, "", &why, hint::LOCKED);
             }
             None => hindrances.over(Cause::Lock),
         }

@@ -10,6 +10,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 use crate::api::Client;
 use crate::clock::Timestamp;
 use crate::config::{ApiKey, Config, KeyPlace};
+use crate::policy::hint;
 use crate::store::{Outbox, Role, Tally};
 use crate::telemetry::events;
 use crate::telemetry::systemd::Notifier;
@@ -203,7 +204,7 @@ impl Rooms {
         for room in self.tasks.finish(allowed + ROOMS_GRACE).await {
             events::warning(
                 &format!("{room} did not end in time and was ended where it stood"),
-                "nothing is lost: what was in flight is resumed at the next start",
+                hint::RESUMED,
             );
         }
         let closing = async {
@@ -211,26 +212,15 @@ impl Rooms {
             self.outbox.close().await;
             tally
         };
-        match timeout_at(end.max(Instant::now() + CLOSE_MIN), closing).await {
-            Ok(Ok(Ok(tally))) => Some(tally),
-            Ok(Err(_)) => None,
-            Ok(Ok(Err(error))) => {
-                events::storage_error(
-                    "close",
-                    &error.to_string(),
-                    "nothing is lost: the next start recovers what was not written",
-                );
-                None
-            }
-            Err(_) => {
-                events::storage_error(
-                    "close",
-                    "the outbox did not close in time",
-                    "nothing is lost: the next start recovers what was not written",
-                );
-                None
-            }
-        }
+        let trouble = match timeout_at(end.max(Instant::now() + CLOSE_MIN), closing).await {
+            Ok(Ok(Ok(tally))) => return Some(tally),
+            Ok(Err(_)) => return None,
+            Ok(Ok(Err(error))) => error.to_string(),
+            Err(_) => "the outbox did not close in time".to_owned(),
+        };
+        let hint = "nothing is lost: the next start recovers what was not written";
+        events::storage_error("close", &trouble, hint);
+        None
     }
 }
 

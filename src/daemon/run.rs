@@ -8,6 +8,7 @@ use tokio::time::{Interval, MissedTickBehavior, interval};
 use crate::clock;
 use crate::config::{Config, Loaded};
 use crate::model::StateName;
+use crate::policy::hint;
 use crate::store::Tally;
 use crate::telemetry::systemd::Notifier;
 use crate::telemetry::{self, Telemetry, events};
@@ -63,7 +64,7 @@ pub async fn run(start: Start) -> anyhow::Result<()> {
         () = watchdog::while_stopping(&notifier) => {}
         signal = signals.stop() => events::warning(
             &format!("{signal} while stopping: ended at once"),
-            "nothing is lost: what was in flight is resumed at the next start",
+            hint::RESUMED,
         ),
     }
     failure

@@ -11,6 +11,12 @@ use crate::model::{Answer, Attempt, DeadReason, EndingName, FaultKind, ParkReaso
 
 pub use api_error::ApiError;
 
+/// What mends an outbox that another process has locked.
+pub const LOCKED: &str = "end that process, or wait until it is done; nothing is lost";
+
+/// What an end without the usual order leaves.
+pub const RESUMED: &str = "nothing is lost: what was in flight is resumed at the next start";
+
 /// What mends a submission, as it stands: by its state, and by its last attempt where that says more.
 pub fn of_submission(state: &State, last: Option<&Attempt>, id: SubmissionId) -> Option<String> {
     let of_last = || last.and_then(|attempt| of_attempt(attempt, Some(id)));

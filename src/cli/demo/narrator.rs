@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use crate::cli::render::outcome::hint_of;
 use crate::cli::render::table::wrap;
 use crate::clock::Timestamp;
 use crate::model::{Answer, Attempt};
-use crate::policy::hint;
 use crate::store::Listed;
 use crate::telemetry::escape::visible;
 
@@ -100,7 +100,7 @@ impl<'a> Narrator<'a> {
 
     /// What mends a submission.
     pub(super) fn hint(&mut self, listed: &Listed) -> anyhow::Result<()> {
-        if let Some(hint) = hint::of_submission(&listed.state, listed.last.as_ref(), listed.id) {
+        if let Some(hint) = hint_of(listed) {
             write!(self.out, "{}", wrap(&format!("hint: {hint}"), DEEPER, WIDTH))?;
         }
         Ok(())

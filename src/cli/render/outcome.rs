@@ -4,7 +4,7 @@
 use serde::Serialize;
 
 use crate::clock::Timestamp;
-use crate::model::{Attempt, DeadReason, State, SubmissionId};
+use crate::model::{Attempt, DeadReason, State};
 use crate::policy::hint::{self, ApiError};
 use crate::store::Listed;
 
@@ -77,9 +77,4 @@ pub fn next_attempt_at(listed: &Listed) -> Option<Timestamp> {
 /// What mends a submission, in a line.
 pub fn hint_of(listed: &Listed) -> Option<String> {
     hint::of_submission(&listed.state, listed.last.as_ref(), listed.id)
-}
-
-/// What mends what went wrong with an attempt of it.
-pub fn hint_of_attempt(attempt: &Attempt, id: SubmissionId) -> Option<String> {
-    hint::of_attempt(attempt, Some(id))
 }

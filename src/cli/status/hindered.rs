@@ -10,6 +10,7 @@ use crate::clock::Timestamp;
 use crate::config::Config;
 use crate::delivery::pulse::Vitals;
 use crate::intake::{self, WaitReason};
+use crate::policy::hint;
 use crate::store::{self, Holder, Way, free_bytes};
 use crate::telemetry::hindrance::{Cause, Hindrance};
 
@@ -57,7 +58,7 @@ pub async fn all(
         found.push(Hindered {
             what: Cause::Lock.what().to_owned(),
             why: format!("{} is locked by {holder}", database.display()),
-            hint: Some("end that process, or wait until it is done; nothing is lost".to_owned()),
+            hint: Some(hint::LOCKED.to_owned()),
             since: since.map(Timestamp::from_millis),
         });
     } else if let Some(failed) = failed {

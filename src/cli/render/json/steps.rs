@@ -5,10 +5,11 @@ use std::collections::BTreeMap;
 use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
 
-use crate::cli::render::outcome::{ErrorView, error_of_attempt, hint_of_attempt, status_of};
+use crate::cli::render::outcome::{ErrorView, error_of_attempt, status_of};
 use crate::cli::render::story::{StoryStep, TAKEN, origin};
 use crate::clock::Timestamp;
 use crate::model::{Answer, Attempt, Origin, Payload, SubmissionId};
+use crate::policy::hint;
 use crate::store::{Event, Listed};
 
 /// A step of `history`.
@@ -106,7 +107,7 @@ impl<'a> AttemptView<'a> {
             error: error_of_attempt(attempt),
             body: attempt.answer.as_ref().map(body_text),
             body_length: attempt.answer.as_ref().map(|answer| answer.body_length),
-            hint: hint_of_attempt(attempt, id),
+            hint: hint::of_attempt(attempt, Some(id)),
         }
     }
 }
