@@ -4,7 +4,7 @@ use std::ffi::{OsStr, OsString};
 
 use super::keys;
 use super::problem::{Problem, SetBy};
-use super::reader::{Brought, read_variable};
+use super::reader::{Findings, read_variable};
 
 /// What every variable that sets a key begins with, in any case: `RETEN_OUTBOX__RETRY__MAX_INTERVAL`.
 pub(super) const VARIABLE_PREFIX: &str = "RETEN_OUTBOX__";
@@ -42,8 +42,8 @@ impl<N: Into<OsString>, V: Into<OsString>> FromIterator<(N, V)> for Environment 
 }
 
 /// Reads what the environment sets; variables of other names are not looked at.
-pub(super) fn read_environment(env: &Environment) -> Brought {
-    let mut brought = Brought::default();
+pub(super) fn read_environment(env: &Environment) -> Findings {
+    let mut brought = Findings::default();
     let mut variables: Vec<(String, Option<&str>)> = env
         .iter()
         .map(|(name, value)| (name.to_string_lossy().into_owned(), value.to_str()))
@@ -80,7 +80,7 @@ fn problem(variable: &str, key: Option<String>, message: String) -> Problem {
     }
 }
 
-fn read(variable: &str, value: Option<&str>) -> Brought {
+fn read(variable: &str, value: Option<&str>) -> Findings {
     let path = variable
         .get(VARIABLE_PREFIX.len()..)
         .unwrap_or_default()
@@ -101,8 +101,8 @@ fn read(variable: &str, value: Option<&str>) -> Brought {
             problem(variable, None, format!("no key is set by this variable; {cure}"))
         }
     };
-    Brought {
+    Findings {
         problems: vec![wrong],
-        ..Brought::default()
+        ..Findings::default()
     }
 }

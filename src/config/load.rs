@@ -16,7 +16,7 @@ use super::environment::{Environment, read_environment};
 use super::keys::{KEYS, RULES};
 use super::layers::{Setting, overlay};
 use super::problem::{ConfigError, Problem, SetBy, one_line};
-use super::reader::{Brought, read_file};
+use super::reader::{Findings, read_file};
 
 /// Read when neither `--config` nor `$RETEN_OUTBOX_CONFIG` names a file (nor the service manager a directory).
 const DEFAULT_PATH: &str = "/etc/reten-outbox/config.toml";
@@ -132,7 +132,7 @@ impl Config {
     /// The defaults alone.
     #[cfg(test)]
     pub fn defaults() -> Result<Self, ConfigError> {
-        assemble(Brought::default(), None).map(|loaded| loaded.config)
+        assemble(Findings::default(), None).map(|loaded| loaded.config)
     }
 }
 
@@ -163,9 +163,9 @@ pub(super) fn salvage_with(explicit: Option<&Path>, env: &Environment, places: D
         settings.retain(|setting| !is_wrong(&setting.key));
         let is_certain = settings.iter().any(|setting| setting.key == OUTBOX)
             || path.is_some() && !is_wrong(OUTBOX) && !is_broken_off(&problems);
-        let rest = Brought {
+        let rest = Findings {
             settings: settings.clone(),
-            ..Brought::default()
+            ..Findings::default()
         };
         match assemble(rest, None) {
             Ok(Loaded { config, .. }) => return Some(Salvaged { config, is_certain }),
@@ -181,15 +181,15 @@ fn is_broken_off(problems: &[Problem]) -> bool {
 }
 
 /// Everything that is said anywhere, in the order in which it counts; the main file, where there is one.
-fn find(explicit: Option<&Path>, env: &Environment, places: DefaultPaths) -> (Brought, Option<PathBuf>) {
+fn find(explicit: Option<&Path>, env: &Environment, places: DefaultPaths) -> (Findings, Option<PathBuf>) {
     let (path, named_by) = match (explicit, named_by_variable(env)) {
         (Some(path), _) => (path, Some("--config")),
         (None, Some(path)) => (path, Some("$RETEN_OUTBOX_CONFIG")),
         (None, None) => (places.config.as_path(), None),
     };
-    let mut found = Brought {
+    let mut found = Findings {
         settings: places.settings,
-        ..Brought::default()
+        ..Findings::default()
     };
     let main = read(path, &mut found, named_by);
     match drop_ins(path) {
@@ -214,7 +214,7 @@ enum Read {
 }
 
 /// Reads one file into what was found. Only a file that is named has to exist.
-fn read(path: &Path, found: &mut Brought, named_by: Option<&str>) -> Read {
+fn read(path: &Path, found: &mut Findings, named_by: Option<&str>) -> Read {
     match text_of(path) {
         Ok(text) => {
             found.append(read_file(path, &text));
@@ -283,7 +283,7 @@ fn drop_ins(path: &Path) -> Result<Vec<PathBuf>, Problem> {
 }
 
 /// Lays what was found over the defaults, and checks what comes out of it.
-fn assemble(found: Brought, path: Option<PathBuf>) -> Result<Loaded, ConfigError> {
+fn assemble(found: Findings, path: Option<PathBuf>) -> Result<Loaded, ConfigError> {
     let defaults = KEYS.iter().filter(|key| key.section != RULES && key.path() != RULES);
     let settings = defaults.map(Setting::default).chain(found.settings);
     // The last of each key counts.

@@ -21,7 +21,7 @@ use strum::{Display, EnumString, IntoStaticStr, VariantArray};
 #[serde(rename_all = "snake_case")]
 #[strum(serialize_all = "snake_case", const_into_str)]
 pub enum Level {
-    /// Only what needs a person.
+    /// Only what needs an operator.
     Error,
     /// And what may need one.
     Warn,

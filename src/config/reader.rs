@@ -16,14 +16,14 @@ use super::values::plain;
 
 /// What a source brought.
 #[derive(Debug, Default)]
-pub(super) struct Brought {
+pub(super) struct Findings {
     pub settings: Vec<Setting>,
     pub problems: Vec<Problem>,
     /// Of a text that breaks off, what its whole lines say. Only for who wants to look by it.
     pub recovered: Vec<Setting>,
 }
 
-impl Brought {
+impl Findings {
     /// Adds what a later source brought.
     pub fn append(&mut self, later: Self) {
         self.settings.extend(later.settings);
@@ -33,7 +33,7 @@ impl Brought {
 }
 
 /// Reads the file of this name, whose content is `text`.
-pub(super) fn read_file(path: &Path, text: &str) -> Brought {
+pub(super) fn read_file(path: &Path, text: &str) -> Findings {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let (table, errors) = DeTable::parse_recoverable(text);
     let reader = || {
@@ -56,7 +56,7 @@ pub(super) fn read_file(path: &Path, text: &str) -> Brought {
         (Vec::new(), reader().sections(table.get_ref()))
     };
     whole.problems.sort_by_key(|(start, _)| *start);
-    Brought {
+    Findings {
         settings,
         recovered,
         problems: whole.problems.into_iter().map(|(_, problem)| problem).collect(),
@@ -64,10 +64,10 @@ pub(super) fn read_file(path: &Path, text: &str) -> Brought {
 }
 
 /// Reads the text of the variable that sets this key; of several problems, only the first is named.
-pub(super) fn read_variable(variable: &str, key: &Key, text: &str) -> Brought {
+pub(super) fn read_variable(variable: &str, key: &Key, text: &str) -> Findings {
     let mut reader = Reader::new(text, SetBy::Environment(variable.to_owned()));
     let setting = reader.setting(key, key.path(), &typed(key, text));
-    Brought {
+    Findings {
         settings: setting.into_iter().collect(),
         problems: reader
             .problems

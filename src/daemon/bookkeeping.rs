@@ -1,5 +1,5 @@
 //! Looking after what the outbox keeps beside its submissions: the counts by state, and who is next in each activity.
-//! The program keeps both true by itself; a person's `UPDATE` in `sqlite3` does not, and must neither stop anything nor
+//! The program keeps both true by itself; an operator's `UPDATE` in `sqlite3` does not, and must neither stop anything nor
 //! be wrong for ever. And whether the pages are whole, where a start did not wait to know.
 //!
 //! All of it at a start and a little of it afterwards, on a reading connection: deliveries go on meanwhile.

@@ -28,7 +28,7 @@ impl KeyFile {
             place,
             stamps: [None, None],
         };
-        file.stamps = file.look();
+        file.stamps = file.stat();
         // Read behind the look: a change between the two would be taken for what was seen, and the old key be used for
         // ever.
         let (key, place) = ApiKey::load(key_file, environment)?;
@@ -43,13 +43,13 @@ impl KeyFile {
 
     /// Whether the key's files look different from the last time, or from the loading.
     pub(super) fn changed(&mut self) -> bool {
-        let now = self.look();
+        let now = self.stat();
         std::mem::replace(&mut self.stamps, now) != now
     }
 
     /// The file that the key is from, and `api.key_file`: it comes before `$RETEN_API_KEY`, so that its appearing is a
     /// change too.
-    fn look(&self) -> [Stamp; 2] {
+    fn stat(&self) -> [Stamp; 2] {
         [self.place.path().and_then(stamp), stamp(&self.configured)]
     }
 }

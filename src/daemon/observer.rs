@@ -24,7 +24,7 @@ use crate::telemetry::systemd::Notifier;
 use super::tasks::report_round;
 
 /// How often there is a look while requests are in flight or something hinders, which is not always heard of: as often
-/// as a person looks.
+/// as an operator looks.
 const EVERY: Duration = Duration::from_secs(1);
 /// How often where nothing is on its way: whatever begins is heard of.
 const AT_REST: Duration = Duration::from_secs(30);
@@ -267,7 +267,7 @@ fn counts(tally: &Tally, now: Timestamp) -> String {
     format!("pending {pending}{oldest} · dead {dead} · parked {parked}")
 }
 
-/// To the unit that a person would say it in.
+/// To the unit that an operator would say it in.
 fn age(age: Duration) -> String {
     const MINUTE: u64 = 60;
     const HOUR: u64 = 60 * MINUTE;

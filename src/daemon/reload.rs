@@ -18,14 +18,6 @@ pub struct Source {
     pub level: Option<Level>,
 }
 
-/// What a reload brings into force.
-#[derive(Debug)]
-pub(super) struct Fresh {
-    pub(super) loaded: Loaded,
-    pub(super) key: ApiKey,
-    pub(super) key_file: KeyFile,
-}
-
 /// Why the old configuration stays.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum ReloadError {
@@ -67,7 +59,7 @@ impl Source {
     }
 
     /// Loads everything again, and proves that it can be used, before anything of it is in force.
-    pub(super) fn reload(&self, old: &Config) -> Result<Fresh, ReloadError> {
+    pub(super) fn reload(&self, old: &Config) -> Result<(Loaded, ApiKey, KeyFile), ReloadError> {
         let loaded = self.load()?;
         let fixed = fixed_that_differ(old, &loaded.config);
         if !fixed.is_empty() {
@@ -75,7 +67,7 @@ impl Source {
         }
         let (key_file, key) = KeyFile::load(&loaded.config.api.key_file, &self.environment)?;
         Client::new(&loaded.config.api, &key)?;
-        Ok(Fresh { loaded, key, key_file })
+        Ok((loaded, key, key_file))
     }
 }
 
@@ -128,9 +120,9 @@ mod tests {
             refused.to_string(),
             "inbox.dir, outbox.database cannot change while the daemon runs"
         );
-        let fresh = reload("[retry]\nmax_interval = \"5m\"\n").unwrap();
-        assert_eq!(fresh.loaded.config.retry.max_interval.as_secs(), 300);
-        assert_eq!(fresh.key.reveal(), "rtn_sk_test");
+        let (loaded, key, _) = reload("[retry]\nmax_interval = \"5m\"\n").unwrap();
+        assert_eq!(loaded.config.retry.max_interval.as_secs(), 300);
+        assert_eq!(key.reveal(), "rtn_sk_test");
     }
 
     #[test]

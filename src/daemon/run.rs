@@ -16,8 +16,8 @@ use crate::telemetry::{self, Telemetry, events};
 use super::held_key::renewed_by;
 use super::key::KeyFile;
 use super::reload::Source;
-use super::rooms::{Plan, Rooms};
-use super::signals::{Asked, Signals};
+use super::services::{Services, Setup};
+use super::signals::{SignalRequest, Signals};
 use super::watchdog::{self, Watchdog};
 
 /// How often the key's files are looked at: one `stat` each. A new key is in force that soon.
@@ -35,7 +35,7 @@ pub struct Start {
 
 /// Runs the daemon until a signal ends it. Errors keep their types in the chain, so that the caller finds the exit
 /// code: a key ([`crate::config::KeyError`]), an outbox ([`crate::store::OpenError`]) or an inbox that cannot be used,
-/// a room that ended ([`super::TaskEnded`]).
+/// a service that ended ([`super::TaskEnded`]).
 pub async fn run(start: Start) -> anyhow::Result<()> {
     // Dropped last, behind the last line.
     let telemetry = telemetry::init(&start.loaded.config.log)?;
@@ -72,7 +72,7 @@ pub async fn run(start: Start) -> anyhow::Result<()> {
 
 /// The running daemon.
 struct Daemon<'a> {
-    rooms: Rooms,
+    services: Services,
     source: Source,
     key_file: KeyFile,
     notifier: Arc<Notifier>,
@@ -83,21 +83,21 @@ impl<'a> Daemon<'a> {
     async fn open(start: Start, notifier: Arc<Notifier>, telemetry: &'a Telemetry) -> anyhow::Result<Self> {
         let Start { loaded, source, seed } = start;
         let (key_file, key) = KeyFile::load(&loaded.config.api.key_file, &source.environment)?;
-        let plan = Plan {
+        let setup = Setup {
             config: loaded.config,
             key,
             key_place: key_file.place().clone(),
             seed,
             notifier: Arc::clone(&notifier),
         };
-        let rooms = Rooms::open(plan, clock::now()).await?;
+        let services = Services::open(setup, clock::now()).await?;
         let from = loaded
             .path
             .map_or_else(|| "the built-in defaults".to_owned(), |path| path.display().to_string());
-        tell_started(&rooms, &from, seed);
+        log_started(&services, &from, seed);
         notifier.ready();
         Ok(Self {
-            rooms,
+            services,
             source,
             key_file,
             notifier,
@@ -105,24 +105,24 @@ impl<'a> Daemon<'a> {
         })
     }
 
-    /// Goes on until a signal asks for the end (`Ok`) or a room ends by itself (`Err`).
+    /// Goes on until a signal asks for the end (`Ok`) or a service ends by itself (`Err`).
     async fn watch(&mut self, signals: &mut Signals) -> anyhow::Result<()> {
         let mut key_look = every(KEY_LOOK);
-        let mut watchdog = Watchdog::new(Arc::clone(&self.notifier), self.rooms.watched());
+        let mut watchdog = Watchdog::new(Arc::clone(&self.notifier), self.services.watched());
         loop {
             tokio::select! {
                 asked = signals.next() => match asked {
-                    Asked::Stop(signal) => {
+                    SignalRequest::Stop(signal) => {
                         events::stopping(signal);
                         return Ok(());
                     }
-                    Asked::Reload => self.reload(),
+                    SignalRequest::Reload => self.reload(),
                 },
-                ended = self.rooms.ended() => {
-                    events::internal_error(ended.room, &ended.to_string());
+                ended = self.services.ended() => {
+                    events::internal_error(ended.service, &ended.to_string());
                     return Err(ended.into());
                 }
-                _ = key_look.tick() => self.look_at_key(),
+                _ = key_look.tick() => self.check_key(),
                 () = watchdog.turn() => {}
             }
         }
@@ -131,16 +131,16 @@ impl<'a> Daemon<'a> {
     /// SIGHUP: all of it, or the old one stays.
     fn reload(&mut self) {
         self.notifier.reloading();
-        match self.source.reload(&self.rooms.config()) {
-            Ok(fresh) => {
-                self.telemetry.apply(&fresh.loaded.config.log);
-                self.key_file = fresh.key_file;
-                let key = if self.rooms.set_key(fresh.key, self.key_file.place()) {
+        match self.source.reload(&self.services.config()) {
+            Ok((loaded, key, key_file)) => {
+                self.telemetry.apply(&loaded.config.log);
+                self.key_file = key_file;
+                let key = if self.services.set_key(key, self.key_file.place()) {
                     "a new API key"
                 } else {
                     "the same API key"
                 };
-                self.rooms.set_config(fresh.loaded.config);
+                self.services.set_config(loaded.config);
                 events::reloaded(&format!("configuration, and {key} from {}", self.key_file.place()));
             }
             Err(error) => events::reload_failed(&error.to_string(), error.hint()),
@@ -149,17 +149,17 @@ impl<'a> Daemon<'a> {
     }
 
     /// A changed key file is read at once. One that is wrong or gone changes nothing: the old key stays.
-    fn look_at_key(&mut self) {
+    fn check_key(&mut self) {
         if !self.key_file.changed() {
             return;
         }
-        match KeyFile::load(&self.rooms.config().api.key_file, &self.source.environment) {
+        match KeyFile::load(&self.services.config().api.key_file, &self.source.environment) {
             Ok((key_file, key)) => {
                 self.key_file = key_file;
-                if self.rooms.set_key(key, self.key_file.place()) {
+                if self.services.set_key(key, self.key_file.place()) {
                     events::reloaded(&format!("a new API key from {}", self.key_file.place()));
                 } else if let Some(command) = renewed_by(self.key_file.place()) {
-                    self.tell_unheeded(&command);
+                    self.log_unheeded(&command);
                 }
             }
             Err(error) => events::reload_failed(
@@ -170,8 +170,8 @@ impl<'a> Daemon<'a> {
     }
 
     /// `api.key_file` changed, and the key came from elsewhere: who changed it believes that it is in force.
-    fn tell_unheeded(&self, command: &str) {
-        let config = self.rooms.config();
+    fn log_unheeded(&self, command: &str) {
+        let config = self.services.config();
         events::warning(
             &format!(
                 "{} changed, but the key in force is the one of this start, from {}",
@@ -185,14 +185,14 @@ impl<'a> Daemon<'a> {
     /// Ends everything in order, and says what is left.
     async fn stop(self) {
         self.notifier.stopping();
-        let tally = self.rooms.stop().await;
+        let tally = self.services.stop().await;
         let left = |state| tally.as_ref().map(|tally: &Tally| tally.count(state));
         events::stopped(left(StateName::Pending), left(StateName::Dead), left(StateName::Parked));
     }
 }
 
-fn tell_started(rooms: &Rooms, from: &str, seed: u64) {
-    let config: Arc<Config> = rooms.config();
+fn log_started(services: &Services, from: &str, seed: u64) {
+    let config: Arc<Config> = services.config();
     events::started(
         env!("CARGO_PKG_VERSION"),
         from,
@@ -200,7 +200,7 @@ fn tell_started(rooms: &Rooms, from: &str, seed: u64) {
         &config.outbox.database,
         &config.inbox.dir,
         &config.inbox.database,
-        rooms.recovered(),
+        services.recovered(),
         seed,
     );
 }

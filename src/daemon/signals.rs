@@ -6,7 +6,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// What a signal asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Asked {
+pub enum SignalRequest {
     /// The end; the signal's name.
     Stop(&'static str),
     /// To read configuration and key again.
@@ -36,9 +36,9 @@ impl Signals {
     }
 
     /// The next one; first of all a reload that nobody has served yet.
-    pub async fn next(&mut self) -> Asked {
+    pub async fn next(&mut self) -> SignalRequest {
         if std::mem::take(&mut self.owes_reload) {
-            return Asked::Reload;
+            return SignalRequest::Reload;
         }
         self.heard().await
     }
@@ -48,17 +48,17 @@ impl Signals {
     pub async fn stop(&mut self) -> &'static str {
         loop {
             match self.heard().await {
-                Asked::Stop(name) => return name,
-                Asked::Reload => self.owes_reload = true,
+                SignalRequest::Stop(name) => return name,
+                SignalRequest::Reload => self.owes_reload = true,
             }
         }
     }
 
-    async fn heard(&mut self) -> Asked {
+    async fn heard(&mut self) -> SignalRequest {
         tokio::select! {
-            _ = self.terminate.recv() => Asked::Stop("SIGTERM"),
-            _ = self.interrupt.recv() => Asked::Stop("SIGINT"),
-            _ = self.hangup.recv() => Asked::Reload,
+            _ = self.terminate.recv() => SignalRequest::Stop("SIGTERM"),
+            _ = self.interrupt.recv() => SignalRequest::Stop("SIGINT"),
+            _ = self.hangup.recv() => SignalRequest::Reload,
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The rooms' tasks, and what it means when one of them ends, or a round of one fails.
+//! The services' tasks, and what it means when one of them ends, or a round of one fails.
 
 use std::collections::HashMap;
 use std::future::Future;
@@ -12,29 +12,31 @@ use crate::telemetry::{SaidOnce, events};
 
 /// A task that is to run as long as the daemon has ended.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{room} ended by itself ({why}); the daemon ends with it, and what was in flight is resumed at the next start")]
+#[error(
+    "{service} ended by itself ({why}); the daemon ends with it, and what was in flight is resumed at the next start"
+)]
 pub struct TaskEnded {
     /// Which.
-    pub room: &'static str,
+    pub service: &'static str,
     /// A panic (its words are in the log), an error, or a mere return.
     pub why: String,
 }
 
-/// The tasks by their rooms' names. Dropping it ends them where they stand.
+/// The tasks by their services' names. Dropping it ends them where they stand.
 #[derive(Debug, Default)]
 pub(super) struct Tasks {
     set: JoinSet<anyhow::Result<()>>,
-    rooms: HashMap<Id, &'static str>,
+    services: HashMap<Id, &'static str>,
 }
 
 impl Tasks {
     pub(super) fn spawn<E: Into<anyhow::Error>>(
         &mut self,
-        room: &'static str,
+        service: &'static str,
         task: impl Future<Output = Result<(), E>> + Send + 'static,
     ) {
         let handle = self.set.spawn(async { task.await.map_err(Into::into) });
-        self.rooms.insert(handle.id(), room);
+        self.services.insert(handle.id(), service);
     }
 
     /// The next one that ends. Never, when there is none left.
@@ -52,18 +54,18 @@ impl Tasks {
         let all = async {
             while let Some(ended) = self.set.join_next_with_id().await {
                 let id = ended.map_or_else(|error| error.id(), |(id, _)| id);
-                self.rooms.remove(&id);
+                self.services.remove(&id);
             }
         };
-        // Elapsed or not: what is left in `rooms` says it.
+        // Elapsed or not: what is left in `services` says it.
         let _ = timeout(patience, all).await;
         self.set.abort_all();
-        self.rooms.drain().map(|(_, room)| room).collect()
+        self.services.drain().map(|(_, service)| service).collect()
     }
 
     fn ended(&mut self, id: Id, why: String) -> TaskEnded {
-        let room = self.rooms.remove(&id).unwrap_or("a task");
-        TaskEnded { room, why }
+        let service = self.services.remove(&id).unwrap_or("a task");
+        TaskEnded { service, why }
     }
 }
 
@@ -118,11 +120,11 @@ mod tests {
             let mut tasks = Tasks::default();
             tasks.spawn("summary", std::future::pending::<anyhow::Result<()>>());
             tasks.spawn("intake", async { anyhow::Ok(()) });
-            assert_eq!(tasks.next().await.room, "intake");
+            assert_eq!(tasks.next().await.service, "intake");
             tasks.spawn::<anyhow::Error>("delivery", async { panic!("as the test wants it") });
             let ended = tasks.next().await;
             assert_eq!(
-                (ended.room, ended.why.as_str()),
+                (ended.service, ended.why.as_str()),
                 ("delivery", "it panicked; the log says where")
             );
             tasks.spawn("delivery", async { anyhow::bail!("no client") });

@@ -51,7 +51,7 @@ pub(super) async fn while_opening(notifier: &Notifier) {
 /// A loop that counts its turns, and turns every few seconds even when it has nothing to do.
 #[derive(Debug)]
 pub(super) struct Watched {
-    /// As a person knows it.
+    /// As an operator knows it.
     pub(super) name: &'static str,
     /// What the loop counts up.
     pub(super) turns: Arc<AtomicU64>,
@@ -106,10 +106,10 @@ impl Watchdog {
     /// Waits for the next look, and gives a sign if every loop has turned since the last one.
     pub(super) async fn turn(&mut self) {
         self.looks.tick().await;
-        self.look(Instant::now());
+        self.check(Instant::now());
     }
 
-    fn look(&mut self, now: Instant) {
+    fn check(&mut self, now: Instant) {
         if self.watched.iter().any(Watched::stands_still) {
             let silence = now.duration_since(self.fed);
             for watched in &mut self.watched {
@@ -154,19 +154,19 @@ mod tests {
         let mut watchdog = watchdog(&loops);
         let start = watchdog.fed;
         let at = |seconds| start + Duration::from_secs(seconds);
-        watchdog.look(at(1));
+        watchdog.check(at(1));
         assert_eq!(watchdog.fed, at(1), "both turned");
         loops[0].fetch_add(100, Ordering::Relaxed);
-        watchdog.look(at(2));
+        watchdog.check(at(2));
         assert_eq!(watchdog.fed, at(1), "the second did not");
         assert!(!is_said(&watchdog, 1));
-        watchdog.look(at(31));
+        watchdog.check(at(31));
         assert!(
             is_said(&watchdog, 1) && !is_said(&watchdog, 0),
             "only who stands still is named"
         );
         loops[1].fetch_add(1, Ordering::Relaxed);
-        watchdog.look(at(32));
+        watchdog.check(at(32));
         assert_eq!(watchdog.fed, at(32), "it came back");
         assert!(!is_said(&watchdog, 1));
     }

@@ -123,7 +123,7 @@ impl Meters {
             counts.seconds.pop_front();
         }
         drop(counts);
-        self.hindrances.tell();
+        self.hindrances.wake_observer();
     }
 
     pub fn failed(&self, error: LastError) {
@@ -131,7 +131,7 @@ impl Meters {
         counts.failed += 1;
         counts.last_error = Some(error);
         drop(counts);
-        self.hindrances.tell();
+        self.hindrances.wake_observer();
     }
 
     /// So many requests are in flight.
@@ -146,7 +146,7 @@ impl Meters {
 
     pub fn set_gate(&self, name: GateName) {
         self.counts().gate = name;
-        self.hindrances.tell();
+        self.hindrances.wake_observer();
     }
 
     /// Before delivery has begun nothing has closed it.

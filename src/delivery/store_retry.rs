@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::store::StoreError;
-use crate::telemetry::hindrance::{Cause, Held, Hindrances};
+use crate::telemetry::hindrance::{Cause, HeldUp, Hindrances};
 
 /// The first pause: a foreign lock is often gone by then.
 const PAUSE_MIN: Duration = Duration::from_millis(50);
@@ -22,7 +22,7 @@ pub(super) struct StoreRetry {
     hindrances: Arc<Hindrances>,
     pause: Duration,
     failed_at: Option<Instant>,
-    held: Option<Held>,
+    held: Option<HeldUp>,
     /// Whether nothing but a look has failed.
     is_reading: bool,
 }

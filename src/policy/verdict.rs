@@ -71,7 +71,7 @@ pub struct Verdict {
     pub signal: Signal,
     /// Whether the request may have reached the API without our seeing its answer.
     pub lost_response: bool,
-    /// Of a 409: which rule decided, in words for a person.
+    /// Of a 409: which rule decided, in words for an operator.
     pub rule: Option<String>,
 }
 

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use std::fmt::Write as _;
 
 /// The longest value of a field, in bytes before escaping. A server's message of megabytes must not crowd out every
-/// other line; 2 KiB holds any path and any message that a person would read, and a line of a dozen such values still
+/// other line; 2 KiB holds any path and any message that an operator would read, and a line of a dozen such values still
 /// fits journald's line limit of 48 KiB.
 pub const VALUE_BYTES_MAX: usize = 2048;
 

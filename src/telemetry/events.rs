@@ -93,7 +93,7 @@ pub fn conflict_overridden(who: Who<'_>, how: How<'_>, rule: &str) {
     );
 }
 
-/// A 409 waits for a person, for `reason`.
+/// A 409 waits for an operator, for `reason`.
 pub fn parked(who: Who<'_>, how: How<'_>, reason: &str) {
     event!(
         target: TARGET, Level::WARN, event = "parked",
@@ -254,7 +254,7 @@ pub fn stuck(which: &str, since: Duration) {
     event!(target: TARGET, Level::ERROR, event = "stuck", operation = which, elapsed_ms = ms(since), hint = "a disk or a network file system that stands still? nothing is lost: the next start resumes what was in flight");
 }
 
-/// Something a person should know that is no event of a submission.
+/// Something an operator should know that is no event of a submission.
 pub fn warning(what: &str, hint: &str) {
     event!(target: TARGET, Level::WARN, event = "warning", message = what, hint = hint);
 }
@@ -264,7 +264,7 @@ pub fn internal_error(operation: &str, error: &str) {
     event!(target: TARGET, Level::ERROR, event = "internal_error", operation = operation, error = error);
 }
 
-/// The gate changed. The level says how bad it is: an error where only a person can mend it, `info` when it opens.
+/// The gate changed. The level says how bad it is: an error where only an operator can mend it, `info` when it opens.
 pub fn gate(from: GateName, to: GateName, why: &str, hint: Option<&str>) {
     let (from, name) = (from.into_str(), to.into_str());
     match to {

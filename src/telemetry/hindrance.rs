@@ -16,7 +16,7 @@ use crate::clock::{self, Timestamp};
 use super::events;
 
 /// An outage of the outbox is one entry a minute, not one a try.
-const TELL_EVERY: Duration = Duration::from_mins(1);
+const LOG_EVERY: Duration = Duration::from_mins(1);
 
 /// The most characters of a reason that are kept: it may quote names from outside.
 const WHY_CHARS_MAX: usize = 300;
@@ -103,7 +103,7 @@ impl Present {
         let is_other = self.hindrance.hint != hint
             || matches!(cause, Cause::Rows | Cause::Files | Cause::Rejected) && self.hindrance.why != why;
         // Of an outbox that stays away the log hears again and again; a full disk or a backlog is said once.
-        let is_due = cause == Cause::Storage && now.since(self.said_at) >= TELL_EVERY;
+        let is_due = cause == Cause::Storage && now.since(self.said_at) >= LOG_EVERY;
         why.clone_into(&mut self.hindrance.why);
         hint.clone_into(&mut self.hindrance.hint);
         if is_other || is_due {
@@ -120,9 +120,9 @@ impl Hindrances {
     }
 
     /// The same for one of several who are held up by it: it is over when the last of them gets on.
-    pub fn hold(self: &Arc<Self>, cause: Cause, operation: &str, why: &str, hint: &str) -> Held {
+    pub fn hold(self: &Arc<Self>, cause: Cause, operation: &str, why: &str, hint: &str) -> HeldUp {
         self.note(cause, operation, why, hint, 1);
-        Held {
+        HeldUp {
             of: Arc::clone(self),
             cause,
             gets_on: false,
@@ -138,7 +138,7 @@ impl Hindrances {
         present.remove(place);
         let intake_waits = present.iter().any(|one| one.hindrance.cause.is_of_both_inboxes());
         drop(present);
-        self.tell();
+        self.wake_observer();
         match cause {
             // Another of its kind took its place: nothing is taken yet.
             Cause::Backlog | Cause::Disk | Cause::Outbox if intake_waits => {}
@@ -170,7 +170,7 @@ impl Hindrances {
     }
 
     /// Something happened that those who watch should hear of.
-    pub fn tell(&self) {
+    pub fn wake_observer(&self) {
         self.news.notify_one();
     }
 
@@ -213,7 +213,7 @@ impl Hindrances {
         }
         drop(present);
         if is_news {
-            self.tell();
+            self.wake_observer();
             match cause {
                 Cause::Backlog | Cause::Disk | Cause::Outbox => events::intake_waiting(why, hint),
                 Cause::Files | Cause::Rejected | Cause::Rows | Cause::Storage => {
@@ -242,13 +242,13 @@ impl Hindrances {
 
 /// Somebody who is held up.
 #[derive(Debug)]
-pub struct Held {
+pub struct HeldUp {
     of: Arc<Hindrances>,
     cause: Cause,
     gets_on: bool,
 }
 
-impl Held {
+impl HeldUp {
     /// It gets on.
     pub fn over(mut self) {
         self.gets_on = true;
@@ -260,7 +260,7 @@ impl Held {
     }
 }
 
-impl Drop for Held {
+impl Drop for HeldUp {
     fn drop(&mut self) {
         if !self.of.let_go(self.cause) {
             return;

@@ -93,7 +93,7 @@ fn output(format: LogFormat) -> Output {
 /// Where what is written to standard error goes.
 #[derive(Debug, Clone, Copy)]
 enum LeadsTo {
-    /// To a person.
+    /// To an operator.
     Terminal { colour: bool },
     /// To the journal, a line at a time.
     Journal,

@@ -76,7 +76,7 @@ pub fn is_standard_error() -> bool {
 /// The entry of an event, with the empty line that ends it.
 pub(super) fn entry(event: &Event<'_>) -> String {
     let metadata = event.metadata();
-    let mut entry = Entry {
+    let mut entry = JournalEntry {
         fields: String::with_capacity(ENTRY_BYTES_USUAL),
         message: String::new(),
     };
@@ -90,7 +90,7 @@ pub(super) fn entry(event: &Event<'_>) -> String {
         entry.text("target", metadata.target());
     }
     event.record(&mut Sorted(&mut entry));
-    let Entry { mut fields, message } = entry;
+    let JournalEntry { mut fields, message } = entry;
     fields.push_str("MESSAGE=");
     fields.push_str(&message);
     fields.push_str("\n\n");
@@ -108,12 +108,12 @@ fn priority(level: Level) -> u8 {
 }
 
 /// An entry in the making: the fields, and the same as one line for people.
-struct Entry {
+struct JournalEntry {
     fields: String,
     message: String,
 }
 
-impl Fields for Entry {
+impl Fields for JournalEntry {
     fn event(&mut self, name: &str) {
         self.message.push_str(name);
         self.field("event", |out| push_field_value(out, name));
@@ -134,7 +134,7 @@ impl Fields for Entry {
     }
 }
 
-impl Entry {
+impl JournalEntry {
     /// Journald takes capitals, digits and underscores, and drops every other field.
     fn field(&mut self, name: &str, value: impl FnOnce(&mut String)) {
         self.fields.push_str("RETEN_");

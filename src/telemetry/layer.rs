@@ -111,18 +111,18 @@ impl<S: Subscriber> Layer<S> for Renderer {
 
 /// The line of an event, with its line break.
 fn render(rendering: Rendering, now: Timestamp, event: &Event<'_>) -> String {
-    let mut line = Line::begin(rendering, now, event.metadata());
+    let mut line = LogLine::begin(rendering, now, event.metadata());
     event.record(&mut Sorted(&mut line));
     line.end()
 }
 
 /// A line in the making. Fields come in the order in which `events` names them, and `event` is the first of each.
-struct Line {
+struct LogLine {
     out: String,
     rendering: Rendering,
 }
 
-impl Line {
+impl LogLine {
     fn begin(rendering: Rendering, now: Timestamp, metadata: &Metadata<'_>) -> Self {
         let mut out = String::with_capacity(LINE_BYTES_USUAL);
         let level = Shown::of(*metadata.level());
@@ -160,7 +160,7 @@ impl Line {
     }
 }
 
-impl Fields for Line {
+impl Fields for LogLine {
     fn event(&mut self, name: &str) {
         // Writing to a String cannot fail.
         let _ = match self.rendering {

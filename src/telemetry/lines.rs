@@ -29,7 +29,7 @@ pub(super) struct Lines {
 }
 
 struct Shared {
-    state: Mutex<State>,
+    state: Mutex<QueueState>,
     /// Something waits to be written.
     work: Condvar,
     /// Nothing waits, and nothing is being written.
@@ -37,7 +37,7 @@ struct Shared {
 }
 
 #[derive(Default)]
-struct State {
+struct QueueState {
     /// Whole lines, each with its line break.
     waiting: Vec<u8>,
     /// How many they are.
@@ -92,7 +92,7 @@ impl Lines {
     /// Waits until everything is written, at most `timeout`. Says whether it was.
     pub(super) fn flush(&self, timeout: Duration) -> bool {
         let state = self.shared.lock();
-        let busy = |state: &mut State| state.writing || !state.waiting.is_empty();
+        let busy = |state: &mut QueueState| state.writing || !state.waiting.is_empty();
         let (mut state, _) = self
             .shared
             .idle
@@ -104,7 +104,7 @@ impl Lines {
 
 impl Shared {
     /// A panic elsewhere cannot leave half a line in the buffer, so a poisoned lock is as good as any.
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, QueueState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

@@ -1,4 +1,4 @@
-//! What the demo runs on: a temporary directory, the sandbox, and the very rooms that `run` starts, with a
+//! What the demo runs on: a temporary directory, the sandbox, and the very services that `run` starts, with a
 //! configuration of its own.
 
 use std::fs;
@@ -12,7 +12,7 @@ use tokio::time::{Instant, sleep};
 
 use crate::clock;
 use crate::config::{Config, Environment};
-use crate::daemon::{KeyFile, Plan, Rooms, TaskEnded};
+use crate::daemon::{KeyFile, Services, Setup, TaskEnded};
 use crate::model::{Act, StateName};
 use crate::sandbox::{self, Sandbox};
 use crate::store::{ActRequest, Acted, Filter, Listed, Outbox, Role, Still};
@@ -29,7 +29,7 @@ const LOOK: Duration = Duration::from_millis(15);
 pub(super) struct DemoStage {
     dir: TempDir,
     sandbox: Sandbox,
-    rooms: Rooms,
+    services: Services,
     /// Beside the daemon, as a command has it.
     outbox: Outbox,
 }
@@ -61,19 +61,19 @@ impl DemoStage {
         let config = Config::load(Some(&dir.path().join("config.toml")), &Environment::default())?.config;
         let (key_file, key) = KeyFile::load(&config.api.key_file, &Environment::default())?;
         let database = config.outbox.database.clone();
-        let plan = Plan {
+        let setup = Setup {
             config,
             key,
             key_place: key_file.place().clone(),
             seed: 1,
             notifier: Arc::new(Notifier::default()),
         };
-        let rooms = Rooms::open(plan, clock::now()).await?;
+        let services = Services::open(setup, clock::now()).await?;
         let outbox = Outbox::open(&database, Role::Tool, clock::now()).await?;
         Ok(Self {
             dir,
             sandbox,
-            rooms,
+            services,
             outbox,
         })
     }
@@ -87,7 +87,7 @@ impl DemoStage {
     }
 
     pub(super) fn config(&self) -> Arc<Config> {
-        self.rooms.config()
+        self.services.config()
     }
 
     pub(super) fn outbox(&self) -> &Outbox {
@@ -98,9 +98,9 @@ impl DemoStage {
         &self.sandbox
     }
 
-    /// Waits for a room that ends by itself.
+    /// Waits for a service that ends by itself.
     pub(super) async fn ended(&mut self) -> TaskEnded {
-        self.rooms.ended().await
+        self.services.ended().await
     }
 
     /// Drops a file as producers should: written under a name that the inbox leaves alone, then renamed.
@@ -181,10 +181,10 @@ impl DemoStage {
         }
     }
 
-    /// Ends the rooms in order, then the sandbox, then removes the directory.
+    /// Ends the services in order, then the sandbox, then removes the directory.
     pub(super) async fn remove(self) -> anyhow::Result<()> {
         self.outbox.close().await;
-        self.rooms.stop().await;
+        self.services.stop().await;
         self.sandbox.stop().await?;
         let path = self.dir.path().display().to_string();
         self.dir.close().with_context(|| format!("{path} could not be removed"))

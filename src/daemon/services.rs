@@ -23,20 +23,20 @@ use super::observer::Observer;
 use super::tasks::{TaskEnded, Tasks};
 use super::watchdog::{LOOKS, Watched};
 
-/// What the rooms may take beyond `delivery.shutdown_timeout`, which delivery keeps by itself: so much that none is
+/// What the services may take beyond `delivery.shutdown_timeout`, which delivery keeps by itself: so much that none is
 /// ended a moment too early.
-const ROOMS_GRACE: Duration = Duration::from_secs(1);
+const SERVICES_GRACE: Duration = Duration::from_secs(1);
 
-/// How long the outbox may take to close, where the rooms have left less of `delivery.shutdown_timeout`. What was not
+/// How long the outbox may take to close, where the services have left less of `delivery.shutdown_timeout`. What was not
 /// written then is recovered at the next start.
 const CLOSE_MIN: Duration = Duration::from_secs(2);
 
 /// How long the last look at the queue may take; it is for the log alone.
 const TALLY_MAX: Duration = Duration::from_secs(1);
 
-/// What the rooms are built from.
+/// What the services are built from.
 #[derive(Debug)]
-pub struct Plan {
+pub struct Setup {
     /// In force from the start.
     pub config: Config,
     /// The same.
@@ -49,9 +49,9 @@ pub struct Plan {
     pub notifier: Arc<Notifier>,
 }
 
-/// The running rooms. Dropping it ends them where they stand, as a crash would; [`Rooms::stop`] ends them in order.
+/// The running services. Dropping it ends them where they stand, as a crash would; [`Services::stop`] ends them in order.
 #[derive(Debug)]
-pub struct Rooms {
+pub struct Services {
     outbox: Outbox,
     config: watch::Sender<Arc<Config>>,
     key: watch::Sender<Arc<ApiKey>>,
@@ -69,21 +69,21 @@ struct Turns {
     rows: Arc<AtomicU64>,
 }
 
-impl Rooms {
+impl Services {
     /// Opens the outbox (which recovers what a crash left) and the inbox, and starts everything. On an error nothing
     /// runs, and nothing was taken or sent.
-    pub async fn open(plan: Plan, now: Timestamp) -> anyhow::Result<Self> {
+    pub async fn open(setup: Setup, now: Timestamp) -> anyhow::Result<Self> {
         // First what needs no file of ours: a certificate that cannot be read must not leave a new database behind.
-        Client::new(&plan.config.api, &plan.key)?;
-        let outbox = Outbox::open(&plan.config.outbox.database, Role::Daemon, now).await?;
-        let hold = intake::prepare(&plan.config.inbox, &plan.config.outbox.database).await?;
-        Ok(Self::start(outbox, hold, plan))
+        Client::new(&setup.config.api, &setup.key)?;
+        let outbox = Outbox::open(&setup.config.outbox.database, Role::Daemon, now).await?;
+        let hold = intake::prepare(&setup.config.inbox, &setup.config.outbox.database).await?;
+        Ok(Self::start(outbox, hold, setup))
     }
 
-    fn start(outbox: Outbox, hold: Option<intake::InboxLock>, plan: Plan) -> Self {
-        let (config, config_seen) = watch::channel(Arc::new(plan.config));
-        let (held_key, held_key_seen) = watch::channel(HeldKey::of(&plan.key, &plan.key_place, fastrand::u64(..)));
-        let (key, key_seen) = watch::channel(Arc::new(plan.key));
+    fn start(outbox: Outbox, hold: Option<intake::InboxLock>, setup: Setup) -> Self {
+        let (config, config_seen) = watch::channel(Arc::new(setup.config));
+        let (held_key, held_key_seen) = watch::channel(HeldKey::of(&setup.key, &setup.key_place, fastrand::u64(..)));
+        let (key, key_seen) = watch::channel(Arc::new(setup.key));
         let (shutdown, shutdown_seen) = watch::channel(false);
         // The list of result types: delivery asks for it (it has the key), intake goes by it.
         let (result_types, result_types_seen) = watch::channel(None);
@@ -91,7 +91,7 @@ impl Rooms {
         let arrivals = Arc::new(Notify::new());
         let meters = Arc::new(delivery::Meters::default());
         let turns = Turns::default();
-        let turn_max = turn_max(&plan.notifier);
+        let turn_max = turn_max(&setup.notifier);
         let mut tasks = Tasks::default();
         tasks.spawn(
             "delivery",
@@ -102,7 +102,7 @@ impl Rooms {
                 arrivals: Arc::clone(&arrivals),
                 shutdown: shutdown_seen.clone(),
                 meters: Arc::clone(&meters),
-                seed: plan.seed,
+                seed: setup.seed,
                 result_types,
                 unknown_code: Arc::clone(&unknown_code),
                 progress: Arc::clone(&turns.delivery),
@@ -137,7 +137,7 @@ impl Rooms {
             "housekeeping",
             housekeeping::run(outbox.clone(), config_seen.clone(), shutdown_seen.clone()),
         );
-        let observer = Observer::new(outbox.clone(), config_seen, meters, plan.notifier);
+        let observer = Observer::new(outbox.clone(), config_seen, meters, setup.notifier);
         tasks.spawn("observer", observer.run(shutdown_seen));
         Self {
             outbox,
@@ -177,7 +177,7 @@ impl Rooms {
         })
     }
 
-    /// Waits for a room that ends though nobody asked: the daemon cannot go on.
+    /// Waits for a service that ends though nobody asked: the daemon cannot go on.
     pub async fn ended(&mut self) -> TaskEnded {
         self.tasks.next().await
     }
@@ -201,9 +201,9 @@ impl Rooms {
         let end = Instant::now() + allowed;
         self.shutdown.send_replace(true);
         self.outbox.hurry();
-        for room in self.tasks.finish(allowed + ROOMS_GRACE).await {
+        for service in self.tasks.finish(allowed + SERVICES_GRACE).await {
             events::warning(
-                &format!("{room} did not end in time and was ended where it stood"),
+                &format!("{service} did not end in time and was ended where it stood"),
                 hint::RESUMED,
             );
         }
