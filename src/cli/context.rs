@@ -9,7 +9,7 @@ use clap::builder::{PossibleValuesParser, TypedValueParser as _};
 use strum::VariantArray as _;
 
 use crate::clock::{self, Timestamp};
-use crate::config::{Config, ConfigError, Environment, Home, Level, Loaded, Salvaged};
+use crate::config::{Config, ConfigError, Environment, Home, Level, Loaded};
 use crate::model::Actor;
 use crate::store::{self, OpenError, Outbox, Role, Running};
 
@@ -47,7 +47,7 @@ impl Global {
     }
 
     /// Of a configuration that cannot be used, what can be read of it.
-    pub fn salvage(&self) -> Option<Salvaged> {
+    pub fn salvage(&self) -> Option<(Config, bool)> {
         Config::salvage(self.config.as_deref(), &Environment::of_process())
     }
 }

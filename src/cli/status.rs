@@ -10,7 +10,7 @@ use std::io::{IsTerminal as _, Write};
 use std::time::Duration;
 
 use crate::clock;
-use crate::config::{Config, ConfigError, Home, Salvaged};
+use crate::config::{Config, ConfigError, Home};
 
 use super::context::Context;
 use super::context::Global;
@@ -116,17 +116,17 @@ fn enter(global: &Global) -> anyhow::Result<(Context, Option<(ConfigError, Strin
         Err(error) => error.downcast::<ConfigError>()?,
     };
     // Which outbox it names cannot be told, and there is none at the usual place: that would be shown as an empty one.
-    let is_there = |salvaged: &Salvaged| salvaged.is_certain || salvaged.config.outbox.database.exists();
-    let Some(salvaged) = global.salvage().filter(is_there) else {
+    let is_there = |(config, is_certain): &(Config, bool)| *is_certain || config.outbox.database.exists();
+    let Some((config, is_certain)) = global.salvage().filter(is_there) else {
         return Err(error.into());
     };
-    let outbox = salvaged.config.outbox.database.display().to_string();
-    let place = if salvaged.is_certain {
+    let outbox = config.outbox.database.display().to_string();
+    let place = if is_certain {
         format!("the outbox that it names is shown, {outbox}")
     } else {
         format!("which outbox it names cannot be told; shown is that of the defaults, {outbox}")
     };
-    Ok((Context::of(salvaged.config, Home::default())?, Some((error, place))))
+    Ok((Context::of(config, Home::default())?, Some((error, place))))
 }
 
 fn print(args: &Args, status: &Status, config: &Config, out: &mut dyn Write) -> anyhow::Result<()> {

@@ -19,7 +19,6 @@ const NAME: &str = "reten-outbox";
 /// The file's name in a directory of configuration.
 const FILE: &str = "config.toml";
 
-/// The paths.
 #[derive(Debug)]
 pub(super) struct DefaultPaths {
     /// The configuration that is read when none is named.

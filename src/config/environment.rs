@@ -19,12 +19,10 @@ impl Environment {
         Self(std::env::vars_os().collect())
     }
 
-    /// A variable's value.
     pub fn get(&self, name: &str) -> Option<&OsStr> {
         self.iter().find(|(known, _)| *known == name).map(|(_, value)| value)
     }
 
-    /// Every variable.
     pub fn iter(&self) -> impl Iterator<Item = (&OsStr, &OsStr)> {
         self.0.iter().map(|(name, value)| (name.as_os_str(), value.as_os_str()))
     }

@@ -34,7 +34,6 @@ const FILE_BYTES_MAX: u64 = 1024 * 1024;
 /// A configuration with where it came from.
 #[derive(Debug)]
 pub struct Loaded {
-    /// Every setting, checked.
     pub config: Config,
     /// The main file; `None` when there is none and the defaults are in force.
     pub path: Option<PathBuf>,
@@ -67,15 +66,6 @@ impl Loaded {
                 .collect(),
         )
     }
-}
-
-/// What can be read of a configuration that cannot be used: to look by, never to act by.
-#[derive(Debug)]
-pub struct Salvaged {
-    /// What is right of it, over the defaults.
-    pub config: Config,
-    /// Whether it says by itself where the outbox is.
-    pub is_certain: bool,
 }
 
 /// Directories of a plain user's own daemon. They are made where they are missing; any other place that is missing is
@@ -118,8 +108,9 @@ impl Config {
         )
     }
 
-    /// Of a configuration that cannot be used, what can be read of it; `None` where that is nothing to look by.
-    pub fn salvage(explicit: Option<&Path>, env: &Environment) -> Option<Salvaged> {
+    /// Of a configuration that cannot be used, what is right of it over the defaults, and whether it says by itself where
+    /// the outbox is; `None` where that is nothing to look by. Never to act by.
+    pub fn salvage(explicit: Option<&Path>, env: &Environment) -> Option<(Config, bool)> {
         let is_named = explicit.is_some() || named_by_variable(env).is_some();
         let is_root = rustix::process::geteuid().is_root();
         salvage_with(
@@ -151,7 +142,7 @@ pub(super) fn load_with(
 }
 
 /// [`Config::salvage`], with the places as an argument.
-pub(super) fn salvage_with(explicit: Option<&Path>, env: &Environment, places: DefaultPaths) -> Option<Salvaged> {
+pub(super) fn salvage_with(explicit: Option<&Path>, env: &Environment, places: DefaultPaths) -> Option<(Config, bool)> {
     const OUTBOX: &str = "outbox.database";
     let (mut found, path) = find(explicit, env, places);
     let recovered = std::mem::take(&mut found.recovered);
@@ -168,7 +159,7 @@ pub(super) fn salvage_with(explicit: Option<&Path>, env: &Environment, places: D
             ..Findings::default()
         };
         match assemble(rest, None) {
-            Ok(Loaded { config, .. }) => return Some(Salvaged { config, is_certain }),
+            Ok(Loaded { config, .. }) => return Some((config, is_certain)),
             Err(error) => problems.extend(error.problems),
         }
     }
@@ -209,7 +200,6 @@ fn find(explicit: Option<&Path>, env: &Environment, places: DefaultPaths) -> (Fi
 enum Read {
     There,
     Absent,
-    /// Why is told.
     Refused,
 }
 

@@ -41,7 +41,6 @@ pub enum LogFormat {
     /// By what standard error is.
     #[default]
     Auto,
-    /// Lines for people.
     Text,
     /// One JSON object a line.
     Json,

@@ -31,7 +31,7 @@ use crate::model::ConflictPolicy;
 
 pub use environment::Environment;
 pub use keys::DEFAULTS;
-pub use load::{Home, Loaded, Salvaged};
+pub use load::{Home, Loaded};
 pub use log::{Level, LogFormat};
 pub use problem::ConfigError;
 pub use secret::{ApiKey, KeyError, KeyPlace};
@@ -40,23 +40,14 @@ pub use secret::{ApiKey, KeyError, KeyPlace};
 /// in [`values`] reads: a key is named here and there, and nowhere else.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 pub struct Config {
-    /// `[api]`
     pub api: Api,
-    /// `[inbox]`
     pub inbox: Inbox,
-    /// `[outbox]`
     pub outbox: OutboxSettings,
-    /// `[delivery]`
     pub delivery: Delivery,
-    /// `[retry]`
     pub retry: RetrySettings,
-    /// `[conflict]`
     pub conflict: ConflictSettings,
-    /// `[auth]`
     pub auth: Auth,
-    /// `[validation]`
     pub validation: ValidationSettings,
-    /// `[log]`
     pub log: Log,
 }
 

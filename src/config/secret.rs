@@ -52,7 +52,6 @@ pub enum KeyError {
     /// A place that exists may not be read by this user; by another one, it may hold a good key.
     #[error("{place}: the API key cannot be read: {why}")]
     Forbidden {
-        /// Which.
         place: KeyPlace,
         /// What the system said, and the remedy.
         why: String,
@@ -60,7 +59,6 @@ pub enum KeyError {
     /// A place that exists could not be read.
     #[error("{place}: the API key cannot be read: {why}")]
     Unreadable {
-        /// Which.
         place: KeyPlace,
         /// What the system said, and the remedy.
         why: String,
@@ -68,7 +66,6 @@ pub enum KeyError {
     /// What was found is no key.
     #[error("{place}: {why}")]
     Malformed {
-        /// Where.
         place: KeyPlace,
         /// What is wrong with it and the remedy.
         why: String,

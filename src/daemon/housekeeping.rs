@@ -61,7 +61,6 @@ async fn reloaded(config: &mut watch::Receiver<Arc<Config>>) {
     }
 }
 
-/// One round.
 async fn tidy_up(outbox: &Outbox, keeps: &[(StateName, Keep)]) -> Result<(), StoreError> {
     for (state, keep) in keeps {
         let Some(older_than) = older_than(*keep, clock::now()) else {

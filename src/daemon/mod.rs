@@ -3,7 +3,7 @@
 //! - [`run`]: the process, from the first log line to the exit. [`Services`]: everything that runs between, with no signal
 //!   and no global of its own, so that `demo` runs the very same.
 //! - `reload`: a new configuration or key, all or nothing. `held_key`: which key that is, for those who put another one
-//!   in place. `housekeeping`: retention. `bookkeeping`: counts and orders that another hand changed. `observer`: how
+//!   in place. `housekeeping`: retention. `bookkeeping`: counts and orders that another hand changed. `reporter`: how
 //!   the queue is, for the log, for systemd and for `status`. `watchdog`: signs of life, as long as every loop gets on.
 //!
 //! A service that ends or panics though nobody asked ends the process: the service manager starts it anew, and what it
@@ -13,8 +13,8 @@ mod bookkeeping;
 mod held_key;
 mod housekeeping;
 mod key;
-mod observer;
 mod reload;
+mod reporter;
 mod run;
 mod services;
 mod signals;

@@ -10,7 +10,6 @@ use super::key::KeyFile;
 /// Where the configuration comes from, so that it can be loaded again the same way.
 #[derive(Clone, Default)]
 pub struct Source {
-    /// What `--config` named.
     pub explicit: Option<PathBuf>,
     /// The process's environment; a service's cannot change while it runs.
     pub environment: Environment,
@@ -36,7 +35,6 @@ pub(super) enum ReloadError {
 }
 
 impl ReloadError {
-    /// What mends it.
     pub(super) fn hint(&self) -> &'static str {
         match self {
             Self::Config(_) | Self::Client(_) => {
@@ -49,7 +47,6 @@ impl ReloadError {
 }
 
 impl Source {
-    /// Loads the configuration.
     pub fn load(&self) -> Result<Loaded, ConfigError> {
         let mut loaded = Config::load(self.explicit.as_deref(), &self.environment)?;
         if let Some(level) = self.level {

@@ -70,7 +70,6 @@ pub async fn run(start: Start) -> anyhow::Result<()> {
     failure
 }
 
-/// The running daemon.
 struct Daemon<'a> {
     services: Services,
     source: Source,

@@ -19,7 +19,7 @@ use crate::{delivery, intake};
 use super::bookkeeping;
 use super::held_key::{self, HeldKey};
 use super::housekeeping;
-use super::observer::Observer;
+use super::reporter::Reporter;
 use super::tasks::{TaskEnded, Tasks};
 use super::watchdog::{LOOKS, Watched};
 
@@ -39,7 +39,6 @@ const TALLY_MAX: Duration = Duration::from_secs(1);
 pub struct Setup {
     /// In force from the start.
     pub config: Config,
-    /// The same.
     pub key: ApiKey,
     /// Where it was found.
     pub key_place: KeyPlace,
@@ -58,15 +57,8 @@ pub struct Services {
     held_key: watch::Sender<HeldKey>,
     shutdown: watch::Sender<bool>,
     tasks: Tasks,
-    turns: Turns,
-}
-
-/// What the loops count up at each turn.
-#[derive(Debug, Default)]
-struct Turns {
-    delivery: Arc<AtomicU64>,
-    files: Arc<AtomicU64>,
-    rows: Arc<AtomicU64>,
+    /// What the loops count up at each turn: of deliveries, of files and of rows.
+    turns: [Arc<AtomicU64>; 3],
 }
 
 impl Services {
@@ -90,7 +82,8 @@ impl Services {
         let unknown_code = Arc::new(Notify::new());
         let arrivals = Arc::new(Notify::new());
         let meters = Arc::new(delivery::Meters::default());
-        let turns = Turns::default();
+        let turns: [Arc<AtomicU64>; 3] = Default::default();
+        let [delivery_turns, file_turns, row_turns] = turns.clone();
         let turn_max = turn_max(&setup.notifier);
         let mut tasks = Tasks::default();
         tasks.spawn(
@@ -105,7 +98,7 @@ impl Services {
                 seed: setup.seed,
                 result_types,
                 unknown_code: Arc::clone(&unknown_code),
-                progress: Arc::clone(&turns.delivery),
+                progress: delivery_turns,
                 turn_max,
             }),
         );
@@ -116,8 +109,8 @@ impl Services {
             unknown_code,
             arrivals: Arc::clone(&arrivals),
             shutdown: shutdown_seen.clone(),
-            progress: Arc::clone(&turns.files),
-            rows_progress: Arc::clone(&turns.rows),
+            progress: file_turns,
+            rows_progress: row_turns,
             turn_max,
             hindrances: Arc::clone(meters.hindrances()),
         };
@@ -137,8 +130,8 @@ impl Services {
             "housekeeping",
             housekeeping::run(outbox.clone(), config_seen.clone(), shutdown_seen.clone()),
         );
-        let observer = Observer::new(outbox.clone(), config_seen, meters, setup.notifier);
-        tasks.spawn("observer", observer.run(shutdown_seen));
+        let reporter = Reporter::new(outbox.clone(), config_seen, meters, setup.notifier);
+        tasks.spawn("reporter", reporter.run(shutdown_seen));
         Self {
             outbox,
             config,
@@ -184,7 +177,7 @@ impl Services {
 
     /// The loops without which the daemon would be dead, for the watchdog.
     pub(super) fn watched(&self) -> Vec<Watched> {
-        let Turns { delivery, files, rows } = &self.turns;
+        let [delivery, files, rows] = &self.turns;
         vec![
             Watched::new("delivery", delivery),
             Watched::new("intake of files", files),

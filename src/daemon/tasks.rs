@@ -16,7 +16,6 @@ use crate::telemetry::{SaidOnce, events};
     "{service} ended by itself ({why}); the daemon ends with it, and what was in flight is resumed at the next start"
 )]
 pub struct TaskEnded {
-    /// Which.
     pub service: &'static str,
     /// A panic (its words are in the log), an error, or a mere return.
     pub why: String,

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::clock::Timestamp;
 use crate::config::Api;
 use crate::policy::gate::GateName;
-use crate::telemetry::events::{How, Who};
+use crate::telemetry::events::{How, Who, Window};
 use crate::telemetry::hindrance::Hindrances;
 
 /// The newest answer times that the percentiles go by: enough for a steady 95th of 100, and 4 KiB.
@@ -84,17 +84,6 @@ pub struct Pulse {
     /// worked for days.
     #[serde(default)]
     pub works_with: Option<u64>,
-}
-
-/// What happened since the last time this was asked.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Window {
-    pub delivered: u64,
-    pub failed: u64,
-    /// Half of the answers came within this many milliseconds.
-    pub p50_ms: Option<u64>,
-    /// 95 of 100 answers came within this many milliseconds.
-    pub p95_ms: Option<u64>,
 }
 
 impl Meters {

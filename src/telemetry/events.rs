@@ -19,22 +19,16 @@ pub const TARGET: &str = "reten_outbox";
 /// Which submission an event is about.
 #[derive(Debug, Clone, Copy)]
 pub struct Who<'a> {
-    /// Its number.
     pub submission: SubmissionId,
-    /// The producer's key.
     pub key: Option<&'a str>,
-    /// The activity's id.
     pub activity: Option<&'a str>,
-    /// The producer.
     pub source: Option<&'a str>,
 }
 
 /// How an attempt went, for the events that end one.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct How<'a> {
-    /// Which attempt.
     pub attempt: Option<AttemptNumber>,
-    /// The answer's status.
     pub status: Option<u16>,
     /// How long the request took.
     pub elapsed: Option<Duration>,
@@ -42,7 +36,6 @@ pub struct How<'a> {
     pub error: Option<&'a str>,
     /// The API's `message`, or the fault's story.
     pub message: Option<&'a str>,
-    /// What mends it.
     pub hint: Option<&'a str>,
 }
 
@@ -174,7 +167,6 @@ pub fn intake_waiting(reason: &str, hint: &str) {
     event!(target: TARGET, Level::ERROR, event = "intake_waiting", error = reason, hint = hint);
 }
 
-/// Intake goes on.
 pub fn intake_resumed(what: &str) {
     event!(target: TARGET, Level::INFO, event = "intake_resumed", message = what);
 }
@@ -280,30 +272,27 @@ pub fn gate(from: GateName, to: GateName, why: &str, hint: Option<&str>) {
     }
 }
 
-/// What `summary` says.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Summary<'a> {
-    /// Pending now.
-    pub pending: u64,
-    /// In flight now.
-    pub sending: u64,
-    /// Dead letters now.
-    pub dead: u64,
-    /// Parked now.
-    pub parked: u64,
-    /// Delivered since the last summary.
+/// What happened since the last summary.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Window {
     pub delivered: u64,
-    /// Attempts that failed since the last summary.
+    /// Attempts, not submissions.
     pub failed: u64,
-    /// The earliest due.
-    pub oldest_due: Option<Timestamp>,
-    /// The dead letter that has waited longest.
-    pub oldest_dead: Option<Timestamp>,
     /// Half of the answers came within this many milliseconds.
     pub p50_ms: Option<u64>,
     /// 95 of 100 answers came within this many milliseconds.
     pub p95_ms: Option<u64>,
-    /// The gate's state.
+}
+
+/// How the queue is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Summary<'a> {
+    /// How many are pending, sending, dead and parked.
+    pub counts: [u64; 4],
+    pub since: Window,
+    pub oldest_due: Option<Timestamp>,
+    /// The dead letter that has waited longest.
+    pub oldest_dead: Option<Timestamp>,
     pub gate: &'a str,
     /// Free bytes where the outbox lies.
     pub free_disk: Option<u64>,
@@ -311,11 +300,13 @@ pub struct Summary<'a> {
 
 /// The queue in one line, every `log.summary_interval` in which something changed.
 pub fn summary(summary: &Summary<'_>) {
+    let [pending, sending, dead, parked] = summary.counts;
+    let since = summary.since;
     event!(
         target: TARGET, Level::INFO, event = "summary",
-        pending = summary.pending, sending = summary.sending, dead = summary.dead, parked = summary.parked,
-        delivered = summary.delivered, failed = summary.failed,
+        pending, sending, dead, parked,
+        delivered = since.delivered, failed = since.failed,
         oldest_due = summary.oldest_due.map(tracing::field::display), oldest_dead = summary.oldest_dead.map(tracing::field::display),
-        p50_ms = summary.p50_ms, p95_ms = summary.p95_ms, gate = summary.gate, free_disk = summary.free_disk,
+        p50_ms = since.p50_ms, p95_ms = since.p95_ms, gate = summary.gate, free_disk = summary.free_disk,
     );
 }

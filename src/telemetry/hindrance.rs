@@ -68,11 +68,8 @@ impl Cause {
 /// A hindrance, for those who watch.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Hindrance {
-    /// Which.
     pub cause: Cause,
-    /// Why, in words.
     pub why: String,
-    /// What mends it.
     pub hint: String,
     /// Since when, in milliseconds since 1970.
     pub since: i64,
@@ -249,12 +246,10 @@ pub struct HeldUp {
 }
 
 impl HeldUp {
-    /// It gets on.
     pub fn over(mut self) {
         self.gets_on = true;
     }
 
-    /// It failed again.
     pub fn again(&self, operation: &str, why: &str, hint: &str) {
         self.of.met(self.cause, operation, why, hint);
     }

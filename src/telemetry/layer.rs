@@ -125,12 +125,12 @@ struct LogLine {
 impl LogLine {
     fn begin(rendering: Rendering, now: Timestamp, metadata: &Metadata<'_>) -> Self {
         let mut out = String::with_capacity(LINE_BYTES_USUAL);
-        let level = Shown::of(*metadata.level());
+        let (upper, lower, colour) = shown(*metadata.level());
         // Writing to a String cannot fail.
         let _ = match rendering {
-            Rendering::Text => write!(out, "{now} {:<5}", level.upper),
-            Rendering::ColouredText => write!(out, "\x1b[2m{now}\x1b[0m {}{:<5}\x1b[0m", level.colour, level.upper),
-            Rendering::Json => write!(out, "{{\"time\":\"{now}\",\"level\":\"{}\"", level.lower),
+            Rendering::Text => write!(out, "{now} {upper:<5}"),
+            Rendering::ColouredText => write!(out, "\x1b[2m{now}\x1b[0m {colour}{upper:<5}\x1b[0m"),
+            Rendering::Json => write!(out, "{{\"time\":\"{now}\",\"level\":\"{lower}\""),
         };
         let mut line = Self { out, rendering };
         if !metadata.target().starts_with(TARGET) {
@@ -185,23 +185,14 @@ impl Fields for LogLine {
     }
 }
 
-/// A level's names.
-struct Shown {
-    upper: &'static str,
-    lower: &'static str,
-    colour: &'static str,
-}
-
-impl Shown {
-    fn of(level: Level) -> Self {
-        let (upper, lower, colour) = match level {
-            Level::ERROR => ("ERROR", "error", "\x1b[31m"),
-            Level::WARN => ("WARN", "warn", "\x1b[33m"),
-            Level::INFO => ("INFO", "info", "\x1b[32m"),
-            Level::DEBUG => ("DEBUG", "debug", "\x1b[34m"),
-            Level::TRACE => ("TRACE", "trace", "\x1b[35m"),
-        };
-        Self { upper, lower, colour }
+/// A level as text writes it, as JSON does, and its colour on a terminal.
+const fn shown(level: Level) -> (&'static str, &'static str, &'static str) {
+    match level {
+        Level::ERROR => ("ERROR", "error", "\x1b[31m"),
+        Level::WARN => ("WARN", "warn", "\x1b[33m"),
+        Level::INFO => ("INFO", "info", "\x1b[32m"),
+        Level::DEBUG => ("DEBUG", "debug", "\x1b[34m"),
+        Level::TRACE => ("TRACE", "trace", "\x1b[35m"),
     }
 }
 

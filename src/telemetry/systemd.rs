@@ -41,7 +41,6 @@ impl Notifier {
         self.watchdog.filter(|_| self.to.is_some())
     }
 
-    /// Start-up is done.
     pub fn ready(&self) {
         self.send("READY=1");
     }
@@ -58,7 +57,6 @@ impl Notifier {
         self.send("STOPPING=1");
     }
 
-    /// Still alive.
     pub fn watchdog(&self) {
         self.send("WATCHDOG=1");
     }

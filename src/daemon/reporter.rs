@@ -39,7 +39,7 @@ const AGES_EVERY: Duration = Duration::from_secs(5);
 /// The most characters of a reason in the line.
 const WHY_CHARS_MAX: usize = 120;
 
-/// The states whose counts, when they change, are worth another summary.
+/// The states in a summary; another one is due when a count of them changes.
 const SUMMARISED: [StateName; 4] = [
     StateName::Pending,
     StateName::Sending,
@@ -49,7 +49,7 @@ const SUMMARISED: [StateName; 4] = [
 
 /// Watches the queue, and reports what is new.
 #[derive(Debug)]
-pub(super) struct Observer {
+pub(super) struct Reporter {
     outbox: Outbox,
     config: watch::Receiver<Arc<Config>>,
     meters: Arc<Meters>,
@@ -68,7 +68,7 @@ pub(super) struct Observer {
     summary_fails: SaidOnce,
 }
 
-impl Observer {
+impl Reporter {
     pub(super) fn new(
         outbox: Outbox,
         config: watch::Receiver<Arc<Config>>,
@@ -201,18 +201,11 @@ impl Observer {
             return;
         }
         let free_disk = self.config.borrow().outbox.database.parent().and_then(free_bytes);
-        let [pending, sending, dead, parked] = SUMMARISED.map(|state| tally.count(state));
         events::summary(&Summary {
-            pending,
-            sending,
-            dead,
-            parked,
-            delivered: since.delivered,
-            failed: since.failed,
+            counts: SUMMARISED.map(|state| tally.count(state)),
+            since,
             oldest_due: tally.oldest_due,
             oldest_dead: tally.oldest_dead,
-            p50_ms: since.p50_ms,
-            p95_ms: since.p95_ms,
             gate: gate.into_str(),
             free_disk,
         });
