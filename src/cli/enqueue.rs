@@ -9,12 +9,13 @@ use std::path::{Path, PathBuf};
 use anyhow::Context as _;
 use rustix::fs::Access;
 
-use crate::intake::entry::{Criteria, entry};
+use crate::intake::entry::entry;
 use crate::intake::open_file::{CHUNK_BYTES, CHUNK_RESULTS};
 use crate::intake::parse::{ParseFault, RawResult};
 use crate::intake::result_reader::{ReadError, ResultReader};
 use crate::intake::rows;
 use crate::model::{Admission, Admitted, Entry};
+use crate::policy::validate::Criteria;
 use crate::store::Outbox;
 
 use super::context::Context;
@@ -115,16 +116,12 @@ async fn enqueue(
     out: &mut dyn Write,
 ) -> anyhow::Result<Enqueued> {
     let types = result_types(context).await;
-    let judge = Criteria {
-        settings: &context.config.validation,
-        result_types: types.as_deref(),
-        now: context.now,
-    };
+    let criteria = Criteria::new(&context.config.validation, types, context.now);
     // Each input is read twice.
     let total = 2 * sources.iter().map(|source| source.size).sum::<u64>();
     let mut reading = Enqueuing {
         context,
-        judge,
+        criteria,
         done: 0,
         results: 0,
         progress: &|done| progress(done, total),
@@ -173,7 +170,7 @@ fn may_write(database: &Path) -> bool {
 
 struct Enqueuing<'a> {
     context: &'a Context,
-    judge: Criteria<'a>,
+    criteria: Criteria,
     /// Bytes read of the inputs before the present one, in both passes.
     done: u64,
     /// Results that are durably in.
@@ -212,7 +209,7 @@ impl Enqueuing<'_> {
     fn judge(&self, source: &Input, piece: &RawResult) -> Result<Entry, String> {
         let text = piece.text.as_deref().map_err(|bad| source.wrong(bad))?;
         let origin = source.origin(piece.place, &self.context.user);
-        let judged = entry(text, origin, None, &self.judge)
+        let judged = entry(text, origin, None, &self.criteria)
             .map_err(|why| source.wrong(&piece.place.bad(text, &why, piece.ended)))?;
         match &judged.entry.invalid {
             Some(why) => Err(source.says(piece.place, &format!("invalid: {why}"))),

@@ -2,14 +2,15 @@
 
 use std::io::Write;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use crate::config::{ValidationMode, ValidationSettings};
 use crate::delivery::catalogue::remembered;
-use crate::intake::entry::{Criteria, problems};
+use crate::intake::entry::problems;
 use crate::intake::open_file::fault_of;
 use crate::intake::result_reader::ReadError;
 use crate::model::payload::Object;
-use crate::policy::validate::ResultType;
+use crate::policy::validate::{Criteria, ResultType};
 
 use super::context::Context;
 use super::context::Global;
@@ -40,11 +41,7 @@ async fn validate(sources: &[Input], context: &Context, out: &mut dyn Write) -> 
         mode: ValidationMode::Strict,
         ..context.config.validation.clone()
     };
-    let judge = Criteria {
-        settings: &settings,
-        result_types: types.as_deref(),
-        now: context.now,
-    };
+    let criteria = Criteria::new(&settings, types, context.now);
     let (mut results, mut wrong) = (0_u64, 0_u64);
     for source in sources {
         let mut pieces = source.pieces(context.config.inbox.max_result_size)?;
@@ -70,7 +67,7 @@ async fn validate(sources: &[Input], context: &Context, out: &mut dyn Write) -> 
             let Some(object) = piece.text.as_deref().ok().and_then(|text| Object::parse(text).ok()) else {
                 continue;
             };
-            for problem in problems(&object, &judge) {
+            for problem in problems(&object, &criteria) {
                 writeln!(out, "{}", source.says(piece.place, &problem))?;
                 wrong += 1;
             }
@@ -81,14 +78,14 @@ async fn validate(sources: &[Input], context: &Context, out: &mut dyn Write) -> 
 }
 
 /// The list of result types as the daemon fetched it last; without one, codes are not checked.
-pub(super) async fn result_types(context: &Context) -> Option<Vec<ResultType>> {
+pub(super) async fn result_types(context: &Context) -> Option<Arc<[ResultType]>> {
     if !context.config.validation.result_types {
         return None;
     }
     let outbox = context.open_to_read().await.ok().flatten()?;
     let types = remembered(&outbox).await;
     outbox.close().await;
-    types
+    types.map(Arc::from)
 }
 
 fn counted(number: u64, what: &str) -> String {

@@ -14,12 +14,12 @@ use tokio::time::{Instant, sleep_until};
 use crate::api::{Catalogue, Client};
 use crate::clock::{self, Timestamp};
 use crate::policy::hint;
-use crate::policy::validate::ResultType;
+use crate::policy::validate::{Criteria, ResultType};
 use crate::store::{Outbox, StoreError};
 use crate::telemetry::{SaidOnce, events};
 
 use super::links::Links;
-use super::revalidate::{Judge, revalidate};
+use super::revalidate::revalidate;
 
 /// The name under which the list is remembered.
 pub const RESULT_TYPES: &str = "result_types";
@@ -155,7 +155,7 @@ impl Keeper {
         }
         let is_news = self.judged_by.as_ref() != Some(&types);
         if is_news || self.once_more {
-            if let Err(error) = self.judge_again(&types, now).await {
+            if let Err(error) = self.judge_again(Arc::clone(&types), now).await {
                 events::storage_error(
                     "result types",
                     &error.to_string(),
@@ -177,14 +177,13 @@ impl Keeper {
         true
     }
 
-    async fn judge_again(&self, result_types: &[ResultType], now: Timestamp) -> Result<(), StoreError> {
-        let config = self.context.config.borrow().clone();
-        let judge = Judge {
-            settings: &config.validation,
-            result_types,
+    async fn judge_again(&self, result_types: Arc<[ResultType]>, now: Timestamp) -> Result<(), StoreError> {
+        let criteria = Criteria {
+            settings: self.context.config.borrow().validation.clone(),
+            result_types: Some(result_types),
             now,
         };
-        let count = revalidate(&self.context.outbox, judge).await?;
+        let count = revalidate(&self.context.outbox, &criteria).await?;
         if count > 0 {
             events::requeued(count, "the list of result types has changed, and they are valid now");
             self.context.arrivals.notify_one();

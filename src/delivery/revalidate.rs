@@ -5,51 +5,39 @@
 //! counts as judged by only when all is done, and the next fetch begins again.
 
 use crate::clock::Timestamp;
-use crate::config::ValidationSettings;
 use crate::model::{Act, Actor, Object, Payload, SubmissionId};
-use crate::policy::validate::{ResultType, refusal, validate};
+use crate::policy::validate::{Criteria, refusal, validate};
 use crate::store::{ACT_IDS_MAX, ActRequest, Acted, Outbox, Still, StoreError};
 
 /// Payloads in memory at a time; each may be as long as `inbox.max_result_size`.
 const PAGE: u32 = 32;
 
-/// What they are judged by, as intake does.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Judge<'a> {
-    pub(super) settings: &'a ValidationSettings,
-    pub(super) result_types: &'a [ResultType],
-    pub(super) now: Timestamp,
-}
-
-impl Judge<'_> {
-    /// A date that had to lie in the future has to do so now: one that has passed meanwhile stays `invalid`.
-    fn finds_valid(&self, payload: &Payload) -> bool {
-        let text = payload.text();
-        let Ok(object) = Object::parse(&text) else { return false };
-        let violations = validate(&object, self.settings, Some(self.result_types), self.now);
-        refusal(&violations, self.settings.mode).is_none()
-    }
+/// A date that had to lie in the future has to do so now: one that has passed meanwhile stays `invalid`.
+fn is_valid(payload: &Payload, criteria: &Criteria) -> bool {
+    let text = payload.text();
+    let Ok(object) = Object::parse(&text) else { return false };
+    refusal(&validate(&object, criteria), criteria.settings.mode).is_none()
 }
 
 /// Puts back what is valid now; how many those were. Superseded ones stay, and so does what a person took in hand
 /// meanwhile.
-pub(super) async fn revalidate(outbox: &Outbox, judge: Judge<'_>) -> Result<u64, StoreError> {
+pub(super) async fn revalidate(outbox: &Outbox, criteria: &Criteria) -> Result<u64, StoreError> {
     let mut valid: Vec<SubmissionId> = Vec::new();
     let mut after = SubmissionId(0);
     let mut count = 0;
     loop {
         let page = outbox.refused_by_result_types(after, PAGE).await?;
         let Some((last, _)) = page.last() else {
-            return Ok(count + put_back(outbox, valid, judge.now).await?);
+            return Ok(count + put_back(outbox, valid, criteria.now).await?);
         };
         after = *last;
         valid.extend(
             page.iter()
-                .filter(|(_, payload)| judge.finds_valid(payload))
+                .filter(|(_, payload)| is_valid(payload, criteria))
                 .map(|(id, _)| *id),
         );
         if valid.len() + PAGE as usize > ACT_IDS_MAX {
-            count += put_back(outbox, std::mem::take(&mut valid), judge.now).await?;
+            count += put_back(outbox, std::mem::take(&mut valid), criteria.now).await?;
         }
         // Judging a page does not wait for anything by itself, and others share this thread.
         tokio::task::yield_now().await;
@@ -75,10 +63,12 @@ async fn put_back(outbox: &Outbox, ids: Vec<SubmissionId>, now: Timestamp) -> Re
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
     use std::time::Duration;
 
     use super::*;
-    use crate::config::ValidationMode;
+    use crate::config::{ValidationMode, ValidationSettings};
+    use crate::policy::validate::ResultType;
 
     fn finds_valid(code: &str, scheduled_at: &str) -> bool {
         let settings = ValidationSettings {
@@ -92,15 +82,12 @@ mod tests {
             label: String::new(),
             requires_future_scheduled_at: true,
         }];
-        let judge = Judge {
-            settings: &settings,
-            result_types: &result_types,
-            now: Timestamp::from_millis(1_795_428_000_000),
-        };
+        let now = Timestamp::from_millis(1_795_428_000_000);
+        let criteria = Criteria::new(&settings, Some(Arc::new(result_types)), now);
         let payload = format!(
             r#"{{"provider_activity_id":"a","commerce_external_id":"c","occurred_at":"2026-11-01T00:00:00Z","status":"EFFECTIVE","task_result":{{"result":"{code}","future_scheduled_at":"{scheduled_at}"}}}}"#
         );
-        judge.finds_valid(&Payload::from_text(&payload))
+        is_valid(&Payload::from_text(&payload), &criteria)
     }
 
     #[test]

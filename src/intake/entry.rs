@@ -5,25 +5,15 @@
 //! A text that is no JSON object is not ours to decide about ([`NotAnObject`]): a file rejects it, a row keeps it
 //! ([`not_an_object`]), a command refuses it.
 
-use crate::clock::Timestamp;
-use crate::config::{ValidationMode, ValidationSettings};
+use crate::config::ValidationMode;
 use crate::model::payload::{DIRECTIVES, NotAnObject, Object};
 use crate::model::{Digest, Entry, Facts, Origin, Payload};
-use crate::policy::validate::{ResultType, Rule, Violation, refusal, validate};
+use crate::policy::validate::{Criteria, Rule, Violation, refusal, validate};
 
 use super::directives::{RowColumns, directives, of_columns};
 
-/// The most faults that are named of one submission: the line has to be read by a person.
+/// The most faults that are named of one submission: the line is for an operator to read.
 const FAULTS_NAMED: usize = 10;
-
-/// What results are judged by.
-#[derive(Debug, Clone, Copy)]
-pub struct Criteria<'a> {
-    pub settings: &'a ValidationSettings,
-    /// The API's list of result types, where it is known.
-    pub result_types: Option<&'a [ResultType]>,
-    pub now: Timestamp,
-}
 
 /// An entry, and what is to be said about it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,14 +30,14 @@ pub fn entry(
     text: &str,
     origin: Origin,
     columns: Option<&RowColumns>,
-    judge: &Criteria<'_>,
+    criteria: &Criteria,
 ) -> Result<Judged, NotAnObject> {
     let object = Object::parse(text)?;
     let (directives, mut faults) = directives(&object, columns);
-    let violations = violations(&object, judge);
+    let violations = violations(&object, criteria);
     let by_result_types = faults.is_empty() && violations.iter().all(Violation::is_of_result_types);
-    faults.extend(refusal(&violations, judge.settings.mode));
-    let warning = match judge.settings.mode {
+    faults.extend(refusal(&violations, criteria.settings.mode));
+    let warning = match criteria.settings.mode {
         ValidationMode::Warn if faults.is_empty() && !violations.is_empty() => Some(in_one_line(&told(&violations))),
         ValidationMode::Strict | ValidationMode::Warn | ValidationMode::Off => None,
     };
@@ -70,9 +60,9 @@ pub fn entry(
 }
 
 /// Everything that is wrong with an object, one line each: for `validate`, which shows all of it.
-pub fn problems(object: &Object<'_>, judge: &Criteria<'_>) -> Vec<String> {
+pub fn problems(object: &Object<'_>, criteria: &Criteria) -> Vec<String> {
     let (_, mut faults) = directives(object, None);
-    faults.extend(told(&violations(object, judge)));
+    faults.extend(told(&violations(object, criteria)));
     faults
 }
 
@@ -93,8 +83,8 @@ pub fn not_an_object(text: &str, why: &NotAnObject, origin: Origin, columns: &Ro
 }
 
 /// What breaks the API's contract. That `$outbox` stands twice is said with the directives: it holds in every mode.
-fn violations(object: &Object<'_>, judge: &Criteria<'_>) -> Vec<Violation> {
-    let mut violations = validate(object, judge.settings, judge.result_types, judge.now);
+fn violations(object: &Object<'_>, criteria: &Criteria) -> Vec<Violation> {
+    let mut violations = validate(object, criteria);
     violations.retain(|violation| violation.rule != Rule::Duplicate || violation.path != DIRECTIVES);
     violations
 }
@@ -121,6 +111,8 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::clock::Timestamp;
+    use crate::config::ValidationSettings;
     use crate::intake::directives::Column;
     use crate::model::SubmissionKey;
 
@@ -136,13 +128,9 @@ mod tests {
     }
 
     fn judged(text: &str, mode: ValidationMode) -> Judged {
-        let settings = settings(mode);
-        let judge = Criteria {
-            settings: &settings,
-            result_types: None,
-            now: Timestamp::parse_iso8601("2026-11-23T00:00:00Z").unwrap(),
-        };
-        entry(text, Origin::Row { id: 1 }, None, &judge).unwrap()
+        let now = Timestamp::parse_iso8601("2026-11-23T00:00:00Z").unwrap();
+        let criteria = Criteria::new(&settings(mode), None, now);
+        entry(text, Origin::Row { id: 1 }, None, &criteria).unwrap()
     }
 
     fn with(member: &str) -> String {

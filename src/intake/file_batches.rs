@@ -46,8 +46,9 @@ impl FileInbox {
                 self.known.opening(name);
             }
             let folder = Arc::clone(&self.folder);
-            let standards = context.standards();
-            let gathering = context.in_inbox(move || gather(&folder, queue, &standards));
+            let criteria = context.criteria();
+            let bytes_max = context.config.borrow().inbox.max_result_size;
+            let gathering = context.in_inbox(move || gather(&folder, queue, (bytes_max, &criteria)));
             let gathered = self.observer.during(&mut self.known, gathering).await;
             // Our own opening is read out of the queue, so that a producer's that comes next is not merged with it.
             self.observer.catch_up(&mut self.known);
@@ -210,9 +211,9 @@ impl FileInbox {
             .during(&mut self.known, backpressure.until_room(context))
             .await
         {
-            let standards = context.standards();
+            let criteria = context.criteria();
             let read = context.in_inbox(move || {
-                let chunk = open_file.chunk(&standards).and_then(|chunk| {
+                let chunk = open_file.chunk(&criteria).and_then(|chunk| {
                     open_file.sync()?;
                     Ok(chunk)
                 });

@@ -15,14 +15,15 @@ use crate::model::FileReceipt;
 use crate::telemetry::events;
 
 use super::IntakeContext;
-use super::finish::{Finished, LetGo, RemovalOutcome, let_go_all, set_aside_all};
+use super::finish::{Finished, RemovalOutcome, let_go_all, set_aside_all};
 use super::folder::{FileStat, Folder, shown};
+use super::inbox_lock::InboxLock;
 use super::observer::Observer;
 use super::open_file::OpenFile;
 use super::parse::ParseFault;
 use super::pending_removals::PendingRemovals;
 use super::receipts::Receipts;
-use super::reject::{self, REPORT_ENDING, RejectReason};
+use super::reject::{self, REPORT_ENDING, RejectReport};
 use super::skipped::SkippedFiles;
 use super::stability::KnownFiles;
 
@@ -50,12 +51,33 @@ pub struct FileInbox {
     /// Those of the batch before are being closed; at most one at a time, so that there are never more files open than
     /// those of two.
     pub closing: Option<JoinHandle<()>>,
+    pub inbox_lock: Option<InboxLock>,
+    pub next_scan: Instant,
+    /// Whether what a crash left half done in `rejected/` is finished.
+    pub is_recovered: bool,
 }
 
 /// A name whose file is being let go is asked for nothing meanwhile. News of it come earlier.
 const PARTING_REST: Duration = Duration::from_mins(1);
 
 impl FileInbox {
+    /// The directory as it is when it is opened: nothing in it is known, and a scan is due.
+    pub fn new(folder: Folder, receipts: Receipts, settle: Duration, inbox_lock: Option<InboxLock>) -> Self {
+        Self {
+            folder: Arc::new(folder),
+            receipts,
+            known: KnownFiles::new(settle),
+            removals: PendingRemovals::default(),
+            left: SkippedFiles::default(),
+            observer: Observer::default(),
+            told_open: HashSet::new(),
+            closing: None,
+            inbox_lock,
+            next_scan: Instant::now(),
+            is_recovered: false,
+        }
+    }
+
     /// The results of these are all in: they go at the next quiet moment, or now, if there are many.
     pub async fn part_from(&mut self, context: &IntakeContext, open_files: Vec<OpenFile>) {
         let now = Instant::now();
@@ -110,11 +132,7 @@ impl FileInbox {
         });
         let (leaving, folder) = (leaving.collect(), Arc::clone(&self.folder));
         let letting_go = context.in_inbox(move || let_go_all(&folder, leaving));
-        let LetGo {
-            finished,
-            synced,
-            closing,
-        } = match self.observer.during(&mut self.known, letting_go).await {
+        let (finished, closing, synced) = match self.observer.during(&mut self.known, letting_go).await {
             Ok(finished) => finished,
             Err(error) => return stumbled(context, &error).await,
         };
@@ -155,8 +173,8 @@ impl FileInbox {
         if !finished.was_renamed {
             self.known.not_arrived(&name, now);
         }
-        if let Some((moved, reason)) = finished.rejected {
-            tell_rejected(&name, &moved, &reason);
+        if let Some((moved, report)) = finished.rejected {
+            log_rejected(&name, &moved, &report);
         }
         let may_be_forgotten = match finished.fate {
             RemovalOutcome::Gone => {
@@ -231,7 +249,7 @@ impl FileInbox {
         if open_file.is_resumed || open_file.results > 0 {
             why.push_str("; what stands before it was taken, for the file was changed meanwhile");
         }
-        let reason = RejectReason::whole(why, &bad, context.standards().now);
+        let report = RejectReport::of_fault(&open_file.name, why, &bad, clock::now());
         let folder = Arc::clone(&self.folder);
         let (name, look) = (open_file.name.clone(), open_file.look);
         let work = move || {
@@ -241,17 +259,17 @@ impl FileInbox {
             if !now.is_same_content(&open_file.look) {
                 return Ok(Err(now));
             }
-            let moved = reject::whole(&folder, &open_file.name, &open_file.look, &reason);
-            moved.map(|moved| Ok((moved, reason)))
+            let moved = reject::whole(&folder, &open_file.name, &open_file.look, &report);
+            moved.map(|moved| Ok((moved, report)))
         };
         match context.in_inbox(work).await.and_then(|moved| moved) {
             // What was read of it is no verdict on what it is now.
             Ok(Err(now)) => self.known.unsettle(&name, now, false, Instant::now()),
-            Ok(Ok((moved, reason))) => {
+            Ok(Ok((moved, report))) => {
                 self.known.forget(&name);
                 self.left.forget(&name);
                 if let Some(moved) = moved {
-                    tell_rejected(&name, &moved, &reason);
+                    log_rejected(&name, &moved, &report);
                 }
                 let receipt = self.receipts.get(&name, look.inode).cloned();
                 self.forget(context, receipt.into_iter().collect(), false).await;
@@ -301,13 +319,13 @@ impl FileInbox {
 /// A panic on the thread that reads; nothing is lost by it, but it may come again at once.
 pub async fn stumbled(context: &IntakeContext, error: &io::Error) {
     if context.is_ending() {
-        return; // What was under way is left where it stands.
+        return; // What was under way is left as it is.
     }
     events::internal_error("read the inbox", &error.to_string());
     context.sleep(STUMBLED_PAUSE).await;
 }
 
-fn tell_rejected(name: &OsStr, moved: &OsStr, reason: &RejectReason) {
+fn log_rejected(name: &OsStr, moved: &OsStr, report: &RejectReport) {
     let moved = shown(moved);
     let hint = format!(
         "{}/{moved}{REPORT_ENDING} says what to mend; drop the mended one into the inbox again and delete the pair: nothing removes it by itself",
@@ -315,7 +333,7 @@ fn tell_rejected(name: &OsStr, moved: &OsStr, reason: &RejectReason) {
     );
     events::file_rejected(
         &shown(name),
-        &reason.why,
+        &report.reason,
         &format!("{}/{moved}", reject::REJECTED),
         &hint,
     );

@@ -12,13 +12,10 @@ use super::admit::pause;
 use super::backpressure::Backpressure;
 use super::file_inbox::FileInbox;
 use super::inbox_lock::InboxLock;
-use super::observer::Observer;
-use super::pending_removals::PendingRemovals;
 use super::receipts::Receipts;
 use super::result_reader::Progress;
 use super::scan::{self, ScanTask};
-use super::skipped::SkippedFiles;
-use super::stability::{KNOWN_MAX, KnownFiles};
+use super::stability::KNOWN_MAX;
 use super::{IntakeContext, PRESSURE_PAUSE, private_dir};
 
 /// The most files that are taken between two looks at the hints and at the clock.
@@ -26,27 +23,21 @@ const READY_MAX: usize = 4096;
 
 /// Takes files until shutdown. `inbox_lock`: of the inbox, where the start has it already.
 pub async fn run(context: &IntakeContext, backpressure: &Backpressure, inbox_lock: Option<InboxLock>) {
-    let Some((desk, inbox_lock)) = begin(context, backpressure, inbox_lock).await else {
+    let Some(mut inbox) = begin(context, backpressure, inbox_lock).await else {
         return;
-    };
-    let mut room = FileLoop {
-        desk,
-        inbox_lock,
-        next_scan: Instant::now(),
-        is_recovered: false,
     };
     while !context.is_ending() {
         context.turn();
-        if Instant::now() >= room.next_scan || room.desk.observer.have_lost_sight() {
-            room.scan(context, backpressure).await;
+        if Instant::now() >= inbox.next_scan || inbox.observer.have_lost_sight() {
+            inbox.scan(context, backpressure).await;
         }
-        room.desk.observer.catch_up(&mut room.desk.known);
-        room.look(context).await;
+        inbox.observer.catch_up(&mut inbox.known);
+        inbox.look(context).await;
         let now = Instant::now();
-        let ready = room.desk.known.ready(now, READY_MAX);
+        let ready = inbox.known.ready(now, READY_MAX);
         // What came under the name of one that is being let go is another file, or more of it.
-        if room.desk.removals.is_due(now) || ready.iter().any(|one| room.desk.removals.has(&one.name)) {
-            context.lively(Box::pin(room.desk.part(context))).await;
+        if inbox.removals.is_due(now) || ready.iter().any(|one| inbox.removals.has(&one.name)) {
+            context.lively(Box::pin(inbox.part(context))).await;
             continue;
         }
         let may_take = if ready.is_empty() {
@@ -56,14 +47,12 @@ pub async fn run(context: &IntakeContext, backpressure: &Backpressure, inbox_loc
             backpressure.may_take(context).await
         };
         if may_take && !ready.is_empty() {
-            context
-                .lively(Box::pin(room.desk.take(context, backpressure, ready)))
-                .await;
+            context.lively(Box::pin(inbox.take(context, backpressure, ready))).await;
         } else {
-            room.rest(context, may_take).await;
+            inbox.rest(context, may_take).await;
         }
     }
-    room.desk.part(context).await;
+    inbox.part(context).await;
 }
 
 /// Opens the directory and reads the receipts, however long that needs.
@@ -71,7 +60,7 @@ async fn begin(
     context: &IntakeContext,
     backpressure: &Backpressure,
     mut inbox_lock: Option<InboxLock>,
-) -> Option<(FileInbox, Option<InboxLock>)> {
+) -> Option<FileInbox> {
     let mut tries = 0;
     loop {
         context.turn();
@@ -94,19 +83,9 @@ async fn begin(
             Ok((folder, stranger, Ok(receipts))) => {
                 backpressure.store_works();
                 backpressure.files_work();
-                tell_begun(inbox_lock.as_ref(), stranger);
-                tell_elsewhere(&receipts, folder.path());
-                let desk = FileInbox {
-                    folder: Arc::new(folder),
-                    receipts,
-                    known: KnownFiles::new(settle),
-                    removals: PendingRemovals::default(),
-                    left: SkippedFiles::default(),
-                    observer: Observer::default(),
-                    told_open: std::collections::HashSet::new(),
-                    closing: None,
-                };
-                return Some((desk, inbox_lock));
+                log_begun(inbox_lock.as_ref(), stranger);
+                log_elsewhere(&receipts, folder.path());
+                return Some(FileInbox::new(folder, receipts, settle, inbox_lock));
             }
             Ok((_, _, Err(error))) => backpressure.store_fails(&error),
             Err(_) if context.is_ending() => {}
@@ -119,7 +98,7 @@ async fn begin(
     }
 }
 
-fn tell_begun(inbox_lock: Option<&InboxLock>, stranger: Option<(String, String)>) {
+fn log_begun(inbox_lock: Option<&InboxLock>, stranger: Option<(String, String)>) {
     if let Some((why, cure)) = stranger {
         events::warning(&format!("{why}; a directory of another name is used instead"), &cure);
     }
@@ -132,7 +111,7 @@ fn tell_begun(inbox_lock: Option<&InboxLock>, stranger: Option<(String, String)>
 }
 
 /// Says at a start, and when the path names another directory, that some receipts speak of yet another one.
-fn tell_elsewhere(receipts: &Receipts, dir: &Path) {
+fn log_elsewhere(receipts: &Receipts, dir: &Path) {
     let count = receipts.elsewhere();
     if count > 0 {
         events::warning(
@@ -145,29 +124,21 @@ fn tell_elsewhere(receipts: &Receipts, dir: &Path) {
     }
 }
 
-struct FileLoop {
-    desk: FileInbox,
-    inbox_lock: Option<InboxLock>,
-    next_scan: Instant,
-    /// Whether what a crash left half done in `rejected/` is finished.
-    is_recovered: bool,
-}
-
-impl FileLoop {
+impl FileInbox {
     /// Looks at the whole directory, opened anew: it may have been replaced.
     async fn scan(&mut self, context: &IntakeContext, backpressure: &Backpressure) {
         // Out of the directory that they were taken from.
-        self.desk.part(context).await;
+        self.part(context).await;
         let inbox = context.config.borrow().inbox.clone();
         self.next_scan = Instant::now() + inbox.rescan;
-        self.desk.known.set_settle(inbox.settle);
+        self.known.set_settle(inbox.settle);
         let task = ScanTask {
             dir: inbox.dir,
             progress: Progress::of(&context.progress),
-            receipts: self.desk.receipts.all(),
-            search: self.desk.left.search(KNOWN_MAX, Instant::now()),
+            receipts: self.receipts.all(),
+            search: self.left.search(KNOWN_MAX, Instant::now()),
             recover: !self.is_recovered,
-            watch: self.desk.observer.are_closed(),
+            watch: self.observer.are_closed(),
         };
         let mut inbox_lock = self.inbox_lock.take();
         let scanning = context.in_inbox(move || (scan::scan(task, &mut inbox_lock), inbox_lock));
@@ -177,31 +148,31 @@ impl FileLoop {
             Ok(mut scan) => {
                 let now = Instant::now();
                 backpressure.files_work();
-                if scan.id != self.desk.receipts.here() {
+                if scan.id != self.receipts.here() {
                     // A disk was mounted over it, or came off: the watch is still on the one beneath.
-                    self.desk.observer.close();
+                    self.observer.close();
                     self.next_scan = now;
                     self.is_recovered = false;
-                    self.desk.receipts.turn_to(scan.id);
-                    tell_elsewhere(&self.desk.receipts, scan.folder.path());
-                    self.desk.folder = Arc::new(scan.folder);
+                    self.receipts.turn_to(scan.id);
+                    log_elsewhere(&self.receipts, scan.folder.path());
+                    self.folder = Arc::new(scan.folder);
                     return;
                 }
-                self.desk.observer.open(scan.watch);
-                self.desk.folder = Arc::new(scan.folder);
+                self.observer.open(scan.watch);
+                self.folder = Arc::new(scan.folder);
                 self.is_recovered |= scan.rejected.is_ok();
                 if backpressure.rejected(&scan.rejected) {
-                    self.desk.left.try_again();
+                    self.left.try_again();
                     self.next_scan = now;
                 }
-                self.desk.known.found(&scan.listing.files, !scan.listing.more, now);
-                self.desk.told_open.retain(|name| self.desk.known.knows(name));
-                self.desk.left.found(&mut scan.listing, now);
-                self.desk.forget(context, scan.gone, false).await;
+                self.known.found(&scan.listing.files, !scan.listing.more, now);
+                self.told_open.retain(|name| self.known.knows(name));
+                self.left.found(&mut scan.listing, now);
+                self.forget(context, scan.gone, false).await;
             }
             Err(_) if context.is_ending() => {}
             Err(error) => {
-                self.desk.observer.close();
+                self.observer.close();
                 backpressure.files_fail("read the inbox", &error);
             }
         }
@@ -209,11 +180,11 @@ impl FileLoop {
 
     /// Looks at the names that are due.
     async fn look(&mut self, context: &IntakeContext) {
-        let due = self.desk.known.due(Instant::now());
+        let due = self.known.due(Instant::now());
         if due.is_empty() {
             return;
         }
-        let folder = Arc::clone(&self.desk.folder);
+        let folder = Arc::clone(&self.folder);
         let looks = context
             .in_inbox(move || {
                 due.into_iter()
@@ -224,8 +195,8 @@ impl FileLoop {
         let now = Instant::now();
         for (look, name) in looks.unwrap_or_default() {
             match look {
-                Ok(look) => self.desk.known.looked(&name, look, now),
-                Err(error) => self.desk.leave(context, &name, &error),
+                Ok(look) => self.known.looked(&name, look, now),
+                Err(error) => self.leave(context, &name, &error),
             }
         }
     }
@@ -237,15 +208,15 @@ impl FileLoop {
         let mut until = self.next_scan.min(now + context.turn_max);
         if !may_take {
             until = until.min(now + PRESSURE_PAUSE);
-        } else if let Some(due) = self.desk.known.next_due() {
+        } else if let Some(due) = self.known.next_due() {
             until = until.min(due);
         }
-        if let Some(due) = self.desk.removals.due() {
+        if let Some(due) = self.removals.due() {
             until = until.min(due);
         }
         let ending = context.ending();
         tokio::select! {
-            () = self.desk.observer.wait(&mut self.desk.known) => {}
+            () = self.observer.wait(&mut self.known) => {}
             () = tokio::time::sleep_until(until) => {}
             () = ending => {}
         }

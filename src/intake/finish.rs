@@ -2,15 +2,15 @@
 //! more, set aside, and removed unless somebody opened it before that. Blocking, and without the store.
 
 use std::ffi::{OsStr, OsString};
-use std::io;
+use std::io::{self, Write as _};
 
 use crate::clock::Timestamp;
 
 use super::folder::{FileStat, Folder, hidden};
 use super::open_file::OpenFile;
-use super::reject::{self, RejectReason};
+use super::reject::{self, RejectReport};
 use super::remove::{self, SetAside, give_back, let_go, set_aside};
-use super::result_reader::ReadError;
+use super::result_reader::{ReadError, read_blocks};
 
 /// How often a file is looked at again whose times change although its bytes do not; then it waits for another day.
 const LOOKS_MAX: u32 = 3;
@@ -21,16 +21,9 @@ const RETURNS_MAX: u64 = 100;
 #[derive(Debug)]
 pub struct Leaving {
     open_file: OpenFile,
-    rejected: Option<(OsString, RejectReason)>,
-    step: RemovalStep,
-    /// Whether it got its name from us again on the way, or another file did.
-    was_renamed: bool,
-}
-
-#[derive(Debug)]
-enum RemovalStep {
-    Aside(OsString),
-    Ended(RemovalOutcome),
+    rejected: Option<(OsString, RejectReport)>,
+    /// The name under which it lies aside, or what became of it before that.
+    aside: Result<OsString, RemovalOutcome>,
 }
 
 impl Leaving {
@@ -47,7 +40,7 @@ pub struct Finished {
     pub name: OsString,
     pub inode: u64,
     /// Where its bad lines are, and what is said about them.
-    pub rejected: Option<(OsString, RejectReason)>,
+    pub rejected: Option<(OsString, RejectReport)>,
     pub fate: RemovalOutcome,
     /// Whether a file got this name from us.
     pub was_renamed: bool,
@@ -80,85 +73,73 @@ pub fn set_aside_all(inbox: &Folder, open_files: Vec<OpenFile>, now: Timestamp) 
         .collect()
 }
 
-fn set_one_aside(inbox: &Folder, open_file: OpenFile, now: Timestamp) -> Leaving {
-    let mut leaving = Leaving {
+fn set_one_aside(inbox: &Folder, mut open_file: OpenFile, now: Timestamp) -> Leaving {
+    let mut rejected = None;
+    let aside = bad_lines(inbox, &open_file, now).and_then(|bad| {
+        rejected = bad;
+        leave(inbox, &mut open_file)
+    });
+    Leaving {
         open_file,
-        rejected: None,
-        step: RemovalStep::Ended(RemovalOutcome::Gone),
-        was_renamed: false,
-    };
-    leaving.step = bad_lines(inbox, &leaving.open_file, now)
-        .and_then(|bad| {
-            leaving.rejected = bad;
-            leave(inbox, &mut leaving)
-        })
-        .unwrap_or_else(|error| RemovalStep::Ended(RemovalOutcome::Failed(error)));
-    leaving
+        rejected,
+        aside: aside.unwrap_or_else(|error| Err(RemovalOutcome::Failed(error))),
+    }
 }
 
-/// Files that were let go.
-#[derive(Debug)]
-pub struct LetGo {
-    pub finished: Vec<Finished>,
-    /// Whether the directory is synced: only then receipts may be forgotten.
-    pub synced: io::Result<()>,
-    /// To be closed where nobody waits for it: with the last descriptor of a file its blocks are freed.
-    pub closing: Vec<OpenFile>,
-}
-
-/// Lets them go, but for those that are `true`: somebody opened them by their names. Syncs the directory once.
-pub fn let_go_all(inbox: &Folder, leaving: Vec<(Leaving, bool)>) -> LetGo {
+/// Lets them go, but for those that are `true`: somebody opened them by their names. Syncs the directory once: only
+/// where that was done may receipts be forgotten. The files are to be closed where nobody waits for it: with the last
+/// descriptor of a file its blocks are freed.
+pub fn let_go_all(inbox: &Folder, leaving: Vec<(Leaving, bool)>) -> (Vec<Finished>, Vec<OpenFile>, io::Result<()>) {
     let (finished, closing) = leaving
         .into_iter()
         .map(|(leaving, is_open)| let_one_go(inbox, leaving, is_open))
         .unzip();
     // Power cut before this: names may come back, and their receipts say that they are taken.
-    LetGo {
-        finished,
-        synced: remove::sync(inbox),
-        closing,
-    }
+    (finished, closing, remove::sync(inbox))
 }
 
-fn let_one_go(inbox: &Folder, mut leaving: Leaving, is_open: bool) -> (Finished, OpenFile) {
-    let step = std::mem::replace(&mut leaving.step, RemovalStep::Ended(RemovalOutcome::Gone));
-    let fate = match step {
-        RemovalStep::Ended(fate) => fate,
-        RemovalStep::Aside(aside) => go(inbox, &mut leaving, &aside, is_open).unwrap_or_else(RemovalOutcome::Failed),
+fn let_one_go(inbox: &Folder, leaving: Leaving, is_open: bool) -> (Finished, OpenFile) {
+    let open_file = leaving.open_file;
+    let (fate, was_renamed) = match leaving.aside {
+        Ok(aside) => {
+            go(inbox, &open_file, &aside, is_open).unwrap_or_else(|error| (RemovalOutcome::Failed(error), false))
+        }
+        Err(fate) => (fate, false),
     };
     let finished = Finished {
-        inode: leaving.open_file.look.inode,
-        name: leaving.open_file.name.clone(),
+        inode: open_file.look.inode,
+        name: open_file.name.clone(),
         rejected: leaving.rejected,
         fate,
-        was_renamed: leaving.was_renamed,
+        was_renamed,
     };
-    (finished, leaving.open_file)
+    (finished, open_file)
 }
 
-/// The last steps of a file that lies aside.
-fn go(inbox: &Folder, leaving: &mut Leaving, aside: &OsStr, is_open: bool) -> io::Result<RemovalOutcome> {
-    let open_file = &leaving.open_file;
+/// The last steps of a file that lies aside, and whether it got its name from us again.
+fn go(inbox: &Folder, open_file: &OpenFile, aside: &OsStr, is_open: bool) -> io::Result<(RemovalOutcome, bool)> {
     let look = FileStat::at(open_file.file())?;
     if is_open || !look.is_same_content(&open_file.look) {
-        leaving.was_renamed = give_back(inbox, aside, &open_file.name)?;
-        return Ok(if is_open {
+        let was_renamed = give_back(inbox, aside, &open_file.name)?;
+        let fate = if is_open {
             RemovalOutcome::Opened(look)
         } else {
             RemovalOutcome::Grown(look)
-        });
+        };
+        return Ok((fate, was_renamed));
     }
     let_go(inbox, aside)?;
     // Who was about to open it in the very moment in which it lost its name may have done so, and written. Crash here:
     // that is lost, as it would be with a file that its producer removed himself.
     let look = FileStat::at(open_file.file())?;
     if look.is_same_content(&open_file.look) {
-        return Ok(RemovalOutcome::Gone);
+        return Ok((RemovalOutcome::Gone, false));
     }
-    Ok(put_back(inbox, open_file)?.map_or(RemovalOutcome::Gone, RemovalOutcome::Returned))
+    let back = put_back(inbox, open_file)?;
+    Ok((back.map_or(RemovalOutcome::Gone, RemovalOutcome::Returned), false))
 }
 
-/// What came into a file that is removed by now becomes a file of its own: what stands behind that which was taken, or
+/// What came into a file that is removed by now becomes a file of its own: what follows that which was taken, or
 /// all of it where that is not what was taken.
 fn put_back(inbox: &Folder, open_file: &OpenFile) -> io::Result<Option<OsString>> {
     let from = if open_file.is_as_taken()? {
@@ -174,7 +155,9 @@ fn put_back(inbox: &Folder, open_file: &OpenFile) -> io::Result<Option<OsString>
     let draft = hidden("rest", open_file.look.inode);
     private_dir.remove(&draft)?;
     let mut file = private_dir.create(&draft)?;
-    reject::copy(open_file.file(), &mut file, from..size, open_file.progress())?;
+    read_blocks(open_file.file(), from..size, open_file.progress(), |block| {
+        file.write_all(block)
+    })?;
     file.sync_all()?;
     for number in 1..=RETURNS_MAX {
         let name = reject::numbered(&open_file.name, number);
@@ -190,7 +173,7 @@ fn put_back(inbox: &Folder, open_file: &OpenFile) -> io::Result<Option<OsString>
 
 /// Crash after this: the bad lines are durably in `rejected/`, and are not written there twice, for the next take is a
 /// resumed one.
-fn bad_lines(inbox: &Folder, open_file: &OpenFile, now: Timestamp) -> io::Result<Option<(OsString, RejectReason)>> {
+fn bad_lines(inbox: &Folder, open_file: &OpenFile, now: Timestamp) -> io::Result<Option<(OsString, RejectReport)>> {
     let look = FileStat::at(open_file.file())?;
     if open_file.bad_lines == 0 || look.size > open_file.receipt().taken {
         return Ok(None); // What grows is finished when it has come to its end.
@@ -220,45 +203,37 @@ fn all_lines(
     open_file: &OpenFile,
     limits: (usize, u64),
     now: Timestamp,
-) -> Result<Option<(OsString, RejectReason)>, ReadError> {
-    let (lines, total_bad) = reject::collect(open_file.file(), io::sink(), limits, open_file.progress())?;
-    let reason = RejectReason {
-        why: format!("none of its {total_bad} lines can be taken"),
-        lines,
-        total_bad,
-        rejected_at: now,
-        is_lines_alone: false,
-    };
-    let moved = reject::whole(inbox, &open_file.name, &open_file.look, &reason)?;
-    Ok(moved.map(|moved| (moved, reason)))
+) -> Result<Option<(OsString, RejectReport)>, ReadError> {
+    let bad = reject::collect(open_file.file(), io::sink(), limits, open_file.progress())?;
+    let why = format!("none of its {} lines can be taken", bad.1);
+    let report = RejectReport::whole(&open_file.name, why, bad, now);
+    let moved = reject::whole(inbox, &open_file.name, &open_file.look, &report)?;
+    Ok(moved.map(|moved| (moved, report)))
 }
 
-fn leave(inbox: &Folder, leaving: &mut Leaving) -> io::Result<RemovalStep> {
-    let open_file = &mut leaving.open_file;
+fn leave(inbox: &Folder, open_file: &mut OpenFile) -> io::Result<Result<OsString, RemovalOutcome>> {
     for _ in 0..LOOKS_MAX {
         let look = FileStat::at(open_file.file())?;
         if open_file.was_written || !look.is_same_content(&open_file.look) {
             if !open_file.is_as_taken()? {
                 // Durable before its receipt goes: else a power cut could bring the old bytes back without it.
                 open_file.file().sync_all()?;
-                return Ok(RemovalStep::Ended(RemovalOutcome::Rewritten(look)));
+                return Ok(Err(RemovalOutcome::Rewritten(look)));
             }
             open_file.look = look;
             open_file.was_written = false;
         }
         if look.size > open_file.receipt().taken {
-            return Ok(RemovalStep::Ended(RemovalOutcome::Grown(look)));
+            return Ok(Err(RemovalOutcome::Grown(look)));
         }
         match set_aside(inbox, &open_file.name, &open_file.look)? {
-            SetAside::Aside(aside) => return Ok(RemovalStep::Aside(aside)),
-            SetAside::Gone => return Ok(RemovalStep::Ended(RemovalOutcome::Gone)),
-            SetAside::Replaced => return Ok(RemovalStep::Ended(RemovalOutcome::Replaced)),
+            SetAside::Aside(aside) => return Ok(Ok(aside)),
+            SetAside::Gone => return Ok(Err(RemovalOutcome::Gone)),
+            SetAside::Replaced => return Ok(Err(RemovalOutcome::Replaced)),
             SetAside::Written => {}
         }
     }
-    Ok(RemovalStep::Ended(RemovalOutcome::Grown(FileStat::at(
-        open_file.file(),
-    )?)))
+    Ok(Err(RemovalOutcome::Grown(FileStat::at(open_file.file())?)))
 }
 
 /// Only NDJSON is read here, which is never bad as a whole, except when it is emptied while it is read.
@@ -272,13 +247,11 @@ fn io_error(error: ReadError) -> io::Error {
 #[cfg(test)]
 mod tests {
     use std::fs::{self, File};
-    use std::io::Write as _;
-    use std::sync::Arc;
 
     use super::*;
     use crate::config::Config;
-    use crate::intake::open_file::Standards;
     use crate::intake::tests::{NOW, result};
+    use crate::policy::validate::Criteria;
 
     /// A file with one line, taken to its end, and its writer.
     fn taken(inbox: &Folder) -> (OpenFile, File) {
@@ -288,12 +261,8 @@ mod tests {
         let Some(mut open_file) = OpenFile::open(inbox, "a.ndjson".into(), None, 1 << 20).unwrap() else {
             panic!("it is there")
         };
-        let standards = Standards {
-            config: Arc::new(Config::defaults().unwrap()),
-            result_types: None,
-            now: NOW,
-        };
-        open_file.chunk(&standards).unwrap();
+        let criteria = Criteria::new(&Config::defaults().unwrap().validation, None, NOW);
+        open_file.chunk(&criteria).unwrap();
         (*open_file, writer)
     }
 
@@ -317,8 +286,7 @@ mod tests {
             if is_written {
                 writer.write_all(b"more").unwrap();
             }
-            let LetGo { finished, synced, .. } =
-                let_go_all(&inbox, leaving.into_iter().map(|one| (one, is_open)).collect());
+            let (finished, _, synced) = let_go_all(&inbox, leaving.into_iter().map(|one| (one, is_open)).collect());
             synced.unwrap();
             let stays = is_open || is_written;
             assert_eq!(finished[0].was_renamed, stays);
@@ -342,7 +310,7 @@ mod tests {
         fs::remove_file(inbox.path().join("a.ndjson")).unwrap();
         assert_eq!(put_back(&inbox, &open_file).unwrap(), None);
         writer.write_all(b"more\n").unwrap();
-        // Behind what was taken.
+        // What follows what was taken.
         assert_eq!(put_back(&inbox, &open_file).unwrap().unwrap(), "a.ndjson");
         assert_eq!(content(&inbox, "a.ndjson").unwrap(), "more\n");
         // All of it, where that is another one by now; and never over another file.

@@ -6,9 +6,10 @@ use std::ffi::{OsStr, OsString};
 use std::io;
 
 use crate::model::FileReceipt;
+use crate::policy::validate::Criteria;
 
 use super::folder::{FileStat, Folder};
-use super::open_file::{CHUNK_BYTES, CHUNK_RESULTS, Chunk, End, OpenFile, Standards};
+use super::open_file::{CHUNK_BYTES, CHUNK_RESULTS, Chunk, End, OpenFile};
 use super::parse::ParseFault;
 use super::result_reader::ReadError;
 use super::stability::Ready;
@@ -19,7 +20,7 @@ pub const FILES_MAX: usize = 256;
 /// So many files are made durable one by one; above that the whole file system is, at once, unless that takes long.
 const SYNC_EACH_MAX: usize = 8;
 
-/// What was found behind a name that was ready.
+/// What was found under a name that was ready.
 #[derive(Debug)]
 pub enum ReadOutcome {
     /// Its results, or the first of them; boxed, for it holds a block.
@@ -49,7 +50,7 @@ impl ReadOutcome {
 pub struct Gathered {
     /// In intake order. Only the last one may have more results than are here.
     pub files: Vec<ReadOutcome>,
-    /// Ledger that are of other files than those that have their names now.
+    /// Receipts that are of other files than those that have their names now.
     pub stale: Vec<FileReceipt>,
     /// What was not opened yet.
     pub rest: VecDeque<(Ready, Option<FileReceipt>)>,
@@ -60,8 +61,12 @@ pub struct Gathered {
 }
 
 /// Reads files until an admission is full, each with the receipt that was found under its name, and makes those with
-/// results durable.
-pub fn gather(folder: &Folder, mut ready: VecDeque<(Ready, Option<FileReceipt>)>, standards: &Standards) -> Gathered {
+/// results durable. `limits`: the largest result in bytes, and what else each is judged by.
+pub fn gather(
+    folder: &Folder,
+    mut ready: VecDeque<(Ready, Option<FileReceipt>)>,
+    limits: (usize, &Criteria),
+) -> Gathered {
     let mut gathered = Gathered::default();
     let (mut results, mut bytes) = (0, 0);
     while gathered.files.len() < FILES_MAX
@@ -69,7 +74,7 @@ pub fn gather(folder: &Folder, mut ready: VecDeque<(Ready, Option<FileReceipt>)>
         && bytes < CHUNK_BYTES
         && let Some((ready, receipt)) = ready.pop_front()
     {
-        let found = one(folder, &ready, receipt, standards, &mut gathered)
+        let found = one(folder, &ready, receipt, limits, &mut gathered)
             .unwrap_or_else(|error| ReadOutcome::Left(ready.name, error));
         let mut is_full = false;
         if let ReadOutcome::Results(_, chunk) = &found {
@@ -95,10 +100,9 @@ fn one(
     folder: &Folder,
     ready: &Ready,
     receipt: Option<FileReceipt>,
-    standards: &Standards,
+    (bytes_max, criteria): (usize, &Criteria),
     gathered: &mut Gathered,
 ) -> io::Result<ReadOutcome> {
-    let bytes_max = standards.config.inbox.max_result_size;
     let Some(mut open_file) = OpenFile::open(folder, ready.name.clone(), receipt.as_ref(), bytes_max)? else {
         return Ok(ReadOutcome::Gone(ready.name.clone()));
     };
@@ -108,7 +112,7 @@ fn one(
     gathered.opened.insert(ready.name.clone());
     open_file.stays = ready.stays();
     open_file.is_last_look = ready.is_last_look && !open_file.stays;
-    match open_file.chunk(standards) {
+    match open_file.chunk(criteria) {
         Ok(chunk) => Ok(ReadOutcome::Results(open_file, chunk)),
         Err(ReadError::Bad(_)) if open_file.stays => Ok(ReadOutcome::Open(open_file.name, open_file.look)),
         Err(ReadError::Bad(bad)) if bad.unfinished && !ready.is_last_look => {

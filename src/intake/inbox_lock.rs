@@ -25,7 +25,7 @@ impl InboxLock {
         let mut locks = Vec::new();
         match lock::take_and_sign(inbox.private_dir()?.lock_file(FILE)?) {
             Ok(lock) => locks.push(lock),
-            Err(Refusal::Held(held)) => return Err(in_use(&held)),
+            Err(Refusal::Held(held)) => return Err(io::Error::new(io::ErrorKind::WouldBlock, in_use(&held))),
             // A file system without such locks; the other one may do.
             Err(Refusal::Failed(_)) => {}
         }
@@ -48,13 +48,13 @@ impl InboxLock {
     }
 }
 
-fn in_use(held: &File) -> io::Error {
-    let message = format!(
+/// What is said where another daemon holds the lock of an inbox, of files or of rows.
+pub fn in_use(held: &File) -> String {
+    format!(
         "another daemon{} takes from this inbox already, and this one is not needed beside it; to let this one do it, stop that one first, or \
          give each an inbox of its own",
         lock::shown(lock::holder(held))
-    );
-    io::Error::new(io::ErrorKind::WouldBlock, message)
+    )
 }
 
 /// A daemon of ours would have our file locked as well.

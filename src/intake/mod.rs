@@ -58,7 +58,7 @@ use tokio::sync::{Notify, watch as channel};
 
 use crate::clock;
 use crate::config::{Config, ValidationMode};
-use crate::policy::validate::ResultType;
+use crate::policy::validate::{Criteria, ResultType};
 use crate::store::Outbox;
 use crate::telemetry::hindrance::Hindrances;
 use crate::telemetry::liveness::lively;
@@ -67,7 +67,6 @@ use backpressure::Backpressure;
 pub use backpressure::{WaitReason, of_backlog, of_disk};
 pub use inbox_lock::InboxLock;
 pub use inventory::{Inventory, inventory};
-use open_file::Standards;
 pub use prepare::{PrepareError, prepare};
 
 /// A loop turns at least this often, so that a watchdog can tell a quiet one from a stuck one.
@@ -173,12 +172,12 @@ impl IntakeContext {
         }
     }
 
-    fn standards(&self) -> Standards {
-        Standards {
-            config: self.config.borrow().clone(),
-            result_types: self.result_types.borrow().clone(),
-            now: clock::now(),
-        }
+    fn criteria(&self) -> Criteria {
+        Criteria::new(
+            &self.config.borrow().validation,
+            self.result_types.borrow().clone(),
+            clock::now(),
+        )
     }
 }
 

@@ -7,15 +7,12 @@
 use std::ffi::OsString;
 use std::fs::File;
 use std::io;
-use std::sync::Arc;
 
-use crate::clock::Timestamp;
-use crate::config::Config;
 use crate::model::payload::Object;
 use crate::model::{Entry, FileReceipt, Origin};
-use crate::policy::validate::ResultType;
+use crate::policy::validate::Criteria;
 
-use super::entry::{Criteria, Judged, entry};
+use super::entry::{Judged, entry};
 use super::folder::{FileStat, Folder, shown};
 use super::identity::InboxId;
 use super::parse::{Format, ParseFault, RawResult};
@@ -25,29 +22,6 @@ use super::result_reader::{Bookmark, Progress, ReadError, ResultReader, digest_o
 pub const CHUNK_RESULTS: usize = 500;
 /// The most payload bytes of one admission; one result more may lie above it.
 pub const CHUNK_BYTES: usize = 4 * 1024 * 1024;
-
-/// What results are judged by, for a thread of its own.
-#[derive(Debug, Clone)]
-pub struct Standards {
-    pub config: Arc<Config>,
-    /// The API's list of result types, where it is known.
-    pub result_types: Option<Arc<[ResultType]>>,
-    pub now: Timestamp,
-}
-
-impl Standards {
-    /// The same as [`entry`] takes it.
-    pub fn judge(&self) -> Criteria<'_> {
-        Criteria {
-            settings: &self.config.validation,
-            result_types: self
-                .result_types
-                .as_deref()
-                .filter(|_| self.config.validation.result_types),
-            now: self.now,
-        }
-    }
-}
 
 /// A file that is being taken. It is held open: as long as it is, its inode is not given to another file.
 #[derive(Debug)]
@@ -169,11 +143,11 @@ impl OpenFile {
     /// Reads what the receipt says is taken; false when these are other bytes. An equal file dropped later under the
     /// same name has another modification time, unless it was given the same one on purpose.
     fn resume(&mut self, receipt: &FileReceipt) -> io::Result<bool> {
-        let nothing_behind = self.look.size == receipt.taken;
+        let nothing_more = self.look.size == receipt.taken;
         if self.look.inode != receipt.inode || self.look.size < receipt.taken {
             return Ok(false);
         }
-        if nothing_behind && self.look.modified_ns != receipt.modified_ns {
+        if nothing_more && self.look.modified_ns != receipt.modified_ns {
             return Ok(false);
         }
         loop {
@@ -199,20 +173,20 @@ impl OpenFile {
 
     /// The next results. `Err(Bad)`: the file cannot be taken; of a `.json` nothing was given out before, unless it was
     /// changed while it is read.
-    pub fn chunk(&mut self, standards: &Standards) -> Result<Chunk, ReadError> {
+    pub fn chunk(&mut self, criteria: &Criteria) -> Result<Chunk, ReadError> {
         let is_first = self.mark.found() == 0;
-        let chunk = self.read(standards)?;
+        let chunk = self.read(criteria)?;
         if self.format == Format::Json && is_first && chunk.end == End::More {
             self.check()?;
             self.pieces.return_to(&self.mark);
         }
-        // Only now, behind the reading: the receipt is to know a time that is no older than the bytes it speaks of.
+        // Only now, after the reading: the receipt is to know a time that is no older than the bytes it speaks of.
         self.look_again()?;
         self.results += chunk.entries.len() as u64;
         Ok(chunk)
     }
 
-    fn read(&mut self, standards: &Standards) -> Result<Chunk, ReadError> {
+    fn read(&mut self, criteria: &Criteria) -> Result<Chunk, ReadError> {
         let mut chunk = Chunk::default();
         let mut bytes = 0;
         let mut seen = 0;
@@ -226,7 +200,7 @@ impl OpenFile {
                 break;
             };
             seen += 1;
-            match self.judge(&piece, standards) {
+            match self.judge(&piece, criteria) {
                 Ok(judged) => {
                     bytes += judged.entry.payload.bytes().len();
                     let place = piece.place.line;
@@ -251,14 +225,14 @@ impl OpenFile {
         Ok(chunk)
     }
 
-    fn judge(&self, piece: &RawResult, standards: &Standards) -> Result<Judged, ParseFault> {
+    fn judge(&self, piece: &RawResult, criteria: &Criteria) -> Result<Judged, ParseFault> {
         let text = piece.text.as_deref().map_err(Clone::clone)?;
         let origin = Origin::File {
             name: self.shown.clone(),
             line: (self.format == Format::Lines).then_some(piece.place.line),
             item: piece.place.item,
         };
-        entry(text, origin, None, &standards.judge()).map_err(|why| piece.place.bad(text, &why, piece.ended))
+        entry(text, origin, None, criteria).map_err(|why| piece.place.bad(text, &why, piece.ended))
     }
 
     /// Reads a `.json` to its end, for its faults alone.

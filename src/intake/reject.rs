@@ -13,7 +13,6 @@ use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::{self, BufWriter, Write as _};
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
-use std::os::unix::fs::FileExt as _;
 
 use serde::Serialize;
 
@@ -23,7 +22,7 @@ use super::folder::{FileStat, Folder, hidden, inode_of, shown};
 use super::open_file::fault_of;
 use super::parse::{Format, ParseFault};
 use super::private_dir;
-use super::result_reader::{Progress, ReadError, ResultReader, digest_of_beginning};
+use super::result_reader::{Progress, ReadError, ResultReader, digest_of_beginning, read_blocks};
 use super::trust::DirOwner;
 
 /// The name of the directory in `inbox.dir`.
@@ -45,17 +44,6 @@ const LINES: &str = "the bad lines alone, one after the other in the order of `l
 /// What a report says is to be done.
 const NEXT: &str = "mend it and move it into the inbox, then delete this report, and what is still here of the file: nothing removes them by itself";
 
-#[derive(Debug, Serialize)]
-struct RejectReport<'a> {
-    file: &'a str,
-    reason: &'a str,
-    holds: &'a str,
-    next: &'a str,
-    lines: &'a [BadLine],
-    total_bad: u64,
-    rejected_at: Timestamp,
-}
-
 /// A bad line in a report.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct BadLine {
@@ -68,31 +56,48 @@ pub struct BadLine {
     pub error: String,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RejectReason {
-    pub why: String,
+impl BadLine {
+    fn of(bad: &ParseFault) -> Self {
+        Self {
+            line: bad.place.line,
+            line_here: None,
+            error: bad.to_string(),
+        }
+    }
+}
+
+/// What the report of a rejected file says, as it is written.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct RejectReport {
+    /// The name it had in the inbox.
+    file: String,
+    pub reason: String,
+    holds: &'static str,
+    next: &'static str,
     /// The bad lines, as many as a report lists.
     pub lines: Vec<BadLine>,
     pub total_bad: u64,
-    pub rejected_at: Timestamp,
-    /// Whether the file that is rejected holds the bad lines alone.
-    pub is_lines_alone: bool,
+    rejected_at: Timestamp,
 }
 
-impl RejectReason {
-    /// Of a file that is rejected whole.
-    pub fn whole(why: String, bad: &ParseFault, rejected_at: Timestamp) -> Self {
+impl RejectReport {
+    /// Of a file that is rejected whole, with its bad lines and how many there are.
+    pub fn whole(name: &OsStr, reason: String, bad: (Vec<BadLine>, u64), rejected_at: Timestamp) -> Self {
+        let (lines, total_bad) = bad;
         Self {
-            why,
-            lines: vec![BadLine {
-                line: bad.place.line,
-                line_here: None,
-                error: bad.to_string(),
-            }],
-            total_bad: 1,
+            file: shown(name),
+            reason,
+            holds: WHOLE,
+            next: NEXT,
+            lines,
+            total_bad,
             rejected_at,
-            is_lines_alone: false,
         }
+    }
+
+    /// Of a file that is rejected whole for one fault.
+    pub fn of_fault(name: &OsStr, reason: String, bad: &ParseFault, rejected_at: Timestamp) -> Self {
+        Self::whole(name, reason, (vec![BadLine::of(bad)], 1), rejected_at)
     }
 }
 
@@ -102,7 +107,7 @@ pub fn open(inbox: &Folder) -> io::Result<Folder> {
 }
 
 /// Moves a whole file there; returns the name it has there, or `None` when its name belongs to another file by now.
-pub fn whole(inbox: &Folder, name: &OsStr, look: &FileStat, reason: &RejectReason) -> io::Result<Option<OsString>> {
+pub fn whole(inbox: &Folder, name: &OsStr, look: &FileStat, report: &RejectReport) -> io::Result<Option<OsString>> {
     if inbox.look(name)?.is_none_or(|now| now.inode != look.inode) {
         return Ok(None);
     }
@@ -111,7 +116,7 @@ pub fn whole(inbox: &Folder, name: &OsStr, look: &FileStat, reason: &RejectReaso
         (inbox, name, look.inode),
         inbox.private_dir()?,
         &rejected,
-        (name, reason),
+        (name, report),
     )?;
     if rejected.look(&moved)?.is_some_and(|now| now.inode != look.inode) {
         // Another file was renamed over it in between: that one goes back, its reason is not ours.
@@ -127,14 +132,14 @@ pub fn whole(inbox: &Folder, name: &OsStr, look: &FileStat, reason: &RejectReaso
 
 /// Writes the bad lines of an NDJSON file there, as a file of that name; the original stays where it is. `is_resumed`:
 /// an earlier life of the daemon may have done it already, so an equal one is not written twice. Returns the name and
-/// the reason that was written.
+/// the report that was written.
 pub fn lines(
     inbox: &Folder,
     name: &OsStr,
     source: &File,
     limits: (usize, u64),
     at: (Timestamp, bool),
-) -> Result<(OsString, RejectReason), ReadError> {
+) -> Result<(OsString, RejectReport), ReadError> {
     let (rejected_at, is_resumed) = at;
     let rejected = open(inbox)?;
     let private_dir = inbox.private_dir()?;
@@ -147,25 +152,23 @@ pub fn lines(
     for (number, line) in (1..).zip(&mut lines) {
         line.line_here = Some(number);
     }
-    let reason = RejectReason {
-        why: format!("{total_bad} of its lines cannot be taken; the others are"),
-        lines,
-        total_bad,
-        rejected_at,
-        is_lines_alone: true,
+    let why = format!("{total_bad} of its lines cannot be taken; the others are");
+    let report = RejectReport {
+        holds: LINES,
+        ..RejectReport::whole(name, why, (lines, total_bad), rejected_at)
     };
     if is_resumed && let Some(earlier) = equal_one(&rejected, name, &file)? {
         private_dir.remove(&draft)?;
-        return Ok((earlier, reason));
+        return Ok((earlier, report));
     }
     let moved = publish(
         (private_dir, &draft, FileStat::at(&file)?.inode),
         private_dir,
         &rejected,
-        (name, &reason),
+        (name, &report),
     )?;
     rejected.sync()?;
-    Ok((moved, reason))
+    Ok((moved, report))
 }
 
 /// Lists the bad lines in the first `limits.1` bytes of a file, and copies them.
@@ -189,33 +192,15 @@ pub fn collect(
         if listed.len() < LISTED_MAX {
             listed.push(BadLine {
                 line: piece.place.line,
-                line_here: None,
-                error: bad.to_string(),
+                ..BadLine::of(&bad)
             });
         }
         // By its place in the file: a line may be longer than what is ever held of it.
-        copy(source, &mut to, piece.span, progress)?;
+        read_blocks(source, piece.span, progress, |block| to.write_all(block))?;
         to.write_all(b"\n")?;
     }
     to.flush()?;
     Ok((listed, total))
-}
-
-/// Copies a part of a file.
-pub fn copy(source: &File, to: &mut impl io::Write, span: std::ops::Range<u64>, progress: &Progress) -> io::Result<()> {
-    let mut block = vec![0; 64 * 1024];
-    let mut at = span.start;
-    while at < span.end {
-        let room = usize::try_from(span.end - at).unwrap_or(block.len()).min(block.len());
-        let length = source.read_at(&mut block[..room], at)?;
-        if length == 0 {
-            return Ok(());
-        }
-        to.write_all(&block[..length])?;
-        at += length as u64;
-        progress.tick();
-    }
-    Ok(())
 }
 
 /// Gives reports their names that a crash left in a private directory, where their file is there, and removes what it left half
@@ -270,13 +255,13 @@ fn publish(
     from: (&Folder, &OsStr, u64),
     private_dir: &Folder,
     rejected: &Folder,
-    what: (&OsStr, &RejectReason),
+    what: (&OsStr, &RejectReport),
 ) -> io::Result<OsString> {
     let (place, place_name, inode) = from;
-    let (name, reason) = what;
+    let (name, report) = what;
     let draft = hidden("report", inode);
     private_dir.remove(&draft)?;
-    write_report(private_dir.create(&draft)?, name, reason)?;
+    write_report(private_dir.create(&draft)?, report)?;
     loop {
         let free = numbered(name, free_number(rejected, name)?);
         // Only somebody else's hand in the directory can have been quicker.
@@ -288,23 +273,14 @@ fn publish(
     }
 }
 
-fn write_report(mut file: File, name: &OsStr, reason: &RejectReason) -> io::Result<()> {
-    let report = RejectReport {
-        file: &shown(name),
-        reason: &reason.why,
-        holds: if reason.is_lines_alone { LINES } else { WHOLE },
-        next: NEXT,
-        lines: &reason.lines,
-        total_bad: reason.total_bad,
-        rejected_at: reason.rejected_at,
-    };
-    serde_json::to_writer_pretty(&mut file, &report)?;
+fn write_report(mut file: File, report: &RejectReport) -> io::Result<()> {
+    serde_json::to_writer_pretty(&mut file, report)?;
     file.write_all(b"\n")?;
     file.sync_all()
 }
 
 /// A number under which neither a file of this name nor its report lies. Found in a few looks, however many there are:
-/// they lie without gaps, and where a person made some any of them will do.
+/// they lie without gaps, and where an operator made some any of them will do.
 fn free_number(rejected: &Folder, name: &OsStr) -> io::Result<u64> {
     let is_free = |number| {
         let name = numbered(name, number);
@@ -326,7 +302,7 @@ fn free_number(rejected: &Folder, name: &OsStr) -> io::Result<u64> {
     Ok(free)
 }
 
-/// An earlier one of that name with the same content. One walk of the directory: needed only behind a crash, and for a
+/// An earlier one of that name with the same content. One walk of the directory: needed only after a crash, and for a
 /// file that grows.
 fn equal_one(rejected: &Folder, name: &OsStr, file: &File) -> io::Result<Option<OsString>> {
     let length = FileStat::at(file)?.size;

@@ -184,19 +184,33 @@ impl ResultReader {
 /// The digest of a file's first bytes; `None` when it has fewer.
 pub fn digest_of_beginning(file: &File, length: u64, progress: &Progress) -> io::Result<Option<Digest>> {
     let mut hasher = Sha256::new();
+    let end = read_blocks(file, 0..length, progress, |block| {
+        hasher.update(block);
+        Ok(())
+    })?;
+    Ok((end == length).then(|| Digest(hasher.finalize().into())))
+}
+
+/// Reads a part of a file block by block; returns where it ended: before the part's end where the file is shorter.
+pub fn read_blocks(
+    file: &File,
+    part: std::ops::Range<u64>,
+    progress: &Progress,
+    mut each: impl FnMut(&[u8]) -> io::Result<()>,
+) -> io::Result<u64> {
     let mut block = vec![0; BLOCK_BYTES];
-    let mut at = 0;
-    while at < length {
-        let room = usize::try_from(length - at).unwrap_or(BLOCK_BYTES).min(BLOCK_BYTES);
-        let read = read(file, &mut block[..room], at)?;
-        if read == 0 {
-            return Ok(None);
+    let mut at = part.start;
+    while at < part.end {
+        let room = usize::try_from(part.end - at).unwrap_or(BLOCK_BYTES).min(BLOCK_BYTES);
+        let length = read(file, &mut block[..room], at)?;
+        if length == 0 {
+            break;
         }
-        hasher.update(&block[..read]);
-        at += read as u64;
+        each(&block[..length])?;
+        at += length as u64;
         progress.tick();
     }
-    Ok(Some(Digest(hasher.finalize().into())))
+    Ok(at)
 }
 
 /// Reads what is there at this place, at most the buffer's length; a signal does not end it.

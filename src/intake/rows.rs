@@ -149,10 +149,10 @@ async fn with_clerk<T>(
 }
 
 fn admission(context: &IntakeContext, inbox: InboxId, rows: &[InboxRow]) -> Admission {
-    let standards = context.standards();
+    let criteria = context.criteria();
     let mut admission = Admission::default();
     for row in rows {
-        let Some(judged) = row.judge(&standards.judge()) else {
+        let Some(judged) = row.judge(&criteria) else {
             continue;
         };
         if judged.has_unknown_code {

@@ -8,6 +8,8 @@ mod members;
 mod tests;
 mod violation;
 
+use std::sync::Arc;
+
 use crate::clock::Timestamp;
 use crate::config::{ValidationMode, ValidationSettings};
 use crate::model::payload::{HARD_OVERRIDE, Object};
@@ -29,18 +31,32 @@ pub struct ResultType {
     pub requires_future_scheduled_at: bool,
 }
 
-/// Everything by which an object breaks the contract, in the contract's order; nothing where `settings.mode` is `off`.
-///
-/// `result_types` is the tenant's list, where it is known; an empty one is taken for unknown, because a tenant without
-/// result types could submit nothing at all. A member that is `null` counts as absent. The `$outbox` member is the
-/// caller's to check.
-pub fn validate(
-    object: &Object<'_>,
-    settings: &ValidationSettings,
-    result_types: Option<&[ResultType]>,
-    now: Timestamp,
-) -> Vec<Violation> {
-    match settings.mode {
+/// What results are judged by.
+#[derive(Debug, Clone)]
+pub struct Criteria {
+    pub settings: ValidationSettings,
+    /// The tenant's list, where it is known and asked for. An empty one is taken for unknown, because a tenant without
+    /// result types could submit nothing at all.
+    pub result_types: Option<Arc<[ResultType]>>,
+    /// A date that is to lie in the future is compared with it.
+    pub now: Timestamp,
+}
+
+impl Criteria {
+    /// The list counts only where `validation.result_types` says so.
+    pub fn new(settings: &ValidationSettings, result_types: Option<Arc<[ResultType]>>, now: Timestamp) -> Self {
+        Self {
+            result_types: result_types.filter(|_| settings.result_types),
+            settings: settings.clone(),
+            now,
+        }
+    }
+}
+
+/// Everything by which an object breaks the contract, in the contract's order; nothing where `validation.mode` is `off`.
+/// A member that is `null` counts as absent. The `$outbox` member is the caller's to check.
+pub fn validate(object: &Object<'_>, criteria: &Criteria) -> Vec<Violation> {
+    match criteria.settings.mode {
         ValidationMode::Off => return Vec::new(),
         ValidationMode::Strict | ValidationMode::Warn => {}
     }
@@ -51,16 +67,18 @@ pub fn validate(
         top.date("occurred_at", &text);
     }
     if let Some(status) = top.required_text("status") {
-        top.one_of("status", &status, &settings.statuses);
+        top.one_of("status", &status, &criteria.settings.statuses);
     }
     top.text("external_status");
     top.of_kind(HARD_OVERRIDE, "true or false", |raw| matches!(raw, "true" | "false"));
     top.of_kind("raw_payload", "an object", is_object);
     match top.present("task_result").map(|raw| (raw, Object::parse(raw))) {
         None => top.violated("task_result", Rule::Missing),
-        Some((_, Ok(task_result))) => top
-            .violations
-            .extend(validate_task_result(&task_result, result_types, now)),
+        Some((_, Ok(task_result))) => top.violations.extend(validate_task_result(
+            &task_result,
+            criteria.result_types.as_deref(),
+            criteria.now,
+        )),
         Some((_, Err(_))) => top.violated("task_result", Rule::NotA("an object")),
     }
     top.violations

@@ -1,10 +1,12 @@
 //! Whether a submission may be edited, and whether a corrected text may take its place: as intake judges it.
 
+use std::sync::Arc;
+
 use crate::cli::context::Context;
 use crate::cli::render::escape::visible;
-use crate::intake::entry::{Criteria, Judged, entry};
+use crate::intake::entry::{Judged, entry};
 use crate::model::{ActName, Entry, Origin, SubmissionId};
-use crate::policy::validate::ResultType;
+use crate::policy::validate::{Criteria, ResultType};
 use crate::store::{Acted, Story};
 
 /// Why it may not be edited, found before anybody types for nothing.
@@ -30,17 +32,13 @@ pub fn judged(
             "the payload is longer than inbox.max_result_size, {limit} bytes"
         ));
     }
-    let judge = Criteria {
-        settings: &context.config.validation,
-        result_types: result_types.filter(|_| context.config.validation.result_types),
-        now: context.now,
-    };
+    let criteria = Criteria::new(&context.config.validation, result_types.map(Arc::from), context.now);
     let origin = Origin::User {
         name: context.user.clone(),
         line: None,
     };
     let Judged { mut entry, warning, .. } =
-        entry(text, origin, None, &judge).map_err(|why| format!("the payload is {why}"))?;
+        entry(text, origin, None, &criteria).map_err(|why| format!("the payload is {why}"))?;
     // A line of `export` brings its own token, which has nothing more to say here.
     if let Some(token) = entry.directives.replaces.take()
         && token.id != id

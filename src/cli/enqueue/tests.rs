@@ -99,11 +99,7 @@ async fn where_the_outbox_may_not_be_written_they_become_rows() {
     let sources = open_all(&[file]).unwrap();
     let mut reading = Enqueuing {
         context: &desk.context,
-        judge: Criteria {
-            settings: &desk.context.config.validation,
-            result_types: None,
-            now: desk.context.now,
-        },
+        criteria: Criteria::new(&desk.context.config.validation, None, desk.context.now),
         done: 0,
         results: 0,
         progress: &|_| {},

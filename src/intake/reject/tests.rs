@@ -9,7 +9,7 @@ use crate::intake::trust;
 
 const NOW: Timestamp = Timestamp::from_millis(1_795_428_000_000);
 
-fn reason(why: &str) -> RejectReason {
+fn report(name: &OsStr, why: &str) -> RejectReport {
     let bad = ParseFault {
         place: Position {
             line: 3,
@@ -19,12 +19,12 @@ fn reason(why: &str) -> RejectReason {
         why: why.into(),
         unfinished: false,
     };
-    RejectReason::whole(bad.to_string(), &bad, NOW)
+    RejectReport::of_fault(name, bad.to_string(), &bad, NOW)
 }
 
 fn reject(inbox: &Folder, name: &OsStr) -> OsString {
     let look = inbox.look(name).unwrap().unwrap();
-    whole(inbox, name, &look, &reason("broken")).unwrap().unwrap()
+    whole(inbox, name, &look, &report(name, "broken")).unwrap().unwrap()
 }
 
 fn names(dir: &Path) -> Vec<OsString> {
@@ -95,7 +95,7 @@ fn of_ndjson_only_the_bad_lines_are_copied_however_long() {
     let name = OsStr::new("a.ndjson");
     fs::write(dir.path().join(name), format!("{{}}\nbad\r\n{long}\n\n{{}}\n[1]")).unwrap();
     let (source, look) = inbox.open_file(name).unwrap().unwrap();
-    let (moved, reason) = lines(&inbox, name, &source, (1000, look.size), (NOW, false)).unwrap();
+    let (moved, report) = lines(&inbox, name, &source, (1000, look.size), (NOW, false)).unwrap();
     let rejected = dir.path().join(REJECTED);
     assert_eq!(
         fs::read_to_string(rejected.join(&moved)).unwrap(),
@@ -103,8 +103,8 @@ fn of_ndjson_only_the_bad_lines_are_copied_however_long() {
     );
     assert_eq!(
         (
-            reason.total_bad,
-            reason.lines.iter().map(|line| line.line).collect::<Vec<_>>()
+            report.total_bad,
+            report.lines.iter().map(|line| line.line).collect::<Vec<_>>()
         ),
         (3, vec![2, 3, 6])
     );
@@ -128,8 +128,8 @@ fn a_report_lists_a_thousand_lines_and_counts_all() {
     let inbox = Folder::open(dir.path()).unwrap();
     fs::write(dir.path().join("a.ndjson"), "bad\n".repeat(1500)).unwrap();
     let (source, look) = inbox.open_file(OsStr::new("a.ndjson")).unwrap().unwrap();
-    let (_, reason) = lines(&inbox, OsStr::new("a.ndjson"), &source, (1000, look.size), (NOW, false)).unwrap();
-    assert_eq!((reason.lines.len(), reason.total_bad), (1000, 1500));
+    let (_, report) = lines(&inbox, OsStr::new("a.ndjson"), &source, (1000, look.size), (NOW, false)).unwrap();
+    assert_eq!((report.lines.len(), report.total_bad), (1000, 1500));
 }
 
 #[test]
@@ -173,7 +173,7 @@ fn a_place_that_others_may_change_is_not_used_and_nothing_is_lost() {
     let name = OsStr::new("a.json");
     fs::write(dir.path().join(name), "x").unwrap();
     let look = inbox.look(name).unwrap().unwrap();
-    let try_it = || whole(&inbox, name, &look, &reason("broken"));
+    let try_it = || whole(&inbox, name, &look, &report(name, "broken"));
     let refused = || {
         let error = try_it().unwrap_err();
         assert!(
@@ -230,7 +230,13 @@ fn a_file_that_was_replaced_meanwhile_stays() {
     fs::write(dir.path().join("b"), "y").unwrap();
     fs::rename(dir.path().join("b"), dir.path().join("a.json")).unwrap();
     assert_eq!(
-        whole(&inbox, OsStr::new("a.json"), &look, &reason("broken")).unwrap(),
+        whole(
+            &inbox,
+            OsStr::new("a.json"),
+            &look,
+            &report(OsStr::new("a.json"), "broken")
+        )
+        .unwrap(),
         None
     );
     assert_eq!(fs::read_to_string(dir.path().join("a.json")).unwrap(), "y");

@@ -3,9 +3,10 @@
 use serde::{Deserialize, Serialize};
 
 use crate::intake::directives::RowColumns;
-use crate::intake::entry::{Criteria, Judged, entry, not_an_object};
+use crate::intake::entry::{Judged, entry, not_an_object};
 use crate::intake::identity::InboxId;
 use crate::model::{Digest, Origin, RowReceipt};
+use crate::policy::validate::Criteria;
 
 /// A row of the inbox.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -34,10 +35,10 @@ impl InboxRow {
     }
 
     /// As an entry; `None` where it cannot be taken. One that is no JSON object is a dead letter that keeps its text.
-    pub fn judge(&self, judge: &Criteria<'_>) -> Option<Judged> {
+    pub fn judge(&self, criteria: &Criteria) -> Option<Judged> {
         let text = self.payload.as_deref().ok()?;
         let origin = Origin::Row { id: self.id };
-        Some(match entry(text, origin.clone(), Some(&self.columns), judge) {
+        Some(match entry(text, origin.clone(), Some(&self.columns), criteria) {
             Ok(judged) => judged,
             Err(why) => Judged {
                 entry: not_an_object(text, &why, origin, &self.columns),

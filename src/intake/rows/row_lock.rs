@@ -13,6 +13,8 @@ use rustix::fs::OFlags;
 
 use crate::lock::{self, Lock, Refusal};
 
+use crate::intake::inbox_lock::in_use;
+
 use super::error::RowsError;
 use super::file_checks::named;
 
@@ -24,12 +26,7 @@ pub fn take(database: &Path) -> Result<Lock, RowsError> {
     let path = named(database, ".lock");
     let file = open(&path)?;
     lock::take_and_sign(file).map_err(|refusal| match refusal {
-        Refusal::Held(file) => RowsError::InUse(format!(
-            "{}: another daemon{} takes from this inbox already, and this one is not needed beside it; to let this one do it, stop that one first, or \
-             give each an inbox of its own",
-            database.display(),
-            lock::shown(lock::holder(&file))
-        )),
+        Refusal::Held(file) => RowsError::InUse(format!("{}: {}", database.display(), in_use(&file))),
         Refusal::Failed(error) => RowsError::Broken(format!("{}: {error}", path.display())),
     })
 }

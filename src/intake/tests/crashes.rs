@@ -2,24 +2,18 @@
 //! start of the loops.
 
 use super::*;
-use crate::intake::entry::Criteria;
 use crate::intake::file_inbox::FileInbox;
 use crate::intake::folder::Folder;
 use crate::intake::identity::identify;
-use crate::intake::observer::Observer;
-use crate::intake::open_file::{OpenFile, Standards};
+use crate::intake::open_file::OpenFile;
 use crate::intake::receipts::Receipts;
 use crate::intake::remove::{SetAside, set_aside};
 use crate::intake::result_reader::ReadError;
-use crate::intake::stability::KnownFiles;
 use crate::model::{Admission, FileReceipt, Receipt};
+use crate::policy::validate::Criteria;
 
-fn standards(house: &House) -> Standards {
-    Standards {
-        config: Arc::new(house.config.clone()),
-        result_types: None,
-        now: NOW,
-    }
+fn criteria(house: &House) -> Criteria {
+    Criteria::new(&house.config.validation, None, NOW)
 }
 
 /// The inbox, opened as the loop does it.
@@ -35,7 +29,7 @@ async fn admit_first_chunk(house: &House, name: &str) -> FileReceipt {
     let Some(mut open_file) = OpenFile::open(&folder, name.into(), None, 1 << 20).unwrap() else {
         panic!("{name} is not there");
     };
-    let chunk = open_file.chunk(&standards(house)).unwrap();
+    let chunk = open_file.chunk(&criteria(house)).unwrap();
     let admission = Admission {
         entries: chunk.entries,
         receipts: vec![Receipt::File(open_file.receipt())],
@@ -196,7 +190,7 @@ async fn a_bad_last_line_without_its_break_is_not_lost_in_a_crash() {
         panic!("not there");
     };
     open_file.is_last_look = true;
-    let chunk = open_file.chunk(&standards(&house)).unwrap();
+    let chunk = open_file.chunk(&criteria(&house)).unwrap();
     let admission = Admission {
         entries: chunk.entries,
         receipts: vec![Receipt::File(open_file.receipt())],
@@ -255,15 +249,13 @@ async fn a_file_renamed_over_while_it_is_taken_is_not_lost() {
     let Some(mut open_file) = OpenFile::open(&folder, "a.json".into(), None, 1 << 20).unwrap() else {
         panic!("not there");
     };
-    open_file.chunk(&standards(&house)).unwrap();
+    open_file.chunk(&criteria(&house)).unwrap();
     house.rename_in("a.json", result("new"));
     assert_eq!(
         set_aside(&folder, "a.json".as_ref(), &open_file.look).unwrap(),
         SetAside::Replaced
     );
     assert_eq!(fs::read_to_string(house.inbox("a.json")).unwrap(), result("new"));
-    // The judge is that of the configuration.
-    let _judge: Criteria<'_> = standards(&house).judge();
 }
 
 #[tokio::test]
@@ -358,22 +350,14 @@ async fn a_file_that_was_completed_before_it_is_rejected_is_looked_at_again() {
     let Some(mut open_file) = OpenFile::open(&folder, "a.json".into(), None, 1 << 20).unwrap() else {
         panic!("not there");
     };
-    let Err(ReadError::Bad(bad)) = open_file.chunk(&standards(&house)) else {
+    let Err(ReadError::Bad(bad)) = open_file.chunk(&criteria(&house)) else {
         panic!("it breaks off");
     };
     // Its batch waits for room on the disk, and its producer goes on.
     fs::write(house.inbox("a.json"), &text).unwrap();
-    let mut desk = FileInbox {
-        receipts: Receipts::load(&house.outbox, folder.id().unwrap()).await.unwrap(),
-        folder: Arc::new(folder),
-        known: KnownFiles::new(Duration::ZERO),
-        removals: crate::intake::pending_removals::PendingRemovals::default(),
-        left: crate::intake::skipped::SkippedFiles::default(),
-        observer: Observer::default(),
-        told_open: std::collections::HashSet::new(),
-        closing: None,
-    };
-    desk.reject(&context, *open_file, bad).await;
+    let receipts = Receipts::load(&house.outbox, folder.id().unwrap()).await.unwrap();
+    let mut inbox = FileInbox::new(folder, receipts, Duration::ZERO, None);
+    inbox.reject(&context, *open_file, bad).await;
     assert_eq!(house.left(), ["a.json"]);
     house.start();
     house.taken().await;

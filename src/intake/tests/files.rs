@@ -311,7 +311,7 @@ async fn reading_a_large_json_to_its_end_gives_signs_of_life() {
         panic!("it is there");
     };
     // The whole file is looked through before its first results are given out, in one turn of the loop.
-    assert_eq!(open_file.chunk(&context.standards()).unwrap().end, End::More);
+    assert_eq!(open_file.chunk(&context.criteria()).unwrap().end, End::More);
     let blocks = array.len() as u64 / (64 * 1024);
     assert!(blocks > 2 && context.progress.load(Ordering::Relaxed) >= blocks);
 }

@@ -22,6 +22,10 @@ fn settings(mode: ValidationMode) -> ValidationSettings {
     }
 }
 
+fn criteria(mode: ValidationMode, types: Option<&[ResultType]>, now: Timestamp) -> Criteria {
+    Criteria::new(&settings(mode), types.map(Arc::from), now)
+}
+
 fn types() -> Vec<ResultType> {
     let of = |code: &str, requires_future_scheduled_at| ResultType {
         code: code.to_owned(),
@@ -37,7 +41,7 @@ fn types() -> Vec<ResultType> {
 
 fn said_of(text: &str, types: Option<&[ResultType]>) -> Vec<String> {
     let object = Object::parse(text).unwrap();
-    validate(&object, &settings(ValidationMode::Strict), types, NOW)
+    validate(&object, &criteria(ValidationMode::Strict, types, NOW))
         .iter()
         .map(Violation::to_string)
         .collect()
@@ -302,7 +306,7 @@ fn a_member_that_stands_twice_is_named_where_it_stands() {
 #[test]
 fn everything_wrong_is_said_at_once_and_the_mode_decides_what_comes_of_it() {
     let object = Object::parse(r#"{"status":"DONE","status":"X","task_result":{}}"#).unwrap();
-    let violations = |mode| validate(&object, &settings(mode), None, NOW);
+    let violations = |mode| validate(&object, &criteria(mode, None, NOW));
     let strict = violations(ValidationMode::Strict);
     assert_eq!(strict.len(), 6, "{strict:?}");
     let why = refusal(&strict, ValidationMode::Strict).unwrap();
@@ -352,7 +356,7 @@ proptest! {
     fn any_object_is_judged_without_a_panic(task_result in json(), date in json(), now: i64) {
         let text = serde_json::json!({"occurred_at": date, "task_result": task_result}).to_string();
         let object = Object::parse(&text).unwrap();
-        let violations = validate(&object, &settings(ValidationMode::Strict), Some(&types()), Timestamp::from_millis(now));
+        let violations = validate(&object, &criteria(ValidationMode::Strict, Some(&types()), Timestamp::from_millis(now)));
         prop_assert!(!violations.is_empty());
         prop_assert!(!refusal(&violations, ValidationMode::Strict).unwrap().contains('\n'));
     }
