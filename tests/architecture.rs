@@ -81,8 +81,8 @@ fn imports_point_down_and_crates_stay_in_their_rooms() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
-/// Rooms in which files still use each other: none is to be added.
-const WITH_CIRCLES: &str = "store intake";
+/// Where files still use each other: none is to be added.
+const WITH_CIRCLES: &str = "store intake::rows::database intake::rows::schema";
 
 /// What uses a file stands above it; so a circle is also an arrow that runs up, within a room or between rooms.
 #[test]

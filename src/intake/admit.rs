@@ -8,8 +8,8 @@ use crate::model::{ActivityKey, Admission, Admitted, DeadReason, Entry, Origin};
 use crate::store::StoreError;
 use crate::telemetry::events::{self, How, Who};
 
-use super::IntakeContext;
 use super::backpressure::Backpressure;
+use super::context::IntakeContext;
 
 /// What a dead letter of intake is mended with.
 const INVALID_HINT: &str =

@@ -11,9 +11,10 @@ use crate::model::StateName;
 use crate::store::{StoreError, Way, holder};
 use crate::telemetry::hindrance::{Cause, Hindrances};
 
-use super::rows::RowsError;
+use super::context::{IntakeContext, PRESSURE_PAUSE};
+use super::rows::error::RowsError;
 use super::space::FreeSpace;
-use super::{IntakeContext, PRESSURE_PAUSE, trust};
+use super::trust;
 
 /// With less than this even an outcome of a few pages may find no room.
 const NEXT_TO_NOTHING: u64 = 1 << 20;

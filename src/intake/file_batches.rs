@@ -10,9 +10,9 @@ use tokio::time::Instant;
 use crate::model::{Admission, FileReceipt, Receipt};
 use crate::telemetry::events;
 
-use super::IntakeContext;
 use super::admit::{AdmissionCounts, admit};
 use super::backpressure::Backpressure;
+use super::context::IntakeContext;
 use super::file_inbox::{FileInbox, stumbled};
 use super::gather::{FILES_MAX, Gathered, ReadOutcome, gather};
 use super::observer::scan_openers;

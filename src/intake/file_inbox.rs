@@ -14,7 +14,7 @@ use crate::clock;
 use crate::model::FileReceipt;
 use crate::telemetry::events;
 
-use super::IntakeContext;
+use super::context::IntakeContext;
 use super::finish::{Finished, RemovalOutcome, let_go_all, set_aside_all};
 use super::folder::{FileStat, Folder, shown};
 use super::inbox_lock::InboxLock;

@@ -10,13 +10,14 @@ use crate::telemetry::events;
 
 use super::admit::pause;
 use super::backpressure::Backpressure;
+use super::context::{IntakeContext, PRESSURE_PAUSE};
 use super::file_inbox::FileInbox;
 use super::inbox_lock::InboxLock;
+use super::private_dir;
 use super::receipts::Receipts;
 use super::result_reader::Progress;
 use super::scan::{self, ScanTask};
 use super::stability::KNOWN_MAX;
-use super::{IntakeContext, PRESSURE_PAUSE, private_dir};
 
 /// The most files that are taken between two looks at the hints and at the clock.
 const READY_MAX: usize = 4096;

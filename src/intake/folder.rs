@@ -13,8 +13,8 @@ use std::sync::OnceLock;
 use rustix::fs::{Access, AtFlags, CWD, FileType, Mode, OFlags, RenameFlags, Stat};
 use rustix::io::Errno;
 
-use super::identity::InboxId;
-use super::private_dir;
+use crate::model::InboxId;
+
 use super::result_reader::Progress;
 use super::trust::{self, DirOwner};
 
@@ -72,8 +72,8 @@ pub struct Folder {
     path: PathBuf,
     pub(super) progress: Progress,
     id: Option<InboxId>,
-    /// Opened when it is needed first; see [`private_dir`].
-    private_dir: OnceLock<Box<Self>>,
+    /// Opened when it is needed first; see [`private_dir`](super::private_dir).
+    pub(super) private_dir: OnceLock<Box<Self>>,
 }
 
 impl Folder {
@@ -162,20 +162,6 @@ impl Folder {
     pub fn has_own(&self, name: &OsStr) -> bool {
         let found = rustix::fs::statat(&self.fd, name, AtFlags::SYMLINK_NOFOLLOW);
         found.is_ok_and(|found| trust::check(&found, DirOwner::Us, &self.path, false).is_ok())
-    }
-
-    /// The directory of our own in this one.
-    pub fn private_dir(&self) -> io::Result<&Self> {
-        if let Some(private_dir) = self.private_dir.get() {
-            return Ok(private_dir);
-        }
-        let opened = private_dir::open(self)?;
-        Ok(self.private_dir.get_or_init(|| Box::new(opened)))
-    }
-
-    /// The same, where something was done in it through this.
-    pub fn used_private_dir(&self) -> Option<&Self> {
-        self.private_dir.get().map(AsRef::as_ref)
     }
 
     /// Which directory it is, whatever its path: its device and inode.

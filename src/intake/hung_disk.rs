@@ -12,7 +12,7 @@ use tokio::time::{Instant, sleep};
 use crate::telemetry::SaidOnce;
 use crate::telemetry::hindrance::Cause;
 
-use super::IntakeContext;
+use super::context::IntakeContext;
 
 /// So long without a sign of life, a block read say, and it is said.
 const HUNG_AFTER: Duration = Duration::from_secs(10);

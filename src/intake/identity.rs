@@ -11,9 +11,9 @@ use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, Read as _, Write as _};
 
-use super::folder::Folder;
+use crate::model::InboxId;
 
-pub type InboxId = [u8; 16];
+use super::folder::Folder;
 
 /// The file that holds it, in the directory of ours; 32 hexadecimal digits.
 const NAME: &str = "id";

@@ -13,7 +13,7 @@ use tokio::time::timeout;
 use crate::clock::Timestamp;
 use crate::config::Inbox;
 
-use super::blocking;
+use super::context::blocking;
 use super::folder::Folder;
 use super::parse::Format;
 use super::reject::{REJECTED, REPORT_ENDING};

@@ -9,12 +9,11 @@ use std::fs::File;
 use std::io;
 
 use crate::model::payload::Object;
-use crate::model::{Entry, FileReceipt, Origin};
+use crate::model::{Entry, FileReceipt, InboxId, Origin};
 use crate::policy::validate::Criteria;
 
 use super::entry::{Judged, entry};
 use super::folder::{FileStat, Folder, shown};
-use super::identity::InboxId;
 use super::parse::{Format, ParseFault, RawResult};
 use super::result_reader::{Bookmark, Progress, ReadError, ResultReader, digest_of_beginning};
 

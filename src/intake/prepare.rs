@@ -11,9 +11,10 @@ use tokio::time::timeout;
 use crate::config::Inbox;
 use crate::telemetry::events;
 
+use super::context::blocking;
 use super::folder::{Folder, hidden};
 use super::inbox_lock::InboxLock;
-use super::{blocking, rows, trust};
+use super::{rows, trust};
 
 /// So long the directory may take to answer. One that hangs does not keep the deliveries: it is looked at again by the
 /// files' loop.

@@ -16,8 +16,24 @@ pub const NAME: &str = ".reten-outbox";
 const MODE: u32 = 0o700;
 const DIGITS: usize = 16;
 
+impl Folder {
+    /// The directory of our own in this one.
+    pub fn private_dir(&self) -> io::Result<&Self> {
+        if let Some(private_dir) = self.private_dir.get() {
+            return Ok(private_dir);
+        }
+        let opened = open(self)?;
+        Ok(self.private_dir.get_or_init(|| Box::new(opened)))
+    }
+
+    /// The same, where something was done in it through this.
+    pub fn used_private_dir(&self) -> Option<&Self> {
+        self.private_dir.get().map(AsRef::as_ref)
+    }
+}
+
 /// Opens it, creating it where it is missing.
-pub fn open(inbox: &Folder) -> io::Result<Folder> {
+fn open(inbox: &Folder) -> io::Result<Folder> {
     match inbox.sub(NAME, MODE, DirOwner::Us) {
         Err(error) if trust::cure(&error).is_some() => {}
         outcome => return outcome,

@@ -8,10 +8,8 @@ use std::collections::HashMap;
 use std::ffi::{OsStr, OsString};
 
 use crate::clock;
-use crate::model::{Admission, FileReceipt, Receipt};
+use crate::model::{Admission, FileReceipt, InboxId, Receipt};
 use crate::store::{Outbox, StoreError};
-
-use super::identity::InboxId;
 
 #[derive(Debug, Default)]
 pub struct Receipts {

@@ -17,10 +17,11 @@
 //! holds the write lock for milliseconds. Trouble with this file (locked, replaced, not ours) is said once and tried
 //! again; it stops nothing else.
 
+mod admission;
 mod batch;
 mod confine;
 mod database;
-mod error;
+pub(super) mod error;
 mod file_checks;
 mod limits;
 mod pending_deletes;
@@ -40,15 +41,10 @@ use std::time::Duration;
 
 use tokio::time::timeout;
 
-use crate::model::{Admission, Receipt};
-use crate::telemetry::events;
-
 use super::backpressure::Backpressure;
-use super::identity::InboxId;
-use super::{IntakeContext, PRESSURE_PAUSE, blocking};
+use super::context::{IntakeContext, PRESSURE_PAUSE, blocking};
 
 pub use error::RowsError;
-use row::InboxRow;
 use row_loop::{RowLoop, RowTurn};
 use worker::RowWorker;
 pub use worker::WORD as CLERK;
@@ -146,26 +142,4 @@ async fn with_clerk<T>(
     // One that the kernel holds is nobody's here: this command ends, and it with it.
     drop(worker.end().await);
     done
-}
-
-fn admission(context: &IntakeContext, inbox: InboxId, rows: &[InboxRow]) -> Admission {
-    let criteria = context.criteria();
-    let mut admission = Admission::default();
-    for row in rows {
-        let Some(judged) = row.judge(&criteria) else {
-            continue;
-        };
-        if judged.has_unknown_code {
-            context.unknown_code.notify_one();
-        }
-        if let Some(warning) = judged.warning {
-            events::warning(
-                &format!("row {}: {warning}", row.id),
-                "it is sent all the same: validation.mode is \"warn\"",
-            );
-        }
-        admission.entries.push(judged.entry);
-        admission.receipts.push(Receipt::Row(row.receipt(inbox)));
-    }
-    admission
 }

@@ -5,10 +5,10 @@ use std::collections::HashSet;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::model::FileReceipt;
+use crate::model::{FileReceipt, InboxId};
 
 use super::folder::Folder;
-use super::identity::{InboxId, identify};
+use super::identity::identify;
 use super::inbox_lock::InboxLock;
 use super::listing::{Listing, Search};
 use super::parse::Format;

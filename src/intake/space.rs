@@ -12,7 +12,7 @@ use tokio::time::{Instant, timeout};
 
 use crate::store::free_bytes;
 
-use super::blocking;
+use super::context::blocking;
 
 /// An answer serves for so long: taking many small batches does not ask for each.
 const FRESH: Duration = Duration::from_millis(50);

@@ -20,30 +20,15 @@ use tokio::time::Instant;
 
 use super::folder::FileStat;
 use super::listing::in_order;
-use file_state::FileState;
+pub use file_state::Openness;
+use file_state::{FileState, OPEN_PATIENCE};
 
 /// The most files that are known at one time; what is beyond waits in the directory and is found when these are gone.
 pub const KNOWN_MAX: usize = 50_000;
 
-/// What stands still this long although it is open is taken as far as it is whole: whoever writes a line a day holds
-/// nobody's results up.
-const OPEN_PATIENCE: Duration = Duration::from_mins(1);
 /// After lost events a file may be open without our knowing. So long it has to stand still before it is removed, where
 /// it can be taken before.
 const DOUBT: Duration = Duration::from_secs(10);
-
-/// Whether somebody may still be writing to a file that may be taken.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Openness {
-    /// It was seen being closed, or renamed into place.
-    Closed,
-    /// It was only found, and stood still.
-    Unseen,
-    /// Events were lost while it may have been opened.
-    Doubtful,
-    /// It was seen being opened, and not closed.
-    Open,
-}
 
 /// What the watch says about a name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -83,14 +83,17 @@ pub enum Receipt {
     Row(RowReceipt),
 }
 
+/// The random number of an inbox, of files or of rows.
+pub type InboxId = [u8; 16];
+
 /// How far a file has been taken. A file found again after a crash is the one of this receipt when its name and inode
-/// are the same and its first `taken` bytes have this digest; where nothing lies behind them, its modification time
+/// are the same and its first `taken` bytes have this digest; where nothing follows them, its modification time
 /// must be the same too, so that an equal file dropped later under the same name is not mistaken for it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FileReceipt {
     /// The inbox directory's own random id. The path may name another directory at the next start; `None`: of an outbox
     /// of version 1, which knew none.
-    pub inbox: Option<[u8; 16]>,
+    pub inbox: Option<InboxId>,
     /// The name in `inbox.dir`, as bytes.
     pub name: OsString,
     /// The inode number.
@@ -113,7 +116,7 @@ pub struct FileReceipt {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RowReceipt {
     /// The inbox database's own random id.
-    pub inbox: [u8; 16],
+    pub inbox: InboxId,
     /// The row's id.
     pub row: i64,
     /// Digest of its columns.

@@ -15,7 +15,7 @@ pub use activity::{ActivityKey, Digest, Lane, SubmissionKey};
 pub use answer::{Answer, Exchange, Fault, FaultKind};
 pub use attempt::{Attempt, AttemptNumber};
 pub use ending::{Ending, EndingName};
-pub use entry::{Admission, Admitted, Directives, Entry, FileReceipt, Origin, Receipt, RowReceipt};
+pub use entry::{Admission, Admitted, Directives, Entry, FileReceipt, InboxId, Origin, Receipt, RowReceipt};
 pub use payload::{Facts, Object, Payload};
 pub use submission::{ConflictPolicy, DeadReason, ParkReason, State, StateName, SubmissionId};
 pub use token::ReplaceToken;

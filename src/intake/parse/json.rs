@@ -1,6 +1,6 @@
 //! `.json`: one object, or an array of them, of any length, item by item.
 
-use super::{BOM, ParseFault, Position, RawResult, line_breaks};
+use super::raw_result::{BOM, ParseFault, Position, RawResult, line_breaks};
 
 /// Finds the items in the bytes of one file.
 #[derive(Debug, Clone)]

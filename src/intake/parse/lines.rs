@@ -1,6 +1,6 @@
 //! NDJSON: one object a line. Blank lines are skipped; a BOM at the beginning and CRLF are fine.
 
-use super::{BOM, ParseFault, Position, RawResult};
+use super::raw_result::{BOM, ParseFault, Position, RawResult};
 
 /// Finds the lines in the bytes of one file.
 #[derive(Debug, Clone)]

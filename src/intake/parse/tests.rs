@@ -2,6 +2,7 @@
 
 use proptest::prelude::*;
 
+use super::raw_result::BOM;
 use super::*;
 use crate::model::payload::Object;
 

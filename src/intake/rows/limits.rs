@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep, sleep_until};
 
-use crate::intake::IntakeContext;
+use crate::intake::context::IntakeContext;
 
 /// How often a loop that waits says that it is alive, at least.
 const SIGN: Duration = Duration::from_secs(1);

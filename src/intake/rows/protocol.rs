@@ -12,7 +12,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 
-use crate::intake::identity::InboxId;
+use crate::model::InboxId;
 
 use super::error::RowsError;
 use super::row::InboxRow;

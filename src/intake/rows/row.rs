@@ -4,8 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::intake::directives::RowColumns;
 use crate::intake::entry::{Judged, entry, not_an_object};
-use crate::intake::identity::InboxId;
-use crate::model::{Digest, Origin, RowReceipt};
+use crate::model::{Digest, InboxId, Origin, RowReceipt};
 use crate::policy::validate::Criteria;
 
 /// A row of the inbox.

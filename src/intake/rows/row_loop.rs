@@ -13,14 +13,13 @@ use crate::clock;
 use crate::config::Config;
 use crate::intake::admit::{AdmissionCounts, admit, pause};
 use crate::intake::backpressure::Backpressure;
-use crate::intake::identity::InboxId;
+use crate::intake::context::{IntakeContext, blocking};
 use crate::intake::watch::Watch;
-use crate::intake::{IntakeContext, blocking};
 use crate::lock::Lock;
-use crate::model::Receipt;
+use crate::model::{InboxId, Receipt};
 use crate::telemetry::events;
 
-use super::admission;
+use super::admission::admission;
 use super::database::directory;
 use super::error::RowsError;
 use super::limits::patiently;

@@ -198,7 +198,7 @@ async fn admit_and_die(house: &House) {
     let mut database = open(house).await;
     let rows = batch::read(&mut database.conn, i64::MIN, 1 << 20).await.unwrap().rows;
     let (_stop, shutdown) = tokio::sync::watch::channel(false);
-    let admission: Admission = admission(&house.context(shutdown), database.id, &rows);
+    let admission: Admission = admission::admission(&house.context(shutdown), database.id, &rows);
     assert!(
         admission
             .receipts

@@ -12,9 +12,10 @@ use tokio::net::UnixStream;
 use tokio::process::{Child, Command};
 use tokio::time::timeout;
 
+use crate::model::InboxId;
+
 use super::error::RowsError;
 use super::protocol::{self, DeletedRow, Reply, Request, RowBatch};
-use crate::intake::identity::InboxId;
 use crate::intake::open_file::CHUNK_RESULTS;
 
 /// The word by which the program is started as a worker. No subcommand, for nobody should type it.

@@ -6,7 +6,22 @@ use tokio::time::Instant;
 
 use crate::intake::folder::FileStat;
 
-use super::{OPEN_PATIENCE, Openness};
+/// What stands still this long although it is open is taken as far as it is whole: whoever writes a line a day holds
+/// nobody's results up.
+pub(super) const OPEN_PATIENCE: Duration = Duration::from_mins(1);
+
+/// Whether somebody may still be writing to a file that may be taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Openness {
+    /// It was seen being closed, or renamed into place.
+    Closed,
+    /// It was only found, and stood still.
+    Unseen,
+    /// Events were lost while it may have been opened.
+    Doubtful,
+    /// It was seen being opened, and not closed.
+    Open,
+}
 
 /// What is known of a file.
 #[derive(Debug)]

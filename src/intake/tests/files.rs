@@ -271,7 +271,7 @@ async fn intake_waits_above_the_largest_backlog() {
     house
         .eventually("two chunks are in", async |house| house.all().await.len() == 1000)
         .await;
-    tokio::time::sleep(super::super::PRESSURE_PAUSE * 2).await;
+    tokio::time::sleep(super::super::context::PRESSURE_PAUSE * 2).await;
     assert_eq!(house.all().await.len(), 1000);
     assert_eq!(house.left(), ["a.ndjson"]);
     house.stop().await;
