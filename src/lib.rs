@@ -23,6 +23,7 @@ mod clock;
 mod lock;
 mod model;
 mod policy;
+mod sqlite_file;
 
 mod config;
 

@@ -13,13 +13,17 @@ use std::path::{Path, PathBuf};
 const MAY_USE: &[(&str, &str)] = &[
     ("clock", ""),
     ("lock", ""),
+    ("sqlite_file", ""),
     ("model", "clock"),
     ("policy", "model config clock"),
     ("config", "model"),
-    ("store", "model clock lock"),
+    ("store", "model clock lock sqlite_file"),
     ("api", "model config policy::validate"),
     ("telemetry", "model policy config clock"),
-    ("intake", "model policy::validate config store telemetry clock lock"),
+    (
+        "intake",
+        "model policy::validate config store telemetry clock lock sqlite_file",
+    ),
     ("delivery", "model policy config store api telemetry clock"),
     (
         "daemon",
@@ -35,7 +39,7 @@ const MAY_USE: &[(&str, &str)] = &[
 /// Crates, and words that bring waiting or chance, with the only modules that may have them (a `!` before the ones that
 /// may not).
 const WORDS: &[(&str, &str)] = &[
-    ("sqlx::", "store intake::rows"),
+    ("sqlx::", "sqlite_file store intake::rows"),
     ("reqwest::", "api"),
     ("clap::", "cli"),
     ("inotify::", "intake::watch store::sqlite::processes::touch"),

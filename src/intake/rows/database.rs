@@ -5,19 +5,18 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use sqlx::migrate::Migrator;
+use sqlx::migrate::Migration;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
-use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, raw_sql};
+use sqlx::{ConnectOptions as _, Connection as _};
 use tokio::time::Instant;
+
+use crate::sqlite_file::{self, Identity, Pragma};
 
 use super::error::RowsError;
 use super::file_checks;
-use super::schema;
+use super::schema::{self, MIGRATIONS};
 
-/// `migrations/inbox`, embedded. They are run here and not by sqlx, whose table of migrations would lie among the
-/// producers' tables.
-static MIGRATIONS: Migrator = sqlx::migrate!("migrations/inbox");
-/// `PRAGMA application_id`: tells our file from any other SQLite database. The letters `RtIn`.
+/// The letters `RtIn`.
 const APPLICATION_ID: i64 = 0x5274_496e;
 /// How long SQLite waits for a producer's lock; they hold it for milliseconds, and we come again.
 const BUSY_TIMEOUT: Duration = Duration::from_millis(250);
@@ -181,32 +180,24 @@ async fn prepare(conn: &mut SqliteConnection, path: &Path) -> Result<([u8; 16], 
     Ok((id, schema_version))
 }
 
-/// Settings of the connection, each with what it must read: SQLite accepts a misspelt one in silence.
-const PRAGMAS: [(&str, &str, i64); 7] = [
+/// Settings of the connection, each with what it must read.
+const PRAGMAS: [Pragma; 7] = [
     // No function that a changed schema smuggles in.
-    ("PRAGMA trusted_schema = OFF", "PRAGMA trusted_schema", 0),
-    ("PRAGMA cell_size_check = ON", "PRAGMA cell_size_check", 1),
-    ("PRAGMA synchronous = FULL", "PRAGMA synchronous", 2),
-    ("PRAGMA busy_timeout = 250", "PRAGMA busy_timeout", 250),
+    ("PRAGMA trusted_schema = OFF", "0"),
+    ("PRAGMA cell_size_check = ON", "1"),
+    ("PRAGMA synchronous = FULL", "2"),
+    ("PRAGMA busy_timeout = 250", "250"),
     // A mapped file that is cut short ends the process.
-    ("PRAGMA mmap_size = 0", "PRAGMA mmap_size", 0),
+    ("PRAGMA mmap_size = 0", "0"),
     // No temporary files: there is no place for them.
-    ("PRAGMA temp_store = MEMORY", "PRAGMA temp_store", 2),
-    // The four columns of the largest row that is moved, and three copies of it on the way.
-    (
-        "PRAGMA hard_heap_limit = 268435456",
-        "PRAGMA hard_heap_limit",
-        256 << 20,
-    ),
+    ("PRAGMA temp_store = MEMORY", "2"),
+    // The four columns of the largest row that is moved, and three copies of it on the way: 256 MiB.
+    ("PRAGMA hard_heap_limit = 268435456", "268435456"),
 ];
 
 async fn set_up(conn: &mut SqliteConnection, path: &Path) -> Result<(), RowsError> {
-    for (set, read, expected) in PRAGMAS {
-        sqlx::query(set).fetch_all(&mut *conn).await?;
-        let found = pragma(conn, read).await?;
-        if found != expected {
-            return Err(RowsError::Broken(format!("`{set}` had no effect: it reads {found}")));
-        }
+    if let Some(failed) = sqlite_file::set_pragmas(conn, &PRAGMAS).await? {
+        return Err(RowsError::Broken(failed));
     }
     let encoding: String = sqlx::query_scalar("PRAGMA encoding").fetch_one(conn).await?;
     if encoding != "UTF-8" {
@@ -223,11 +214,7 @@ async fn pragma(conn: &mut SqliteConnection, read: &'static str) -> Result<i64, 
 }
 
 async fn migrate(conn: &mut SqliteConnection, path: &Path) -> Result<(), RowsError> {
-    let newest = MIGRATIONS
-        .iter()
-        .map(|migration| migration.version)
-        .max()
-        .unwrap_or_default();
+    let newest = sqlite_file::newest(&MIGRATIONS);
     if version(conn, path, newest).await? == newest {
         return Ok(());
     }
@@ -236,7 +223,7 @@ async fn migrate(conn: &mut SqliteConnection, path: &Path) -> Result<(), RowsErr
         sqlx::query("BEGIN IMMEDIATE").execute(&mut *conn).await?;
         let outcome = match version(conn, path, newest).await {
             Ok(version) if version >= migration.version => Ok(()),
-            Ok(_) => apply(conn, migration.sql.as_str(), migration.version).await,
+            Ok(_) => apply(conn, migration).await,
             Err(error) => Err(error),
         };
         // Crash before the end of this: the file has the older version, and is brought on at the next open.
@@ -248,11 +235,9 @@ async fn migrate(conn: &mut SqliteConnection, path: &Path) -> Result<(), RowsErr
     Ok(())
 }
 
-async fn apply(conn: &mut SqliteConnection, sql: &str, version: i64) -> Result<(), RowsError> {
-    let numbers = format!("PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {version};");
-    raw_sql(AssertSqlSafe(sql)).execute(&mut *conn).await?;
-    raw_sql(AssertSqlSafe(numbers)).execute(&mut *conn).await?;
-    if version == 1 {
+async fn apply(conn: &mut SqliteConnection, migration: &Migration) -> Result<(), RowsError> {
+    sqlite_file::apply(&mut *conn, migration, APPLICATION_ID).await?;
+    if migration.version == 1 {
         // SQLite's own random numbers come from a device that the worker cannot open, and would be those of the clock.
         let mut id = [0; 16];
         rustix::rand::getrandom(&mut id, rustix::rand::GetRandomFlags::empty()).map_err(std::io::Error::from)?;
@@ -264,31 +249,17 @@ async fn apply(conn: &mut SqliteConnection, sql: &str, version: i64) -> Result<(
     Ok(())
 }
 
-/// The tables as they are in a new file, to compare others with.
-pub async fn build(conn: &mut SqliteConnection) -> Result<(), RowsError> {
-    for migration in MIGRATIONS.iter() {
-        raw_sql(AssertSqlSafe(migration.sql.as_str()))
-            .execute(&mut *conn)
-            .await?;
-    }
-    Ok(())
-}
-
 /// Our version of the file, 0 where it is empty; a file of others, or of a newer version, is refused.
 async fn version(conn: &mut SqliteConnection, path: &Path, newest: i64) -> Result<i64, RowsError> {
     let shown = path.display();
-    let application = pragma(conn, "PRAGMA application_id").await?;
-    let version = pragma(conn, "PRAGMA user_version").await?;
-    let objects: i64 = sqlx::query_scalar("SELECT count(*) FROM sqlite_schema")
-        .fetch_one(conn)
-        .await?;
-    match (application, version) {
-        (0, 0) if objects == 0 => Ok(0),
-        (APPLICATION_ID, version) if version <= newest => Ok(version),
-        (APPLICATION_ID, version) => Err(RowsError::Refused(format!(
+    match sqlite_file::identity(conn, APPLICATION_ID, &MIGRATIONS).await? {
+        Identity::Empty => Ok(0),
+        Identity::Ours => Ok(newest),
+        Identity::Older(version) => Ok(version),
+        Identity::Newer(version) => Err(RowsError::Refused(format!(
             "{shown}: version {version}, made by a newer reten-outbox than this one, which knows up to {newest}; run the newer one"
         ))),
-        _ => Err(RowsError::Refused(format!(
+        Identity::Foreign => Err(RowsError::Refused(format!(
             "{shown}: this is a database of another program; inbox.database must name a file of its own"
         ))),
     }

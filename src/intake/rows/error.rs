@@ -4,6 +4,8 @@ use std::io;
 
 use serde::{Deserialize, Serialize};
 
+use crate::sqlite_file;
+
 /// Why the row inbox cannot be used now. None of it touches files or deliveries.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 pub enum RowsError {
@@ -67,15 +69,9 @@ impl RowsError {
     }
 }
 
-/// SQLite's extended result codes are its primary ones in the lowest byte, with detail above.
-const PRIMARY: i32 = 0xff;
-
 impl From<sqlx::Error> for RowsError {
     fn from(error: sqlx::Error) -> Self {
-        let code = error
-            .as_database_error()
-            .and_then(|error| error.code()?.parse::<i32>().ok());
-        match code.map(|code| code & PRIMARY) {
+        match sqlite_file::code(&error).map(|code| code & sqlite_file::PRIMARY) {
             // SQLITE_BUSY, SQLITE_LOCKED
             Some(5 | 6) => Self::Busy(error.to_string()),
             // SQLITE_INTERRUPT

@@ -4,18 +4,22 @@
 
 use std::path::Path;
 
+use sqlx::migrate::Migrator;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
-use sqlx::{ConnectOptions as _, Connection as _};
+use sqlx::{ConnectOptions as _, Connection as _, raw_sql};
 use tokio::sync::OnceCell;
 
-use super::database;
 use super::error::RowsError;
 use super::file_checks::turned_to_wal;
 
-/// Type, name, table and text of an entry.
-type Item = (String, String, String, String);
+/// `migrations/inbox`, embedded. They are run by us and not by sqlx, whose table of migrations would lie among the
+/// producers' tables.
+pub static MIGRATIONS: Migrator = sqlx::migrate!("migrations/inbox");
 
-/// More than ours and SQLite's own; what is behind them is strange in any case.
+/// Type, name, table and text of an entry.
+type SchemaEntry = (String, String, String, String);
+
+/// More than ours and SQLite's own; what comes after them is strange in any case.
 const SCHEMA: &str = "SELECT substr(CAST(type AS TEXT), 1, 100), substr(CAST(name AS TEXT), 1, 200), substr(CAST(tbl_name AS TEXT), 1, 200), \
      substr(CAST(coalesce(sql, '') AS TEXT), 1, 10000) FROM sqlite_schema LIMIT 20";
 
@@ -31,7 +35,7 @@ pub async fn inspect(conn: &mut SqliteConnection, path: &Path) -> Result<(), Row
     let shown = path.display();
     let expected = expected().await?;
     let found = items(conn).await?;
-    let is_strange = |item: &&Item| !expected.contains(item) && !is_statistics(item);
+    let is_strange = |item: &&SchemaEntry| !expected.contains(item) && !is_statistics(item);
     // First what bears a name of ours.
     let strange = found.iter().filter(is_strange);
     let strange = strange.min_by_key(|(_, name, ..)| !expected.iter().any(|(_, ours, ..)| ours == name));
@@ -62,25 +66,27 @@ pub async fn is_no_wal(conn: &mut SqliteConnection, path: &Path) -> Result<(), R
     }
 }
 
-fn is_statistics(item: &Item) -> bool {
+fn is_statistics(item: &SchemaEntry) -> bool {
     let (kind, name, table, text) = item;
     kind == "table" && name == table && STATISTICS.contains(&(name.as_str(), text.as_str()))
 }
 
-async fn items(conn: &mut SqliteConnection) -> Result<Vec<Item>, RowsError> {
+async fn items(conn: &mut SqliteConnection) -> Result<Vec<SchemaEntry>, RowsError> {
     Ok(sqlx::query_as(SCHEMA).fetch_all(conn).await?)
 }
 
 /// Those of a new file, made once a process, in memory.
-async fn expected() -> Result<&'static [Item], RowsError> {
-    static EXPECTED: OnceCell<Vec<Item>> = OnceCell::const_new();
+async fn expected() -> Result<&'static [SchemaEntry], RowsError> {
+    static EXPECTED: OnceCell<Vec<SchemaEntry>> = OnceCell::const_new();
     let make = || async {
         let mut conn = SqliteConnectOptions::new()
             .in_memory(true)
             .disable_statement_logging()
             .connect()
             .await?;
-        database::build(&mut conn).await?;
+        for migration in MIGRATIONS.iter() {
+            raw_sql(migration.sql.clone()).execute(&mut conn).await?;
+        }
         let items = items(&mut conn).await?;
         conn.close().await?;
         Ok::<_, RowsError>(items)

@@ -14,9 +14,9 @@ use sqlx::{ConnectOptions as _, Connection as _, Row as _};
 
 use crate::clock::Timestamp;
 use crate::model::StateName;
+use crate::sqlite_file::Identity;
 use crate::store::OpenError;
 use crate::store::sqlite::machine::trouble::Trouble;
-use crate::store::sqlite::opening::inspect::{self, Verdict};
 use crate::store::sqlite::opening::location::{self, Place};
 use crate::store::sqlite::opening::{open, schema};
 use crate::store::sqlite::operations::notes;
@@ -58,14 +58,16 @@ impl Backup {
         }
         let connect = async {
             let mut conn = open::options(&path).read_only(true).connect().await?;
-            let verdict = inspect::judge(schema::identity(&mut conn).await?);
-            Ok((conn, verdict))
+            let identity = schema::identity(&mut conn).await?;
+            Ok((conn, identity))
         };
-        let (conn, verdict) = connect.await.map_err(|error| open::refusal(&path, &error))?;
-        match verdict {
-            Verdict::Empty => return Err(open::missing(&path)),
-            Verdict::Ours | Verdict::Older(_) => {}
-            Verdict::Newer(_) | Verdict::Foreign => open::refuse_strangers(&path, verdict, crate::store::Role::Tool)?,
+        let (conn, identity) = connect.await.map_err(|error| open::refusal(&path, &error))?;
+        match identity {
+            Identity::Empty => return Err(open::missing(&path)),
+            Identity::Ours | Identity::Older(_) => {}
+            Identity::Newer(_) | Identity::Foreign => {
+                open::refuse_strangers(&path, identity, crate::store::Role::Tool)?;
+            }
         }
         Ok(Self { conn, _usage: usage })
     }

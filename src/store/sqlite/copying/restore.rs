@@ -17,10 +17,10 @@ use sqlx::{ConnectOptions as _, Connection as _, Row as _};
 
 use crate::clock::Timestamp;
 use crate::model::Actor;
+use crate::sqlite_file::Identity;
 use crate::store::OpenError;
 use crate::store::sqlite::machine::transaction::{self, Transaction};
 use crate::store::sqlite::machine::trouble::Trouble;
-use crate::store::sqlite::opening::inspect::{self, Verdict};
 use crate::store::sqlite::opening::{location, open, pragma, schema};
 use crate::store::sqlite::operations::{notes, recover};
 use crate::store::sqlite::processes::lock::{self, Lock};
@@ -154,16 +154,16 @@ async fn prepare(name: &Path, new: &Path, marks: &Marks<'_>) -> Result<Restored,
     let has_wal = location::has_wal(new);
     let work = async {
         let mut conn = open::options(new).connect().await?;
-        let verdict = inspect::judge(schema::identity(&mut conn).await?);
-        let wrong = match verdict {
-            Verdict::Ours | Verdict::Older(_) => match backup::check(&mut conn).await? {
+        let identity = schema::identity(&mut conn).await?;
+        let wrong = match identity {
+            Identity::Ours | Identity::Older(_) => match backup::check(&mut conn).await? {
                 None if has_wal => backup::check_rows(&mut conn).await?,
                 wrong => wrong,
             },
-            Verdict::Empty | Verdict::Newer(_) | Verdict::Foreign => None,
+            Identity::Empty | Identity::Newer(_) | Identity::Foreign => None,
         };
-        if wrong.is_some() || !matches!(verdict, Verdict::Ours | Verdict::Older(_)) {
-            return Ok(Err((verdict, wrong)));
+        if wrong.is_some() || !matches!(identity, Identity::Ours | Identity::Older(_)) {
+            return Ok(Err((identity, wrong)));
         }
         pragma::for_writing(&mut conn, new.parent().and_then(location::free_bytes)).await?;
         schema::migrate(&mut conn).await?;
@@ -175,14 +175,14 @@ async fn prepare(name: &Path, new: &Path, marks: &Marks<'_>) -> Result<Restored,
     match work.await.map_err(|error| unusable(name, &error))? {
         Ok(restored) => Ok(restored),
         Err((_, Some(wrong))) => Err(unwhole(name, &wrong)),
-        Err((Verdict::Empty, None)) => Err(OpenError::Unusable(format!(
+        Err((Identity::Empty, None)) => Err(OpenError::Unusable(format!(
             "{shown}: an empty database, no backup of an outbox. Nothing was changed"
         ))),
-        Err((Verdict::Newer(version), None)) => Err(OpenError::Unusable(format!(
+        Err((Identity::Newer(version), None)) => Err(OpenError::Unusable(format!(
             "{shown}: written by a newer reten-outbox (its version {version}, this program knows {}); install that one first. Nothing was changed",
             schema::newest()
         ))),
-        Err((Verdict::Foreign | Verdict::Ours | Verdict::Older(_), None)) => Err(OpenError::Unusable(format!(
+        Err((Identity::Foreign | Identity::Ours | Identity::Older(_), None)) => Err(OpenError::Unusable(format!(
             "{shown}: a SQLite database, but not an outbox of ours. Nothing was changed"
         ))),
     }

@@ -32,7 +32,7 @@ pub(crate) async fn data_version(conn: &mut SqliteConnection) -> Result<i64, sql
 pub(crate) async fn truncate(conn: &mut SqliteConnection) -> Result<(), sqlx::Error> {
     sqlx::query(IMPATIENT).execute(&mut *conn).await?;
     let done = sqlx::query(TRUNCATE).fetch_all(&mut *conn).await.map(drop);
-    sqlx::query(pragma::BUSY_ROUND.set).execute(conn).await?;
+    sqlx::query(pragma::BUSY_ROUND.0).execute(conn).await?;
     done
 }
 

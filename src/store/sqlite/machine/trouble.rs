@@ -1,5 +1,6 @@
 //! What SQLite's errors mean to us.
 
+use crate::sqlite_file;
 use crate::store::StoreError;
 
 /// The kinds of failure that are answered differently.
@@ -19,20 +20,15 @@ pub(crate) enum Trouble {
     Other,
 }
 
-/// SQLite's extended result codes are its primary ones in the lowest byte, with detail above.
-const PRIMARY: i32 = 0xff;
 /// `SQLITE_IOERR_SHMSIZE`: the index of the WAL could not be made longer, which happens on a full disk.
 const SHM_SIZE: i32 = 0x130a;
 
 impl Trouble {
     /// Which kind this is.
     pub(crate) fn of(error: &sqlx::Error) -> Self {
-        let code = error
-            .as_database_error()
-            .and_then(|error| error.code()?.parse::<i32>().ok());
-        match code {
+        match sqlite_file::code(error) {
             Some(SHM_SIZE) => Self::Full,
-            Some(code) => match code & PRIMARY {
+            Some(code) => match code & sqlite_file::PRIMARY {
                 // 15, "locking protocol": so many came and went that SQLite gave up on its place in the line.
                 5 | 6 | 15 => Self::Busy,
                 13 => Self::Full,

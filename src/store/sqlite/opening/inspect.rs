@@ -1,56 +1,17 @@
 //! Whether a database may be used: whose it is, how new, and whole. Nothing here changes a byte of it.
 
-use std::cmp::Ordering;
-
 use sqlx::sqlite::SqliteConnection;
 use sqlx::{AssertSqlSafe, Row as _};
 
+use crate::sqlite_file::Identity;
 use crate::store::sqlite::machine::trouble::Trouble;
 use crate::store::{Outbox, StoreError};
-
-use super::schema::{self, Identity};
 
 impl Outbox {
     /// Reads the pages of a database of middling size that the start did not wait for; what is wrong with them.
     pub async fn check_further(&self) -> Result<Option<String>, StoreError> {
         let bytes = std::fs::metadata(&self.inner.path).map_or(0, |file| file.len());
         Ok(check_further(&mut *self.reader().await?, bytes).await?)
-    }
-}
-
-/// What an identity means to this program.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Verdict {
-    /// Nothing in it yet.
-    Empty,
-    /// An outbox of this version.
-    Ours,
-    /// An outbox of an older one, to be migrated.
-    Older(i64),
-    /// An outbox that a newer program wrote.
-    Newer(i64),
-    /// Somebody else's database.
-    Foreign,
-}
-
-/// Judges.
-pub(crate) fn judge(identity: Identity) -> Verdict {
-    match identity {
-        Identity {
-            application_id: 0,
-            version: 0,
-            objects: 0,
-        } => Verdict::Empty,
-        Identity {
-            application_id: schema::APPLICATION_ID,
-            version,
-            ..
-        } => match version.cmp(&schema::newest()) {
-            Ordering::Less => Verdict::Older(version),
-            Ordering::Equal => Verdict::Ours,
-            Ordering::Greater => Verdict::Newer(version),
-        },
-        Identity { .. } => Verdict::Foreign,
     }
 }
 
@@ -69,12 +30,12 @@ pub(crate) const QUICK_CHECK: &str = "PRAGMA quick_check(1)";
 pub(crate) async fn check(
     conn: &mut SqliteConnection,
     bytes: u64,
-    verdict: Verdict,
+    identity: Identity,
 ) -> Result<Option<String>, sqlx::Error> {
     if bytes > AT_START_MAX_BYTES {
-        let statements = match verdict {
-            Verdict::Older(_) => beginnings(conn).await?,
-            Verdict::Ours | Verdict::Empty | Verdict::Newer(_) | Verdict::Foreign => edges(),
+        let statements = match identity {
+            Identity::Older(_) => beginnings(conn).await?,
+            Identity::Ours | Identity::Empty | Identity::Newer(_) | Identity::Foreign => edges(),
         };
         for statement in statements {
             sqlx::query(AssertSqlSafe(statement))
@@ -219,6 +180,7 @@ mod tests {
     use sqlx::ConnectOptions as _;
     use sqlx::sqlite::SqliteConnectOptions;
 
+    use super::super::schema;
     use super::*;
 
     #[tokio::test]
@@ -227,8 +189,8 @@ mod tests {
         let path = directory.path().join("outbox.db");
         std::fs::write(&path, include_bytes!("../../../../tests/fixtures/outbox-1.db")).unwrap();
         let mut conn = SqliteConnectOptions::new().filename(path).connect().await.unwrap();
-        let verdict = judge(schema::identity(&mut conn).await.unwrap());
-        assert_eq!(verdict, Verdict::Older(1));
-        assert_eq!(check(&mut conn, AT_START_MAX_BYTES + 1, verdict).await.unwrap(), None);
+        let identity = schema::identity(&mut conn).await.unwrap();
+        assert_eq!(identity, Identity::Older(1));
+        assert_eq!(check(&mut conn, AT_START_MAX_BYTES + 1, identity).await.unwrap(), None);
     }
 }

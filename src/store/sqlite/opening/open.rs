@@ -12,6 +12,7 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqlitePool, SqlitePoo
 use sqlx::{ConnectOptions as _, Connection as _, Row as _};
 use tokio::time::sleep;
 
+use crate::sqlite_file::Identity;
 use crate::store::sqlite::copying::swap;
 use crate::store::sqlite::machine::trouble::Trouble;
 use crate::store::sqlite::machine::{hot, transaction};
@@ -19,7 +20,7 @@ use crate::store::sqlite::processes::lock::{self, Lock};
 use crate::store::sqlite::processes::usage::{self, Usage};
 use crate::store::{OpenError, Role, StoreError};
 
-use super::inspect::{self, Verdict};
+use super::inspect;
 use super::location::{self, Place};
 use super::{pragma, schema};
 
@@ -151,8 +152,8 @@ async fn look(path: &Path, options: &SqliteConnectOptions, role: Role, bytes: u6
         Err(error) => Err(error),
     };
     match looked {
-        Ok((verdict, wrong)) => {
-            refuse_strangers(path, verdict, role)?;
+        Ok((identity, wrong)) => {
+            refuse_strangers(path, identity, role)?;
             wrong.map_or(Ok(()), |wrong| Err(damaged(path, &wrong)))
         }
         // Who may not write beside it: the readers know what to do, or say what it is.
@@ -168,41 +169,41 @@ async fn look_inside(
     conn: &mut SqliteConnection,
     role: Role,
     bytes: u64,
-) -> Result<(Verdict, Option<String>), sqlx::Error> {
+) -> Result<(Identity, Option<String>), sqlx::Error> {
     sqlx::query(schema::BEGIN_READ).execute(&mut *conn).await?;
-    let verdict = inspect::judge(schema::identity_within(conn).await?);
-    let wrong = match (role, verdict) {
-        (Role::Daemon, Verdict::Ours | Verdict::Older(_)) => inspect::check(conn, bytes, verdict).await?,
+    let identity = schema::identity_within(conn).await?;
+    let wrong = match (role, identity) {
+        (Role::Daemon, Identity::Ours | Identity::Older(_)) => inspect::check(conn, bytes, identity).await?,
         (Role::Daemon | Role::Tool | Role::Reader, _) => None,
     };
     sqlx::query(schema::END_READ).execute(conn).await?;
-    Ok((verdict, wrong))
+    Ok((identity, wrong))
 }
 
 /// Refuses what is not ours to open.
-pub(crate) fn refuse_strangers(path: &Path, verdict: Verdict, role: Role) -> Result<(), OpenError> {
+pub(crate) fn refuse_strangers(path: &Path, identity: Identity, role: Role) -> Result<(), OpenError> {
     let shown = path.display();
-    match verdict {
-        Verdict::Empty if role == Role::Reader => Err(missing(path)),
-        Verdict::Older(version) if role == Role::Reader => Err(OpenError::Unusable(format!(
+    match identity {
+        Identity::Empty if role == Role::Reader => Err(missing(path)),
+        Identity::Older(version) if role == Role::Reader => Err(OpenError::Unusable(format!(
             "{shown}: written by an older reten-outbox (its version {version}, this program knows {}); start the daemon once, which brings it up \
              to date",
             schema::newest()
         ))),
         // A daemon of that version may be at work, between the installation of a package and the restart: its
         // statements would fail.
-        Verdict::Older(_) if role == Role::Tool && lock::daemon_is_running(path).is_some() => {
+        Identity::Older(_) if role == Role::Tool && lock::daemon_is_running(path).is_some() => {
             Err(OpenError::InUse(format!(
                 "{shown}: the daemon that has this outbox is of an older version than this command; restart the daemon first"
             )))
         }
-        Verdict::Ours | Verdict::Older(_) | Verdict::Empty => Ok(()),
-        Verdict::Newer(version) => Err(OpenError::Unusable(format!(
+        Identity::Ours | Identity::Older(_) | Identity::Empty => Ok(()),
+        Identity::Newer(version) => Err(OpenError::Unusable(format!(
             "{shown}: written by a newer reten-outbox (its version {version}, this program knows {}); install that one again, or name another \
              outbox.database. It was not touched",
             schema::newest()
         ))),
-        Verdict::Foreign => Err(OpenError::Unusable(format!(
+        Identity::Foreign => Err(OpenError::Unusable(format!(
             "{shown}: a SQLite database, but not an outbox of ours; name another outbox.database. It was not touched"
         ))),
     }
@@ -213,7 +214,7 @@ async fn writer(path: &Path, options: &SqliteConnectOptions) -> Result<SqliteCon
     let prepare = async {
         let mut conn = options.connect().await?;
         refuse_old_sqlite(&mut conn).await?;
-        if schema::identity(&mut conn).await?.objects == 0 {
+        if schema::identity(&mut conn).await? == Identity::Empty {
             pragma::for_creation(&mut conn).await?;
         } else {
             transaction::try_lock(&mut conn).await?;

@@ -2,10 +2,11 @@
 
 use std::path::Path;
 
+use sqlx::Row as _;
 use sqlx::migrate::Migrator;
 use sqlx::sqlite::SqliteConnection;
-use sqlx::{AssertSqlSafe, Row as _, raw_sql};
 
+use crate::sqlite_file::{self, Identity};
 use crate::store::sqlite::machine::transaction::{self, Transaction};
 
 use super::{location, pragma};
@@ -15,28 +16,13 @@ use super::{location, pragma};
 /// transaction that changes the tables.
 static MIGRATIONS: Migrator = sqlx::migrate!("migrations/outbox");
 
-/// `PRAGMA application_id`: tells our file from any other SQLite database. The letters `RtOb`.
-pub(crate) const APPLICATION_ID: i64 = 0x5274_4f62;
+/// The letters `RtOb`.
+const APPLICATION_ID: i64 = 0x5274_4f62;
 
 /// The version this program writes.
 pub(crate) fn newest() -> i64 {
-    MIGRATIONS
-        .iter()
-        .map(|migration| migration.version)
-        .max()
-        .unwrap_or_default()
+    sqlite_file::newest(&MIGRATIONS)
 }
-
-/// What a database says of itself.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Identity {
-    pub(crate) application_id: i64,
-    pub(crate) version: i64,
-    /// Tables, views and indexes.
-    pub(crate) objects: i64,
-}
-
-pub(crate) const OBJECTS: &str = "SELECT count(*) FROM sqlite_schema";
 
 pub(crate) const BEGIN_READ: &str = "BEGIN DEFERRED";
 pub(crate) const END_READ: &str = "ROLLBACK";
@@ -55,17 +41,7 @@ pub(crate) async fn identity(conn: &mut SqliteConnection) -> Result<Identity, sq
 
 /// The same, where a transaction is open.
 pub(crate) async fn identity_within(conn: &mut SqliteConnection) -> Result<Identity, sqlx::Error> {
-    Ok(Identity {
-        application_id: sqlx::query("PRAGMA application_id")
-            .fetch_one(&mut *conn)
-            .await?
-            .try_get(0)?,
-        version: sqlx::query("PRAGMA user_version")
-            .fetch_one(&mut *conn)
-            .await?
-            .try_get(0)?,
-        objects: sqlx::query(OBJECTS).fetch_one(conn).await?.try_get(0)?,
-    })
+    sqlite_file::identity(conn, APPLICATION_ID, &MIGRATIONS).await
 }
 
 /// Brings the database to the newest version, one transaction a step. Two processes may come here at once: each step
@@ -74,12 +50,10 @@ pub(crate) async fn identity_within(conn: &mut SqliteConnection) -> Result<Ident
 /// A table that others refer to is rebuilt under another name, which foreign keys would forbid; they are switched off
 /// outside of transactions only.
 pub(crate) async fn migrate(conn: &mut SqliteConnection) -> Result<(), sqlx::Error> {
-    let found = identity(conn).await?;
-    if found.version >= newest() {
-        return Ok(());
-    }
-    if found.version > 0 {
-        refuse_without_room(conn).await?;
+    match identity(conn).await? {
+        Identity::Ours | Identity::Newer(_) | Identity::Foreign => return Ok(()),
+        Identity::Older(1..) => refuse_without_room(conn).await?,
+        Identity::Older(_) | Identity::Empty => {}
     }
     // Indexes are sorted while they are built: in a file, so that memory is bounded however many submissions there are.
     sqlx::query("PRAGMA temp_store = FILE")
@@ -92,7 +66,7 @@ pub(crate) async fn migrate(conn: &mut SqliteConnection) -> Result<(), sqlx::Err
         .await?;
     let migrated = steps(conn).await;
     for pragma in [pragma::FOREIGN_KEYS, pragma::TEMP_STORE] {
-        sqlx::query(pragma.set).persistent(false).execute(&mut *conn).await?;
+        sqlx::query(pragma.0).persistent(false).execute(&mut *conn).await?;
     }
     migrated
 }
@@ -127,20 +101,18 @@ async fn refuse_without_room(conn: &mut SqliteConnection) -> Result<(), sqlx::Er
 async fn steps(conn: &mut SqliteConnection) -> Result<(), sqlx::Error> {
     for migration in MIGRATIONS.iter() {
         let transaction = Transaction::begin(&mut *conn).await?;
-        if identity_within(transaction.conn).await?.version >= migration.version {
+        let is_due = match identity_within(transaction.conn).await? {
+            Identity::Empty => true,
+            Identity::Older(version) => version < migration.version,
+            Identity::Ours | Identity::Newer(_) | Identity::Foreign => false,
+        };
+        if !is_due {
             transaction.commit().await?;
             continue;
         }
-        let numbers = format!(
-            "PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {};",
-            migration.version
-        );
-        let mut applied = raw_sql(migration.sql.clone()).execute(&mut *transaction.conn).await;
-        if applied.is_ok() {
-            applied = raw_sql(AssertSqlSafe(numbers)).execute(&mut *transaction.conn).await;
-        }
+        let applied = sqlite_file::apply(&mut *transaction.conn, migration, APPLICATION_ID).await;
         let committed = match applied {
-            Ok(_) => transaction.commit().await,
+            Ok(()) => transaction.commit().await,
             Err(error) => Err(error),
         };
         if let Err(error) = committed {
