@@ -1,7 +1,11 @@
-//! What is asked of the one writer: whatever a method promises is committed before it returns.
+//! What is asked of the one writer: whatever a method promises is committed before it returns. And what it tells of
+//! itself and of other processes.
 
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
+use std::time::Duration;
+
+use tokio::time::Instant;
 
 use crate::clock::Timestamp;
 use crate::model::{Admission, Admitted, Receipt, SubmissionId};
@@ -12,7 +16,9 @@ use crate::store::{
 
 use super::machine::operation::Operation;
 use super::machine::writer::Order;
+use super::operations::marks::{Marks, SECRET};
 use super::operations::{act, claim, gate, notes, recount};
+use super::processes::touch::Touch;
 
 impl Outbox {
     /// Takes results in, with the receipts that prove it, in one transaction; one answer an entry, in order.
@@ -141,4 +147,92 @@ impl Outbox {
     pub async fn tidy(&self) -> Result<bool, StoreError> {
         self.send(Order::Tidy).await
     }
+
+    /// What makes the tokens of [`crate::model::Directives::replaces`]. `None` where this outbox never made one and is
+    /// opened only to read.
+    pub async fn marks(&self, now: Timestamp) -> Result<Option<Marks>, StoreError> {
+        let known = self.secret().await?;
+        if known.is_some() || self.inner.orders.is_none() {
+            return Ok(known);
+        }
+        let Some(secret) = Marks::new_secret() else {
+            return Ok(None);
+        };
+        self.remember(SECRET, Some(secret), now).await?;
+        self.secret().await
+    }
+
+    async fn secret(&self) -> Result<Option<Marks>, StoreError> {
+        Ok(self.recall(SECRET).await?.as_deref().and_then(Marks::of))
+    }
+
+    /// Leaves a note for those who look, which they find by [`read_note`] also when the database can be neither written
+    /// nor opened. Only the daemon can; whether it could. Not durable.
+    pub async fn note(&self, text: String) -> bool {
+        let Some(notepad) = self.inner.notepad.clone() else {
+            return false;
+        };
+        // Apart from the loops: a disk that stands still must not stop them.
+        let written = tokio::task::spawn_blocking(move || notepad.write(&text).is_ok());
+        written.await.unwrap_or(false)
+    }
+
+    /// For how long the writer has met nothing but another process's lock, beyond what it waits for anyway.
+    pub fn locked_for(&self) -> Option<Duration> {
+        self.inner.locked.so_long()
+    }
+
+    /// The same as [`Outbox::changed`] without waiting, while a commit of ours is on its way, which brings the next
+    /// answer; `None` while none is, or none has brought a version.
+    pub fn changed_before_this_commit(&self) -> Option<bool> {
+        let seen = &self.inner.seen;
+        let version = seen.within(Duration::MAX).filter(|_| seen.is_busy())?;
+        Some(self.is_new(version))
+    }
+
+    /// Whether another process has written since the last call (`PRAGMA data_version` on the writing connection), as of
+    /// now or of a commit of ours two milliseconds ago.
+    pub async fn changed(&self) -> Result<bool, StoreError> {
+        if let Some(version) = self.inner.seen.within(FRESH) {
+            return Ok(self.is_new(version));
+        }
+        let quiet = &self.inner.quiet;
+        let (sight, now) = (quiet.look(), Instant::now());
+        if quiet.holds(sight, now) {
+            return Ok(false);
+        }
+        let version = self.send(Order::Version).await;
+        quiet.asked(sight.filter(|_| version.is_ok()), now);
+        Ok(self.is_new(version?))
+    }
+
+    fn is_new(&self, version: i64) -> bool {
+        let is_new = self.inner.version.swap(version, Ordering::Relaxed) != version;
+        if is_new {
+            self.inner.foreign_commits.fetch_add(1, Ordering::Relaxed);
+            self.inner.seen.stirred.notify_one();
+        }
+        is_new
+    }
+
+    /// How many commits there were, of ours and noticed ones of others: where it is the same, nothing has changed.
+    pub fn commits(&self) -> u64 {
+        self.inner.seen.commits() + self.inner.foreign_commits.load(Ordering::Relaxed)
+    }
+
+    /// Waits for a commit, of ours or a noticed one of others, or for another process's lock to be met or gone. Of what
+    /// came while nobody waited the next one hears at once.
+    pub async fn stirred(&self) {
+        self.inner.seen.stirred.notified().await;
+    }
+
+    /// What hears of writes, of ours and of others, from outside: for who is at rest, and asks [`Outbox::changed`]
+    /// then.
+    pub fn touch(&self) -> Touch {
+        Touch::of(&self.inner.path)
+    }
 }
+
+/// What a commit of ours brought of other processes' commits serves for so long. Under load each commit brings it, and
+/// nobody has to wait for the writer between two of them.
+const FRESH: Duration = Duration::from_millis(2);

@@ -5,15 +5,6 @@ use sqlx::{AssertSqlSafe, Row as _};
 
 use crate::sqlite_file::Identity;
 use crate::store::sqlite::machine::trouble::Trouble;
-use crate::store::{Outbox, StoreError};
-
-impl Outbox {
-    /// Reads the pages of a database of middling size that the start did not wait for; what is wrong with them.
-    pub async fn check_further(&self) -> Result<Option<String>, StoreError> {
-        let bytes = std::fs::metadata(&self.inner.path).map_or(0, |file| file.len());
-        Ok(check_further(&mut *self.reader().await?, bytes).await?)
-    }
-}
 
 /// Up to this size a start waits until the database is checked page by page: some hundredths of a second.
 const AT_START_MAX_BYTES: u64 = 8 << 20;

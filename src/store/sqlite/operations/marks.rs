@@ -11,27 +11,6 @@ use ring::rand::SystemRandom;
 use crate::clock::Timestamp;
 use crate::model::token::{Mark, ReplaceToken};
 use crate::model::{Digest, SubmissionId};
-use crate::store::{Outbox, StoreError};
-
-impl Outbox {
-    /// What makes the tokens of [`crate::model::Directives::replaces`]. `None` where this outbox never made one and is
-    /// opened only to read.
-    pub async fn marks(&self, now: Timestamp) -> Result<Option<Marks>, StoreError> {
-        let known = self.secret().await?;
-        if known.is_some() || self.inner.orders.is_none() {
-            return Ok(known);
-        }
-        let Some(secret) = Marks::new_secret() else {
-            return Ok(None);
-        };
-        self.remember(SECRET, Some(secret), now).await?;
-        self.secret().await
-    }
-
-    async fn secret(&self) -> Result<Option<Marks>, StoreError> {
-        Ok(self.recall(SECRET).await?.as_deref().and_then(Marks::of))
-    }
-}
 
 /// Under this name the secret is remembered, in hexadecimal.
 pub(crate) const SECRET: &str = "replaces";

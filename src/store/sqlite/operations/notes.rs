@@ -5,16 +5,8 @@ use sqlx::sqlite::SqliteConnection;
 
 use crate::clock::Timestamp;
 use crate::store::sqlite::machine::transaction::Transaction;
-use crate::store::{Outbox, StoreError};
 
 use super::marks::SECRET;
-
-impl Outbox {
-    /// A value that was remembered.
-    pub async fn recall(&self, name: &str) -> Result<Option<String>, StoreError> {
-        Ok(recall(&mut *self.reader().await?, name).await?)
-    }
-}
 
 /// A value to remember under a name; none forgets the name.
 pub(crate) struct Note {

@@ -8,14 +8,6 @@ use sqlx::sqlite::{SqliteConnection, SqliteRow};
 
 use crate::model::{Digest, FileReceipt, Receipt, RowReceipt};
 use crate::store::sqlite::machine::{batch, trouble};
-use crate::store::{Outbox, StoreError};
-
-impl Outbox {
-    /// The file receipts that are still there: what a crash may have left in the inbox although it is taken.
-    pub async fn file_receipts(&self) -> Result<Vec<FileReceipt>, StoreError> {
-        Ok(all_files(&mut *self.reader().await?).await?)
-    }
-}
 
 /// How many of these file receipts stand in the outbox exactly so. All of them: the admission was committed before, and
 /// its answer was lost.

@@ -9,12 +9,10 @@ use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
 use std::path::Path;
-use std::time::Duration;
 
 use rustix::fs::OFlags;
 
 use crate::lock::SIGNATURE_BYTES;
-use crate::store::Outbox;
 
 use super::lock;
 
@@ -61,24 +59,6 @@ impl Notepad {
         }
         let whole = format!("{:08} {:016x}\n{text}\n", text.len(), sum(text.as_bytes()));
         self.file.write_all_at(whole.as_bytes(), BEGINS_AT)
-    }
-}
-
-impl Outbox {
-    /// Leaves a note for those who look, which they find by [`read_note`] also when the database can be neither written
-    /// nor opened. Only the daemon can; whether it could. Not durable.
-    pub async fn note(&self, text: String) -> bool {
-        let Some(notepad) = self.inner.notepad.clone() else {
-            return false;
-        };
-        // Apart from the loops: a disk that stands still must not stop them.
-        let written = tokio::task::spawn_blocking(move || notepad.write(&text).is_ok());
-        written.await.unwrap_or(false)
-    }
-
-    /// For how long the writer has met nothing but another process's lock, beyond what it waits for anyway.
-    pub fn locked_for(&self) -> Option<Duration> {
-        self.inner.locked.so_long()
     }
 }
 

@@ -4,73 +4,13 @@
 
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::Ordering;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::store::sqlite::machine::writer::Order;
 use crate::store::sqlite::opening::location::beside;
-use crate::store::{Outbox, StoreError};
 
-use super::touch::Touch;
-
-impl Outbox {
-    /// The same as [`Outbox::changed`] without waiting, while a commit of ours is on its way, which brings the next
-    /// answer; `None` while none is, or none has brought a version.
-    pub fn changed_before_this_commit(&self) -> Option<bool> {
-        let seen = &self.inner.seen;
-        let version = seen.within(Duration::MAX).filter(|_| seen.is_busy())?;
-        Some(self.is_new(version))
-    }
-
-    /// Whether another process has written since the last call (`PRAGMA data_version` on the writing connection), as of
-    /// now or of a commit of ours two milliseconds ago.
-    pub async fn changed(&self) -> Result<bool, StoreError> {
-        if let Some(version) = self.inner.seen.within(FRESH) {
-            return Ok(self.is_new(version));
-        }
-        let quiet = &self.inner.quiet;
-        let (sight, now) = (quiet.look(), Instant::now());
-        if quiet.holds(sight, now) {
-            return Ok(false);
-        }
-        let version = self.send(Order::Version).await;
-        quiet.asked(sight.filter(|_| version.is_ok()), now);
-        Ok(self.is_new(version?))
-    }
-
-    fn is_new(&self, version: i64) -> bool {
-        let is_new = self.inner.version.swap(version, Ordering::Relaxed) != version;
-        if is_new {
-            self.inner.foreign_commits.fetch_add(1, Ordering::Relaxed);
-            self.inner.seen.stirred.notify_one();
-        }
-        is_new
-    }
-
-    /// How many commits there were, of ours and noticed ones of others: where it is the same, nothing has changed.
-    pub fn commits(&self) -> u64 {
-        self.inner.seen.commits() + self.inner.foreign_commits.load(Ordering::Relaxed)
-    }
-
-    /// Waits for a commit, of ours or a noticed one of others, or for another process's lock to be met or gone. Of what
-    /// came while nobody waited the next one hears at once.
-    pub async fn stirred(&self) {
-        self.inner.seen.stirred.notified().await;
-    }
-
-    /// What hears of writes, of ours and of others, from outside: for who is at rest, and asks [`Outbox::changed`]
-    /// then.
-    pub fn touch(&self) -> Touch {
-        Touch::of(&self.inner.path)
-    }
-}
-
-/// What a commit of ours brought of other processes' commits serves for so long. Under load each commit brings it, and
-/// nobody has to wait for the writer between two of them.
-const FRESH: Duration = Duration::from_millis(2);
 /// Several ticks of a file system's clock: a write within the tick of the one before it leaves the time as it is.
 const TICKS: Duration = Duration::from_millis(50);
 /// It is asked so often all the same, should a file system's times tell nothing.

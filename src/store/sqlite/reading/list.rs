@@ -10,36 +10,9 @@ use sqlx::{AssertSqlSafe, Row as _};
 use crate::clock::Timestamp;
 use crate::model::{ActivityKey, Payload, StateName, SubmissionId};
 use crate::store::sqlite::machine::{batch, row};
-use crate::store::{Filter, Listed, Outbox, StoreError};
+use crate::store::{Filter, Listed};
 
 use super::attempts;
-
-impl Outbox {
-    /// The numbers of what matches, oldest first.
-    pub async fn select(&self, filter: &Filter) -> Result<Vec<SubmissionId>, StoreError> {
-        Ok(select(&mut *self.reader().await?, filter).await?)
-    }
-
-    /// What matches, newest first, at most `limit`, with numbers below `before` (to page through any number of them).
-    pub async fn list(
-        &self,
-        filter: &Filter,
-        before: Option<SubmissionId>,
-        limit: u32,
-    ) -> Result<Vec<Listed>, StoreError> {
-        Ok(list(&mut *self.reader().await?, filter, before, limit).await?)
-    }
-
-    /// Dead letters that are `invalid` by the tenant's list of result types alone, with numbers above `after`, oldest
-    /// first, at most `limit`.
-    pub async fn refused_by_result_types(
-        &self,
-        after: SubmissionId,
-        limit: u32,
-    ) -> Result<Vec<(SubmissionId, Payload)>, StoreError> {
-        Ok(refused_by_result_types(&mut *self.reader().await?, after, limit).await?)
-    }
-}
 
 /// Where a list begins to look: the narrowest index that the filter allows. Those without one walk the submissions by
 /// number.
