@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!  daemon or command                       child process, shut into the inbox's directory
-//!  rows · room · worker ── wire (socket) ── serve · database · schema · batch · outside ── inbox.db
+//!  row_loop · worker ── protocol (socket) ── worker_process · database · schema · batch ── inbox.db
 //! ```
 //!
 //! Anybody who drops rows may write that file, and what SQLite finds in it, it does: deletes what a journal names,
@@ -13,7 +13,7 @@
 //! deleted here, and only then are the receipts forgotten.
 //!
 //! A foreign producer often has no busy timeout, and meets our locks as an error of its own. So we never look while its
-//! journal is there, and delete only when it has been quiet for a moment (see [`taken::PendingDeletes`]): a deletion syncs, and
+//! journal is there, and delete only when it has been quiet for a moment (see [`pending_deletes::PendingDeletes`]): a deletion syncs, and
 //! holds the write lock for milliseconds. Trouble with this file (locked, replaced, not ours) is said once and tried
 //! again; it stops nothing else.
 
@@ -29,6 +29,7 @@ mod protocol;
 mod row;
 mod row_lock;
 mod row_loop;
+mod row_wait;
 mod schema;
 mod snapshot;
 #[cfg(test)]
@@ -50,27 +51,27 @@ use worker::RowWorker;
 pub use worker::WORD as CLERK;
 pub use worker_process::serve;
 
-/// How long a person who only looks waits for the counts.
+/// How long an operator who only looks waits for the counts.
 const COUNT_MAX: Duration = Duration::from_secs(3);
 /// How long a start waits to hear whether the file can be used; it goes on without.
 const TRY_MAX: Duration = Duration::from_secs(10);
-/// How long a person who inserts waits: for a lock, and for a disk.
+/// How long an operator who inserts waits: for a lock, and for a disk.
 const INSERT_MAX: Duration = Duration::from_mins(1);
 
 pub async fn run(context: &IntakeContext, backpressure: &Backpressure) {
-    let mut room = RowLoop::default();
+    let mut rows = RowLoop::default();
     while !context.is_ending() {
         context.turn();
-        room.drain();
-        match context.lively(room.turn(context, backpressure)).await {
+        rows.drain();
+        match context.lively(rows.turn(context, backpressure)).await {
             Ok(RowTurn::Nothing) => {
-                room.works(backpressure);
-                room.rest(context).await;
+                rows.works(backpressure);
+                rows.rest(context).await;
             }
-            Ok(RowTurn::Writing) => room.rest(context).await,
+            Ok(RowTurn::Writing) => rows.rest(context).await,
             Ok(RowTurn::Took) => {
-                room.works(backpressure);
-                room.ladder = None;
+                rows.works(backpressure);
+                rows.ladder = None;
             }
             Ok(RowTurn::NoRoom) => {
                 backpressure.rows_wait();
@@ -79,19 +80,19 @@ pub async fn run(context: &IntakeContext, backpressure: &Backpressure) {
             // The worker was in the midst of something, which is rolled back, or known by its receipts.
             Err(RowsError::Gone(_)) if context.is_ending() => break,
             Err(error) => {
-                let pause = room.fails(&error, backpressure);
+                let pause = rows.fails(&error, backpressure);
                 limits::pause(context, pause).await;
             }
         }
     }
     // Whatever this cannot delete is deleted at the next start, by its receipts.
-    match room.delete(context).await {
+    match rows.delete(context).await {
         Ok(()) | Err(RowsError::Gone(_)) => {}
         Err(error) => {
-            room.fails(&error, backpressure);
+            rows.fails(&error, backpressure);
         }
     }
-    room.close().await;
+    rows.close().await;
 }
 
 /// Whether a daemon may take rows from this inbox, and whether the kernel confines who opens it. The lock is only asked
@@ -99,7 +100,7 @@ pub async fn run(context: &IntakeContext, backpressure: &Backpressure) {
 pub async fn try_open(path: &Path, outbox: &Path) -> Result<bool, RowsError> {
     let database = path.to_owned();
     drop(blocking(move || row_lock::take(&database)).await??);
-    with_clerk(path, outbox, TRY_MAX, async |_, confined| Ok(confined)).await
+    with_worker(path, outbox, TRY_MAX, async |_, confined| Ok(confined)).await
 }
 
 /// Inserts results, as any producer could, in one transaction; returns their row ids.
@@ -110,7 +111,7 @@ pub async fn insert(path: &Path, outbox: &Path, texts: &[String]) -> Result<Vec<
             long.len()
         )));
     }
-    with_clerk(path, outbox, INSERT_MAX, async |worker, _| {
+    with_worker(path, outbox, INSERT_MAX, async |worker, _| {
         worker.insert(texts.to_vec()).await
     })
     .await
@@ -118,11 +119,11 @@ pub async fn insert(path: &Path, outbox: &Path, texts: &[String]) -> Result<Vec<
 
 /// How many rows wait to be taken, and how many could not be.
 pub(super) async fn count(path: &Path, outbox: &Path) -> Result<(u64, u64), RowsError> {
-    with_clerk(path, outbox, COUNT_MAX, async |worker, _| worker.count().await).await
+    with_worker(path, outbox, COUNT_MAX, async |worker, _| worker.count().await).await
 }
 
 /// Does one thing with a worker of its own.
-async fn with_clerk<T>(
+async fn with_worker<T>(
     path: &Path,
     outbox: &Path,
     limit: Duration,

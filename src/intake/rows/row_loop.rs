@@ -1,17 +1,16 @@
-//! The rows' room: the worker, what is taken and not deleted yet, and when to look again.
+//! One turn of the rows' loop: the worker, what is taken and not deleted yet, and when to look again.
 
 use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use futures_util::FutureExt as _;
 use tokio::process::Child;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use crate::clock;
 use crate::config::Config;
-use crate::intake::admit::{AdmissionCounts, admit, pause};
+use crate::intake::admit::{AdmissionCounts, admit};
 use crate::intake::backpressure::Backpressure;
 use crate::intake::context::{IntakeContext, blocking};
 use crate::intake::watch::Watch;
@@ -30,21 +29,10 @@ use super::row_lock;
 use super::snapshot::{FileSnapshot, snapshot};
 use super::worker::{LOOK_MAX, OPEN_MAX, RowWorker, RowsRead, WRITE_MAX};
 
-/// Where an event may come before the commit that it belongs to can be seen, these looks follow it: half a millisecond,
-/// doubled ten times.
-const LADDER_FIRST: Duration = Duration::from_micros(500);
-const LADDER_STEPS: u32 = 10;
-/// A lock is worth a word when it was met so often in a row: producers hold it for milliseconds.
-const BUSY_SAID_AFTER: u32 = 5;
 /// How long a snapshot from outside may take.
 const GLANCE_MAX: Duration = Duration::from_secs(10);
 /// A file that looks the same from outside is read all the same so often, should a file system tell nothing.
 const UNSEEN_MAX: Duration = Duration::from_mins(1);
-/// After a worker that ended, hung or span the next one waits, doubled each time up to the maximum: a file that makes it
-/// compute must not cost a processor.
-const GONE_PAUSE: Duration = Duration::from_millis(250);
-const GONE_PAUSE_MAX: Duration = Duration::from_secs(64);
-
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum RowTurn {
     Nothing,
@@ -57,26 +45,26 @@ pub(super) enum RowTurn {
 
 #[derive(Default)]
 pub(super) struct RowLoop {
-    path: PathBuf,
+    pub(super) path: PathBuf,
     lock: Option<Lock>,
     worker: Option<RowWorker>,
     inbox: Option<InboxId>,
     /// A worker that was killed, and that the kernel did not let go: there must not be more of them with every try.
     stuck: Option<Child>,
-    watch: Option<Watch>,
+    pub(super) watch: Option<Watch>,
     /// The look from outside that is under way.
     snapshot: Option<JoinHandle<io::Result<FileSnapshot>>>,
     /// `data_version` when nothing was left.
     seen: Option<i64>,
     /// How it looked from outside before the look that found nothing, and when that was.
-    quiet: Option<(FileSnapshot, Instant)>,
+    pub(super) quiet: Option<(FileSnapshot, Instant)>,
     /// What is in the outbox and not deleted here yet.
-    taken: PendingDeletes,
+    pub(super) taken: PendingDeletes,
     /// The next look of the ladder, and its step.
     pub(super) ladder: Option<(Instant, u32)>,
-    /// Failures in a row, and of these the clerks that ended.
-    failures: u32,
-    gone: u32,
+    /// Failures in a row, and of these the workers that ended.
+    pub(super) failures: u32,
+    pub(super) gone: u32,
     /// The row that can neither be taken nor moved, of which it was said.
     oversized: Option<i64>,
 }
@@ -182,7 +170,7 @@ impl RowLoop {
         batch: RowBatch,
         bytes_max: usize,
     ) -> Result<RowTurn, RowsError> {
-        self.tell_oversized(batch.oversized);
+        self.log_oversized(batch.oversized);
         let RowBatch {
             version, rows, is_all, ..
         } = batch;
@@ -318,7 +306,7 @@ impl RowLoop {
     }
 
     /// It is to be opened anew. What is taken and not deleted is found again then, known by its receipts, and deleted.
-    fn forget(&mut self) {
+    pub(super) fn forget(&mut self) {
         self.inbox = None;
         self.seen = None;
         self.quiet = None;
@@ -332,36 +320,7 @@ impl RowLoop {
         }
     }
 
-    pub(super) fn works(&mut self, backpressure: &Backpressure) {
-        self.failures = 0;
-        self.gone = 0;
-        backpressure.rows_work();
-    }
-
-    /// Says it, where it is worth a word, and how long to wait.
-    pub(super) fn fails(&mut self, error: &RowsError, backpressure: &Backpressure) -> Duration {
-        self.failures += 1;
-        let is_worth_a_word = match error {
-            RowsError::Busy(_) | RowsError::SuperJournal(_) => self.failures >= BUSY_SAID_AFTER,
-            RowsError::Misplaced(_)
-            | RowsError::InUse(_)
-            | RowsError::Refused(_)
-            | RowsError::Broken(_)
-            | RowsError::Gone(_) => true,
-        };
-        if is_worth_a_word {
-            backpressure.rows_fail(error, &self.path);
-        }
-        self.forget();
-        if matches!(error, RowsError::Gone(_)) {
-            let pause = GONE_PAUSE.saturating_mul(1 << self.gone.min(16));
-            self.gone += 1;
-            return pause.min(GONE_PAUSE_MAX);
-        }
-        pause(self.failures)
-    }
-
-    fn tell_oversized(&mut self, oversized: Option<(i64, u64)>) {
+    fn log_oversized(&mut self, oversized: Option<(i64, u64)>) {
         let id = oversized.map(|(id, _)| id);
         if let Some((id, bytes)) = oversized
             && self.oversized != Some(id)
@@ -375,63 +334,5 @@ impl RowLoop {
             );
         }
         self.oversized = id;
-    }
-
-    /// Forgets the events of what is looked at next, those of our own deletions among them.
-    pub(super) fn drain(&mut self) {
-        let name = self.path.file_name().unwrap_or_default().to_owned();
-        while let Some(touched) = self
-            .watch
-            .as_mut()
-            .and_then(|watch| watch.touched(&name).now_or_never())
-        {
-            // What it tells is looked at now, also where the file looks as before.
-            self.quiet = None;
-            if !touched.unwrap_or(false) {
-                self.watch = None;
-            }
-        }
-    }
-
-    /// Waits for an event, the next look of the ladder, the next poll, or the shutdown.
-    pub(super) async fn rest(&mut self, context: &IntakeContext) {
-        let now = Instant::now();
-        let mut until = now + context.turn_max.min(context.config.borrow().inbox.rescan);
-        if let Some((at, _)) = self.ladder {
-            until = until.min(at);
-        }
-        if let Some(at) = self.taken.look_at(now) {
-            until = until.min(at);
-        }
-        let name = self.path.file_name().unwrap_or_default().to_owned();
-        let watch = self.watch.as_mut();
-        let touched = async {
-            match watch {
-                Some(watch) => watch.touched(&name).await,
-                None => std::future::pending().await,
-            }
-        };
-        let touched = tokio::select! {
-            touched = touched => Some(touched.unwrap_or(false)),
-            () = tokio::time::sleep_until(until) => None,
-            () = context.ending() => None,
-        };
-        match touched {
-            Some(true) => {
-                self.ladder = Some((Instant::now() + LADDER_FIRST, 0));
-                self.taken.postpone(Instant::now());
-            }
-            Some(false) => self.watch = None,
-            None => self.climb(),
-        }
-    }
-
-    fn climb(&mut self) {
-        let now = Instant::now();
-        self.ladder = match self.ladder {
-            Some((at, step)) if at <= now && step < LADDER_STEPS => Some((now + LADDER_FIRST * (1 << step), step + 1)),
-            Some((at, _)) if at <= now => None,
-            waits => waits,
-        };
     }
 }
