@@ -8,11 +8,15 @@
 //! Rejected results may be anybody's data, and are the only copy: the directory is looked at before each use, and where
 //! others may change it the file stays in the inbox.
 
+mod names;
+#[cfg(test)]
+mod tests;
+
 use std::collections::HashMap;
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::{self, BufWriter, Write as _};
-use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
+use std::os::unix::ffi::OsStrExt as _;
 
 use serde::Serialize;
 
@@ -24,15 +28,13 @@ use super::parse::{Format, ParseFault};
 use super::private_dir;
 use super::result_reader::{Progress, ReadError, ResultReader, digest_of_beginning, read_blocks};
 use super::trust::DirOwner;
+pub use names::{REPORT_ENDING, numbered};
+use names::{is_numbered, with_ending};
 
 /// The name of the directory in `inbox.dir`.
 pub const REJECTED: &str = "rejected";
-/// What is appended to a rejected file's name for its report.
-pub const REPORT_ENDING: &str = ".error.json";
 /// The most bad lines that a report lists.
 const LISTED_MAX: usize = 1000;
-/// The longest name of a file, in bytes, on every file system that matters.
-const NAME_BYTES_MAX: usize = 255;
 /// For whom rejected results are readable: they may be anybody's data, so not for others.
 const MODE: u32 = 0o750;
 
@@ -327,47 +329,3 @@ fn equal_one(rejected: &Folder, name: &OsStr, file: &File) -> io::Result<Option<
     }
     Ok(None)
 }
-
-/// Whether this is the name of a rejected file of that name, whichever its number.
-fn is_numbered(candidate: &OsStr, name: &OsStr) -> bool {
-    if candidate == numbered(name, 1) {
-        return true;
-    }
-    let bytes = candidate.as_bytes();
-    let dot = bytes.iter().rposition(|byte| *byte == b'.').unwrap_or(bytes.len());
-    let stem = &bytes[..dot];
-    let number = stem
-        .rsplit(|byte| *byte == b'.')
-        .next()
-        .and_then(|digits| std::str::from_utf8(digits).ok());
-    let number: Option<u64> = number.and_then(|digits| digits.parse().ok());
-    number.is_some_and(|number| number > 1 && candidate == numbered(name, number))
-}
-
-fn with_ending(name: &OsStr) -> OsString {
-    let mut name = name.to_owned();
-    name.push(REPORT_ENDING);
-    name
-}
-
-/// `name.json`, `name.2.json`, `name.3.json` …, short enough for its report's name.
-pub fn numbered(name: &OsStr, number: u64) -> OsString {
-    let bytes = name.as_bytes();
-    let dot = bytes.iter().rposition(|byte| *byte == b'.').unwrap_or(bytes.len());
-    let (stem, ending) = bytes.split_at(dot);
-    let middle = if number == 1 {
-        String::new()
-    } else {
-        format!(".{number}")
-    };
-    let room = NAME_BYTES_MAX.saturating_sub(REPORT_ENDING.len() + middle.len() + ending.len());
-    let mut end = stem.len().min(room);
-    // Not within a character, where it is text.
-    while end < stem.len() && end > 0 && stem[end] & 0xc0 == 0x80 {
-        end -= 1;
-    }
-    OsString::from_vec([&stem[..end], middle.as_bytes(), ending].concat())
-}
-
-#[cfg(test)]
-mod tests;

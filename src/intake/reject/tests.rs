@@ -1,8 +1,10 @@
 use std::fs;
+use std::os::unix::ffi::OsStringExt as _;
 use std::path::Path;
 
 use serde_json::Value;
 
+use super::names::NAME_BYTES_MAX;
 use super::*;
 use crate::intake::parse::Position;
 use crate::intake::trust;
