@@ -16,7 +16,7 @@ use tokio::time::{Instant, timeout};
 use url::Url;
 
 use crate::config::{Api, ApiKey};
-use crate::model::answer::{KEPT_HEADERS, Timed};
+use crate::model::answer::KEPT_HEADERS;
 use crate::model::{Answer, Exchange};
 
 use super::body::KeptBody;
@@ -114,8 +114,9 @@ impl Client {
         })
     }
 
-    /// Submits a result. Whatever happens is an [`Exchange`], after `api.timeout` at the latest.
-    pub async fn submit(&self, body: Bytes) -> Timed {
+    /// Submits a result. Whatever happens is an [`Exchange`], after `api.timeout` at the latest; with the time from the
+    /// first byte wanted out to the last byte in.
+    pub async fn submit(&self, body: Bytes) -> (Exchange, Duration) {
         let request = self
             .http
             .post(self.submit_url.clone())
@@ -128,18 +129,16 @@ impl Client {
     pub(super) async fn ask_result_types(&self, body_bytes_max: usize) -> Exchange {
         self.exchange(self.http.get(self.result_types_url.clone()), body_bytes_max)
             .await
-            .exchange
+            .0
     }
 
     /// One request to its end. One deadline lies round everything: name, connection, request, answer and body.
-    async fn exchange(&self, request: RequestBuilder, body_bytes_max: usize) -> Timed {
+    async fn exchange(&self, request: RequestBuilder, body_bytes_max: usize) -> (Exchange, Duration) {
         let began = Instant::now();
         let mut status = None;
         let whole = timeout(self.timeout, self.converse(request, body_bytes_max, &mut status)).await;
-        Timed {
-            exchange: whole.unwrap_or_else(|_| fault::timed_out(self.timeout, status)),
-            elapsed: began.elapsed(),
-        }
+        let exchange = whole.unwrap_or_else(|_| fault::timed_out(self.timeout, status));
+        (exchange, began.elapsed())
     }
 
     async fn converse(&self, request: RequestBuilder, body_bytes_max: usize, status: &mut Option<u16>) -> Exchange {

@@ -41,7 +41,7 @@ fn client(base: &str) -> Client {
 }
 
 async fn submit(server: &Raw) -> Exchange {
-    client(&server.base()).submit(Bytes::from_static(b"{}")).await.exchange
+    client(&server.base()).submit(Bytes::from_static(b"{}")).await.0
 }
 
 fn answered(exchange: Exchange) -> Answer {
@@ -74,7 +74,7 @@ async fn the_request_is_what_the_api_asks_for_and_the_answer_is_kept() {
     let timed = client(&server.base())
         .submit(Bytes::from_static(b"{\"n\": 1.50}"))
         .await;
-    let answer = answered(timed.exchange);
+    let answer = answered(timed.0);
     assert_eq!(
         (answer.status, &answer.body[..], answer.body_length),
         (201, &b"{\"id\": 1}"[..], 9)
@@ -121,19 +121,14 @@ async fn a_status_that_http_does_not_know_is_an_answer() {
 #[tokio::test]
 async fn a_refused_connection_and_an_unknown_name_put_nothing_on_the_wire() {
     let unused = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
-    let (fault, on_the_wire) = failed(client(&format!("http://{unused}")).submit(Bytes::new()).await.exchange);
+    let (fault, on_the_wire) = failed(client(&format!("http://{unused}")).submit(Bytes::new()).await.0);
     assert_eq!((fault.kind, on_the_wire), (FaultKind::Connect, false), "{fault:?}");
     assert!(
         fault.message.contains("refused") && !fault.message.contains('\n'),
         "{}",
         fault.message
     );
-    let (fault, on_the_wire) = failed(
-        client("http://no-such-host.invalid")
-            .submit(Bytes::new())
-            .await
-            .exchange,
-    );
+    let (fault, on_the_wire) = failed(client("http://no-such-host.invalid").submit(Bytes::new()).await.0);
     assert_eq!((fault.kind, on_the_wire), (FaultKind::Dns, false), "{fault:?}");
 }
 
@@ -141,7 +136,7 @@ async fn a_refused_connection_and_an_unknown_name_put_nothing_on_the_wire() {
 async fn a_failed_tls_handshake_puts_nothing_on_the_wire() {
     let server = Raw::saying("HTTP/1.1 400 Bad Request\r\n\r\nthis is no TLS").await;
     let https = format!("https://{}", server.address);
-    let (fault, on_the_wire) = failed(client(&https).submit(Bytes::new()).await.exchange);
+    let (fault, on_the_wire) = failed(client(&https).submit(Bytes::new()).await.0);
     assert_eq!((fault.kind, on_the_wire), (FaultKind::Tls, false), "{fault:?}");
 }
 
@@ -177,15 +172,15 @@ async fn no_answer_within_the_timeout_may_have_carried_the_request() {
         ..api(&server.base())
     };
     let timed = Client::new(&impatient, &key()).unwrap().submit(Bytes::new()).await;
-    let (fault, on_the_wire) = failed(timed.exchange);
+    let (fault, on_the_wire) = failed(timed.0);
     assert_eq!(
         (fault.kind, fault.status, on_the_wire),
         (FaultKind::Timeout, None, true)
     );
     assert!(
-        timed.elapsed >= Duration::from_millis(150) && timed.elapsed < Duration::from_secs(3),
+        timed.1 >= Duration::from_millis(150) && timed.1 < Duration::from_secs(3),
         "{:?}",
-        timed.elapsed
+        timed.1
     );
 }
 
@@ -215,13 +210,13 @@ async fn a_dripping_and_an_endless_body_hold_a_slot_no_longer_than_the_timeout()
             ..api(&server.base())
         };
         let timed = Client::new(&impatient, &key()).unwrap().submit(Bytes::new()).await;
-        let (fault, on_the_wire) = failed(timed.exchange);
+        let (fault, on_the_wire) = failed(timed.0);
         assert_eq!(
             (fault.kind, fault.status, on_the_wire),
             (FaultKind::Timeout, Some(200), true),
             "{fault:?}"
         );
-        assert!(timed.elapsed < Duration::from_secs(3), "{:?}", timed.elapsed);
+        assert!(timed.1 < Duration::from_secs(3), "{:?}", timed.1);
     }
 }
 
@@ -267,7 +262,7 @@ async fn only_the_configured_proxy_is_used() {
         ..api("http://127.0.0.1:9")
     };
     let timed = Client::new(&proxied, &key()).unwrap().submit(Bytes::new()).await;
-    assert_eq!(answered(timed.exchange).status, 202);
+    assert_eq!(answered(timed.0).status, 202);
 }
 
 #[test]

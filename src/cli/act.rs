@@ -12,11 +12,10 @@ use tokio::time::{Instant, sleep};
 use crate::model::{Act, ActName, SubmissionId};
 use crate::store::{ACT_IDS_MAX, ActRequest, Acted, Outbox};
 
-use super::context::Context;
-use super::context::Global;
+use super::context::{Context, Global};
 use super::exit::Exit;
 use super::output::note;
-use super::terminal::{Progress, confirm};
+use super::terminal::{ProgressLine, confirm};
 use report::ActReport;
 pub use report::refusal;
 pub use select::{Args, Selection};
@@ -55,7 +54,7 @@ async fn perform(
     args: &Args,
     context: &Context,
 ) -> anyhow::Result<Vec<(SubmissionId, Acted)>> {
-    let progress = Progress::new("submissions");
+    let progress = ProgressLine::new("submissions");
     let total = selection.found.len();
     let mut acted = Vec::with_capacity(total);
     for (state, ids) in selection.pieces(ACT_IDS_MAX) {

@@ -35,84 +35,74 @@ pub struct Args {
 /// it.
 pub async fn run(args: Args, global: &Global, out: &mut dyn Write) -> anyhow::Result<Exit> {
     let database = global.load()?.config.outbox.database;
-    let target = Target::prepare(args.file, args.overwrite, &database)?;
+    let draft = prepare(&args.file, args.overwrite, &database)?;
     let source = owner::as_owner_of(&database, Backup::open(&database)).await??;
-    let counts = source.copy_into(target.draft.path(), clock::now()).await?;
-    let (path, bytes, sum) = target.keep()?;
+    let counts = source.copy_into(draft.path(), clock::now()).await?;
+    let (bytes, sum) = keep(draft, &args.file, args.overwrite)?;
     let total: u64 = counts.values().sum();
     writeln!(
         out,
         "backup of {} in {}: {total} submissions ({}), {bytes} bytes, read and whole\nsha256 {sum}",
         visible(&database.display().to_string()),
-        visible(&path.display().to_string()),
+        visible(&args.file.display().to_string()),
         describe(&counts),
     )?;
     Ok(Exit::Done)
 }
 
-/// The file that is to be made.
-struct Target {
-    path: PathBuf,
-    overwrite: bool,
-    /// Beside it, for its owner alone from the first byte on.
-    draft: NamedTempFile,
+/// A draft beside the file that is to be made, for its owner alone from the first byte on.
+fn prepare(path: &Path, overwrite: bool, database: &Path) -> anyhow::Result<NamedTempFile> {
+    let shown = path.display().to_string();
+    let name = path.file_name().filter(|_| !path.is_dir()).ok_or_else(|| {
+        CliError::Usage(format!(
+            "{shown} is a directory; name a file in it, as in {shown}/outbox-backup.db"
+        ))
+    })?;
+    refuse_parts_of_the_outbox(path, database)?;
+    if !overwrite && fs::symlink_metadata(path).is_ok() {
+        return Err(CliError::Refused(format!(
+            "{shown} is there already, and was not touched; choose another name, or add --overwrite"
+        ))
+        .into());
+    }
+    if let Some(left) = leftover(path) {
+        return Err(CliError::Refused(format!(
+            "{} lies there from another database of this name, and SQLite would read it as a part of the backup; move it away first",
+            left.display()
+        ))
+        .into());
+    }
+    let directory = directory_of(path);
+    let mut prefix = std::ffi::OsString::from(".");
+    prefix.push(name);
+    prefix.push(".");
+    tempfile::Builder::new()
+        .prefix(&prefix)
+        .suffix(".tmp")
+        .tempfile_in(directory)
+        .with_context(|| {
+            format!(
+                "{}: this user cannot write there; choose another directory",
+                directory.display()
+            )
+        })
 }
 
-impl Target {
-    fn prepare(path: PathBuf, overwrite: bool, database: &Path) -> anyhow::Result<Self> {
-        let shown = path.display().to_string();
-        let name = path.file_name().filter(|_| !path.is_dir()).ok_or_else(|| {
-            CliError::Usage(format!(
-                "{shown} is a directory; name a file in it, as in {shown}/outbox-backup.db"
-            ))
-        })?;
-        refuse_parts_of_the_outbox(&path, database)?;
-        if !overwrite && fs::symlink_metadata(&path).is_ok() {
-            return Err(CliError::Refused(format!(
-                "{shown} is there already, and was not touched; choose another name, or add --overwrite"
-            ))
-            .into());
-        }
-        if let Some(left) = leftover(&path) {
-            return Err(CliError::Refused(format!(
-                "{} lies there from another database of this name, and SQLite would read it as a part of the backup; move it away first",
-                left.display()
-            ))
-            .into());
-        }
-        let directory = directory_of(&path);
-        let mut prefix = std::ffi::OsString::from(".");
-        prefix.push(name);
-        prefix.push(".");
-        let draft = tempfile::Builder::new()
-            .prefix(&prefix)
-            .suffix(".tmp")
-            .tempfile_in(directory)
-            .with_context(|| {
-                format!(
-                    "{}: this user cannot write there; choose another directory",
-                    directory.display()
-                )
-            })?;
-        Ok(Self { path, overwrite, draft })
-    }
-
-    /// Gives it its name, durably; its path, its length and its sum.
-    fn keep(mut self) -> anyhow::Result<(PathBuf, u64, String)> {
-        let shown = self.path.display().to_string();
-        let file = self.draft.as_file_mut();
-        file.sync_all().with_context(|| format!("{shown}: cannot be written"))?;
-        let (bytes, sum) = sum_of(file).with_context(|| format!("{shown}: cannot be read again"))?;
-        let kept = if self.overwrite {
-            self.draft.persist(&self.path)
-        } else {
-            self.draft.persist_noclobber(&self.path)
-        };
-        kept.map_err(|error| error.error)
-            .with_context(|| format!("{shown}: cannot be made, and nothing of it was kept"))?;
-        File::open(directory_of(&self.path))?.sync_all()?;
-        Ok((self.path, bytes, sum))
-    }
+/// Gives the draft its name, durably; its length and its sum.
+fn keep(mut draft: NamedTempFile, path: &Path, overwrite: bool) -> anyhow::Result<(u64, String)> {
+    let shown = path.display().to_string();
+    let file = draft.as_file_mut();
+    file.sync_all().with_context(|| format!("{shown}: cannot be written"))?;
+    let (bytes, sum) = sum_of(file).with_context(|| format!("{shown}: cannot be read again"))?;
+    let kept = if overwrite {
+        draft.persist(path)
+    } else {
+        draft.persist_noclobber(path)
+    };
+    kept.map_err(|error| error.error)
+        .with_context(|| format!("{shown}: cannot be made, and nothing of it was kept"))?;
+    File::open(directory_of(path))?.sync_all()?;
+    Ok((bytes, sum))
 }
 
 /// A backup under a name that belongs to the outbox would destroy it.

@@ -15,8 +15,7 @@ use crate::model::{Act, ActName, SubmissionId};
 use crate::store::{ActRequest, Acted, Outbox, Still, Story};
 
 use super::act::{self, refusal};
-use super::context::Context;
-use super::context::Global;
+use super::context::{Context, Global};
 use super::exit::{CliError, Exit};
 use super::output::note;
 use super::render::escape::visible;
@@ -70,15 +69,10 @@ async fn one(args: &Args, global: &Global, out: &mut dyn Write) -> anyhow::Resul
     if let Some(why) = refused_because(&story, args.which.force) {
         return Err(refused(id, &why).into());
     }
-    let by_hand = ByHand {
-        outbox: &outbox,
-        context: &context,
-        story: &story,
-        force: args.which.force,
-    };
+    let force = args.which.force;
     let changed = match given {
-        Some(text) => by_hand.replace(&text).await.map(|()| true),
-        None => by_hand.in_editor().await,
+        Some(text) => replace(&outbox, &context, &story, &text, force).await.map(|()| true),
+        None => in_editor(&outbox, &context, &story, force).await,
     };
     outbox.close().await;
     let done = if changed? { "edited and requeued" } else { "unchanged" };
@@ -129,74 +123,64 @@ fn read_payload(path: &Path) -> anyhow::Result<String> {
     Ok(text)
 }
 
-/// A correction by hand.
-struct ByHand<'a> {
-    outbox: &'a Outbox,
-    context: &'a Context,
-    story: &'a Story,
-    force: bool,
+/// Opens the payload in an editor; whether it came back changed. What is refused stays in the file, so that no
+/// typing is lost.
+async fn in_editor(outbox: &Outbox, context: &Context, story: &Story, force: bool) -> anyhow::Result<bool> {
+    let id = story.listed.id;
+    let raw = story.payload.text();
+    let before = format!("{}\n", pretty(&raw).as_deref().unwrap_or(&raw));
+    let file = tempfile::Builder::new()
+        .prefix(&format!("reten-outbox-{id}-"))
+        .suffix(".json")
+        .tempfile()?;
+    // Closed, not deleted: some editors write a new file and rename it over this one.
+    let path = file.into_temp_path();
+    fs::write(&path, &before)?;
+    edit_file(&path)?;
+    let after = fs::read_to_string(&path).with_context(|| format!("{} cannot be read", path.display()))?;
+    if after == before {
+        return Ok(false);
+    }
+    match replace(outbox, context, story, &after, force).await {
+        Ok(()) => Ok(true),
+        Err(error) => {
+            let kept = path.keep()?;
+            note(&format!(
+                "your text is kept; mended, `reten-outbox edit {id} --payload {}` takes it",
+                kept.display()
+            ));
+            Err(error)
+        }
+    }
 }
 
-impl ByHand<'_> {
-    /// Opens the payload in an editor; whether it came back changed. What is refused stays in the file, so that no
-    /// typing is lost.
-    async fn in_editor(&self) -> anyhow::Result<bool> {
-        let id = self.story.listed.id;
-        let raw = self.story.payload.text();
-        let before = format!("{}\n", pretty(&raw).as_deref().unwrap_or(&raw));
-        let file = tempfile::Builder::new()
-            .prefix(&format!("reten-outbox-{id}-"))
-            .suffix(".json")
-            .tempfile()?;
-        // Closed, not deleted: some editors write a new file and rename it over this one.
-        let path = file.into_temp_path();
-        fs::write(&path, &before)?;
-        edit_file(&path)?;
-        let after = fs::read_to_string(&path).with_context(|| format!("{} cannot be read", path.display()))?;
-        if after == before {
-            return Ok(false);
-        }
-        match self.replace(&after).await {
-            Ok(()) => Ok(true),
-            Err(error) => {
-                let kept = path.keep()?;
-                note(&format!(
-                    "your text is kept; mended, `reten-outbox edit {id} --payload {}` takes it",
-                    kept.display()
-                ));
-                Err(error)
-            }
+/// Checks a payload as intake does, and puts it into the submission's place; unless another one came there
+/// meanwhile.
+async fn replace(outbox: &Outbox, context: &Context, story: &Story, text: &str, force: bool) -> anyhow::Result<()> {
+    let id = story.listed.id;
+    let result_types = remembered(outbox).await;
+    let (entry, warning) = judged(context, result_types.as_deref(), id, text).map_err(CliError::Refused)?;
+    if let Some(warning) = warning {
+        note(&format!("warning: {}", visible(&warning)));
+    }
+    let request = ActRequest {
+        ids: vec![id],
+        still: Still {
+            matches: None,
+            payload: Some(story.payload.clone()),
+        },
+        act: Act::Edit(Box::new(entry)),
+        actor: context.actor(),
+        force,
+        dry_run: false,
+        now: context.now,
+    };
+    for (id, acted) in outbox.act(request).await? {
+        if acted != Acted::Done {
+            return Err(refused(id, &acted).into());
         }
     }
-
-    /// Checks a payload as intake does, and puts it into the submission's place; unless another one came there
-    /// meanwhile.
-    async fn replace(&self, text: &str) -> anyhow::Result<()> {
-        let id = self.story.listed.id;
-        let result_types = remembered(self.outbox).await;
-        let (entry, warning) = judged(self.context, result_types.as_deref(), id, text).map_err(CliError::Refused)?;
-        if let Some(warning) = warning {
-            note(&format!("warning: {}", visible(&warning)));
-        }
-        let request = ActRequest {
-            ids: vec![id],
-            still: Still {
-                matches: None,
-                payload: Some(self.story.payload.clone()),
-            },
-            act: Act::Edit(Box::new(entry)),
-            actor: self.context.actor(),
-            force: self.force,
-            dry_run: false,
-            now: self.context.now,
-        };
-        for (id, acted) in self.outbox.act(request).await? {
-            if acted != Acted::Done {
-                return Err(refused(id, &acted).into());
-            }
-        }
-        Ok(())
-    }
+    Ok(())
 }
 
 /// Runs the person's editor, as git does: the variable may hold arguments, so the shell reads it.

@@ -18,14 +18,12 @@ use crate::model::{Admission, Admitted, Entry};
 use crate::policy::validate::Criteria;
 use crate::store::Outbox;
 
-use super::context::Context;
-use super::context::Global;
+use super::context::{Context, Global};
 use super::exit::{CliError, Exit};
-use super::input::{Input, open_all};
-use super::output::note;
-use super::output::{self, Lasting};
+use super::input::{ResultFile, open_all};
+use super::output::{self, Lasting, note};
 use super::render::escape::visible;
-use super::terminal::Progress;
+use super::terminal::ProgressLine;
 use super::validate::result_types;
 
 /// The options of `enqueue`.
@@ -40,18 +38,14 @@ pub async fn run(args: Args, global: &Global, out: &mut dyn Write) -> anyhow::Re
     // Before we become the outbox's owner, who may not be able to read them.
     let sources = open_all(&args.files)?;
     let context = Context::enter(global)?;
-    let progress = Progress::new("bytes");
+    let progress = ProgressLine::new("bytes");
     // Whoever reads the lines may leave, or have no room for them: that is no reason to leave the rest out.
     let mut lines = Lasting::new(out);
     let taken = enqueue(&sources, &context, &|done, total| progress.at(done, total), &mut lines).await;
     drop(progress);
     let lost = lines.finish();
-    let Enqueued {
-        results,
-        into,
-        all_good,
-    } = taken?;
-    if let Some(into) = into {
+    let taken = taken?;
+    if let Some((into, results, _)) = taken {
         note(&describe_place(results, into, &context));
     }
     if let Some(error) = lost {
@@ -61,6 +55,7 @@ pub async fn run(args: Args, global: &Global, out: &mut dyn Write) -> anyhow::Re
         ));
         return Ok(Exit::Failed);
     }
+    let all_good = taken.is_some_and(|(_, _, all_good)| all_good);
     Ok(if all_good { Exit::Done } else { Exit::Failed })
 }
 
@@ -69,15 +64,6 @@ pub async fn run(args: Args, global: &Global, out: &mut dyn Write) -> anyhow::Re
 enum Door {
     Outbox,
     Rows,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Enqueued {
-    results: u64,
-    /// `None`: something is wrong with them, and none was taken.
-    into: Option<Door>,
-    /// Whether all are in as they should be.
-    all_good: bool,
 }
 
 /// Where they are now, by name: a person may have meant another outbox, or none that anybody sends from.
@@ -108,13 +94,14 @@ fn describe_place(results: u64, into: Door, context: &Context) -> String {
     }
 }
 
-/// One line a result.
+/// One line a result. Where they went, how many, and whether all are in as they should be; `None`: something is wrong
+/// with them, and none was taken.
 async fn enqueue(
-    sources: &[Input],
+    sources: &[ResultFile],
     context: &Context,
     progress: &dyn Fn(u64, u64),
     out: &mut dyn Write,
-) -> anyhow::Result<Enqueued> {
+) -> anyhow::Result<Option<(Door, u64, bool)>> {
     let types = result_types(context).await;
     let criteria = Criteria::new(&context.config.validation, types, context.now);
     // Each input is read twice.
@@ -132,11 +119,7 @@ async fn enqueue(
     }
     if wrong > 0 {
         note("nothing was taken; mend what is named, and try again");
-        return Ok(Enqueued {
-            results: 0,
-            into: None,
-            all_good: false,
-        });
+        return Ok(None);
     }
     let into = if may_write(&context.config.outbox.database) {
         Door::Outbox
@@ -149,11 +132,7 @@ async fn enqueue(
     };
     let results = reading.results;
     let all_good = taken.with_context(|| format!("{results} of the results are in, the rest is not"))?;
-    Ok(Enqueued {
-        results,
-        into: Some(into),
-        all_good,
-    })
+    Ok(Some((into, results, all_good)))
 }
 
 /// Whether this user may write the outbox, or create it. Not asked of SQLite: it would take the refusal for a broken
@@ -180,7 +159,7 @@ struct Enqueuing<'a> {
 
 impl Enqueuing<'_> {
     /// Reads one input; what is wrong with it is told, and counted.
-    fn check(&mut self, source: &Input, out: &mut dyn Write) -> anyhow::Result<u64> {
+    fn check(&mut self, source: &ResultFile, out: &mut dyn Write) -> anyhow::Result<u64> {
         let mut pieces = source.pieces(self.context.config.inbox.max_result_size)?;
         let mut wrong = 0;
         loop {
@@ -206,7 +185,7 @@ impl Enqueuing<'_> {
     }
 
     /// The entry of a piece, or the line that says why there is none.
-    fn judge(&self, source: &Input, piece: &RawResult) -> Result<Entry, String> {
+    fn judge(&self, source: &ResultFile, piece: &RawResult) -> Result<Entry, String> {
         let text = piece.text.as_deref().map_err(|bad| source.wrong(bad))?;
         let origin = source.origin(piece.place, &self.context.user);
         let judged = entry(text, origin, None, &self.criteria)
@@ -217,7 +196,7 @@ impl Enqueuing<'_> {
         }
     }
 
-    async fn all_to_outbox(&mut self, sources: &[Input], out: &mut dyn Write) -> anyhow::Result<bool> {
+    async fn all_to_outbox(&mut self, sources: &[ResultFile], out: &mut dyn Write) -> anyhow::Result<bool> {
         let outbox = self.context.change().await?;
         let mut all_good = true;
         for source in sources {
@@ -227,14 +206,19 @@ impl Enqueuing<'_> {
         Ok(all_good)
     }
 
-    async fn all_as_rows(&mut self, sources: &[Input], out: &mut dyn Write) -> anyhow::Result<()> {
+    async fn all_as_rows(&mut self, sources: &[ResultFile], out: &mut dyn Write) -> anyhow::Result<()> {
         for source in sources {
             self.insert_as_rows(source, out).await?;
         }
         Ok(())
     }
 
-    async fn admit_to_outbox(&mut self, source: &Input, outbox: &Outbox, out: &mut dyn Write) -> anyhow::Result<bool> {
+    async fn admit_to_outbox(
+        &mut self,
+        source: &ResultFile,
+        outbox: &Outbox,
+        out: &mut dyn Write,
+    ) -> anyhow::Result<bool> {
         let mut pieces = source.pieces(self.context.config.inbox.max_result_size)?;
         let mut all_in = true;
         loop {
@@ -269,7 +253,7 @@ impl Enqueuing<'_> {
         Ok(all_in)
     }
 
-    async fn insert_as_rows(&mut self, source: &Input, out: &mut dyn Write) -> anyhow::Result<()> {
+    async fn insert_as_rows(&mut self, source: &ResultFile, out: &mut dyn Write) -> anyhow::Result<()> {
         let config = &self.context.config;
         let mut pieces = source.pieces(config.inbox.max_result_size)?;
         loop {
@@ -309,7 +293,7 @@ impl Enqueuing<'_> {
 }
 
 /// A piece of the second reading, which finds nothing wrong unless the file was changed.
-fn read_again(source: &Input, pieces: &mut ResultReader) -> anyhow::Result<Option<RawResult>> {
+fn read_again(source: &ResultFile, pieces: &mut ResultReader) -> anyhow::Result<Option<RawResult>> {
     let changed = |bad: ParseFault| anyhow::Error::from(CliError::Refused(source.wrong(&bad))).context(CHANGED);
     pieces.read_next().map_err(|error| match error {
         ReadError::Bad(bad) => changed(bad),
@@ -320,7 +304,7 @@ fn read_again(source: &Input, pieces: &mut ResultReader) -> anyhow::Result<Optio
 /// What is said when the second reading differs from the first.
 const CHANGED: &str = "the file was changed while it was read";
 
-fn unreadable(source: &Input, error: io::Error) -> anyhow::Error {
+fn unreadable(source: &ResultFile, error: io::Error) -> anyhow::Error {
     anyhow::Error::from(error).context(format!("{} cannot be read", source.shown))
 }
 

@@ -5,8 +5,7 @@ use std::io::{IsTerminal as _, Write};
 use crate::model::REPLACEABLE;
 use crate::store::{Marks, Outbox, Story};
 
-use super::context::Context;
-use super::context::Global;
+use super::context::{Context, Global};
 use super::exit::Exit;
 use super::filter::FilterArgs;
 use super::inbox_form::{self, DirectivesView};

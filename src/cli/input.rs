@@ -21,7 +21,7 @@ use super::render::escape::visible;
 const SNIFFED_BYTES_MAX: usize = 16 * 1024 * 1024;
 
 #[derive(Debug)]
-pub struct Input {
+pub struct ResultFile {
     /// The path as it was given, or `-`.
     pub shown: String,
     /// In bytes.
@@ -33,7 +33,7 @@ pub struct Input {
 }
 
 /// Opens them all; none, or `-`, is standard input. One that cannot be opened is an error before anything is read.
-pub fn open_all(paths: &[PathBuf]) -> anyhow::Result<Vec<Input>> {
+pub fn open_all(paths: &[PathBuf]) -> anyhow::Result<Vec<ResultFile>> {
     if paths.is_empty() {
         return Ok(vec![standard_input()?]);
     }
@@ -47,9 +47,9 @@ pub fn open_all(paths: &[PathBuf]) -> anyhow::Result<Vec<Input>> {
     paths.iter().map(open).collect()
 }
 
-fn standard_input() -> anyhow::Result<Input> {
+fn standard_input() -> anyhow::Result<ResultFile> {
     let (file, size) = kept(&mut io::stdin().lock()).context("standard input cannot be read")?;
-    Ok(Input {
+    Ok(ResultFile {
         shown: "-".into(),
         size,
         name: None,
@@ -58,7 +58,7 @@ fn standard_input() -> anyhow::Result<Input> {
     })
 }
 
-fn named(path: &Path) -> anyhow::Result<Input> {
+fn named(path: &Path) -> anyhow::Result<ResultFile> {
     let cannot_read = || format!("{} cannot be read", path.display());
     let mut file = File::open(path).with_context(cannot_read)?;
     let found = file.metadata().with_context(cannot_read)?;
@@ -74,7 +74,7 @@ fn named(path: &Path) -> anyhow::Result<Input> {
         Some("ndjson" | "jsonl") => Format::Lines,
         _ => sniff(&file, size).with_context(cannot_read)?,
     };
-    Ok(Input {
+    Ok(ResultFile {
         shown: path.display().to_string(),
         size,
         name: Some(
@@ -113,7 +113,7 @@ fn sniff(file: &File, size: u64) -> io::Result<Format> {
     }
 }
 
-impl Input {
+impl ResultFile {
     /// Its results, from the beginning.
     pub fn pieces(&self, bytes_max: usize) -> io::Result<ResultReader> {
         Ok(ResultReader::new(

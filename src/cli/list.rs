@@ -8,8 +8,7 @@ use crate::clock::Timestamp;
 use crate::model::{Attempt, EndingName};
 use crate::store::{Filter, Listed, Outbox};
 
-use super::context::Context;
-use super::context::Global;
+use super::context::{Context, Global};
 use super::exit::Exit;
 use super::filter::FilterArgs;
 use super::output::note;

@@ -6,8 +6,7 @@ use crate::config::{ApiKey, Environment, KeyError};
 use crate::daemon::{HELD_KEY, HeldKey};
 use crate::store::Outbox;
 
-use super::context::Context;
-use super::context::Global;
+use super::context::{Context, Global};
 use super::gate::remembered;
 use super::render::escape::visible;
 

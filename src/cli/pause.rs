@@ -8,8 +8,7 @@ use tokio::time::{Instant, sleep};
 use crate::policy::gate::{ASK, GATE, GateName, GateRecord, PAUSE, PAUSE_IN_FORCE, PauseRecord};
 use crate::store::Outbox;
 
-use super::context::Context;
-use super::context::Global;
+use super::context::{Context, Global};
 use super::exit::Exit;
 use super::gate::{self, remembered};
 use super::new_key::Placed;

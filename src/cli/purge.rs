@@ -10,13 +10,12 @@ use crate::clock::Timestamp;
 use crate::model::StateName;
 use crate::store::{Filter, Outbox, Sweep};
 
-use super::context::Context;
-use super::context::Global;
+use super::context::{Context, Global};
 use super::exit::Exit;
 use super::filter::parse_age;
 use super::output::note;
 use super::paging::PagedList;
-use super::terminal::{Progress, confirm};
+use super::terminal::{ProgressLine, confirm};
 
 /// Deleted in one transaction: keeps the write lock short, so that the daemon beside us goes on.
 const BATCH: u32 = 500;
@@ -105,7 +104,7 @@ async fn count(outbox: &Outbox, state: StateName, older_than: Timestamp) -> anyh
 }
 
 async fn sweep(outbox: &Outbox, state: StateName, older_than: Timestamp) -> anyhow::Result<u64> {
-    let progress = Progress::new("submissions");
+    let progress = ProgressLine::new("submissions");
     let at_most = outbox.tally().await?.count(state);
     let mut deleted = 0;
     loop {

@@ -7,8 +7,7 @@ use crate::config::Keep;
 use crate::model::{Answer, DeadReason, State, SubmissionId};
 use crate::store::{Listed, Story};
 
-use super::context::Context;
-use super::context::Global;
+use super::context::{Context, Global};
 use super::exit::{CliError, Exit};
 use super::gate;
 use super::render::escape::{self, visible};

@@ -12,8 +12,7 @@ use std::time::Duration;
 use crate::clock;
 use crate::config::{Config, ConfigError, Home};
 
-use super::context::Context;
-use super::context::Global;
+use super::context::{Context, Global};
 use super::exit::Exit;
 use super::filter::parse_age;
 use hindered::Hindered;

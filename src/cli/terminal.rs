@@ -63,12 +63,12 @@ pub fn ask(question: &str) -> io::Result<Option<String>> {
 }
 
 /// A progress bar on standard error, drawn only on a terminal and only after a second; gone when it is dropped.
-pub struct Progress {
+pub struct ProgressLine {
     bar: ProgressBar,
     started: Instant,
 }
 
-impl Progress {
+impl ProgressLine {
     /// `unit` says what is counted: `submissions`, `bytes`.
     pub fn new(unit: &'static str) -> Self {
         let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::hidden());
@@ -92,7 +92,7 @@ impl Progress {
     }
 }
 
-impl Drop for Progress {
+impl Drop for ProgressLine {
     fn drop(&mut self) {
         self.bar.finish_and_clear();
     }

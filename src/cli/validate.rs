@@ -12,10 +12,9 @@ use crate::intake::result_reader::ReadError;
 use crate::model::payload::Object;
 use crate::policy::validate::{Criteria, ResultType};
 
-use super::context::Context;
-use super::context::Global;
+use super::context::{Context, Global};
 use super::exit::Exit;
-use super::input::{Input, open_all};
+use super::input::{ResultFile, open_all};
 
 /// The options of `validate`.
 #[derive(Debug, clap::Args)]
@@ -35,7 +34,7 @@ pub async fn run(args: Args, global: &Global, out: &mut dyn Write) -> anyhow::Re
 
 /// One line a problem, and how much there was; true when there is none. Whatever `validation.mode` says: who asks wants
 /// to know.
-async fn validate(sources: &[Input], context: &Context, out: &mut dyn Write) -> anyhow::Result<bool> {
+async fn validate(sources: &[ResultFile], context: &Context, out: &mut dyn Write) -> anyhow::Result<bool> {
     let types = result_types(context).await;
     let settings = ValidationSettings {
         mode: ValidationMode::Strict,

@@ -94,24 +94,24 @@ pub(super) async fn send(equipment: Equipment, claimed: Arc<Claimed>, roll: f64)
     } else {
         claimed.payload.clone()
     };
-    let timed = equipment.client.submit(payload.bytes().clone()).await;
+    let (exchange, elapsed) = equipment.client.submit(payload.bytes().clone()).await;
     let carried_override = claimed.hard_override || has_hard_override(&payload);
     let at = clock::now();
-    let verdict = if is_conflict(&timed.exchange) {
+    let verdict = if is_conflict(&exchange) {
         let relations = relations(&equipment, &claimed).await;
         let reading = ConflictFacts::of(&payload);
         judge(
-            &timed.exchange,
+            &exchange,
             &reading.past(&claimed, relations, carried_override, at),
             &policy(&equipment.config),
         )
     } else {
-        judge(&timed.exchange, &Past::default(), &policy(&equipment.config))
+        judge(&exchange, &Past::default(), &policy(&equipment.config))
     };
     let ending = ending(&equipment.config, &claimed, &verdict, at, roll);
     EndedAttempt {
-        exchange: timed.exchange,
-        elapsed: timed.elapsed,
+        exchange,
+        elapsed,
         carried_override,
         verdict,
         ending,

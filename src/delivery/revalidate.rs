@@ -1,7 +1,7 @@
 //! Another list of result types: what was `invalid` by the old one alone, and is valid by the new one, is put back.
 //!
 //! In pages, since there may be a hundred thousand of them and each is a payload to read; and in transactions of the
-//! size of a person's acts, so that deliveries go on beside it. A crash between two of them leaves the rest: the list
+//! size of an operator's acts, so that deliveries go on beside it. A crash between two of them leaves the rest: the list
 //! counts as judged by only when all is done, and the next fetch begins again.
 
 use crate::clock::Timestamp;
@@ -19,7 +19,7 @@ fn is_valid(payload: &Payload, criteria: &Criteria) -> bool {
     refusal(&validate(&object, criteria), criteria.settings.mode).is_none()
 }
 
-/// Puts back what is valid now; how many those were. Superseded ones stay, and so does what a person took in hand
+/// Puts back what is valid now; how many those were. Superseded ones stay, and so does what an operator took in hand
 /// meanwhile.
 pub(super) async fn revalidate(outbox: &Outbox, criteria: &Criteria) -> Result<u64, StoreError> {
     let mut valid: Vec<SubmissionId> = Vec::new();

@@ -1,7 +1,5 @@
 //! What one request brought: an answer of the API, or a fault on the way. Neither is an `Err`: both are the job.
 
-use std::time::Duration;
-
 use bytes::Bytes;
 use strum::{EnumString, IntoStaticStr, VariantArray};
 
@@ -80,13 +78,4 @@ pub enum Exchange {
         /// sent.
         on_the_wire: bool,
     },
-}
-
-/// An exchange with the time it took, as the attempt records it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Timed {
-    /// What came of the request.
-    pub exchange: Exchange,
-    /// From the first byte wanted out to the last byte in.
-    pub elapsed: Duration,
 }

@@ -10,29 +10,37 @@ use super::payload::{Facts, Payload};
 use super::submission::{ConflictPolicy, SubmissionId};
 use super::token::ReplaceToken;
 
-/// Where a result came from.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// Where a result came from. Serialized it is the `origin` of `list --json` and `show --json`, without what says
+/// nothing.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+#[serde(untagged)]
 pub enum Origin {
     /// A file of the inbox (or of `enqueue`): its name, escaped where it is no UTF-8, and the line of an NDJSON or the
     /// item of an array, from 1.
     File {
         /// The file's name without its directory.
+        #[serde(rename = "file")]
         name: String,
         /// The line of an NDJSON file.
+        #[serde(skip_serializing_if = "Option::is_none")]
         line: Option<u64>,
         /// The place in a JSON array, from 1.
+        #[serde(skip_serializing_if = "Option::is_none")]
         item: Option<u64>,
     },
     /// A row of the inbox database.
     Row {
         /// Its id there.
+        #[serde(rename = "row")]
         id: i64,
     },
     /// A person's command: the name of the user, and the line or item of what was read.
     User {
         /// Who ran `enqueue` on standard input.
+        #[serde(rename = "user")]
         name: String,
         /// The line or item, from 1.
+        #[serde(skip_serializing_if = "Option::is_none")]
         line: Option<u64>,
     },
 }

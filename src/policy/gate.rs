@@ -13,7 +13,7 @@ use std::time::Duration;
 use crate::clock::Timestamp;
 use crate::model::{Ending, SubmissionId};
 
-use super::verdict::{Refusal, Signal};
+use super::verdict::{KeyRefusal, Signal};
 
 mod answers;
 mod closed;
@@ -85,7 +85,7 @@ pub enum Purpose {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Why {
     /// The key is refused (`unauthorized`): a question is asked, or one submission goes on trial.
-    Key(Refusal),
+    Key(KeyRefusal),
     /// Faults (`probing`): one submission is the probe.
     Outage,
     /// Everything is rejected (`rejecting`): one submission is the sample.

@@ -38,19 +38,19 @@ pub enum Signal {
     /// A fault that also says that we may be asking too much: 503, a timeout.
     Overloaded,
     /// It refuses the key.
-    Unauthorized(Refusal),
+    Unauthorized(KeyRefusal),
 }
 
 /// How the API refuses a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Refusal {
+pub enum KeyRefusal {
     /// 401: missing, revoked, expired or malformed.
     Unknown,
     /// 403: known, but without the permission.
     Forbidden,
 }
 
-impl Refusal {
+impl KeyRefusal {
     /// The status that says so.
     pub const fn status(self) -> u16 {
         match self {
@@ -128,8 +128,8 @@ fn judge_answer(answer: &Answer, past: &Past<'_>, policy: &VerdictPolicy<'_>) ->
         200..=299 => Verdict::fault(retry_after, true),
         300..=399 => Verdict::fault(retry_after, false),
         400 => Verdict::ended(Ending::dead(DeadReason::Rejected), Signal::Rejected),
-        401 => refused(Refusal::Unknown),
-        403 => refused(Refusal::Forbidden),
+        401 => refused(KeyRefusal::Unknown),
+        403 => refused(KeyRefusal::Forbidden),
         408 | 425 | 429 => Verdict {
             signal: Signal::Throttled,
             ..Verdict::fault(retry_after, false)
@@ -145,7 +145,7 @@ fn judge_answer(answer: &Answer, past: &Past<'_>, policy: &VerdictPolicy<'_>) ->
     }
 }
 
-const fn refused(refusal: Refusal) -> Verdict {
+const fn refused(refusal: KeyRefusal) -> Verdict {
     Verdict::ended(Ending::dead(DeadReason::Unauthorized), Signal::Unauthorized(refusal))
 }
 

@@ -9,7 +9,7 @@ use serde_json::json;
 
 use super::{
     answer::{self, AnswerBody},
-    rules::{self, BodyFacts, Members},
+    rules::{self, BodyFacts, BodyMembers},
     shared::{Permission, RESULT_TYPES_PATH, SUBMIT_PATH, SandboxState, Settings},
 };
 
@@ -19,7 +19,7 @@ pub(super) struct Call<'a> {
     pub(super) path: &'a str,
     pub(super) headers: &'a HeaderMap,
     pub(super) body: &'a Bytes,
-    pub(super) members: Result<Members<'a>, String>,
+    pub(super) members: Result<BodyMembers<'a>, String>,
     pub(super) glance: BodyFacts,
 }
 

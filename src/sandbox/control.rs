@@ -51,10 +51,7 @@ impl Change {
             (None, Some(true)) => Some("503".to_owned()),
             (None, None) => now.step_for_all.as_ref().map(|turn| turn.text.clone()),
         };
-        let step = step
-            .map(|step| ScriptTurn::parse(&step))
-            .transpose()
-            .map_err(|unknown| unknown.to_string())?;
+        let step = step.map(|step| ScriptTurn::parse(&step)).transpose()?;
         let fail_share = self.fail_share.unwrap_or(now.fail_share);
         if !(0.0..=1.0).contains(&fail_share) {
             return Err(format!("fail_share = {fail_share} is not between 0 and 1"));

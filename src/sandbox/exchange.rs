@@ -19,7 +19,7 @@ use super::{
     control,
     faults::{self, RetryAfterForm, Script, ScriptStep, ScriptTurn, Shape},
     ledger::{Answered, Record, Ticket},
-    rules::{Activity, BodyFacts, Members},
+    rules::{Activity, BodyFacts, BodyMembers},
     shared::{RequestLine, SandboxState, Settings},
 };
 
@@ -36,7 +36,7 @@ pub(super) async fn respond(shared: &SandboxState, request: Request<Incoming>) -
         return Ok(control::answer(shared, &head.method, path, &body));
     }
     let members = if shared.options.validate {
-        Members::parse(&body)
+        BodyMembers::parse(&body)
     } else {
         Err(String::new())
     };
@@ -134,7 +134,7 @@ async fn decide(
         return (Ok(answer::documented(status)), None);
     }
     match call.glance.external_status.as_deref().and_then(Script::read) {
-        Some(Err(unknown)) => (Ok(answer::error(400, unknown.to_string())), None),
+        Some(Err(unknown)) => (Ok(answer::error(400, unknown)), None),
         Some(Ok(script)) => match script.turn(shared.ledger.count_turn(&call.glance)) {
             Some(turn) => (
                 perform(shared, settings, call, ticket, turn).await,

@@ -4,7 +4,7 @@
 //! up the contract applies again. `STEPxN` stands for N times `STEP`. Everything here is pure: the same script, seed
 //! and request number always give the same fault, so that a failed rehearsal can be run again.
 
-use std::{fmt, time::Duration};
+use std::time::Duration;
 
 /// What marks an `external_status` as a script.
 const PREFIX: &str = "sim:";
@@ -97,23 +97,9 @@ pub struct ScriptTurn {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Script(Vec<ScriptTurn>);
 
-/// A step that the sandbox does not know.
-#[derive(Debug, PartialEq, Eq)]
-pub struct UnknownStep(String);
-
-impl fmt::Display for UnknownStep {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "external_status: unknown step `{}` in a sim: script; known are {KNOWN}",
-            self.0
-        )
-    }
-}
-
 impl Script {
     /// Reads an `external_status`; `None` when it is no script.
-    pub fn read(external_status: &str) -> Option<Result<Self, UnknownStep>> {
+    pub fn read(external_status: &str) -> Option<Result<Self, String>> {
         let steps = external_status.strip_prefix(PREFIX)?;
         Some(
             steps
@@ -137,10 +123,10 @@ impl Script {
 }
 
 impl ScriptTurn {
-    /// Reads one `STEP` or `STEPxN`.
-    pub fn parse(text: &str) -> Result<Self, UnknownStep> {
+    /// Reads one `STEP` or `STEPxN`; the error names a step that the sandbox does not know.
+    pub fn parse(text: &str) -> Result<Self, String> {
         let text = text.trim();
-        let unknown = || UnknownStep(text.to_owned());
+        let unknown = || format!("external_status: unknown step `{text}` in a sim: script; known are {KNOWN}");
         let (name, times) = match text.rsplit_once('x') {
             // Not every `x` repeats: a step's name may hold one.
             Some((name, times)) if is_digits(times) => (name.trim_end(), times.parse().map_err(|_| unknown())?),
@@ -331,7 +317,7 @@ mod tests {
             "big=9GiB", "html20", "held", "drop=1",
         ] {
             let script = format!("sim:503,{text}");
-            let error = Script::read(&script).expect("a script").expect_err(text).to_string();
+            let error = Script::read(&script).expect("a script").expect_err(text);
             assert!(
                 error.contains(&format!("`{text}`")) && error.contains("drop-after-accept"),
                 "{error}"

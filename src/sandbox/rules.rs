@@ -13,6 +13,7 @@ use serde::{
 use serde_json::value::RawValue;
 
 const STATUSES: [&str; 3] = ["EFFECTIVE", "NOT_EFFECTIVE", "PENDING"];
+const NO_STRING: &str = "must be a string";
 const CONTACT_TYPES: [&str; 2] = ["INBOUND", "OUTBOUND"];
 
 /// One entry of the list of result types, spelt as the API does.
@@ -28,7 +29,7 @@ pub struct TenantResultType {
 
 /// The members of a JSON object, each value as it was written. An object with a duplicate member is refused: which one
 /// counts would be anybody's guess.
-pub struct Members<'a>(BTreeMap<String, &'a RawValue>);
+pub struct BodyMembers<'a>(BTreeMap<String, &'a RawValue>);
 
 /// The activity that a result is for.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -61,7 +62,7 @@ pub struct BodyFacts {
 
 impl BodyFacts {
     /// Takes from the members what is there.
-    pub fn of(members: &Members<'_>) -> Self {
+    pub fn of(members: &BodyMembers<'_>) -> Self {
         let text = |name| members.get::<String>(name).ok().flatten();
         Self {
             activity_id: text("activity_id"),
@@ -82,16 +83,13 @@ impl BodyFacts {
 }
 
 /// Judges a body; the error is every violation, in the order of the documentation's table.
-pub fn check(members: &Members<'_>, types: &[TenantResultType], now_ms: i64) -> Result<(), Vec<String>> {
+pub fn check(members: &BodyMembers<'_>, types: &[TenantResultType], now_ms: i64) -> Result<(), Vec<String>> {
     let mut top = Check {
         members,
         path: "",
         violations: Vec::new(),
     };
-    match (
-        top.optional::<String>("activity_id"),
-        top.optional::<String>("provider_activity_id"),
-    ) {
+    match (top.optional("activity_id"), top.optional("provider_activity_id")) {
         (Some(id), _) if !id.is_empty() => top.expect(is_uuid(&id), "activity_id", "must be a UUID"),
         (_, Some(id)) if !id.is_empty() => {}
         _ => top
@@ -107,13 +105,14 @@ pub fn check(members: &Members<'_>, types: &[TenantResultType], now_ms: i64) -> 
         );
     }
     top.one_of("status", &STATUSES, true);
-    top.optional::<String>("external_status");
-    top.optional::<bool>("hard_override");
+    top.optional("external_status");
+    let has_override = members.get::<bool>("hard_override").is_ok();
+    top.expect(has_override, "hard_override", "must be a boolean value");
     top.object("raw_payload");
     let task_result = match members
         .0
         .get("task_result")
-        .map(|raw| serde_json::from_str::<Option<Members<'_>>>(raw.get()))
+        .map(|raw| serde_json::from_str::<Option<BodyMembers<'_>>>(raw.get()))
     {
         Some(Ok(Some(task_result))) => Some(task_result),
         Some(Err(error)) => {
@@ -132,7 +131,7 @@ pub fn check(members: &Members<'_>, types: &[TenantResultType], now_ms: i64) -> 
     if violations.is_empty() { Ok(()) } else { Err(violations) }
 }
 
-fn check_task_result(members: &Members<'_>, types: &[TenantResultType], now_ms: i64) -> Vec<String> {
+fn check_task_result(members: &BodyMembers<'_>, types: &[TenantResultType], now_ms: i64) -> Vec<String> {
     let mut task = Check {
         members,
         path: "task_result.",
@@ -149,9 +148,9 @@ fn check_task_result(members: &Members<'_>, types: &[TenantResultType], now_ms: 
             codes.join(", ")
         ));
     }
-    task.optional::<String>("comment");
+    task.optional("comment");
     task.one_of("contact_type", &CONTACT_TYPES, false);
-    task.optional::<String>("operator_external_id");
+    task.optional("operator_external_id");
     let required = known.is_some_and(|known| known.requires_future_scheduled_at);
     let scheduled = if required {
         task.filled("future_scheduled_at")
@@ -173,7 +172,7 @@ fn check_task_result(members: &Members<'_>, types: &[TenantResultType], now_ms: 
 }
 
 struct Check<'a> {
-    members: &'a Members<'a>,
+    members: &'a BodyMembers<'a>,
     path: &'static str,
     violations: Vec<String>,
 }
@@ -185,10 +184,10 @@ impl Check<'_> {
         }
     }
 
-    /// A member of that type, or absent, or null.
-    fn optional<T: DeserializeOwned + MemberKind>(&mut self, name: &str) -> Option<T> {
+    /// A text, or absent, or null.
+    fn optional(&mut self, name: &str) -> Option<String> {
         let found = self.members.get(name);
-        self.expect(found.is_ok(), name, T::RULE);
+        self.expect(found.is_ok(), name, NO_STRING);
         found.ok().flatten()
     }
 
@@ -196,7 +195,7 @@ impl Check<'_> {
     fn filled(&mut self, name: &str) -> Option<String> {
         let found = self.members.get::<String>(name);
         match found {
-            Err(_) => self.expect(false, name, String::RULE),
+            Err(_) => self.expect(false, name, NO_STRING),
             Ok(Some(text)) if !text.is_empty() => return Some(text),
             Ok(_) => self.expect(false, name, "should not be empty"),
         }
@@ -221,20 +220,7 @@ impl Check<'_> {
     }
 }
 
-/// The JSON types that a member is asked for, and how a violation of it is worded.
-trait MemberKind {
-    const RULE: &str;
-}
-
-impl MemberKind for String {
-    const RULE: &str = "must be a string";
-}
-
-impl MemberKind for bool {
-    const RULE: &str = "must be a boolean value";
-}
-
-impl<'a> Members<'a> {
+impl<'a> BodyMembers<'a> {
     /// Reads a body; the error says what keeps it from being one JSON object.
     pub fn parse(body: &'a [u8]) -> Result<Self, String> {
         let text = std::str::from_utf8(body).map_err(|error| format!("the body is not UTF-8: {error}"))?;
@@ -247,11 +233,11 @@ impl<'a> Members<'a> {
     }
 }
 
-impl<'de> Deserialize<'de> for Members<'de> {
+impl<'de> Deserialize<'de> for BodyMembers<'de> {
     fn deserialize<D: de::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct MembersVisitor;
         impl<'de> Visitor<'de> for MembersVisitor {
-            type Value = Members<'de>;
+            type Value = BodyMembers<'de>;
 
             fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
                 f.write_str("an object")
@@ -265,7 +251,7 @@ impl<'de> Deserialize<'de> for Members<'de> {
                     }
                     members.insert(name, value);
                 }
-                Ok(Members(members))
+                Ok(BodyMembers(members))
             }
         }
         deserializer.deserialize_map(MembersVisitor)

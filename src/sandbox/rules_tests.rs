@@ -24,7 +24,7 @@ fn good() -> Value {
 }
 
 fn judge(body: &str) -> Vec<String> {
-    match Members::parse(body.as_bytes()) {
+    match BodyMembers::parse(body.as_bytes()) {
         Ok(members) => check(&members, &types(), NOW_MS).err().unwrap_or_default(),
         Err(message) => vec![message],
     }

@@ -21,7 +21,7 @@ use crate::cli::output::note;
 use crate::cli::render::diff;
 use crate::cli::render::escape::{self, visible};
 use crate::cli::render::pretty::pretty;
-use crate::cli::terminal::{Progress, confirm};
+use crate::cli::terminal::{ProgressLine, confirm};
 use crate::model::{Act, ActName, Directives, Payload, StateName, SubmissionId};
 use crate::policy::validate::ResultType;
 use crate::store::{ActRequest, Acted, Outbox};
@@ -110,7 +110,7 @@ async fn through(
     count: &mut Count,
     out: &mut dyn Write,
 ) -> anyhow::Result<()> {
-    let progress = Progress::new("payloads");
+    let progress = ProgressLine::new("payloads");
     let at_once = thread::available_parallelism().map_or(1, usize::from).min(COMMANDS_MAX);
     let mut edited = stream::iter(&selection.found)
         .map(|(id, state)| editing.edited(*id, *state))

@@ -40,7 +40,10 @@ impl Desk {
         let taken = enqueue(&open_all(paths).unwrap(), &self.context, &|_, _| {}, &mut out)
             .await
             .unwrap();
-        (taken.all_good, String::from_utf8(out).unwrap())
+        (
+            taken.is_some_and(|(_, _, all_good)| all_good),
+            String::from_utf8(out).unwrap(),
+        )
     }
 
     async fn count(&self) -> usize {

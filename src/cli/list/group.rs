@@ -8,12 +8,13 @@ use serde::Serialize;
 use crate::cli::output::note;
 use crate::cli::paging::PagedList;
 use crate::cli::render::escape::{self, visible};
-use crate::cli::render::outcome::{ErrorView, error_of, status_of};
+use crate::cli::render::outcome::{error_of, status_of};
 use crate::cli::render::story;
 use crate::cli::render::table::wrap;
 use crate::cli::render::time::ago;
 use crate::clock::Timestamp;
 use crate::model::SubmissionId;
+use crate::policy::hint::ApiError;
 use crate::store::Listed;
 
 /// Kinds that are told apart: bounds the memory where every message is another one. What comes beyond them is counted
@@ -28,14 +29,14 @@ const TEXT_WIDTH: usize = 80;
 
 /// What those of one kind have in common.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-struct Group {
-    /// With the reason behind it.
+struct GroupKey {
+    /// With the reason after it.
     shown: String,
     state: &'static str,
     reason: Option<&'static str>,
     http_status: Option<u16>,
     /// Status, error and message; the numbers in the message blanked.
-    error: Option<(Option<u16>, Option<String>, Option<String>)>,
+    error: Option<ApiError>,
     source: Option<String>,
 }
 
@@ -55,7 +56,7 @@ struct GroupView<'a> {
     state: &'static str,
     reason: Option<&'static str>,
     http_status: Option<u16>,
-    error: Option<ErrorView>,
+    error: Option<&'a ApiError>,
     source: Option<&'a str>,
     /// When the first and the last of them came into this state.
     first_seen: Timestamp,
@@ -65,11 +66,11 @@ struct GroupView<'a> {
 
 /// Shows what the pages hold, the largest group first.
 pub async fn run(pages: &mut PagedList<'_>, as_json: bool, now: Timestamp, out: &mut dyn Write) -> anyhow::Result<()> {
-    let mut kinds: HashMap<Group, Occurrences> = HashMap::new();
+    let mut kinds: HashMap<GroupKey, Occurrences> = HashMap::new();
     let mut others = 0_u64;
     while let Some(page) = pages.next().await? {
         for listed in &page {
-            let kind = Group::of(listed);
+            let kind = GroupKey::of(listed);
             if kinds.len() >= KINDS_MAX && !kinds.contains_key(&kind) {
                 others += 1;
                 continue;
@@ -80,7 +81,7 @@ pub async fn run(pages: &mut PagedList<'_>, as_json: bool, now: Timestamp, out: 
                 .or_insert_with(|| Occurrences::of(listed));
         }
     }
-    let mut groups: Vec<(Group, Occurrences)> = kinds.into_iter().collect();
+    let mut groups: Vec<(GroupKey, Occurrences)> = kinds.into_iter().collect();
     groups.sort_by_key(|(_, seen)| (std::cmp::Reverse(seen.count), std::cmp::Reverse(seen.newest)));
     if groups.is_empty() {
         note("no submission matches");
@@ -120,10 +121,12 @@ impl Occurrences {
     }
 }
 
-impl Group {
+impl GroupKey {
     fn of(listed: &Listed) -> Self {
-        let error =
-            error_of(listed).map(|error| (error.status_code, error.error, error.message.as_deref().map(blanked)));
+        let error = error_of(listed).map(|error| ApiError {
+            message: error.message.as_deref().map(blanked),
+            ..error
+        });
         Self {
             shown: story::state(listed),
             state: listed.state.name().into_str(),
@@ -134,22 +137,13 @@ impl Group {
         }
     }
 
-    fn error(&self) -> Option<ErrorView> {
-        let (status_code, error, message) = self.error.clone()?;
-        Some(ErrorView {
-            status_code,
-            error,
-            message,
-        })
-    }
-
     fn view(&self, seen: &Occurrences) -> GroupView<'_> {
         GroupView {
             count: seen.count,
             state: self.state,
             reason: self.reason,
             http_status: self.http_status,
-            error: self.error(),
+            error: self.error.as_ref(),
             source: self.source.as_deref(),
             first_seen: seen.first,
             last_seen: seen.last,
@@ -175,8 +169,9 @@ impl Group {
             seen.count, self.shown, seen.newest
         );
         let said = self
-            .error()
-            .map(|error| error.line())
+            .error
+            .as_ref()
+            .map(ApiError::line)
             .or(self.http_status.map(|status| status.to_string()));
         if let Some(said) = said {
             text.push_str(&wrap(&visible(&said), &" ".repeat(width + 2), TEXT_WIDTH));
@@ -258,7 +253,7 @@ mod tests {
     fn a_group_is_told_in_lines_that_fit() {
         let mut listed = sample::listed(Facts::default());
         listed.source = Some("crm\u{202e}".into());
-        let kind = Group::of(&listed);
+        let kind = GroupKey::of(&listed);
         let mut seen = Occurrences::of(&listed);
         listed.id = SubmissionId(40);
         listed.updated_at = Timestamp::from_millis(listed.updated_at.millis() + 3_600_000);

@@ -7,10 +7,11 @@ use serde::Serialize;
 
 use crate::clock::Timestamp;
 use crate::model::Origin;
+use crate::policy::hint::ApiError;
 use crate::store::{Listed, Story};
 
 use super::escape;
-use super::outcome::{ErrorView, error_of, hint_of, next_attempt_at, status_of};
+use super::outcome::{error_of, hint_of, next_attempt_at, status_of};
 use super::story::steps;
 use steps::{PayloadView, StepView, body_text};
 
@@ -50,12 +51,12 @@ struct ListedView<'a> {
     created_at: Timestamp,
     updated_at: Timestamp,
     http_status: Option<u16>,
-    error: Option<ErrorView>,
+    error: Option<ApiError>,
     body: Option<String>,
     /// The true length in bytes, where `body` is only the beginning.
     body_length: Option<u64>,
     hint: Option<String>,
-    origin: OriginView<'a>,
+    origin: &'a Origin,
     on_conflict: Option<&'static str>,
     not_before: Option<Timestamp>,
     waits_behind: Option<i64>,
@@ -83,48 +84,11 @@ impl<'a> ListedView<'a> {
             body: answer.map(body_text),
             body_length: answer.map(|answer| answer.body_length),
             hint: hint_of(listed),
-            origin: OriginView::of(&listed.origin),
+            origin: &listed.origin,
             on_conflict: listed.on_conflict.map(|one| one.into_str()),
             not_before: listed.not_before,
             waits_behind: listed.waits_behind.map(|id| id.0),
             lost_response: listed.lost_response,
-        }
-    }
-}
-
-/// Where a submission came from: only the members that say something.
-#[derive(Serialize, Default)]
-struct OriginView<'a> {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    file: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    row: Option<i64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    user: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    line: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    item: Option<u64>,
-}
-
-impl<'a> OriginView<'a> {
-    fn of(origin: &'a Origin) -> Self {
-        match origin {
-            Origin::File { name, line, item } => Self {
-                file: Some(name),
-                line: *line,
-                item: *item,
-                ..Self::default()
-            },
-            Origin::Row { id } => Self {
-                row: Some(*id),
-                ..Self::default()
-            },
-            Origin::User { name, line } => Self {
-                user: Some(name),
-                line: *line,
-                ..Self::default()
-            },
         }
     }
 }

@@ -1,35 +1,10 @@
 //! How it went with a submission, in the terms of the contract: the error, what mends it, when it goes on. For tables
 //! and JSON alike.
 
-use serde::Serialize;
-
 use crate::clock::Timestamp;
 use crate::model::{Attempt, DeadReason, State};
 use crate::policy::hint::{self, ApiError};
 use crate::store::Listed;
-
-/// What went wrong: the API's documented error, else the fault on the way, else why it was never sent.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct ErrorView {
-    /// The documented `statusCode`; none where no such answer came.
-    pub status_code: Option<u16>,
-    /// The documented `error`, or the name of the fault (`timeout`, `dns`, …), or `invalid`.
-    pub error: Option<String>,
-    pub message: Option<String>,
-}
-
-impl ErrorView {
-    /// In one line, not escaped.
-    pub fn line(&self) -> String {
-        let status = self.status_code.map(|status| status.to_string());
-        let head: Vec<String> = status.into_iter().chain(self.error.clone()).collect();
-        match &self.message {
-            Some(message) if head.is_empty() => message.clone(),
-            Some(message) => format!("{}: {message}", head.join(" ")),
-            None => head.join(" "),
-        }
-    }
-}
 
 /// The status of an attempt's answer; of one that was cut off, too.
 pub fn status_of(attempt: &Attempt) -> Option<u16> {
@@ -37,27 +12,22 @@ pub fn status_of(attempt: &Attempt) -> Option<u16> {
     answered.or_else(|| attempt.fault.as_ref().and_then(|fault| fault.status))
 }
 
-/// What went wrong with an attempt.
-pub fn error_of_attempt(attempt: &Attempt) -> Option<ErrorView> {
+/// What went wrong with an attempt: the documented error, else the fault on the way.
+pub fn error_of_attempt(attempt: &Attempt) -> Option<ApiError> {
     if let Some(fault) = &attempt.fault {
-        return Some(ErrorView {
+        return Some(ApiError {
             status_code: None,
             error: Some(fault.kind.into_str().to_owned()),
             message: Some(fault.message.clone()),
         });
     }
-    let documented = ApiError::parse(&attempt.answer.as_ref()?.body)?;
-    Some(ErrorView {
-        status_code: documented.status_code,
-        error: documented.error,
-        message: documented.message,
-    })
+    ApiError::parse(&attempt.answer.as_ref()?.body)
 }
 
 /// What went wrong with a submission; what is `invalid` has not been sent since, whatever came before.
-pub fn error_of(listed: &Listed) -> Option<ErrorView> {
+pub fn error_of(listed: &Listed) -> Option<ApiError> {
     if let (State::Dead(DeadReason::Invalid), Some(why)) = (&listed.state, &listed.invalid) {
-        return Some(ErrorView {
+        return Some(ApiError {
             status_code: None,
             error: Some(DeadReason::Invalid.into_str().to_owned()),
             message: Some(why.clone()),

@@ -4,12 +4,12 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use crate::cli::render::escape::{self, visible};
-use crate::cli::render::outcome::ErrorView;
 use crate::cli::render::table::wrap;
 use crate::cli::render::time::{ago, full, span};
 use crate::clock::Timestamp;
 use crate::config::Config;
 use crate::delivery::meters::LastError;
+use crate::policy::hint::ApiError;
 
 use super::next;
 use super::snapshot::{StateCounts, Status};
@@ -25,10 +25,7 @@ pub fn json(status: &Status) -> serde_json::Result<String> {
     Ok(escape::json(&serde_json::to_string(status)?).into_owned())
 }
 
-/// A line: a name and a value; without a value there is none, without a name it goes on from the one above.
-type StatusRow = (&'static str, Option<String>);
-
-/// Name and value, a line each; what does not apply is left out.
+/// Name and value, a line each; without a value there is no line, without a name it goes on from the one above.
 pub fn text(status: &Status, config: &Config) -> String {
     let wrong = status
         .configuration_error
@@ -77,7 +74,7 @@ pub fn text(status: &Status, config: &Config) -> String {
     out + &what_next(status)
 }
 
-fn gate(status: &Status) -> [StatusRow; 3] {
+fn gate(status: &Status) -> [(&'static str, Option<String>); 3] {
     if next::is_only_starting_slowly(status) {
         let why =
             "the API answers again after an outage: what comes in next goes out a few at a time at first".to_owned();
@@ -94,7 +91,7 @@ fn gate(status: &Status) -> [StatusRow; 3] {
     ]
 }
 
-fn queue(status: &Status, counts: StateCounts) -> [StatusRow; 9] {
+fn queue(status: &Status, counts: StateCounts) -> [(&'static str, Option<String>); 9] {
     let oldest =
         |seconds: Option<u64>| seconds.map(|seconds| format!("the oldest for {}", span(Duration::from_secs(seconds))));
     let next = status
@@ -166,7 +163,7 @@ fn waiting(status: &Status) -> Option<String> {
 
 /// `503 Service Unavailable: …, of submission 12, 4 min ago`.
 fn last_error(error: &LastError, now: Timestamp) -> String {
-    let view = ErrorView {
+    let view = ApiError {
         status_code: error.status,
         error: error.error.clone(),
         message: error.message.clone(),

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::clock::Timestamp;
 use crate::model::Ending;
-use crate::policy::verdict::{Refusal, Signal};
+use crate::policy::verdict::{KeyRefusal, Signal};
 
 use super::closed::Closed;
 use super::inquiry::Phase;
@@ -79,7 +79,7 @@ impl Gate {
     }
 
     /// The key was refused: nothing is sent any more.
-    fn close_for_key(&mut self, refusal: Refusal, now: Timestamp, settings: &GateSettings) -> Reaction {
+    fn close_for_key(&mut self, refusal: KeyRefusal, now: Timestamp, settings: &GateSettings) -> Reaction {
         Reaction {
             refused: Some(Ending::unauthorized(true)),
             ..self.close(Closed::by_key(refusal, now, settings))
@@ -130,7 +130,7 @@ impl Ended {
     }
 }
 
-const fn refusal_of(signal: Signal) -> Option<Refusal> {
+const fn refusal_of(signal: Signal) -> Option<KeyRefusal> {
     match signal {
         Signal::Unauthorized(refusal) => Some(refusal),
         Signal::Healthy

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use crate::clock::Timestamp;
-use crate::policy::verdict::{Refusal, Signal};
+use crate::policy::verdict::{KeyRefusal, Signal};
 
 use super::fuse::Fuse;
 use super::inquiry::{Inquiry, Phase, longest_gap};
@@ -25,8 +25,8 @@ pub(super) struct Closed {
 impl Why {
     const fn ask(self) -> Allowance {
         match self {
-            Self::Key(Refusal::Unknown) => Allowance::Question,
-            Self::Key(Refusal::Forbidden) | Self::Outage | Self::Fuse => Allowance::One(Purpose::Ask(self)),
+            Self::Key(KeyRefusal::Unknown) => Allowance::Question,
+            Self::Key(KeyRefusal::Forbidden) | Self::Outage | Self::Fuse => Allowance::One(Purpose::Ask(self)),
         }
     }
 
@@ -54,10 +54,10 @@ impl Closed {
     /// As a restart finds it: it asks at once. `None`: what was remembered closes nothing.
     pub(super) fn restored(record: &GateRecord, now: Timestamp) -> Option<Self> {
         let why = match record.state {
-            GateName::Unauthorized if record.status == Some(Refusal::Forbidden.status()) => {
-                Why::Key(Refusal::Forbidden)
+            GateName::Unauthorized if record.status == Some(KeyRefusal::Forbidden.status()) => {
+                Why::Key(KeyRefusal::Forbidden)
             }
-            GateName::Unauthorized => Why::Key(Refusal::Unknown),
+            GateName::Unauthorized => Why::Key(KeyRefusal::Unknown),
             GateName::Probing => Why::Outage,
             GateName::Rejecting => Why::Fuse,
             GateName::Open | GateName::Throttled | GateName::Paused => return None,
@@ -70,7 +70,7 @@ impl Closed {
     }
 
     /// By a refused key.
-    pub(super) fn by_key(refusal: Refusal, now: Timestamp, settings: &GateSettings) -> Self {
+    pub(super) fn by_key(refusal: KeyRefusal, now: Timestamp, settings: &GateSettings) -> Self {
         Self {
             why: Why::Key(refusal),
             record: key_record(refusal, now.millis()),
@@ -120,7 +120,7 @@ impl Closed {
     }
 
     /// The key is refused on trial once more. What is to be remembered, where it is refused in another way.
-    pub(super) fn refused_on_trial(&mut self, refusal: Refusal) -> Option<GateRecord> {
+    pub(super) fn refused_on_trial(&mut self, refusal: KeyRefusal) -> Option<GateRecord> {
         let is_news = self.why != Why::Key(refusal);
         self.why = Why::Key(refusal);
         self.record = key_record(refusal, self.record.since);
@@ -138,14 +138,14 @@ impl Closed {
     }
 }
 
-fn key_record(refusal: Refusal, since: i64) -> GateRecord {
+fn key_record(refusal: KeyRefusal, since: i64) -> GateRecord {
     let (why, hint) = match refusal {
-        Refusal::Unknown => (
+        KeyRefusal::Unknown => (
             "401: the API does not know the key",
             "the key may be revoked, expired or mistyped: put a good key in place, then `systemctl restart reten-outbox`; the gate opens by itself when it \
              works",
         ),
-        Refusal::Forbidden => (
+        KeyRefusal::Forbidden => (
             "403: the key lacks the permission SUBMIT_ACTIVITY_RESULT",
             "ask the tenant's administrator for the permission; the gate opens by itself when it is there",
         ),

@@ -40,8 +40,8 @@ fn any_signal() -> impl Strategy<Value = Signal> {
         1 => Just(Signal::Throttled),
         4 => Just(Signal::Faulty),
         2 => Just(Signal::Overloaded),
-        1 => Just(Signal::Unauthorized(Refusal::Unknown)),
-        1 => Just(Signal::Unauthorized(Refusal::Forbidden)),
+        1 => Just(Signal::Unauthorized(KeyRefusal::Unknown)),
+        1 => Just(Signal::Unauthorized(KeyRefusal::Forbidden)),
     ]
 }
 
@@ -315,13 +315,13 @@ impl World {
                 let why = closed(&self.gate).map(|closed| closed.why);
                 assert_eq!(
                     (name, why),
-                    (GateName::Unauthorized, Some(Why::Key(Refusal::Forbidden)))
+                    (GateName::Unauthorized, Some(Why::Key(KeyRefusal::Forbidden)))
                 );
             }
             Allowance::One(PROBE) => assert_eq!((name, alone(PROBE)), (GateName::Probing, 0)),
             Allowance::One(SAMPLE) => assert_eq!((name, alone(SAMPLE)), (GateName::Rejecting, 0)),
             Allowance::Question | Allowance::Opening => assert_eq!(name, GateName::Unauthorized),
-            Allowance::One(Purpose::Due | Purpose::Ask(Why::Key(Refusal::Unknown))) => {
+            Allowance::One(Purpose::Due | Purpose::Ask(Why::Key(KeyRefusal::Unknown))) => {
                 panic!("a single one has its reason")
             }
             Allowance::Nothing { .. } => {

@@ -14,7 +14,7 @@ pub(super) const SETTINGS: GateSettings = GateSettings {
     hold_max: Duration::from_mins(10),
 };
 
-pub(super) const TRIAL: Purpose = Purpose::Ask(Why::Key(Refusal::Forbidden));
+pub(super) const TRIAL: Purpose = Purpose::Ask(Why::Key(KeyRefusal::Forbidden));
 pub(super) const PROBE: Purpose = Purpose::Ask(Why::Outage);
 pub(super) const SAMPLE: Purpose = Purpose::Ask(Why::Fuse);
 
@@ -46,12 +46,12 @@ pub(super) fn about(submission: i64) -> Ended {
     }
 }
 
-fn refusal(refusal: Refusal) -> Signal {
+fn refusal(refusal: KeyRefusal) -> Signal {
     Signal::Unauthorized(refusal)
 }
 
 /// A gate that a request has just closed.
-fn closed(by: Refusal) -> Gate {
+fn closed(by: KeyRefusal) -> Gate {
     let mut gate = open();
     let ticket = gate.dispatch(Purpose::Due);
     gate.step(ended(ticket, refusal(by)), START, &SETTINGS);
@@ -66,7 +66,7 @@ fn after(seconds: u64) -> Timestamp {
 fn a_refused_key_closes_the_gate_and_says_what_to_remember() {
     let mut gate = open();
     let ticket = gate.dispatch(Purpose::Due);
-    let step = gate.step(ended(ticket, refusal(Refusal::Unknown)), START, &SETTINGS);
+    let step = gate.step(ended(ticket, refusal(KeyRefusal::Unknown)), START, &SETTINGS);
     assert_eq!(step.refused, Some(Ending::unauthorized(true)));
     let record = step.remember.unwrap();
     assert_eq!(
@@ -93,7 +93,7 @@ fn one_fault_or_rejection_leaves_it_open() {
 
 #[test]
 fn after_a_401_the_key_is_asked_and_one_goes_first_when_it_works() {
-    let mut gate = closed(Refusal::Unknown);
+    let mut gate = closed(KeyRefusal::Unknown);
     assert_eq!(gate.allowance(after(60), &SETTINGS), Allowance::Question);
     gate.step(Input::Asked, after(60), &SETTINGS);
     assert_eq!(gate.allowance(after(60), &SETTINGS), Allowance::Nothing { until: None });
@@ -124,12 +124,12 @@ fn after_a_401_the_key_is_asked_and_one_goes_first_when_it_works() {
 
 #[test]
 fn after_a_403_one_submission_tries_and_stays_uncharged_while_refused() {
-    let mut gate = closed(Refusal::Forbidden);
+    let mut gate = closed(KeyRefusal::Forbidden);
     assert_eq!(gate.allowance(after(60), &SETTINGS), Allowance::One(TRIAL));
     gate.step(Input::Sent(TRIAL), after(60), &SETTINGS);
     assert_eq!(gate.allowance(after(60), &SETTINGS), Allowance::Nothing { until: None });
     let trial = gate.dispatch(TRIAL);
-    let step = gate.step(ended(trial, refusal(Refusal::Forbidden)), after(61), &SETTINGS);
+    let step = gate.step(ended(trial, refusal(KeyRefusal::Forbidden)), after(61), &SETTINGS);
     assert_eq!((step.refused, step.remember), (Some(Ending::Released), None));
     assert_eq!(
         gate.allowance(after(61), &SETTINGS),
@@ -147,7 +147,7 @@ fn after_a_403_one_submission_tries_and_stays_uncharged_while_refused() {
     );
     let again = Input::Ended(Ended {
         dispatch: gate.dispatch(Purpose::Due),
-        signal: refusal(Refusal::Forbidden),
+        signal: refusal(KeyRefusal::Forbidden),
         refused_before: true,
         ..about(1)
     });
@@ -162,10 +162,10 @@ fn after_a_403_one_submission_tries_and_stays_uncharged_while_refused() {
 
 #[test]
 fn a_trial_that_is_answered_with_401_is_followed_by_the_question() {
-    let mut gate = closed(Refusal::Forbidden);
+    let mut gate = closed(KeyRefusal::Forbidden);
     gate.step(Input::Sent(TRIAL), after(60), &SETTINGS);
     let trial = gate.dispatch(TRIAL);
-    let step = gate.step(ended(trial, refusal(Refusal::Unknown)), after(61), &SETTINGS);
+    let step = gate.step(ended(trial, refusal(KeyRefusal::Unknown)), after(61), &SETTINGS);
     assert_eq!(step.refused, Some(Ending::Released));
     assert_eq!(step.remember.unwrap().status, Some(401));
     assert_eq!(gate.allowance(after(121), &SETTINGS), Allowance::Question);
@@ -175,13 +175,13 @@ fn a_trial_that_is_answered_with_401_is_followed_by_the_question() {
 fn answers_to_requests_sent_before_it_closed_never_open_it() {
     let mut gate = open();
     let ticket = gate.dispatch(Purpose::Due);
-    gate.step(ended(ticket, refusal(Refusal::Unknown)), START, &SETTINGS);
+    gate.step(ended(ticket, refusal(KeyRefusal::Unknown)), START, &SETTINGS);
     let before = gate.clone();
     assert_eq!(
         gate.step(ended(ticket, Signal::Healthy), START, &SETTINGS),
         Reaction::default()
     );
-    let step = gate.step(ended(ticket, refusal(Refusal::Unknown)), START, &SETTINGS);
+    let step = gate.step(ended(ticket, refusal(KeyRefusal::Unknown)), START, &SETTINGS);
     assert_eq!(
         step.refused,
         Some(Ending::unauthorized(true)),
@@ -193,25 +193,25 @@ fn answers_to_requests_sent_before_it_closed_never_open_it() {
 
 #[test]
 fn one_that_went_out_before_the_opening_and_is_refused_after_it_goes_back_uncharged() {
-    let mut gate = closed(Refusal::Unknown);
+    let mut gate = closed(KeyRefusal::Unknown);
     let old = open().dispatch(Purpose::Due);
     gate.step(Input::Asked, START, &SETTINGS);
     gate.step(Input::Answered(KeyVerdict::Works), START, &SETTINGS);
     gate.step(Input::Opened, START, &SETTINGS);
-    let step = gate.step(ended(old, refusal(Refusal::Unknown)), START, &SETTINGS);
+    let step = gate.step(ended(old, refusal(KeyRefusal::Unknown)), START, &SETTINGS);
     assert_eq!((step.refused, gate.name()), (Some(Ending::Released), GateName::Open));
 }
 
 #[test]
 fn one_refused_again_closes_it_where_nothing_else_was_delivered() {
-    let mut gate = closed(Refusal::Unknown);
+    let mut gate = closed(KeyRefusal::Unknown);
     gate.step(Input::Asked, START, &SETTINGS);
     gate.step(Input::Answered(KeyVerdict::Works), START, &SETTINGS);
     gate.step(Input::Opened, START, &SETTINGS);
     gate.step(Input::Sent(Purpose::First), START, &SETTINGS);
     let again = Input::Ended(Ended {
         dispatch: gate.dispatch(Purpose::First),
-        signal: refusal(Refusal::Unknown),
+        signal: refusal(KeyRefusal::Unknown),
         refused_before: true,
         ..about(1)
     });
@@ -224,7 +224,7 @@ fn one_refused_again_closes_it_where_nothing_else_was_delivered() {
 
 #[test]
 fn one_that_goes_first_and_meets_faults_is_followed_by_another_at_growing_gaps() {
-    let mut gate = closed(Refusal::Unknown);
+    let mut gate = closed(KeyRefusal::Unknown);
     gate.step(Input::Asked, START, &SETTINGS);
     gate.step(Input::Answered(KeyVerdict::Works), START, &SETTINGS);
     gate.step(Input::Opened, START, &SETTINGS);
@@ -243,7 +243,7 @@ fn one_that_goes_first_and_meets_faults_is_followed_by_another_at_growing_gaps()
 #[test]
 fn a_changed_key_a_reload_and_resume_ask_at_once() {
     for input in [Input::KeyChanged, Input::AskNow, Input::Resumed] {
-        let mut gate = closed(Refusal::Unknown);
+        let mut gate = closed(KeyRefusal::Unknown);
         gate.step(input.clone(), after(1), &SETTINGS);
         assert_eq!(gate.allowance(after(1), &SETTINGS), Allowance::Question, "{input:?}");
         // Asked while the question is on its way: it may have carried the old key.
@@ -259,7 +259,7 @@ fn a_key_that_changes_while_it_is_open_is_not_judged_by_answers_to_the_old_one()
     let mut gate = open();
     let old = gate.dispatch(Purpose::Due);
     gate.step(Input::KeyChanged, START, &SETTINGS);
-    let step = gate.step(ended(old, refusal(Refusal::Unknown)), START, &SETTINGS);
+    let step = gate.step(ended(old, refusal(KeyRefusal::Unknown)), START, &SETTINGS);
     assert_eq!((step.refused, gate.name()), (Some(Ending::Released), GateName::Open));
 }
 
@@ -278,7 +278,7 @@ fn a_pause_lies_over_what_is_beneath_and_resume_uncovers_it() {
         (GateName::Paused, "paused by ana: maintenance")
     );
     assert_eq!(gate.allowance(START, &SETTINGS), Allowance::Nothing { until: None });
-    let step = gate.step(ended(ticket, refusal(Refusal::Unknown)), START, &SETTINGS);
+    let step = gate.step(ended(ticket, refusal(KeyRefusal::Unknown)), START, &SETTINGS);
     assert_eq!(
         (step.announce, step.remember.is_some()),
         (None, true),
@@ -292,8 +292,8 @@ fn a_pause_lies_over_what_is_beneath_and_resume_uncovers_it() {
 #[test]
 fn what_is_remembered_is_restored_and_a_closed_one_begins_with_the_question() {
     for (by, first) in [
-        (Refusal::Unknown, Allowance::Question),
-        (Refusal::Forbidden, Allowance::One(TRIAL)),
+        (KeyRefusal::Unknown, Allowance::Question),
+        (KeyRefusal::Forbidden, Allowance::One(TRIAL)),
     ] {
         let mut gate = open();
         let ticket = gate.dispatch(Purpose::Due);
@@ -313,7 +313,7 @@ fn what_is_remembered_is_restored_and_a_closed_one_begins_with_the_question() {
 
 #[test]
 fn a_clock_that_was_set_back_does_not_hold_the_question_up() {
-    let gate = closed(Refusal::Unknown);
+    let gate = closed(KeyRefusal::Unknown);
     assert_eq!(
         gate.allowance(START.minus(Duration::from_hours(24 * 365)), &SETTINGS),
         Allowance::Question

@@ -4,12 +4,13 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-/// What the API says of a failed request. Text from outside: whoever shows it escapes it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+/// What went wrong: the API's documented error; where commands show it, else the fault on the way, or why it was never
+/// sent. Text from outside: whoever shows it escapes it.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize)]
 pub struct ApiError {
-    /// `statusCode`.
+    /// `statusCode`; none where no such answer came.
     pub status_code: Option<u16>,
-    /// `error`, such as `Bad Request`.
+    /// `error`, such as `Bad Request`; or the name of the fault (`timeout`, `dns`, …), or `invalid`.
     pub error: Option<String>,
     /// `message`; where it is a list of messages, all of them in one.
     pub message: Option<String>,
@@ -42,6 +43,17 @@ impl ApiError {
             error,
             message,
         })
+    }
+
+    /// In one line, not escaped.
+    pub fn line(&self) -> String {
+        let status = self.status_code.map(|status| status.to_string());
+        let head: Vec<String> = status.into_iter().chain(self.error.clone()).collect();
+        match &self.message {
+            Some(message) if head.is_empty() => message.clone(),
+            Some(message) => format!("{}: {message}", head.join(" ")),
+            None => head.join(" "),
+        }
     }
 }
 

@@ -45,7 +45,7 @@ fn contract(status: u16) -> Meaning {
             &[401..=401],
             (
                 dead(DeadReason::Unauthorized),
-                Signal::Unauthorized(Refusal::Unknown),
+                Signal::Unauthorized(KeyRefusal::Unknown),
                 false,
             ),
         ),
@@ -53,7 +53,7 @@ fn contract(status: u16) -> Meaning {
             &[403..=403],
             (
                 dead(DeadReason::Unauthorized),
-                Signal::Unauthorized(Refusal::Forbidden),
+                Signal::Unauthorized(KeyRefusal::Forbidden),
                 false,
             ),
         ),

@@ -1,33 +1,24 @@
 //! The `history` of `show --json`: attempts and every other change, in their order.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
 
-use crate::cli::render::outcome::{ErrorView, error_of_attempt, status_of};
+use crate::cli::render::outcome::{error_of_attempt, status_of};
 use crate::cli::render::story::{StoryStep, TAKEN, origin};
 use crate::clock::Timestamp;
 use crate::model::{Answer, Attempt, Origin, Payload, SubmissionId};
-use crate::policy::hint;
+use crate::policy::hint::{self, ApiError};
 use crate::store::{Event, Listed};
 
 /// A step of `history`.
 #[derive(Serialize)]
 #[serde(untagged)]
 pub enum StepView<'a> {
-    Taken(TakenView<'a>),
     Attempt(Box<AttemptView<'a>>),
     Event(EventView<'a>),
-}
-
-/// How it came in.
-#[derive(Serialize)]
-pub struct TakenView<'a> {
-    at: Timestamp,
-    actor: &'a str,
-    what: &'static str,
-    detail: String,
 }
 
 /// A request that ended.
@@ -44,7 +35,7 @@ pub struct AttemptView<'a> {
     lost_response: bool,
     http_status: Option<u16>,
     headers: Option<BTreeMap<&'a str, &'a str>>,
-    error: Option<ErrorView>,
+    error: Option<ApiError>,
     body: Option<String>,
     body_length: Option<u64>,
     hint: Option<String>,
@@ -55,7 +46,7 @@ pub struct EventView<'a> {
     at: Timestamp,
     actor: &'a str,
     what: &'a str,
-    detail: Option<&'a str>,
+    detail: Option<Cow<'a, str>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     old_payload: Option<PayloadView<'a>>,
 }
@@ -64,24 +55,9 @@ impl<'a> StepView<'a> {
     /// With the submission's number, which hints name.
     pub fn of(step: &StoryStep<'a>, id: SubmissionId) -> Self {
         match step {
-            StoryStep::Taken(listed) => Self::Taken(TakenView::of(listed)),
+            StoryStep::Taken(listed) => Self::Event(EventView::taken(listed)),
             StoryStep::Attempt(attempt) => Self::Attempt(Box::new(AttemptView::of(attempt, id))),
             StoryStep::Event(event) => Self::Event(EventView::of(event)),
-        }
-    }
-}
-
-impl<'a> TakenView<'a> {
-    fn of(listed: &'a Listed) -> Self {
-        let actor = match &listed.origin {
-            Origin::File { .. } | Origin::Row { .. } => "daemon (intake)",
-            Origin::User { name, .. } => name,
-        };
-        Self {
-            at: listed.created_at,
-            actor,
-            what: TAKEN,
-            detail: origin(&listed.origin),
         }
     }
 }
@@ -113,12 +89,26 @@ impl<'a> AttemptView<'a> {
 }
 
 impl<'a> EventView<'a> {
+    /// How it came in.
+    fn taken(listed: &'a Listed) -> Self {
+        Self {
+            at: listed.created_at,
+            actor: match &listed.origin {
+                Origin::File { .. } | Origin::Row { .. } => "daemon (intake)",
+                Origin::User { name, .. } => name,
+            },
+            what: TAKEN,
+            detail: Some(Cow::Owned(origin(&listed.origin))),
+            old_payload: None,
+        }
+    }
+
     fn of(event: &'a Event) -> Self {
         Self {
             at: event.at,
             actor: &event.actor,
             what: &event.what,
-            detail: event.detail.as_deref(),
+            detail: event.detail.as_deref().map(Cow::Borrowed),
             old_payload: event.old_payload.as_ref().map(PayloadView),
         }
     }

@@ -80,7 +80,7 @@ proptest! {
         let mut spared = 0;
         for refused_before in before {
             world.depart(Purpose::Due);
-            world.end(0, Signal::Unauthorized(Refusal::Unknown), refused_before, about(2));
+            world.end(0, Signal::Unauthorized(KeyRefusal::Unknown), refused_before, about(2));
             if world.gate.name() == GateName::Unauthorized {
                 break;
             }

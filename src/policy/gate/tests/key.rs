@@ -25,7 +25,7 @@ fn failed(status: Option<u16>) -> Exchange {
 
 /// A gate that opens after the key question, and has its lead out.
 fn opened() -> Gate {
-    let mut gate = closed(Refusal::Unknown);
+    let mut gate = closed(KeyRefusal::Unknown);
     gate.step(Input::Asked, START, &SETTINGS);
     gate.step(Input::Answered(KeyVerdict::Works), START, &SETTINGS);
     gate.step(Input::Opened, START, &SETTINGS);
@@ -36,7 +36,7 @@ fn opened() -> Gate {
 fn refused_again(gate: &mut Gate, submission: i64) -> Reaction {
     let again = Input::Ended(Ended {
         dispatch: gate.dispatch(Purpose::Due),
-        signal: refusal(Refusal::Unknown),
+        signal: refusal(KeyRefusal::Unknown),
         refused_before: true,
         ..about(submission)
     });
@@ -87,7 +87,7 @@ fn those_that_are_refused_again_close_nothing_unless_they_are_too_many_for_that(
 
 #[test]
 fn what_was_found_out_of_an_old_key_opens_nothing_without_one_that_goes_first() {
-    let mut gate = closed(Refusal::Unknown);
+    let mut gate = closed(KeyRefusal::Unknown);
     gate.step(Input::Asked, after(60), &SETTINGS);
     gate.step(Input::Answered(KeyVerdict::Works), after(60), &SETTINGS);
     assert_eq!(gate.allowance(after(60), &SETTINGS), Allowance::Opening);
@@ -98,7 +98,7 @@ fn what_was_found_out_of_an_old_key_opens_nothing_without_one_that_goes_first() 
         "the new one is asked"
     );
 
-    let mut gate = closed(Refusal::Forbidden);
+    let mut gate = closed(KeyRefusal::Forbidden);
     gate.step(Input::Sent(TRIAL), after(60), &SETTINGS);
     let trial = gate.dispatch(TRIAL);
     gate.step(Input::KeyChanged, after(60), &SETTINGS);

@@ -166,7 +166,7 @@ fn an_outage_that_ends_with_a_429_is_followed_by_its_rest() {
 
 #[test]
 fn a_trial_and_a_sample_keep_to_it_as_well() {
-    let mut gate = closed(Refusal::Forbidden);
+    let mut gate = closed(KeyRefusal::Forbidden);
     let trial = send(&mut gate, TRIAL, after(60));
     end(&mut gate, trial, Signal::Overloaded, told(1, 300), after(60));
     assert_eq!(gate.allowance(after(60), &SETTINGS), nothing_until(360));

@@ -338,7 +338,11 @@ fn a_restart_begins_with_a_probe_or_a_sample() {
 fn a_refused_probe_or_sample_closes_it_for_the_key() {
     for (mut gate, role) in [(in_outage().0, PROBE), (blown().0, SAMPLE)] {
         let ticket = send(&mut gate, role, after(60));
-        let step = gate.step(said(ticket, refusal(Refusal::Unknown), about(50)), after(60), &SETTINGS);
+        let step = gate.step(
+            said(ticket, refusal(KeyRefusal::Unknown), about(50)),
+            after(60),
+            &SETTINGS,
+        );
         assert_eq!(step.refused, Some(Ending::unauthorized(true)));
         assert_eq!(gate.name(), GateName::Unauthorized);
     }
@@ -355,7 +359,7 @@ fn what_lands_while_a_step_waits_for_the_outbox_is_no_clock_that_was_set_back() 
     for about in [about(1), told.clone(), Ended { activity: 3, ..told }] {
         held.step(said(ticket, Signal::Throttled, about), START, &SETTINGS);
     }
-    for gate in [closed(Refusal::Unknown), in_outage().0, blown().0, held] {
+    for gate in [closed(KeyRefusal::Unknown), in_outage().0, blown().0, held] {
         let allowance = gate.allowance(earlier, &SETTINGS);
         assert!(
             matches!(allowance, Allowance::Nothing { until: Some(_) }),
