@@ -81,7 +81,7 @@ impl Operation {
             Self::Sweep(asked) => (asked.question.limit as usize, 0),
             Self::Claim(asked) => (asked.question.request.limit as usize, 0),
             Self::PutInOrder(asked) => (asked.question.len(), 0),
-            _ => (1, 0),
+            Self::Recover(_) | Self::Remember(_) | Self::OpenGate(_) | Self::Revive(_) | Self::Recount(_) => (1, 0),
         }
     }
 
@@ -103,7 +103,7 @@ impl Operation {
         }
     }
 
-    /// Everything but settling and claiming, which [`apply`] puts before and behind.
+    /// Everything but settling and claiming, which [`apply`] puts before and after.
     async fn apply_between(&mut self, transaction: &mut Transaction<'_>) -> Result<(), sqlx::Error> {
         match self {
             Self::Recover(asked) => asked.answer = Some(recover::recover(transaction, asked.question).await?),
