@@ -2,6 +2,7 @@
 
 pub mod act;
 pub mod activity;
+pub mod address;
 pub mod answer;
 pub mod attempt;
 pub mod ending;
@@ -12,6 +13,7 @@ pub mod token;
 
 pub use act::{Act, ActName, Actor, REPLACEABLE, REPLACED};
 pub use activity::{ActivityKey, Digest, Lane, SubmissionKey};
+pub use address::{Address, Host, Password, Server, SslMode};
 pub use answer::{Answer, Exchange, Fault, FaultKind};
 pub use attempt::{Attempt, AttemptNumber};
 pub use ending::{Ending, EndingName};
