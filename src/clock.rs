@@ -1,4 +1,4 @@
-//! Time as the house knows it: milliseconds since 1970 in UTC, and the one caller of the system's clock.
+//! Time as the program knows it: milliseconds since 1970 in UTC, and the one caller of the system's clock.
 //!
 //! Everything below the edges takes a [`Timestamp`] as an argument. Only what starts a step (the daemon's loops, a
 //! command) asks [`now`], once a step.

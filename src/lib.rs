@@ -11,11 +11,11 @@
 //!
 //! # Where to start
 //! `model` has the words, `policy` the decisions, `store` the one durable thing. `delivery` and `intake` are the
-//! two engines round it, `daemon` starts and stops them, `cli` is what a person types.
+//! two engines round it, `daemon` starts and stops them, `cli` is what an operator types.
 //!
 //! # What is never here
 //! - `policy` contains no `async`, no clock and no randomness.
-//! - No type of `sqlx` or `reqwest` stands in a signature outside `store` (with `intake::rows`) and `api`.
+//! - No type of `sqlx` or `reqwest` is in a signature outside `store` (with `intake::rows`) and `api`.
 //! - `delivery` knows no SQL, `store` no meaning of HTTP, `api` decides nothing, `sandbox` uses nothing of ours.
 //! - Nothing is removed from the inbox, and no outcome acted upon, before the commit that records it.
 

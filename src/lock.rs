@@ -1,7 +1,7 @@
 //! Who may be the only one: `flock` on what is really shared, an opened file or directory, whatever path led to it. The
 //! kernel lets go when the process ends, however it ends.
 //!
-//! The lock is the lock; the process number in a lock file, or in `/proc/locks`, is only for the person who asks who
+//! The lock is the lock; the process number in a lock file, or in `/proc/locks`, is only for the operator who asks who
 //! has it.
 
 use std::fs::{self, File};
@@ -11,7 +11,7 @@ use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
 
-/// A signature is so long; what stands behind it in the file belongs to others.
+/// A signature is so long; what comes after it in the file belongs to others.
 pub const SIGNATURE_BYTES: usize = 64;
 
 /// Held as long as this lives.
@@ -60,12 +60,12 @@ pub fn holder(file: &File) -> Option<u32> {
     signed(file).or_else(|| by_kernel(file))
 }
 
-/// ` (process 4711)`, or nothing: to stand behind "another daemon".
+/// ` (process 4711)`, or nothing: to follow "another daemon".
 pub fn shown(holder: Option<u32>) -> String {
     holder.map_or_else(String::new, |pid| format!(" (process {pid})"))
 }
 
-/// ` by process 4711`, or nothing: to stand behind "locked".
+/// ` by process 4711`, or nothing: to follow "locked".
 pub fn by_whom(holder: Option<u32>) -> String {
     holder.map_or_else(String::new, |pid| format!(" by process {pid}"))
 }

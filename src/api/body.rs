@@ -44,7 +44,7 @@ impl<'a> KeptBody<'a> {
         let edge = self.kept.len().min(self.limit);
         let mut out = Vec::with_capacity(edge);
         let mut from = 0;
-        // An echo that begins before the edge is replaced as a whole, also where it ends behind it.
+        // An echo that begins before the edge is replaced as a whole, also where it ends after it.
         for place in echo::places(&self.kept, self.key).take_while(|place| *place < edge) {
             out.extend_from_slice(&self.kept[from..place]);
             out.extend_from_slice(echo::PLACEHOLDER.as_bytes());

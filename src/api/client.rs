@@ -44,7 +44,7 @@ pub enum ClientError {
     /// The proxy cannot be used.
     #[error("api.proxy: {0}")]
     Proxy(String),
-    /// The key cannot stand in a header.
+    /// The key cannot be put into a header.
     #[error("api.key_file: the key has characters that no header can carry")]
     Key,
     /// Anything else, such as a system without trust anchors.
@@ -170,7 +170,7 @@ impl Client {
     }
 }
 
-/// The headers that are kept, in the contract's order; of one that stands several times, the first.
+/// The headers that are kept, in the contract's order; of one that is there several times, the first.
 fn kept_headers(response: &Response, key: &str) -> Vec<(String, String)> {
     let kept = |name: &str| {
         let value = String::from_utf8_lossy(response.headers().get(name)?.as_bytes()).into_owned();

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-/// What stands in the key's place.
+/// What is put in the key's place.
 pub(super) const PLACEHOLDER: &str = "[api key]";
 
 /// The places of `key` in `bytes`, without overlaps. An empty key is nowhere.

@@ -7,7 +7,7 @@ use crate::model::{Exchange, Fault, FaultKind};
 
 use super::echo;
 
-/// The longest story of a fault, in characters: it stands in one line of a log, and part of it may come from the other
+/// The longest story of a fault, in characters: it is in one line of a log, and part of it may come from the other
 /// side.
 const MESSAGE_CHARS_MAX: usize = 500;
 

@@ -1,4 +1,4 @@
-//! `requeue`, `override`, `accept`, `dismiss`: what a person does to submissions, by their numbers or by a filter.
+//! `requeue`, `override`, `accept`, `dismiss`: what an operator does to submissions, by their numbers or by a filter.
 
 mod report;
 mod select;

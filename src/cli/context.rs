@@ -88,7 +88,7 @@ impl Context {
         })
     }
 
-    /// The person, as history names them.
+    /// The operator, as history names them.
     pub fn actor(&self) -> Actor {
         Actor::User(self.user.clone())
     }

@@ -183,7 +183,7 @@ async fn replace(outbox: &Outbox, context: &Context, story: &Story, text: &str, 
     Ok(())
 }
 
-/// Runs the person's editor, as git does: the variable may hold arguments, so the shell reads it.
+/// Runs the operator's editor, as git does: the variable may hold arguments, so the shell reads it.
 fn edit_file(path: &Path) -> anyhow::Result<()> {
     let chosen = ["VISUAL", "EDITOR"]
         .iter()

@@ -66,7 +66,7 @@ enum Door {
     Rows,
 }
 
-/// Where they are now, by name: a person may have meant another outbox, or none that anybody sends from.
+/// Where they are now, by name: an operator may have meant another outbox, or none that anybody sends from.
 fn describe_place(results: u64, into: Door, context: &Context) -> String {
     let config = &context.config;
     let (noun, them) = if results == 1 {

@@ -19,7 +19,7 @@ pub enum Exit {
     NoSuch,
     /// Unavailable; may pass by itself.
     Unavailable,
-    /// A person must mend something first: configuration, key, directories, database.
+    /// An operator must mend something first: configuration, key, directories, database.
     Mend,
 }
 

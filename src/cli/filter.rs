@@ -43,7 +43,7 @@ pub struct FilterArgs {
     pub changed_since: Option<SinceArg>,
 }
 
-/// A moment, as a person names it.
+/// A moment, as an operator names it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SinceArg {
     /// This very moment.

@@ -19,7 +19,7 @@ use super::render::table::{Layout, TableColumn};
 use super::render::{json, story};
 use super::terminal;
 
-/// What a table shows unless told otherwise: about what a person reads.
+/// What a table shows unless told otherwise: about what an operator reads.
 const TABLE_LIMIT: u32 = 100;
 
 /// The widest column that anything is lined up for: a server's message may be 64 KiB.

@@ -1,4 +1,4 @@
-//! What a person types: the commands (the README, "Commands"), one thin file a verb.
+//! What an operator types: the commands (the README, "Commands"), one thin file a verb.
 //!
 //! Results go to standard output, everything else to standard error. A verb returns how it ended, or an error whose
 //! exit code [`exit::exit_code`] finds. Verbs decide nothing that a room below decides: they read options, call it, and

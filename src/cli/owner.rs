@@ -11,7 +11,7 @@ use std::path::Path;
 use anyhow::Context as _;
 use nix::unistd::{Gid, Uid, User};
 
-/// The name of the user who runs this command: behind `sudo`, the one before it. Told in the history of what is
+/// The name of the user who runs this command: under `sudo`, the one who called it. Told in the history of what is
 /// changed.
 pub fn invoking_user() -> String {
     let uid = nix::unistd::getuid();

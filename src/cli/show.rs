@@ -62,8 +62,8 @@ pub fn find(story: Option<Story>, id: SubmissionId) -> Result<Story, CliError> {
     })
 }
 
-/// In the order in which a person wants to know: which one, what is in it, what happened, and at the end, where the eye
-/// rests, what happens next and what can be done.
+/// In the order in which an operator wants to know: which one, what is in it, what happened, and at the end, where
+/// the eye rests, what happens next and what can be done.
 fn write_all(story: &Story, obstacle: Option<&str>, context: &Context, out: &mut dyn Write) -> io::Result<()> {
     let (listed, now) = (&story.listed, context.now);
     writeln!(out, "Submission {}, {}\n", listed.id, story::state(listed))?;

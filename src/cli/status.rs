@@ -1,4 +1,4 @@
-//! `status`: how the queue stands, once, every second, or as a check for monitoring.
+//! `status`: the state of the queue, once, every second, or as a check for monitoring.
 
 mod dead;
 mod hindered;

@@ -27,7 +27,7 @@ pub fn width() -> Option<usize> {
         .filter(|columns| *columns > 0)
 }
 
-/// Asks a person; `question` says what would happen. Without a terminal nobody can answer: then it is an error that
+/// Asks an operator; `question` says what would happen. Without a terminal nobody can answer: then it is an error that
 /// names `--yes`.
 pub fn confirm(question: &str) -> anyhow::Result<()> {
     let stdin = io::stdin();
@@ -48,7 +48,7 @@ pub fn confirm(question: &str) -> anyhow::Result<()> {
     Err(CliError::Refused("nothing was changed".to_owned()).into())
 }
 
-/// Asks a person for a line; `None` where there is no terminal, or nothing was said.
+/// Asks an operator for a line; `None` where there is no terminal, or nothing was said.
 pub fn ask(question: &str) -> io::Result<Option<String>> {
     let stdin = io::stdin();
     if !stdin.is_terminal() || !io::stderr().is_terminal() {

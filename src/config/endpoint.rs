@@ -3,7 +3,7 @@
 
 use url::{Host, Url};
 
-/// The API's `url`: `base_url` with one of its paths behind it.
+/// The API's `url`: `base_url` followed by one of its paths.
 pub(super) fn base(text: &str, allow_insecure_http: bool) -> Result<Url, String> {
     let url = absolute(text)?;
     if !url.username().is_empty() || url.password().is_some() {
@@ -20,7 +20,7 @@ pub(super) fn base(text: &str, allow_insecure_http: bool) -> Result<Url, String>
     Ok(url)
 }
 
-/// One of the API's paths behind its base. The base's own path stays: a gateway may have the API below one.
+/// One of the API's paths after its base. The base's own path stays: a gateway may have the API below one.
 pub(super) fn join(base: &Url, path: &str) -> Result<Url, String> {
     if !path.starts_with('/') {
         return Err("does not begin with /; write the path from the root".to_owned());

@@ -1,4 +1,4 @@
-//! The checked configuration (the README, "Configuration"). What is here is in range: the rest of the house trusts it.
+//! The checked configuration (the README, "Configuration"). What is here is in range, and trusted by the rest.
 //!
 //! [`Config::load`] reads the defaults, the file with what lies in `conf.d/` beside it, and the environment, each over
 //! the one before, and names everything that is wrong at once ([`ConfigError`]), with file, line and key. The API key
@@ -255,7 +255,7 @@ pub enum ValidationMode {
     /// A violation makes a dead letter, `invalid`.
     #[default]
     Strict,
-    /// A violation is logged, and the result is sent; but for a member that stands twice, of which nobody knows which
+    /// A violation is logged, and the result is sent; but for a member that is there twice, of which nobody knows which
     /// one counts.
     Warn,
     /// Nothing is looked at, beyond that the payload is a JSON object.

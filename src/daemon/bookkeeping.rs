@@ -82,7 +82,7 @@ async fn recount(outbox: &Outbox) {
     }
 }
 
-/// Goes through the next activities behind `after`; where the next look begins.
+/// Goes through the next activities after `after`; where the next look begins.
 async fn put_in_order(outbox: &Outbox, arrivals: &Notify, after: Option<i64>) -> Option<i64> {
     let Ok((count, end)) = outbox.put_in_order(after).await else {
         return None;

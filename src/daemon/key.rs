@@ -29,7 +29,7 @@ impl KeyFile {
             stamps: [None, None],
         };
         file.stamps = file.stat();
-        // Read behind the look: a change between the two would be taken for what was seen, and the old key be used for
+        // Read after the look: a change between the two would be taken for what was seen, and the old key be used for
         // ever.
         let (key, place) = ApiKey::load(key_file, environment)?;
         file.place = place;

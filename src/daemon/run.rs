@@ -37,7 +37,7 @@ pub struct Start {
 /// code: a key ([`crate::config::KeyError`]), an outbox ([`crate::store::OpenError`]) or an inbox that cannot be used,
 /// a service that ended ([`super::TaskEnded`]).
 pub async fn run(start: Start) -> anyhow::Result<()> {
-    // Dropped last, behind the last line.
+    // Dropped last, after the last line.
     let telemetry = telemetry::init(&start.loaded.config.log)?;
     let notifier = Arc::new(Notifier::from_env());
     let mut signals = Signals::listen()?;
@@ -49,7 +49,7 @@ pub async fn run(start: Start) -> anyhow::Result<()> {
     }
     let opened = tokio::select! {
         opened = Daemon::open(start, Arc::clone(&notifier), &telemetry) => opened,
-        // While a large database is being checked nothing was taken or sent yet: it can be left where it stands.
+        // While a large database is being checked nothing was taken or sent yet: it can be left where it is.
         signal = signals.stop() => {
             events::stopping(signal);
             return Ok(());

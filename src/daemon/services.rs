@@ -44,11 +44,11 @@ pub struct Setup {
     pub key_place: KeyPlace,
     /// Of the one generator of jitter, so that a run can be told again.
     pub seed: u64,
-    /// Who is told how the queue stands.
+    /// Who is told the state of the queue.
     pub notifier: Arc<Notifier>,
 }
 
-/// The running services. Dropping it ends them where they stand, as a crash would; [`Services::stop`] ends them in order.
+/// The running services. Dropping it ends them where they are, as a crash would; [`Services::stop`] ends them in order.
 #[derive(Debug)]
 pub struct Services {
     outbox: Outbox,
@@ -187,7 +187,7 @@ impl Services {
 
     /// Ends everything in order: intake takes nothing in any more, requests in flight finish within
     /// `delivery.shutdown_timeout` and their outcomes are stored, then the outbox is closed. All of it takes that long
-    /// at most, whoever holds a lock, and nearly no time where nothing is in flight. Returns how the queue stands;
+    /// at most, whoever holds a lock, and nearly no time where nothing is in flight. Returns the state of the queue;
     /// `None` where the outbox could not say.
     pub async fn stop(mut self) -> Option<Tally> {
         let allowed = self.config.borrow().delivery.shutdown_timeout;

@@ -21,7 +21,7 @@ pub struct TaskEnded {
     pub why: String,
 }
 
-/// The tasks by their services' names. Dropping it ends them where they stand.
+/// The tasks by their services' names. Dropping it ends them where they are.
 #[derive(Debug, Default)]
 pub(super) struct Tasks {
     set: JoinSet<anyhow::Result<()>>,
@@ -48,7 +48,7 @@ impl Tasks {
         }
     }
 
-    /// Waits until all have ended, at most `patience`, then ends the others where they stand: their names.
+    /// Waits until all have ended, at most `patience`, then ends the others where they are: their names.
     pub(super) async fn finish(&mut self, patience: Duration) -> Vec<&'static str> {
         let all = async {
             while let Some(ended) = self.set.join_next_with_id().await {

@@ -190,7 +190,7 @@ const fn is_conflict(exchange: &Exchange) -> bool {
     }
 }
 
-/// Whether the producer set it. At delivery nothing is parsed that need not be: a name that stands there neither
+/// Whether the producer set it. At delivery nothing is parsed that need not be: a name that is there neither
 /// plainly nor escaped is absent.
 fn has_hard_override(payload: &Payload) -> bool {
     let has = |name: &str| memmem::find(payload.bytes(), name.as_bytes()).is_some();

@@ -1,7 +1,7 @@
 //! The loop: what may be sent is claimed, what is claimed is sent, what has ended is settled.
 //!
 //! One task owns the gate, the slots and the pace, so nothing here is shared. Claims run ahead of the slots
-//! ([`ahead`]), outcomes behind them: claiming, sending and settling overlap, and claims and outcomes gather in the
+//! ([`ahead`]), outcomes after them: claiming, sending and settling overlap, and claims and outcomes gather in the
 //! same commits.
 
 mod ahead;

@@ -14,7 +14,7 @@ use crate::model::{ConflictPolicy, Directives, SubmissionKey};
 /// The longest `key`, in bytes: long enough for any id with a prefix, and short enough for an index that is looked up
 /// at every intake.
 pub const KEY_BYTES_MAX: usize = 512;
-/// The longest `source`, in bytes: it stands in every log line of its submissions.
+/// The longest `source`, in bytes: it is in every log line of its submissions.
 pub const SOURCE_BYTES_MAX: usize = 256;
 
 /// The most of a wrong value that is shown, in characters.

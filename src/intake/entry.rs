@@ -82,7 +82,7 @@ pub fn not_an_object(text: &str, why: &NotAnObject, origin: Origin, columns: &Ro
     }
 }
 
-/// What breaks the API's contract. That `$outbox` stands twice is said with the directives: it holds in every mode.
+/// What breaks the API's contract. That `$outbox` is there twice is said with the directives: it holds in every mode.
 fn violations(object: &Object<'_>, criteria: &Criteria) -> Vec<Violation> {
     let mut violations = validate(object, criteria);
     violations.retain(|violation| violation.rule != Rule::Duplicate || violation.path != DIRECTIVES);

@@ -1,5 +1,5 @@
 //! Takes files: gathers what is ready, admits it with its receipts, and only then lets the files go. Beside each step
-//! stands what a crash there leaves behind. What is done with a file afterwards is in [`desk`](super::file_inbox).
+//! is said what a crash there leaves. What is done with a file afterwards is in [`desk`](super::file_inbox).
 
 use std::collections::VecDeque;
 use std::ffi::OsString;
@@ -246,7 +246,7 @@ impl FileInbox {
                     entries: chunk.entries,
                     receipts: vec![Receipt::File(receipt.clone())],
                 };
-                // Crash before or behind it: the receipt says where to go on.
+                // Crash before or after it: the receipt says where to go on.
                 let admitting = admit(context, backpressure, admission);
                 let Some(outcomes) = self.observer.during(&mut self.known, admitting).await else {
                     break;

@@ -1,6 +1,6 @@
 //! Waiting for the file system of the inbox, which may hang: a network's server that is away, a disk that does not
 //! answer. What touches it runs on a thread that may block; its loop turns meanwhile, says so after a while, and leaves
-//! it where it stands at a shutdown. A loop waits for one such thread at a time, so that there are never more of them
+//! it where it is at a shutdown. A loop waits for one such thread at a time, so that there are never more of them
 //! than loops.
 
 use std::io;
@@ -16,7 +16,7 @@ use super::context::IntakeContext;
 
 /// So long without a sign of life, a block read say, and it is said.
 const HUNG_AFTER: Duration = Duration::from_secs(10);
-/// How long a shutdown waits for what is under way. Left where it stands, it is as after a crash: nothing is lost or
+/// How long a shutdown waits for what is under way. Left where it is, it is as after a crash: nothing is lost or
 /// doubled.
 const END_GRACE: Duration = Duration::from_secs(2);
 

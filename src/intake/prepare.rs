@@ -23,7 +23,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// Why intake cannot begin; names the setting, the place and the cure.
 #[derive(Debug, thiserror::Error)]
 pub enum PrepareError {
-    /// A person must mend it.
+    /// An operator must mend it.
     #[error("{0}")]
     Wrong(String),
     /// Another daemon takes from this inbox.

@@ -56,7 +56,7 @@ impl Receipts {
             receipts: adopted.collect(),
         };
         outbox.admit(admission, clock::now()).await?;
-        // Crash here: both stand there, and the next start does this again.
+        // Crash here: both are there, and the next start does this again.
         outbox.forget(orphans.into_iter().map(Receipt::File).collect()).await
     }
 

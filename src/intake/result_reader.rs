@@ -157,13 +157,13 @@ impl ResultReader {
         }
     }
 
-    /// What stands behind the last line break of what was read; more that comes is the rest of that line.
+    /// What follows the last line break of what was read; more that comes is the rest of that line.
     pub fn last_line(&mut self) -> Option<RawResult> {
         // An error says only that nothing was found at all.
         self.splitter.finish().ok().flatten()
     }
 
-    /// The place behind what was consumed. To be asked between results, or at the end.
+    /// The place after what was consumed. To be asked between results, or at the end.
     pub fn bookmark(&self) -> Bookmark {
         Bookmark {
             splitter: self.splitter.clone(),

@@ -34,7 +34,7 @@ pub enum Origin {
         #[serde(rename = "row")]
         id: i64,
     },
-    /// A person's command: the name of the user, and the line or item of what was read.
+    /// An operator's command: the name of the user, and the line or item of what was read.
     User {
         /// Who ran `enqueue` on standard input.
         #[serde(rename = "user")]

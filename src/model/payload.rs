@@ -113,7 +113,7 @@ impl<'a> Object<'a> {
         Object::parse(self.get(name)?).ok()
     }
 
-    /// The first name that stands twice.
+    /// The first name that is there twice.
     pub fn duplicate(&self) -> Option<&str> {
         let mut names: Vec<&str> = self.members.iter().map(|member| member.name.as_ref()).collect();
         names.sort_unstable();
@@ -139,7 +139,7 @@ impl<'a> Object<'a> {
             if member.name != DIRECTIVES {
                 continue;
             }
-            // With the comma before it, or, for the first member, the one behind it.
+            // With the comma before it, or, for the first member, the one after it.
             let (start, end) = if kept_before(&self.members[..place]) {
                 (self.members[place - 1].span.end.max(from), member.span.end)
             } else {

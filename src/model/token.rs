@@ -50,7 +50,7 @@ impl fmt::Display for ReplaceToken {
 impl FromStr for ReplaceToken {
     type Err = String;
 
-    /// The error does not repeat the text: it would stand in logs, and may be a token but for a blank.
+    /// The error does not repeat the text: it would be in logs, and may be a token but for a blank.
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let token = text.split_once('-').and_then(|(id, mark)| {
             let id = id.parse().ok()?;

@@ -17,7 +17,7 @@ pub const LOCKED: &str = "end that process, or wait until it is done; nothing is
 /// What an end without the usual order leaves.
 pub const RESUMED: &str = "nothing is lost: what was in flight is resumed at the next start";
 
-/// What mends a submission, as it stands: by its state, and by its last attempt where that says more.
+/// What mends a submission, as it is: by its state, and by its last attempt where that says more.
 pub fn of_submission(state: &State, last: Option<&Attempt>, id: SubmissionId) -> Option<String> {
     let of_last = || last.and_then(|attempt| of_attempt(attempt, Some(id)));
     match state {

@@ -14,7 +14,7 @@ use super::{
     shared::{Permission, SandboxState, Settings},
 };
 
-/// The path before which every control endpoint stands.
+/// What the path of every control endpoint begins with.
 pub const PREFIX: &str = "/_sandbox/";
 
 /// A change of the settings; what is absent stays.

@@ -62,7 +62,7 @@ pub enum ScriptStep {
     Bomb,
 }
 
-/// What stands in the place of the documented body.
+/// What is put in the place of the documented body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Shape {
     /// No byte; accepts with a 2xx.
@@ -78,7 +78,7 @@ pub enum Shape {
 /// The value of a `Retry-After` header.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RetryAfterForm {
-    /// Digits, sent as they stand: also more than any integer holds.
+    /// Digits, sent as they are: also more than any integer holds.
     Seconds(String),
     /// An HTTP date this many seconds from now; negative: in the past.
     Date(i64),

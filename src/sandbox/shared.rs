@@ -133,7 +133,7 @@ impl Default for Options {
     }
 }
 
-/// One request and what became of it, for a person who watches.
+/// One request and what became of it, for an operator who watches.
 #[derive(Debug)]
 pub struct RequestLine<'a> {
     pub method: &'a str,

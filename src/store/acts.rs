@@ -24,7 +24,7 @@ pub struct ActRequest {
     pub now: Timestamp,
 }
 
-/// What an act is for. Looked at again in the transaction that acts: between a look and the act a person may have
+/// What an act is for. Looked at again in the transaction that acts: between a look and the act an operator may have
 /// thought for an hour, and others may have mended meanwhile what was to be closed.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Still {

@@ -1,4 +1,4 @@
-//! The outbox: the one durable thing of the house, and the only seam between intake and delivery.
+//! The outbox: the one durable thing of the program, and the only seam between intake and delivery.
 //!
 //! [`Outbox`] speaks in the domain's verbs and in `model` types only; that it is SQLite is known below `sqlite` alone.
 //! One task owns the one write connection of this process; whatever a method promises is committed (WAL,

@@ -39,7 +39,7 @@ pub struct Listed {
     pub on_conflict: Option<ConflictPolicy>,
     /// Not before.
     pub not_before: Option<Timestamp>,
-    /// Where it stands.
+    /// Its state, and since when it is due.
     pub state: State,
     /// All attempts over its life that were charged, the one on its way included.
     pub attempts: u32,

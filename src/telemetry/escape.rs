@@ -9,7 +9,7 @@ use std::fmt::Write as _;
 /// fits journald's line limit of 48 KiB.
 pub const VALUE_BYTES_MAX: usize = 2048;
 
-/// Whether a character is escaped: it moves the cursor, ends the line, changes the direction of what stands round it,
+/// Whether a character is escaped: it moves the cursor, ends the line, changes the direction of what is round it,
 /// or is not seen at all.
 pub fn is_hidden(c: char) -> bool {
     // U+200B-200F and 2028-202E hold the line separators and bidirectional marks, 2060-206F the isolates, E0000-E0FFF
@@ -103,7 +103,7 @@ fn push_visible(out: &mut String, c: char) {
     }
 }
 
-/// The first [`VALUE_BYTES_MAX`] bytes, at the border of a character, and how many bytes lie behind them.
+/// The first [`VALUE_BYTES_MAX`] bytes, at the border of a character, and how many bytes come after them.
 fn shorten(value: &str) -> (&str, usize) {
     let kept = &value[..value.floor_char_boundary(VALUE_BYTES_MAX)];
     (kept, value.len() - kept.len())

@@ -21,7 +21,7 @@ use super::fields::{Fields, Sorted};
 /// Where journald listens.
 const SOCKET: &str = "/run/systemd/journal/socket";
 
-/// What ends an entry. No value has a line break, so that it cannot stand within one.
+/// What ends an entry. No value has a line break, so that it cannot be within one.
 const END: &[u8] = b"\n\n";
 
 /// Room for most entries: each field twice, in the message and by itself.

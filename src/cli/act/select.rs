@@ -1,4 +1,4 @@
-//! Which submissions an act is about: the numbers a person names, or what a filter matches.
+//! Which submissions an act is about: the numbers an operator names, or what a filter matches.
 
 use std::collections::BTreeSet;
 use std::io::{self, Read as _};
@@ -152,7 +152,7 @@ pub struct Selection {
 }
 
 impl Selection {
-    /// What must still hold of one that was in this state: what has left it meanwhile was not what the person saw.
+    /// What must still hold of one that was in this state: what has left it meanwhile was not what the operator saw.
     pub fn still(&self, state: Option<StateName>) -> Still {
         let matches = self
             .filter

@@ -46,7 +46,7 @@ impl<'a> Narrator<'a> {
         Ok(self.out.flush()?)
     }
 
-    /// A command, as a person types it.
+    /// A command, as an operator types it.
     pub(super) fn types(&mut self, what: &str) -> anyhow::Result<()> {
         writeln!(self.out, "{INDENT}$ {what}")?;
         Ok(self.out.flush()?)

@@ -149,7 +149,7 @@ impl DemoStage {
         Ok(self.outbox.list(&filter, None, 1).await?.pop())
     }
 
-    /// What a person does with `override` and `accept`.
+    /// What an operator does with `override` and `accept`.
     pub(super) async fn act(&self, listed: &Listed, act: Act) -> anyhow::Result<()> {
         let request = ActRequest {
             ids: vec![listed.id],

@@ -1,4 +1,4 @@
-//! `edit --with 'COMMAND'`: many payloads, each through a command of the person's own.
+//! `edit --with 'COMMAND'`: many payloads, each through a command of the operator's own.
 //!
 //! A command that fails, or whose output is not valid, leaves its submission alone. What is changed is stored in pieces
 //! while the next payloads are read, so that memory is bounded whatever the number, and an end in the middle leaves

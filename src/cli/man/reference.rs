@@ -70,7 +70,7 @@ impl<'a> Page<'a> {
         }
     }
 
-    /// Writes the comment: as prose, and from a line that is itself configuration on as it stands.
+    /// Writes the comment: as prose, and from a line that is itself configuration on as it is.
     fn tell(&mut self) {
         let comment = std::mem::take(&mut self.comment);
         let example = comment
@@ -99,7 +99,7 @@ impl<'a> Page<'a> {
     }
 }
 
-/// Text that roff prints as it stands: no escape sequence, no request at a line's beginning, no hyphen instead of a
+/// Text that roff prints as it is: no escape sequence, no request at a line's beginning, no hyphen instead of a
 /// minus sign.
 fn escaped(text: &str) -> String {
     let safe = text.replace('\\', "\\e").replace('-', "\\-");

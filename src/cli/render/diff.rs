@@ -1,4 +1,4 @@
-//! What differs between two texts, line by line, for a person to glance at.
+//! What differs between two texts, line by line, for an operator to glance at.
 
 /// Above this many lines that differ they are not matched with one another: the table of their common parts grows with
 /// the square.

@@ -13,8 +13,8 @@ pub fn lines(text: &str) -> String {
 }
 
 /// JSON text with everything hidden inside its strings as `\uXXXX`: the same value, in any terminal. White space
-/// between tokens is ASCII in valid JSON, so whatever is found here beyond ASCII stands in a string; the ASCII controls
-/// cannot stand there unescaped, but DEL can.
+/// between tokens is ASCII in valid JSON, so whatever is found here beyond ASCII is in a string; the ASCII controls
+/// cannot be there unescaped, but DEL can.
 pub fn json(text: &str) -> Cow<'_, str> {
     let escapes = |character: char| character >= '\u{7f}' && is_hidden(character);
     if !text.chars().any(escapes) {

@@ -31,7 +31,7 @@ impl StoryStep<'_> {
     }
 }
 
-/// What happened, by its time. What a person did stands before the attempt of the same millisecond, which it caused.
+/// What happened, by its time. What an operator did comes before the attempt of the same millisecond, which it caused.
 pub fn steps(story: &Story) -> Vec<StoryStep<'_>> {
     let mut steps = vec![StoryStep::Taken(&story.listed)];
     steps.extend(story.history.iter().map(StoryStep::Event));
@@ -120,7 +120,7 @@ fn pending(story: &Story, obstacle: Option<&str>, now: Timestamp) -> String {
 
 /// What a 409 would mean, where an answer was lost. It means nothing to one that goes out with `hard_override`.
 fn may_be_ours(story: &Story) -> String {
-    let by_person = story
+    let by_operator = story
         .history
         .last()
         .is_some_and(|last| last.what == ActName::Override.recorded());
@@ -128,7 +128,7 @@ fn may_be_ours(story: &Story) -> String {
         .attempts
         .last()
         .is_some_and(|last| last.outcome == EndingName::Override);
-    if by_person || by_policy {
+    if by_operator || by_policy {
         return String::new();
     }
     words::why_likely_ours(story).map_or_else(String::new, |why| {

@@ -10,7 +10,7 @@ const GAP: usize = 2;
 #[derive(Debug, Clone, Copy)]
 pub struct TableColumn {
     pub heading: &'static str,
-    /// Numbers stand at the right.
+    /// Numbers are put at the right.
     pub right: bool,
     /// The least width to which it may be cut; `None`: never.
     pub least: Option<usize>,
@@ -29,7 +29,7 @@ pub struct Layout<'a> {
 impl<'a> Layout<'a> {
     /// Each column as wide as its widest cell; then the widest that may be cut loses a column at a time until the line
     /// fits `width` (or only columns that are never cut are left). Without a `width` a cell that is wider than its
-    /// column stands out of it: one very long id must not make every line as long.
+    /// column juts out of it: one very long id must not make every line as long.
     pub fn fit(columns: &'a [TableColumn], rows: &[Vec<String>], width: Option<usize>) -> Self {
         let widest = |place: usize, column: &TableColumn| {
             let cells = rows.iter().filter_map(|row| row.get(place)).map(|cell| cell.width());
@@ -109,7 +109,7 @@ pub fn truncate(text: &str, width: usize) -> String {
     out
 }
 
-/// The text in lines of at most `width` columns, broken at blanks, each behind `indent`. A longer word stands on a line
+/// The text in lines of at most `width` columns, broken at blanks, each after `indent`. A longer word is on a line
 /// of its own.
 pub fn wrap(text: &str, indent: &str, width: usize) -> String {
     let mut lines = vec![String::new()];

@@ -88,7 +88,7 @@ pub fn full(at: Timestamp, now: Timestamp) -> String {
     format!("{at} ({})", ago(at, now))
 }
 
-/// Milliseconds as people say them: `0.8 s` is `800 ms`, longer ones have a digit behind the point.
+/// Milliseconds as people say them: `0.8 s` is `800 ms`, longer ones have a digit after the point.
 pub fn elapsed(ms: u64) -> String {
     if ms < 1000 {
         return format!("{ms} ms");

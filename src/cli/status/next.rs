@@ -1,4 +1,4 @@
-//! What happens next with the whole queue, and what a person can do about it.
+//! What happens next with the whole queue, and what an operator can do about it.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -100,7 +100,7 @@ pub fn is_only_starting_slowly(status: &Status) -> bool {
         && (counts.pending == 0 || !is_due_soon)
 }
 
-/// The commands that apply to the queue as it stands, each with what it does.
+/// The commands that apply to the queue as it is, each with what it does.
 pub fn commands(status: &Status) -> Vec<(&'static str, &'static str)> {
     let counts = status.counts.unwrap_or_default();
     let mut commands = Vec::new();

@@ -14,7 +14,7 @@ use crate::policy::hint::ApiError;
 use super::next;
 use super::snapshot::{StateCounts, Status};
 
-/// Names stand in a column of this width, so that values start at one place.
+/// Names are put in a column of this width, so that values start at one place.
 const NAMES: usize = 14;
 
 /// Where values are broken.

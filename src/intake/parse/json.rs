@@ -227,7 +227,7 @@ impl JsonSplitter {
 }
 
 impl Inside {
-    /// How many of these bytes belong to the item, and where it stands then: at depth 0 it has ended.
+    /// How many of these bytes belong to the item, and where it is then: at depth 0 it has ended.
     fn advance(mut self, bytes: &[u8]) -> (usize, Self) {
         for (at, byte) in bytes.iter().enumerate() {
             if self.in_string {

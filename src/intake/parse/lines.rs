@@ -21,7 +21,7 @@ pub struct LineSplitter {
     found: u64,
 }
 
-/// What may be cut off a line: a BOM before it, CR behind it.
+/// What may be cut off a line: a BOM before it, CR after it.
 const CUT_MAX: usize = BOM.len() + 1;
 
 impl LineSplitter {
@@ -65,7 +65,7 @@ impl LineSplitter {
         None
     }
 
-    /// The last line where it has no line break. What comes behind it later is the rest of that line.
+    /// The last line where it has no line break. What comes after it later is the rest of that line.
     pub(super) fn finish(&mut self) -> Result<Option<RawResult>, ParseFault> {
         let piece = self.piece(false);
         if piece.is_none() && self.found == 0 {

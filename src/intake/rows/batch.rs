@@ -13,7 +13,7 @@ use super::protocol::{DeletedRow, RowBatch};
 use super::row::InboxRow;
 
 /// What the table's CHECK allows a payload, and what we bear of any column. A longer one can come in only past the
-/// CHECK; it is neither loaded nor moved, and stays until a person deletes it.
+/// CHECK; it is neither loaded nor moved, and stays until an operator deletes it.
 pub const COLUMN_BYTES_MAX: usize = 16 << 20;
 /// So many bytes of rows are moved to `rejected` in one transaction, and one row at least: producers wait for it.
 const MOVE_BYTES_MAX: u64 = 4 << 20;
@@ -30,7 +30,7 @@ const COLUMNS: &str = "SELECT id, \
      octet_length(source) AS source_length \
      FROM inbox";
 
-/// Reads the oldest rows behind this id, as many as fit into one admission. The version is the caller's.
+/// Reads the oldest rows after this id, as many as fit into one admission. The version is the caller's.
 pub async fn read(conn: &mut SqliteConnection, after: i64, bytes_max: usize) -> Result<RowBatch, RowsError> {
     let query = format!("{COLUMNS} WHERE id > ?2 ORDER BY id");
     let mut found = sqlx::query(sqlx::AssertSqlSafe(query))
@@ -122,7 +122,7 @@ enum RowState {
     },
 }
 
-/// How the rows stand. `bytes_max` is that of the reading: it decides what is compared.
+/// What state the rows are in. `bytes_max` is that of the reading: it decides what is compared.
 async fn compare(
     conn: &mut SqliteConnection,
     rows: &[(i64, [u8; 32])],

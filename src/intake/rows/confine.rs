@@ -1,6 +1,6 @@
 //! How the worker shuts itself in: what it can reach is the row inbox's own directory and the socket to the daemon,
 //! whatever a crafted file makes of SQLite. Best effort: a kernel without Landlock leaves it its user's rights, and the
-//! checks of [`super::file_checks`] stand alone.
+//! checks of [`super::file_checks`] are all there is.
 
 use std::io;
 use std::path::Path;

@@ -142,7 +142,7 @@ impl Database {
         let _ended: Result<_, sqlx::Error> = sqlx::query("ROLLBACK").execute(&mut self.conn).await;
     }
 
-    /// For what a person waits for: longer than the daemon would wait for a lock, whom others must not wait for.
+    /// For what an operator waits for: longer than the daemon would wait for a lock, whom others must not wait for.
     pub async fn be_patient(&mut self) -> Result<(), RowsError> {
         sqlx::query("PRAGMA busy_timeout = 5000")
             .execute(&mut self.conn)

@@ -53,7 +53,7 @@ impl PendingDeletes {
         }
     }
 
-    /// The id behind which the next ones are read.
+    /// The id after which the next ones are read.
     pub(super) fn last_id(&self) -> i64 {
         self.rows.last().map_or(i64::MIN, |row| row.id)
     }

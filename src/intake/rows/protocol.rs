@@ -1,4 +1,4 @@
-//! What the daemon and its worker say to one another: requests and answers, each a frame of JSON behind its length in
+//! What the daemon and its worker say to one another: requests and answers, each a frame of JSON after its length in
 //! four bytes.
 //!
 //! The worker reads a file that anybody who drops rows may have written, so nothing that comes from it is trusted: a
@@ -17,7 +17,7 @@ use crate::model::InboxId;
 use super::error::RowsError;
 use super::row::InboxRow;
 
-/// The longest frame: a batch with one row of 16 MiB behind it, where JSON needs six bytes for each of the row's.
+/// The longest frame: a batch with one row of 16 MiB in it, where JSON needs six bytes for each of the row's.
 pub const FRAME_BYTES_MAX: usize = 128 << 20;
 
 /// What the worker is asked.
@@ -34,7 +34,7 @@ pub enum Request {
         /// The version of the file (`data_version`) at which nothing was left: nothing is read where it is still that
         /// one.
         seen: Option<i64>,
-        /// The id behind which is read.
+        /// The id after which is read.
         after: i64,
         bytes_max: usize,
     },
@@ -91,7 +91,7 @@ pub struct RowBatch {
     pub version: i64,
     /// In the order of their ids.
     pub rows: Vec<InboxRow>,
-    /// Whether nothing lies behind them.
+    /// Whether nothing comes after them.
     pub is_all: bool,
     /// A row that nobody can take or move, with its bytes: longer than the table's own CHECK allows.
     pub oversized: Option<(i64, u64)>,
@@ -149,7 +149,7 @@ fn parsed<T: DeserializeOwned>(bytes: &[u8], length: u64) -> io::Result<T> {
     if bytes.len() as u64 != length {
         return Err(io::ErrorKind::UnexpectedEof.into());
     }
-    // Where it is wrong, not what stands there: it may hold a payload.
+    // Where it is wrong, not what is there: it may hold a payload.
     serde_json::from_slice(bytes)
         .map_err(|error| wrong(format!("a frame that cannot be read at byte {}", error.column())))
 }

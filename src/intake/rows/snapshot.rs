@@ -19,7 +19,7 @@ pub struct FileSnapshot {
 }
 
 impl FileSnapshot {
-    /// Whether a producer is in a transaction: with a rollback journal, it stands beside the file for as long. One that
+    /// Whether a producer is in a transaction: with a rollback journal, it is beside the file for as long. One that
     /// a crash left behind is rolled back by the looks of the slow poll, which do not ask.
     pub fn is_being_written(&self) -> bool {
         self.journal.is_some_and(|journal| journal.size > 0)

@@ -24,7 +24,7 @@ const WRITE_PATIENCE: Duration = Duration::from_secs(25);
 /// Serves until the daemon is gone.
 pub fn serve() -> io::Result<()> {
     confine::alone()?;
-    // A socket, or there is nobody to serve: a person typed the word.
+    // A socket, or there is nobody to serve: an operator typed the word.
     let mut line = UnixStream::from(io::stdin().as_fd().try_clone_to_owned()?);
     line.peer_addr()?;
     let Some(Request::Open { path, outbox }) = protocol::read(&mut line)? else {
@@ -34,7 +34,7 @@ pub fn serve() -> io::Result<()> {
         Ok(confined) => confined,
         Err(error) => return protocol::write(&mut line, &Reply::Failed(error)),
     };
-    // Behind the walls, so that every thread it starts stands behind them.
+    // After the confinement, so that every thread it starts is confined.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let _ignored = runtime.block_on(async { deaf() })?;
     let mut worker = Serving {

@@ -169,7 +169,7 @@ async fn bad_lines_before_the_crash_are_still_rejected_and_only_once() {
     let mut house = House::new().await;
     fs::write(house.inbox("a.ndjson"), format!("bad\n{}", lines(numbered(0..3)))).unwrap();
     admit_first_chunk(&house, "a.ndjson").await;
-    // The crash came behind the writing of the bad lines.
+    // The crash came after the writing of the bad lines.
     let folder = Folder::open(&house.config.inbox.dir).unwrap();
     let (file, look) = folder.open_file("a.ndjson".as_ref()).unwrap().unwrap();
     crate::intake::reject::lines(&folder, "a.ndjson".as_ref(), &file, (1 << 20, look.size), (NOW, false)).unwrap();

@@ -1,4 +1,4 @@
-//! Random histories against the gate's laws; what the states cost stands in `costs`.
+//! Random histories against the gate's laws; what the states cost is in `costs`.
 
 mod costs;
 

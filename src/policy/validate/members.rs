@@ -20,7 +20,7 @@ pub(super) struct Members<'o, 't> {
 }
 
 impl<'o, 't> Members<'o, 't> {
-    /// Begins; a member that stands twice is the first thing to say.
+    /// Begins; a member that is there twice is the first thing to say.
     pub fn at(object: &'o Object<'t>, prefix: &'static str) -> Self {
         let duplicate = object.duplicate().map(|name| Violation {
             path: format!("{prefix}{name}"),

@@ -17,14 +17,14 @@ pub struct Violation {
     pub path: String,
     /// What was broken.
     pub rule: Rule,
-    /// The member's raw text; `None` where it is absent, `null`, or stands twice.
+    /// The member's raw text; `None` where it is absent, `null`, or there twice.
     pub found: Option<String>,
 }
 
 /// What a member has to keep.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Rule {
-    /// It stands once.
+    /// It is there once.
     Duplicate,
     /// It is there, and not empty.
     Missing,

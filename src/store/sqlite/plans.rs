@@ -213,7 +213,7 @@ fn batch_only(sql: &str) -> bool {
 }
 
 /// What a search that may find many goes by, in the plan's order; a statement that is not named here finds single rows
-/// by their numbers alone. Read each beside its SQL: where a bound is missing, SQLite reads all that lies behind the
+/// by their numbers alone. Read each beside its SQL: where a bound is missing, SQLite reads all that follows the
 /// others. It uses the first column alone of a row value like `(tries, id) > (?1, ?2)`: write `tries = ?1 AND id > ?2
 /// UNION ALL tries > ?1`.
 const BOUNDS: &[(&str, &[&str])] = &[

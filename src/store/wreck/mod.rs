@@ -6,7 +6,7 @@
 //! SQLite ever sees it.
 //!
 //! The order of the first fifteen columns of `submission` and `delivery` is that of the first migration; later ones
-//! only add columns behind them.
+//! only add columns after them.
 
 mod pages;
 mod rows;
@@ -72,7 +72,7 @@ pub struct Found {
     pub digest: Option<Digest>,
     /// The producer.
     pub source: Option<String>,
-    /// What a 409 means to it: its own word, or that of a person who said that it overrides.
+    /// What a 409 means to it: its own word, or that of an operator who said that it overrides.
     pub on_conflict: Option<ConflictPolicy>,
     /// Not before.
     pub not_before: Option<Timestamp>,

@@ -15,7 +15,7 @@ const LOCKED_BYTE: u64 = 1 << 30;
 
 const WAL_HEADER: usize = 32;
 const FRAME_HEADER: usize = 24;
-/// The lowest bit says in which order the bytes of its sums stand.
+/// The lowest bit says in which order the bytes of its sums are.
 const WAL_MAGIC: u32 = 0x377f_0682;
 
 /// What the file itself says a page is for. Every outbox has such a map, since it gives free pages back
@@ -26,7 +26,7 @@ pub(super) enum Use {
     Tree,
     /// A part of a row that is too long for its page.
     Overflow,
-    /// Nothing; what stands in it was deleted.
+    /// Nothing; what is in it was deleted.
     Free,
     /// The map, or the page that is never written.
     Own,
@@ -85,7 +85,7 @@ impl Pages {
         })
     }
 
-    /// One page; what lies behind a file's end reads as zeros.
+    /// One page; what lies beyond a file's end reads as zeros.
     pub(super) fn read(&self, number: u32) -> io::Result<Vec<u8>> {
         let mut page = vec![0; self.size];
         let (file, mut at) = match self
@@ -163,7 +163,7 @@ impl Wal {
         let mut at = WAL_HEADER as u64;
         while file.read_exact_at(&mut frame, at).is_ok() {
             sum = summed(summed(sum, &frame[..8], is_big), &frame[FRAME_HEADER..], is_big);
-            // An older frame, or a torn one: what is behind it was never committed.
+            // An older frame, or a torn one: what comes after it was never committed.
             if frame[8..16] != header[16..24] || sum != (word(&frame, 16), word(&frame, 20)) {
                 break;
             }

@@ -9,7 +9,7 @@ use crate::intake::rows::confine;
 use crate::intake::rows::file_checks::{beside, named};
 
 /// A journal as a crash of a program leaves it that was writing several databases: no page to roll back, and at the end
-/// the super-journal, which is deleted behind the rollback.
+/// the super-journal, which is deleted after the rollback.
 pub fn journal_with_super_journal(database: &Path, named: &Path) -> Vec<u8> {
     const MAGIC: [u8; 8] = [0xd9, 0xd5, 0x05, 0xf9, 0x20, 0xa1, 0x63, 0xd7];
     let pages = fs::read(database).unwrap()[28..32].to_vec();

@@ -189,8 +189,8 @@ async fn prepare(name: &Path, new: &Path, marks: &Marks<'_>) -> Result<Restored,
 }
 
 /// What may have been sent since the backup was made: all that would be sent by itself. Pending ones, those that an
-/// opening gate puts back, and those that another list of result types makes valid. Of a dead letter that a person
-/// requeues, that person decides.
+/// opening gate puts back, and those that another list of result types makes valid. Of a dead letter that an operator
+/// requeues, that operator decides.
 const MAYBE_SENT: &str = "(state IN ('head', 'waiting') OR id IN (SELECT id FROM episode) OR (state = 'dead' AND reason = 'invalid' \
      AND id IN (SELECT id FROM submission WHERE by_result_types = 1)))";
 

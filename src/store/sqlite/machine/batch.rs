@@ -27,7 +27,7 @@ pub(crate) fn pieces<T>(mut items: &[T]) -> impl Iterator<Item = (&[T], usize)> 
     })
 }
 
-/// `head` (a table and its columns) for so many rows of so many columns. The parameters stand in the order in which
+/// `head` (a table and its columns) for so many rows of so many columns. The parameters are in the order in which
 /// they are bound; what is not bound is NULL, and a row whose first column is NULL is none.
 pub(crate) fn insert(head: &str, columns: usize, rows: usize) -> sqlx::query::Query<'_, Sqlite, SqliteArguments> {
     sqlx::query(AssertSqlSafe(insert_sql(head, columns, rows)))
@@ -45,7 +45,7 @@ pub(crate) fn values(columns: usize, rows: usize) -> String {
     vec![row; rows].join(",")
 }
 
-/// A statement whose parameters `$1` to `$9` stand behind so many others of the same query, which have no names. As
+/// A statement whose parameters `$1` to `$9` come after so many others of the same query, which have no names. As
 /// `$N`: of `?N`, SQLite counts all below the highest, and in a query of several statements sqlx would bind those to
 /// others.
 pub(crate) fn behind(sql: &str, others: usize) -> String {

@@ -117,7 +117,7 @@ const fn place(order: Option<&ClaimOrder>) -> usize {
     }
 }
 
-/// The version comes before the commit, so that nothing that fails behind it may pass for its failure; while the write
+/// The version comes before the commit, so that nothing that fails after it may pass for its failure; while the write
 /// lock is held no other process changes it, and our own commit does not.
 fn compose(size: usize, order: Option<&ClaimOrder>) -> String {
     let mut parts = vec![BEGIN.to_owned()];

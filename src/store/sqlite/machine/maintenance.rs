@@ -28,7 +28,7 @@ pub(crate) async fn data_version(conn: &mut SqliteConnection) -> Result<i64, sql
 }
 
 /// Copies the WAL into the database and begins it anew as an empty file. It would wait for readers as long as for a
-/// lock, and all deliveries with it: a person's forgotten `sqlite3` must not stop those, so here the patience is short.
+/// lock, and all deliveries with it: an operator's forgotten `sqlite3` must not stop those, so this patience is short.
 pub(crate) async fn truncate(conn: &mut SqliteConnection) -> Result<(), sqlx::Error> {
     sqlx::query(IMPATIENT).execute(&mut *conn).await?;
     let done = sqlx::query(TRUNCATE).fetch_all(&mut *conn).await.map(drop);

@@ -1,4 +1,4 @@
-//! Words and values as they stand in the database.
+//! Words and values as they are in the database.
 
 use std::collections::HashSet;
 

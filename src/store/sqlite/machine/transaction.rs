@@ -81,7 +81,7 @@ impl<'c> Transaction<'c> {
 
     /// Writes the counts and commits. An error says nothing of the outcome: the commit may be there on reopening.
     pub(crate) async fn commit(self) -> Result<Committed, sqlx::Error> {
-        // The commit comes last: nothing that fails behind it may pass for its failure. While the write lock is held no
+        // The commit comes last: nothing that fails after it may pass for its failure. While the write lock is held no
         // other process changes the version, and our own commit does not.
         static COUNT_AND_COMMIT: LazyLock<String> =
             LazyLock::new(|| format!("{SHORT}; {COUNT}; {DATA_VERSION}; {COMMIT}"));

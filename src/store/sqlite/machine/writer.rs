@@ -34,7 +34,7 @@ const GROUP_ROWS: usize = 4096;
 /// more.
 const GROUP_BYTES: usize = 8 << 20;
 /// How long another process's lock is waited out, in rounds of [`pragma::BUSY_ROUND`], before whoever asked is told;
-/// what they asked can be asked again. A process that is to end waits for one round only: a person's forgotten
+/// what they asked can be asked again. A process that is to end waits for one round only: an operator's forgotten
 /// transaction must not hold up a stop.
 const BUSY_MAX: Duration = Duration::from_secs(15);
 

@@ -11,7 +11,7 @@ use crate::store::sqlite::machine::transaction::{self, Transaction};
 
 use super::{location, pragma};
 
-/// `migrations/outbox`, embedded. Only the files are sqlx's: they are run here, since the version must stand in the
+/// `migrations/outbox`, embedded. Only the files are sqlx's: they are run here, since the version must be in the
 /// file's header, where it can be read before anything else of a database is trusted, and must change in the
 /// transaction that changes the tables.
 static MIGRATIONS: Migrator = sqlx::migrate!("migrations/outbox");

@@ -151,7 +151,7 @@ fn held(found: &Found, now: Timestamp) -> Option<Timestamp> {
         .filter(|until| found.state.name() == StateName::Pending && *until > now)
 }
 
-/// A rule takes less than a person may: what a person took in hand since it was looked at is that person's.
+/// A rule takes less than an operator may: what an operator took in hand since it was looked at is that operator's.
 fn is_allowed(act: &Act, state: &State) -> bool {
     match act {
         Act::Revalidate => *state == State::Dead(DeadReason::Invalid),
@@ -196,7 +196,7 @@ async fn perform(
     }
     let lift = request.force;
     let to = match &request.act {
-        Act::Requeue => put_back(transaction.conn, &ids, &Fresh::by_person(request.now, lift)).await?,
+        Act::Requeue => put_back(transaction.conn, &ids, &Fresh::by_operator(request.now, lift)).await?,
         Act::Revalidate => {
             sqlx::query(VALID_NOW)
                 .bind(&ids)
@@ -224,7 +224,7 @@ async fn perform(
     Ok(())
 }
 
-/// Those whose `not_before` a person lifts.
+/// Those whose `not_before` an operator lifts.
 fn lifted(request: &ActRequest, doing: &[(SubmissionId, Found)]) -> Vec<i64> {
     let lifts = match request.act {
         Act::Requeue | Act::Override => request.force,
@@ -268,10 +268,10 @@ fn detail(request: &ActRequest) -> Option<&'static str> {
 /// How a submission starts anew.
 pub(crate) struct Fresh {
     now: Timestamp,
-    /// A person says that ours replaces the registered one.
+    /// An operator says that ours replaces the registered one.
     overriding: bool,
     was_unauthorized: bool,
-    /// A person says that `not_before` holds no longer.
+    /// An operator says that `not_before` holds no longer.
     lift: bool,
     /// The states it may come from, and of a dead one the reason.
     from: &'static str,
@@ -279,7 +279,7 @@ pub(crate) struct Fresh {
 }
 
 impl Fresh {
-    fn by_person(now: Timestamp, lift: bool) -> Self {
+    fn by_operator(now: Timestamp, lift: bool) -> Self {
         Self {
             now,
             overriding: false,
@@ -294,7 +294,7 @@ impl Fresh {
         Self {
             overriding: true,
             from: r#"["parked"]"#,
-            ..Self::by_person(now, lift)
+            ..Self::by_operator(now, lift)
         }
     }
 
@@ -303,7 +303,7 @@ impl Fresh {
         Self {
             from: r#"["dead"]"#,
             reason: Some("invalid"),
-            ..Self::by_person(now, false)
+            ..Self::by_operator(now, false)
         }
     }
 
@@ -313,13 +313,13 @@ impl Fresh {
             was_unauthorized: true,
             from: r#"["dead"]"#,
             reason: Some("unauthorized"),
-            ..Self::by_person(now, false)
+            ..Self::by_operator(now, false)
         }
     }
 }
 
 /// Due now, or when its `not_before` lets it go; attempts and age begin anew. One with an activity steps back to
-/// `waiting`, and the lane decides; the mark of a lost response stays, and so does a person's word to override. A
+/// `waiting`, and the lane decides; the mark of a lost response stays, and so does an operator's word to override. A
 /// policy's is forgotten: it will be asked again.
 ///
 /// A `not_before` that was waited for once is not waited for again, whatever the clock says now: one that was ever
@@ -377,7 +377,7 @@ async fn dismiss(conn: &mut SqliteConnection, ids: &str, now: Timestamp) -> Resu
 
 pub(crate) const LEAVE_EPISODE: &str = "DELETE FROM episode WHERE id IN (SELECT value FROM json_each(?1))";
 
-/// What a person took in hand is no longer the gate's to requeue.
+/// What an operator took in hand is no longer the gate's to requeue.
 pub(crate) async fn leave_episode(conn: &mut SqliteConnection, ids: &str) -> Result<(), sqlx::Error> {
     sqlx::query(LEAVE_EPISODE).bind(ids).execute(conn).await.map(drop)
 }

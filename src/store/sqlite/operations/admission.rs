@@ -132,7 +132,7 @@ fn decide(place: usize, entry: &Entry, known: &Known) -> Decided {
 }
 
 impl<'e> Plan<'e> {
-    /// Takes one in, and remembers it for the entries behind it.
+    /// Takes one in, and remembers it for the entries after it.
     fn take(&mut self, entry: &'e Entry, coming: Coming, known: &mut Known) {
         let Coming {
             invalid,

@@ -92,7 +92,7 @@ pub(crate) const HOLDERS: &str = "SELECT k.column1 AS submission_key, s.id, s.di
      FROM (VALUES (?)) AS k CROSS JOIN submission AS s INDEXED BY submission_key ON s.submission_key = k.column1 AND s.holds_key = 1 \
     CROSS JOIN delivery AS d ON d.id = s.id";
 
-/// What a second one of the same key replaces. A parked one waits for a person's word, and is replaced by its token
+/// What a second one of the same key replaces. A parked one waits for an operator's word, and is replaced by its token
 /// alone.
 const KEYS_ARE_YIELDED_BY: [StateName; 2] = [StateName::Dead, StateName::Dismissed];
 
@@ -159,7 +159,7 @@ fn bind_submissions<'q>(
             .bind(new.entry.by_result_types && new.invalid == new.entry.invalid)
             .bind(payload.text().into_owned());
     }
-    // The rows that stay empty; what stands behind them is bound after them.
+    // The rows that stay empty; what comes after them is bound after them.
     for _ in piece.len() * SUBMISSION_COLUMNS..size * SUBMISSION_COLUMNS {
         query = query.bind(None::<i64>);
     }

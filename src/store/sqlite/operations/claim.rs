@@ -1,8 +1,8 @@
-//! Handing out what is to be sent. Flat: each look is the beginning of an index, whatever stands behind it.
+//! Handing out what is to be sent. Flat: each look is the beginning of an index, whatever comes after it.
 //!
 //! What is due goes out in two orders, fresh ones and those that were put back, half each while there are both: a
-//! hundred thousand that a person requeued at once do not hold up what is new, and new ones do not hold up what a
-//! person waits for.
+//! hundred thousand that an operator requeued at once do not hold up what is new, and new ones do not hold up what a
+//! operator waits for.
 
 use std::sync::LazyLock;
 
@@ -31,7 +31,7 @@ pub(crate) const TURN: &str =
 
 pub(crate) const CLEAR: &str = "DELETE FROM turn";
 
-/// What is due of the fresh ones, the longest due first; behind it what a clock that was set back would leave waiting
+/// What is due of the fresh ones, the longest due first; after it what a clock that was set back would leave waiting
 /// for longer than anything may wait. What is claimed already is skipped: a few hundred at most, at the beginning.
 pub(crate) const FRESH: &str = "INSERT INTO turn (id, requeued) \
      SELECT id, 0 FROM (SELECT id FROM delivery INDEXED BY delivery_due \
@@ -60,8 +60,8 @@ pub(crate) const SHARE_FRESH: &str = "DELETE FROM turn WHERE place IN (SELECT pl
 pub(crate) const SHARE_REQUEUED: &str = "DELETE FROM turn WHERE place IN (SELECT place FROM turn WHERE requeued = 1 ORDER BY place \
      LIMIT -1 OFFSET max($3 - (SELECT count(*) FROM turn WHERE requeued = 0), 0))";
 
-/// Of a stretch of the least tried: those that are due, and behind them the others, the one first that is due soonest.
-/// What the API asked of one alone (`Retry-After`) stands in its due time and nowhere else; whoever finds something out
+/// Of a stretch of the least tried: those that are due, and after them the others, the one first that is due soonest.
+/// What the API asked of one alone (`Retry-After`) is in its due time and nowhere else; whoever finds something out
 /// must not break it while another can do it.
 pub(crate) const LEAST_TRIED: &str = "INSERT INTO turn (id, requeued) SELECT id, 0 FROM (SELECT id, tries, next_at FROM delivery INDEXED BY delivery_probe \
           WHERE state = 'head' AND not_before IS NULL AND id NOT IN (SELECT id FROM flight) ORDER BY tries, id LIMIT 1000) AS stretch \

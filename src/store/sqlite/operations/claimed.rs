@@ -1,4 +1,4 @@
-//! What a claim brings, as one row: the facts of all of them as one JSON text, and their payloads one behind the other.
+//! What a claim brings, as one row: the facts of all of them as one JSON text, and their payloads one after the other.
 //!
 //! Each row of an answer is an allocation for every column and a message between two threads, which at some 250 of them
 //! a group cost as much as the claim itself.
@@ -99,7 +99,7 @@ fn of_line(line: Line, payload: Payload, now: Timestamp) -> Claimed {
         key: key.map(SubmissionKey),
         activity: facts.activity().map(|activity| activity.text().to_owned()),
         source,
-        // A word that no CHECK of ours let in: a person decides.
+        // A word that no CHECK of ours let in: an operator decides.
         on_conflict: on_conflict.map(|word| word.parse().unwrap_or(ConflictPolicy::Park)),
         claimed_at: now,
     }

@@ -8,7 +8,7 @@ use crate::model::{Directives, Entry, SubmissionId};
 use super::{history, lanes};
 
 /// `?9` says whether the edited object brought directives; where it brought none, the old ones stay. A key that another
-/// submission holds is named, not held: a person's edit is no repetition.
+/// submission holds is named, not held: an operator's edit is no repetition.
 pub(crate) const REPLACE: &str = "UPDATE submission SET \
         payload = ?2, activity_id = ?3, provider_activity_id = ?4, commerce_external_id = ?5, invalid = NULL, by_result_types = 0, \
         digest = CASE WHEN CASE WHEN ?9 THEN ?6 ELSE submission_key END IS NULL THEN NULL ELSE ?10 END, \

@@ -29,7 +29,7 @@ pub(crate) struct Revival {
 /// memory as this.
 const PAGE: u32 = 500;
 
-/// The next page of the episode behind a number: what was in flight when the gate closed, and each one that went first
+/// The next page of the episode after a number: what was in flight when the gate closed, and each one that went first
 /// since and was refused.
 pub(crate) const OF_EPISODE: &str = "SELECT d.id, d.lane FROM episode AS e CROSS JOIN delivery AS d ON d.id = e.id \
       WHERE e.id > ?1 AND d.state = 'dead' AND d.reason = 'unauthorized' \

@@ -53,7 +53,7 @@ pub(crate) const WRITE_LIFTED: &str = "INSERT INTO history (submission, at, acto
             coalesce(strftime('%Y-%m-%dT%H:%M:%SZ', s.not_before / 1000, 'unixepoch'), 'the end of time') \
        FROM json_each(?1) AS j CROSS JOIN submission AS s ON s.id = j.value";
 
-/// Writes for these that a person lifts their `not_before`, and which it was.
+/// Writes for these that an operator lifts their `not_before`, and which it was.
 pub(crate) async fn write_lifted(conn: &mut SqliteConnection, ids: &str, line: &Line<'_>) -> Result<(), sqlx::Error> {
     sqlx::query(WRITE_LIFTED)
         .bind(ids)

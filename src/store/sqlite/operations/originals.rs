@@ -112,7 +112,7 @@ impl Originals {
         last
     }
 
-    /// Remembers, for the entries behind it, that a new one took the places of these.
+    /// Remembers, for the entries after it, that a new one took the places of these.
     pub(crate) fn take(&mut self, old: &[SubmissionId], new: SubmissionId, entry: &Entry, is_dead: bool) {
         for id in old {
             if let Some(standing) = self.standing.get_mut(id) {

@@ -9,7 +9,7 @@ use sqlx::sqlite::{SqliteConnection, SqliteRow};
 use crate::model::{Digest, FileReceipt, Receipt, RowReceipt};
 use crate::store::sqlite::machine::{batch, trouble};
 
-/// How many of these file receipts stand in the outbox exactly so. All of them: the admission was committed before, and
+/// How many of these file receipts are in the outbox exactly so. All of them: the admission was committed before, and
 /// its answer was lost.
 pub(crate) const SAME_FILES: &str = "SELECT count(*) AS same FROM json_each($1) AS j CROSS JOIN receipt_file AS r \
          ON r.inbox = unhex(j.value ->> 0) AND r.name = unhex(j.value ->> 1) AND r.inode = j.value ->> 2 \

@@ -1,5 +1,5 @@
 //! Whether the outbox's own bookkeeping is true: the counts by state, and that in each activity somebody is next. Both
-//! are kept by the transactions that change a state; another hand (a person's `UPDATE` in `sqlite3`) keeps neither.
+//! are kept by the transactions that change a state; another hand (an operator's `UPDATE` in `sqlite3`) keeps neither.
 //! Read on a reading connection, beside everything else; what is found goes to the writer as a difference, which holds
 //! whatever was committed meanwhile.
 
@@ -98,7 +98,7 @@ pub(crate) async fn correct(transaction: &mut Transaction<'_>, wrong: &[Miscount
     Ok(())
 }
 
-/// The next activities in which somebody waits, and whether they stand as they should: somebody is next or being sent,
+/// The next activities in which somebody waits, and whether they are as they should be: somebody is next or being sent,
 /// and nobody older waits behind who is next. From one to the next by the index, however many wait in each.
 pub(crate) const WAITING_LANES: &str = "WITH RECURSIVE hop (lane) AS ( \
          SELECT (SELECT lane FROM delivery INDEXED BY delivery_waiting WHERE state = 'waiting' AND lane > ?1 ORDER BY lane LIMIT 1) \
@@ -111,7 +111,7 @@ pub(crate) const WAITING_LANES: &str = "WITH RECURSIVE hop (lane) AS ( \
                              WHERE b.lane = hop.lane AND b.state = 'head'), 1) AS is_wrong \
        FROM hop WHERE lane IS NOT NULL";
 
-/// The lanes behind this one that do not stand as they should, and where the next look begins; `None`: there are no
+/// The lanes after this one that are not as they should be, and where the next look begins; `None`: there are no
 /// more.
 pub(crate) async fn wrong_lanes(
     conn: &mut SqliteConnection,

@@ -150,7 +150,7 @@ pub(crate) const DISMISS_REPLACED: &str = "UPDATE delivery SET state = 'dismisse
 pub(crate) const LINK: &str = "UPDATE submission SET replaced_by = j.new \
      FROM (SELECT value ->> 0 AS old, value ->> 1 AS new FROM json_each(?1)) AS j WHERE submission.id = j.old";
 
-/// Closes them. One that a person had dismissed already stays as it is; history says of both what took whose place.
+/// Closes them. One that an operator had dismissed already stays as it is; history says of both what took whose place.
 pub(crate) async fn dismiss(
     transaction: &mut Transaction<'_>,
     replaced: &[Replaced],

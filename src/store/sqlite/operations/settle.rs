@@ -242,7 +242,7 @@ fn effect(settlement: &Settlement, now: Timestamp) -> Effect {
     match settlement.ending {
         // What of the wait is served is known, and counted, at the next claim.
         Ending::Retry { wait } | Ending::Interrupted { wait } => effect.due = Some(now.plus(wait).millis()),
-        // It had its turn already: with its old due time it stands before everything that became due since.
+        // It had its turn already: with its old due time it comes before everything that became due since.
         Ending::Override => {
             effect.latest = Some(now.millis());
             effect.overriding = true;

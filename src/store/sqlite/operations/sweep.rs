@@ -1,5 +1,6 @@
-//! What leaves: by retention, or by a person's purge. A batch is bounded in rows and in bytes: a row's pages have to be
-//! walked to be freed, and five hundred payloads of a megabyte would hold the writer, and all deliveries, for seconds.
+//! What leaves: by retention, or by an operator's purge. A batch is bounded in rows and in bytes: a row's pages have to
+//! be walked to be freed, and five hundred payloads of a megabyte would hold the writer, and all
+//! deliveries, for seconds.
 
 use std::collections::HashSet;
 

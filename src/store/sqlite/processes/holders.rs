@@ -1,4 +1,4 @@
-//! Who holds SQLite's locks on a database, by `/proc/locks`: so that a person is told whom to end, and not only that
+//! Who holds SQLite's locks on a database, by `/proc/locks`: so that an operator is told whom to end, and not only that
 //! somebody is in the way.
 //!
 //! What the kernel does not tell (another namespace, a file system that shows other numbers, a service that must not
@@ -66,7 +66,7 @@ fn inode(path: &Path) -> Option<String> {
     Some(format!("{major:02x}:{minor:02x}:{}", found.ino()))
 }
 
-/// Lines are `1: POSIX  ADVISORY  WRITE 4711 08:01:1234 120 120`; behind the number of one who only waits stands `->`.
+/// Lines are `1: POSIX  ADVISORY  WRITE 4711 08:01:1234 120 120`; the number of one who only waits is followed by `->`.
 fn find(
     locks: &str,
     inode: &str,

@@ -1,5 +1,5 @@
 //! What a running daemon says of itself to those who look, also when the database can be neither written nor opened: a
-//! few bytes behind the number of its process in the lock file. They are allocated when the lock is taken and
+//! few bytes after the number of its process in the lock file. They are allocated when the lock is taken and
 //! overwritten in place, which needs no free block.
 //!
 //! No truth hangs on it. It is not synced, a crash may lose it, and whoever cannot read it goes by what the database

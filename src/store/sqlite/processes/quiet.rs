@@ -61,7 +61,7 @@ impl Quiet {
         })
     }
 
-    /// It was asked behind this look, at this time; `None`: there was no answer.
+    /// It was asked after this look, at this time; `None`: there was no answer.
     pub(crate) fn asked(&self, sight: Option<Sight>, now: Instant) {
         let mut known = self.known();
         *known = sight.map(|sight| match *known {

@@ -20,7 +20,7 @@ const NAME: &str = "-use.lock";
 /// Between two tries.
 const PAUSE: Duration = Duration::from_millis(40);
 
-/// How long a restore waits for commands to end: those of a person's loop are gone in an instant, one that stays is
+/// How long a restore waits for commands to end: those of an operator's loop are gone in an instant, one that stays is
 /// named.
 const PATIENCE: Duration = Duration::from_secs(2);
 

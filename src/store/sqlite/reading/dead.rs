@@ -1,4 +1,4 @@
-//! What the newest dead letters have in common, for the person who looks at the queue: bounded, however many there are.
+//! What the newest dead letters have in common, for an operator at the queue: bounded, however many there are.
 
 use sqlx::Row as _;
 use sqlx::sqlite::SqliteConnection;

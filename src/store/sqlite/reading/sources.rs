@@ -10,7 +10,7 @@ use crate::store::sqlite::machine::row;
 use crate::store::{Outbox, Place, StoreError, Stretch};
 
 impl Outbox {
-    /// Goes through the next pending heads behind this place, the least tried first, a bounded number of them: whose
+    /// Goes through the next pending heads after this place, the least tried first, a bounded number of them: whose
     /// they are.
     pub async fn look_for_sources(&self, after: Place) -> Result<Stretch, StoreError> {
         Ok(look(&mut *self.reader().await?, after).await?)
@@ -20,7 +20,7 @@ impl Outbox {
 /// How many heads one look goes through: some milliseconds.
 pub(crate) const STRETCH: u32 = 2_000;
 
-/// What lies behind a place is written as two bounds: of the row value `(tries, id) > (?1, ?2)` SQLite uses the first
+/// What comes after a place is written as two bounds: of the row value `(tries, id) > (?1, ?2)` SQLite uses the first
 /// column alone, and each look would go through everything with as many tries once more.
 pub(crate) const NEXT_HEADS: &str = "SELECT coalesce(s.source, '') AS source, stretch.tries, stretch.id FROM ( \
          SELECT tries, id FROM (SELECT tries, id FROM delivery INDEXED BY delivery_probe \
@@ -47,7 +47,7 @@ pub(crate) async fn look(conn: &mut SqliteConnection, after: Place) -> Result<St
         };
         heads.push((place, row::text(row, "source")?.unwrap_or_default()));
     }
-    // The two halves come one behind the other as they stand, but nothing in SQL promises it.
+    // The two halves come one after the other as they are written, but nothing in SQL promises it.
     heads.sort_unstable_by_key(|(place, _)| *place);
     let mut sources: Vec<(String, SubmissionId)> = Vec::new();
     for (place, source) in &heads {
