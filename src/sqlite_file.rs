@@ -12,13 +12,12 @@ use sqlx::{AssertSqlSafe, Row as _, raw_sql};
 pub enum Identity {
     /// Nothing in it yet.
     Empty,
-    /// Of this version.
+    /// Ours, and of this program's version.
     Ours,
     /// Of an older version, to be migrated.
     Older(i64),
     /// Written by a newer program.
     Newer(i64),
-    /// Somebody else's database.
     Foreign,
 }
 

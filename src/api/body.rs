@@ -25,7 +25,6 @@ impl<'a> KeptBody<'a> {
         }
     }
 
-    /// The next piece.
     pub(super) fn push(&mut self, piece: &[u8]) {
         let room = (self.limit + self.key.len().saturating_sub(1)).saturating_sub(self.kept.len());
         self.kept.extend_from_slice(&piece[..piece.len().min(room)]);

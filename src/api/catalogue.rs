@@ -11,7 +11,6 @@ const LIST_BYTES_MAX: usize = 1 << 20;
 /// What came of asking for the result types.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Catalogue {
-    /// 200: the list.
     Types(Vec<ResultType>),
     /// 401: the key is not known.
     Unauthorized,

@@ -14,7 +14,6 @@ pub struct Args {
     shell: Shell,
 }
 
-/// Prints the script.
 pub fn run(args: &Args, mut tree: clap::Command, out: &mut dyn Write) -> anyhow::Result<Exit> {
     let mut script = Vec::new();
     clap_complete::generate(args.shell, &mut tree, "reten-outbox", &mut script);

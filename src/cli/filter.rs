@@ -46,7 +46,6 @@ pub struct FilterArgs {
 /// A moment, as an operator names it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SinceArg {
-    /// This very moment.
     At(Timestamp),
     Ago(Duration),
 }

@@ -11,7 +11,7 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::clock;
-use crate::sandbox::{DEFAULT_API_KEY, Options, Permission, Reporter, Settings, serve};
+use crate::sandbox::{DEFAULT_API_KEY, OnRequest, Options, Permission, Settings, serve};
 
 use super::exit::Exit;
 use super::filter::parse_age;
@@ -110,7 +110,7 @@ pub async fn run(args: Args, out: &mut dyn Write) -> anyhow::Result<Exit> {
     Ok(Exit::Done)
 }
 
-fn options(args: Args, report: Option<Reporter>) -> Options {
+fn options(args: Args, report: Option<OnRequest>) -> Options {
     let permissions = [
         (!args.no_submit, Permission::SubmitActivityResult),
         (!args.no_view, Permission::ViewActivities),
@@ -138,7 +138,7 @@ fn options(args: Args, report: Option<Reporter>) -> Options {
 }
 
 /// Prints a line a request from a thread of its own.
-fn reporter() -> Reporter {
+fn reporter() -> OnRequest {
     let (lines, waiting) = sync_channel::<String>(LINES_MAX);
     std::thread::spawn(move || print_lines(&waiting));
     Arc::new(move |line| offer(&lines, line.to_string()))

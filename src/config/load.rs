@@ -120,7 +120,6 @@ impl Config {
         )
     }
 
-    /// The defaults alone.
     #[cfg(test)]
     pub fn defaults() -> Result<Self, ConfigError> {
         assemble(Findings::default(), None).map(|loaded| loaded.config)

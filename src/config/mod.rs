@@ -112,7 +112,6 @@ pub struct Inbox {
 /// `[outbox]`
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub struct OutboxSettings {
-    /// The SQLite file.
     #[serde(deserialize_with = "values::path")]
     pub database: PathBuf,
     /// How long delivered ones are kept.
@@ -206,7 +205,6 @@ pub struct ConflictRule {
     /// The last delivered result of this activity was ours and older (or was not).
     #[serde(default, deserialize_with = "values::optional_switch")]
     pub registered_by_us: Option<bool>,
-    /// The submission's source.
     #[serde(default, deserialize_with = "values::optional_text")]
     pub source: Option<String>,
     /// `task_result.result` is one of these.

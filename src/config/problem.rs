@@ -16,7 +16,6 @@ pub(super) const KEY_PREFIX: &str = "rtn_sk_";
 pub enum SetBy {
     /// The built-in `config/config.toml`.
     Default,
-    /// A file.
     File {
         /// As it was named.
         path: PathBuf,

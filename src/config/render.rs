@@ -11,7 +11,6 @@ use super::problem::SetBy;
 use super::values::toml_of;
 
 impl Loaded {
-    /// The effective configuration.
     pub fn to_toml(&self) -> String {
         let mut out = String::new();
         for (place, section) in keys::sections().into_iter().enumerate() {

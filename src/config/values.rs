@@ -100,7 +100,6 @@ fn unquoted(value: &Value) -> &'static str {
     }
 }
 
-/// Any text.
 pub(super) fn text<'de, D: Deserializer<'de>>(from: D) -> Result<String, D::Error> {
     read(from, |value| as_text(value).map(str::to_owned))
 }
@@ -109,7 +108,6 @@ pub(super) fn optional_text<'de, D: Deserializer<'de>>(from: D) -> Result<Option
     text(from).map(Some)
 }
 
-/// `true` or `false`.
 pub(super) fn switch<'de, D: Deserializer<'de>>(from: D) -> Result<bool, D::Error> {
     read(from, |value| match value.kind {
         ValueKind::Boolean(on) => Ok(on),

@@ -34,14 +34,14 @@ pub(super) async fn run(
     mut shutdown: watch::Receiver<bool>,
 ) -> Result<(), StoreError> {
     tokio::select! {
-        () = look_after(&outbox, &arrivals) => {}
+        () = tend(&outbox, &arrivals) => {}
         // An error is a sender that is gone: the end as well.
         _ = shutdown.wait_for(|stop| *stop) => {}
     }
     Ok(())
 }
 
-async fn look_after(outbox: &Outbox, arrivals: &Notify) {
+async fn tend(outbox: &Outbox, arrivals: &Notify) {
     recount(outbox).await;
     let mut after = None;
     loop {

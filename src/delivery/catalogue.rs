@@ -54,7 +54,7 @@ pub(super) async fn keep(mut context: Links) {
         warned: SaidOnce::default(),
         pause: FAILED_PAUSE,
     };
-    let told = Arc::clone(&context.unknown_code);
+    let unknown_seen = Arc::clone(&context.unknown_code);
     keeper.publish_remembered().await;
     loop {
         let fetched = Instant::now();
@@ -68,7 +68,7 @@ pub(super) async fn keep(mut context: Links) {
         };
         tokio::select! {
             () = sleep_until(next) => {}
-            () = unknown_code(&told, fetched + UNKNOWN_CODE_PAUSE) => {}
+            () = unknown_code(&unknown_seen, fetched + UNKNOWN_CODE_PAUSE) => {}
             () = changed(&mut context.config) => {}
             () = changed(&mut context.key) => {}
         }
@@ -83,8 +83,8 @@ async fn changed<T>(receiver: &mut watch::Receiver<T>) {
 }
 
 /// Waits for an unknown code, and not less than until `earliest`.
-async fn unknown_code(told: &Notify, earliest: Instant) {
-    told.notified().await;
+async fn unknown_code(seen: &Notify, earliest: Instant) {
+    seen.notified().await;
     sleep_until(earliest).await;
 }
 

@@ -165,7 +165,7 @@ impl Dispatcher {
     }
 
     /// Something was taken in.
-    pub fn look_again(&mut self) {
+    pub fn query_again(&mut self) {
         self.may_be_due = true;
     }
 

@@ -32,7 +32,6 @@ pub(super) enum Candidate {
     Found(SubmissionId, String),
     /// The walk is not at its end: the next look goes on.
     Further,
-    /// Nothing is pending.
     Nothing,
 }
 
@@ -41,7 +40,7 @@ impl Fairness {
     /// waits meanwhile. A producer that was not tried yet ends it; only when all have had their turn is everything that
     /// is pending gone through, once a minute.
     pub(super) async fn search(&mut self, outbox: &Outbox) -> Result<Candidate, StoreError> {
-        let stretch = outbox.look_for_sources(self.walk.after).await?;
+        let stretch = outbox.find_sources(self.walk.after).await?;
         for (source, id) in stretch.sources {
             if !self.tried.contains(&source) {
                 self.walk = Walk::default();

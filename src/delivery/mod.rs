@@ -56,7 +56,7 @@ pub async fn run(context: Links) -> Result<(), StartError> {
         if arrived.as_mut().enable() {
             arrived.set(context.arrivals.notified());
             arrived.as_mut().enable();
-            dispatcher.look_again();
+            dispatcher.query_again();
         }
         match lively(&context.progress, context.turn_max, dispatcher.step()).await {
             Step::Sent(_) => {}

@@ -14,7 +14,7 @@ const PAUSE_MIN: Duration = Duration::from_millis(50);
 /// The longest pause: a disk that has room again is noticed within this.
 const PAUSE_MAX: Duration = Duration::from_secs(5);
 /// What only looks. That it works says nothing of a full disk or a foreign lock, which keep others from writing.
-const READS: [&str; 6] = ["changed", "next_due", "look_for_sources", "list", "recall", "relations"];
+const READS: [&str; 6] = ["changed", "next_due", "find_sources", "list", "recall", "relations"];
 
 /// Counters failures until something works again.
 #[derive(Debug)]
@@ -58,7 +58,6 @@ impl StoreRetry {
         pause
     }
 
-    /// Something was written.
     pub(super) fn worked(&mut self) {
         self.pause = PAUSE_MIN;
         self.failed_at = None;
@@ -68,7 +67,6 @@ impl StoreRetry {
         }
     }
 
-    /// Something was read.
     pub(super) fn has_read(&mut self) {
         if self.is_reading && self.failed_at.is_some() {
             self.worked();

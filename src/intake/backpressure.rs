@@ -23,7 +23,6 @@ const NEXT_TO_NOTHING: u64 = 1 << 20;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WaitReason {
     pub cause: Cause,
-    /// In words.
     pub why: String,
     pub hint: &'static str,
 }
@@ -64,7 +63,7 @@ impl Backpressure {
     }
 
     /// Nothing is there to be taken: whatever kept it may be over all the same, and nobody else would see that.
-    pub async fn look_again(&self, context: &IntakeContext) {
+    pub async fn recheck(&self, context: &IntakeContext) {
         if self.hindrances.has(Cause::Backlog) || self.hindrances.has(Cause::Disk) {
             self.may_take(context).await;
         }

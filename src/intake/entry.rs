@@ -38,7 +38,9 @@ pub fn entry(
     let by_result_types = faults.is_empty() && violations.iter().all(Violation::is_of_result_types);
     faults.extend(refusal(&violations, criteria.settings.mode));
     let warning = match criteria.settings.mode {
-        ValidationMode::Warn if faults.is_empty() && !violations.is_empty() => Some(in_one_line(&told(&violations))),
+        ValidationMode::Warn if faults.is_empty() && !violations.is_empty() => {
+            Some(in_one_line(&messages(&violations)))
+        }
         ValidationMode::Strict | ValidationMode::Warn | ValidationMode::Off => None,
     };
     let payload = object.payload();
@@ -62,7 +64,7 @@ pub fn entry(
 /// Everything that is wrong with an object, one line each: for `validate`, which shows all of it.
 pub fn problems(object: &Object<'_>, criteria: &Criteria) -> Vec<String> {
     let (_, mut faults) = directives(object, None);
-    faults.extend(told(&violations(object, criteria)));
+    faults.extend(messages(&violations(object, criteria)));
     faults
 }
 
@@ -89,7 +91,7 @@ fn violations(object: &Object<'_>, criteria: &Criteria) -> Vec<Violation> {
     violations
 }
 
-fn told(violations: &[Violation]) -> Vec<String> {
+fn messages(violations: &[Violation]) -> Vec<String> {
     violations.iter().map(ToString::to_string).collect()
 }
 

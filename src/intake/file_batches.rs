@@ -28,7 +28,7 @@ impl FileInbox {
     pub async fn take(&mut self, context: &IntakeContext, backpressure: &Backpressure, ready: Vec<Ready>) {
         let ready = self.without_kept(context, ready).await;
         let with_receipt = |ready: Ready| {
-            let receipt = self.receipts.get(&ready.name, ready.look.inode).cloned();
+            let receipt = self.receipts.get(&ready.name, ready.stat.inode).cloned();
             (ready, receipt)
         };
         let mut queue: VecDeque<_> = ready.into_iter().map(with_receipt).collect();
@@ -72,14 +72,14 @@ impl FileInbox {
     /// kept.
     async fn without_kept(&mut self, context: &IntakeContext, mut ready: Vec<Ready>) -> Vec<Ready> {
         let is_unknown = |openers: &Openers, one: &Ready| {
-            one.openness != Openness::Closed && !openers.knows(one.look.inode, one.touched)
+            one.openness != Openness::Closed && !openers.knows(one.stat.inode, one.touched)
         };
         let now = Instant::now();
         if ready.iter().any(|one| is_unknown(&self.observer.openers, one))
             && self.observer.openers.next().is_none_or(|next| next <= now)
         {
-            let look = scan_openers(&self.known, self.folder.path(), context);
-            if let Ok(openers) = look.await {
+            let scan = scan_openers(&self.known, self.folder.path(), context);
+            if let Ok(openers) = scan.await {
                 self.observer.openers = openers;
             }
         }
@@ -92,7 +92,7 @@ impl FileInbox {
                     .ask_again(&one.name, self.observer.openers.next().unwrap_or(now));
                 return false;
             }
-            let is_written = self.observer.openers.has(one.look.inode);
+            let is_written = self.observer.openers.has(one.stat.inode);
             if is_written {
                 one.openness = Openness::Open;
             }
@@ -100,7 +100,7 @@ impl FileInbox {
             let may_go_on = is_written && Format::of(&one.name) == Some(Format::Json);
             let stays = one.stays() && (one.is_kept || may_go_on);
             if stays {
-                self.keep(&one.name, one.look, 0, !may_go_on);
+                self.keep(&one.name, one.stat, 0, !may_go_on);
             }
             !stays
         });
@@ -124,16 +124,16 @@ impl FileInbox {
                 ReadOutcome::Results(open_file, chunk) => match chunk.end {
                     End::More => large = Some((open_file, counts)),
                     End::Whole | End::Unfinished(_) if open_file.stays => {
-                        self.keep(&open_file.name, open_file.look, open_file.bad_lines, true);
+                        self.keep(&open_file.name, open_file.stat, open_file.bad_lines, true);
                     }
                     End::Whole => whole.push(*open_file),
                     End::Unfinished(_) => self
                         .known
-                        .unsettle(&open_file.name, open_file.look, true, Instant::now()),
+                        .unsettle(&open_file.name, open_file.stat, true, Instant::now()),
                 },
                 ReadOutcome::Bad(open_file, bad) => self.reject(context, *open_file, bad).await,
-                ReadOutcome::Unfinished(name, look) => self.known.unsettle(&name, look, true, Instant::now()),
-                ReadOutcome::Open(name, look) => self.keep(&name, look, 0, false),
+                ReadOutcome::Unfinished(name, stat) => self.known.unsettle(&name, stat, true, Instant::now()),
+                ReadOutcome::Open(name, stat) => self.keep(&name, stat, 0, false),
                 ReadOutcome::Left(name, error) => self.leave(context, &name, &error),
                 ReadOutcome::Gone(name) => self.known.forget(&name),
             }
@@ -229,7 +229,7 @@ impl FileInbox {
                 Err(ReadError::Bad(bad)) => {
                     counts.tell(&name);
                     if open_file.stays {
-                        return self.keep(&open_file.name, open_file.look, 0, false);
+                        return self.keep(&open_file.name, open_file.stat, 0, false);
                     }
                     return self.reject(context, open_file, bad).await;
                 }
@@ -257,7 +257,7 @@ impl FileInbox {
             match end {
                 End::More => {}
                 End::Whole | End::Unfinished(_) if open_file.stays => {
-                    self.keep(&open_file.name, open_file.look, open_file.bad_lines, true);
+                    self.keep(&open_file.name, open_file.stat, open_file.bad_lines, true);
                     break;
                 }
                 End::Whole => {
@@ -266,7 +266,7 @@ impl FileInbox {
                 }
                 End::Unfinished(_) => {
                     self.known
-                        .unsettle(&open_file.name, open_file.look, true, Instant::now());
+                        .unsettle(&open_file.name, open_file.stat, true, Instant::now());
                     break;
                 }
             }

@@ -30,7 +30,7 @@ use super::stability::KnownFiles;
 /// How long to wait after a fault of our own.
 const STUMBLED_PAUSE: Duration = Duration::from_secs(1);
 /// So many open files are named at one time.
-const TOLD_MAX: usize = 1000;
+const LOGGED_MAX: usize = 1000;
 
 /// The inbox directory at work.
 #[derive(Debug)]
@@ -47,7 +47,7 @@ pub struct FileInbox {
     /// What is seen of it.
     pub observer: Observer,
     /// The files of which it was said that they are open.
-    pub told_open: HashSet<OsString>,
+    pub logged_open: HashSet<OsString>,
     /// Those of the batch before are being closed; at most one at a time, so that there are never more files open than
     /// those of two.
     pub closing: Option<JoinHandle<()>>,
@@ -70,7 +70,7 @@ impl FileInbox {
             removals: PendingRemovals::default(),
             left: SkippedFiles::default(),
             observer: Observer::default(),
-            told_open: HashSet::new(),
+            logged_open: HashSet::new(),
             closing: None,
             inbox_lock,
             next_scan: Instant::now(),
@@ -108,7 +108,7 @@ impl FileInbox {
             .into_iter()
             .partition(|open_file| self.known.is_open(&open_file.name));
         for open_file in open {
-            self.keep(&open_file.name, open_file.look, open_file.bad_lines, true);
+            self.keep(&open_file.name, open_file.stat, open_file.bad_lines, true);
         }
         if open_files.is_empty() {
             return;
@@ -195,18 +195,18 @@ impl FileInbox {
                 );
                 true
             }
-            RemovalOutcome::Grown(look) => {
-                self.known.unsettle(&name, look, false, now);
+            RemovalOutcome::Grown(stat) => {
+                self.known.unsettle(&name, stat, false, now);
                 false
             }
-            RemovalOutcome::Opened(look) => {
+            RemovalOutcome::Opened(stat) => {
                 if finished.was_renamed {
-                    self.keep(&name, look, 0, true);
+                    self.keep(&name, stat, 0, true);
                 }
                 false
             }
-            RemovalOutcome::Rewritten(look) => {
-                self.known.unsettle(&name, look, false, now);
+            RemovalOutcome::Rewritten(stat) => {
+                self.known.unsettle(&name, stat, false, now);
                 true
             }
             RemovalOutcome::Failed(error) => {
@@ -221,10 +221,10 @@ impl FileInbox {
 
     /// A file stays because somebody may still be writing to it: said once, where somebody is known to have it open.
     /// `is_taken`: what is in it.
-    pub fn keep(&mut self, name: &OsStr, look: FileStat, bad_lines: u64, is_taken: bool) {
-        self.known.keep(name, look, Instant::now());
-        let is_open = self.known.is_open(name) || self.observer.openers.has(look.inode);
-        if is_open && self.told_open.len() < TOLD_MAX && self.told_open.insert(name.to_owned()) {
+    pub fn keep(&mut self, name: &OsStr, stat: FileStat, bad_lines: u64, is_taken: bool) {
+        self.known.keep(name, stat, Instant::now());
+        let is_open = self.known.is_open(name) || self.observer.openers.has(stat.inode);
+        if is_open && self.logged_open.len() < LOGGED_MAX && self.logged_open.insert(name.to_owned()) {
             let mut what = if is_taken {
                 "a program has it open: what is in it is taken, but it is not removed".to_owned()
             } else {
@@ -251,15 +251,15 @@ impl FileInbox {
         }
         let report = RejectReport::of_fault(&open_file.name, why, &bad, clock::now());
         let folder = Arc::clone(&self.folder);
-        let (name, look) = (open_file.name.clone(), open_file.look);
+        let (name, stat) = (open_file.name.clone(), open_file.stat);
         let work = move || {
             // Its batch may have waited meanwhile, for an outbox whose disk is full say, and its producer have gone on
             // writing.
             let now = FileStat::at(open_file.file())?;
-            if !now.is_same_content(&open_file.look) {
+            if !now.is_same_content(&open_file.stat) {
                 return Ok(Err(now));
             }
-            let moved = reject::whole(&folder, &open_file.name, &open_file.look, &report);
+            let moved = reject::whole(&folder, &open_file.name, &open_file.stat, &report);
             moved.map(|moved| Ok((moved, report)))
         };
         match context.in_inbox(work).await.and_then(|moved| moved) {
@@ -271,7 +271,7 @@ impl FileInbox {
                 if let Some(moved) = moved {
                     log_rejected(&name, &moved, &report);
                 }
-                let receipt = self.receipts.get(&name, look.inode).cloned();
+                let receipt = self.receipts.get(&name, stat.inode).cloned();
                 self.forget(context, receipt.into_iter().collect(), false).await;
             }
             Err(error) => self.leave(context, &name, &error),
@@ -281,8 +281,8 @@ impl FileInbox {
     /// A file stays where it is: said once, and tried again.
     pub fn leave(&mut self, context: &IntakeContext, name: &OsStr, error: &io::Error) {
         let rescan = context.config.borrow().inbox.rescan;
-        let look = self.known.look_of(name);
-        let until = self.left.leave(name, look.as_ref(), error, Instant::now(), rescan);
+        let stat = self.known.stat_of(name);
+        let until = self.left.leave(name, stat.as_ref(), error, Instant::now(), rescan);
         self.known.rest(name, until);
     }
 

@@ -33,7 +33,7 @@ pub async fn run(context: &IntakeContext, backpressure: &Backpressure, inbox_loc
             inbox.scan(context, backpressure).await;
         }
         inbox.observer.catch_up(&mut inbox.known);
-        inbox.look(context).await;
+        inbox.stat_due(context).await;
         let now = Instant::now();
         let ready = inbox.known.ready(now, READY_MAX);
         // What came under the name of one that is being let go is another file, or more of it.
@@ -42,7 +42,7 @@ pub async fn run(context: &IntakeContext, backpressure: &Backpressure, inbox_loc
             continue;
         }
         let may_take = if ready.is_empty() {
-            backpressure.look_again(context).await;
+            backpressure.recheck(context).await;
             true
         } else {
             backpressure.may_take(context).await
@@ -167,7 +167,7 @@ impl FileInbox {
                     self.next_scan = now;
                 }
                 self.known.found(&scan.listing.files, !scan.listing.more, now);
-                self.told_open.retain(|name| self.known.knows(name));
+                self.logged_open.retain(|name| self.known.knows(name));
                 self.left.found(&mut scan.listing, now);
                 self.forget(context, scan.gone, false).await;
             }
@@ -180,23 +180,23 @@ impl FileInbox {
     }
 
     /// Looks at the names that are due.
-    async fn look(&mut self, context: &IntakeContext) {
+    async fn stat_due(&mut self, context: &IntakeContext) {
         let due = self.known.due(Instant::now());
         if due.is_empty() {
             return;
         }
         let folder = Arc::clone(&self.folder);
-        let looks = context
+        let stats = context
             .in_inbox(move || {
                 due.into_iter()
-                    .map(|name| (folder.look(&name), name))
+                    .map(|name| (folder.stat(&name), name))
                     .collect::<Vec<_>>()
             })
             .await;
         let now = Instant::now();
-        for (look, name) in looks.unwrap_or_default() {
-            match look {
-                Ok(look) => self.known.looked(&name, look, now),
+        for (stat, name) in stats.unwrap_or_default() {
+            match stat {
+                Ok(stat) => self.known.saw_stat(&name, stat, now),
                 Err(error) => self.leave(context, &name, &error),
             }
         }

@@ -107,7 +107,7 @@ fn let_one_go(inbox: &Folder, leaving: Leaving, is_open: bool) -> (Finished, Ope
         Err(fate) => (fate, false),
     };
     let finished = Finished {
-        inode: open_file.look.inode,
+        inode: open_file.stat.inode,
         name: open_file.name.clone(),
         rejected: leaving.rejected,
         fate,
@@ -118,21 +118,21 @@ fn let_one_go(inbox: &Folder, leaving: Leaving, is_open: bool) -> (Finished, Ope
 
 /// The last steps of a file that lies aside, and whether it got its name from us again.
 fn go(inbox: &Folder, open_file: &OpenFile, aside: &OsStr, is_open: bool) -> io::Result<(RemovalOutcome, bool)> {
-    let look = FileStat::at(open_file.file())?;
-    if is_open || !look.is_same_content(&open_file.look) {
+    let stat = FileStat::at(open_file.file())?;
+    if is_open || !stat.is_same_content(&open_file.stat) {
         let was_renamed = give_back(inbox, aside, &open_file.name)?;
         let fate = if is_open {
-            RemovalOutcome::Opened(look)
+            RemovalOutcome::Opened(stat)
         } else {
-            RemovalOutcome::Grown(look)
+            RemovalOutcome::Grown(stat)
         };
         return Ok((fate, was_renamed));
     }
     let_go(inbox, aside)?;
     // Who was about to open it in the very moment in which it lost its name may have done so, and written. Crash here:
     // that is lost, as it would be with a file that its producer removed himself.
-    let look = FileStat::at(open_file.file())?;
-    if look.is_same_content(&open_file.look) {
+    let stat = FileStat::at(open_file.file())?;
+    if stat.is_same_content(&open_file.stat) {
         return Ok((RemovalOutcome::Gone, false));
     }
     let back = put_back(inbox, open_file)?;
@@ -152,7 +152,7 @@ fn put_back(inbox: &Folder, open_file: &OpenFile) -> io::Result<Option<OsString>
         return Ok(None);
     }
     let private_dir = inbox.private_dir()?;
-    let draft = hidden("rest", open_file.look.inode);
+    let draft = hidden("rest", open_file.stat.inode);
     private_dir.remove(&draft)?;
     let mut file = private_dir.create(&draft)?;
     read_blocks(open_file.file(), from..size, open_file.progress(), |block| {
@@ -174,11 +174,11 @@ fn put_back(inbox: &Folder, open_file: &OpenFile) -> io::Result<Option<OsString>
 /// Crash after this: the bad lines are durably in `rejected/`, and are not written there twice, for the next take is a
 /// resumed one.
 fn bad_lines(inbox: &Folder, open_file: &OpenFile, now: Timestamp) -> io::Result<Option<(OsString, RejectReport)>> {
-    let look = FileStat::at(open_file.file())?;
-    if open_file.bad_lines == 0 || look.size > open_file.receipt().taken {
+    let stat = FileStat::at(open_file.file())?;
+    if open_file.bad_lines == 0 || stat.size > open_file.receipt().taken {
         return Ok(None); // What grows is finished when it has come to its end.
     }
-    if !look.is_same_content(&open_file.look) && !open_file.is_as_taken()? {
+    if !stat.is_same_content(&open_file.stat) && !open_file.is_as_taken()? {
         return Ok(None); // What was written anew is another file, and is judged as that.
     }
     let limits = (open_file.result_bytes_max(), open_file.receipt().taken);
@@ -207,26 +207,26 @@ fn all_lines(
     let bad = reject::collect(open_file.file(), io::sink(), limits, open_file.progress())?;
     let why = format!("none of its {} lines can be taken", bad.1);
     let report = RejectReport::whole(&open_file.name, why, bad, now);
-    let moved = reject::whole(inbox, &open_file.name, &open_file.look, &report)?;
+    let moved = reject::whole(inbox, &open_file.name, &open_file.stat, &report)?;
     Ok(moved.map(|moved| (moved, report)))
 }
 
 fn leave(inbox: &Folder, open_file: &mut OpenFile) -> io::Result<Result<OsString, RemovalOutcome>> {
     for _ in 0..LOOKS_MAX {
-        let look = FileStat::at(open_file.file())?;
-        if open_file.was_written || !look.is_same_content(&open_file.look) {
+        let stat = FileStat::at(open_file.file())?;
+        if open_file.was_written || !stat.is_same_content(&open_file.stat) {
             if !open_file.is_as_taken()? {
                 // Durable before its receipt goes: else a power cut could bring the old bytes back without it.
                 open_file.file().sync_all()?;
-                return Ok(Err(RemovalOutcome::Rewritten(look)));
+                return Ok(Err(RemovalOutcome::Rewritten(stat)));
             }
-            open_file.look = look;
+            open_file.stat = stat;
             open_file.was_written = false;
         }
-        if look.size > open_file.receipt().taken {
-            return Ok(Err(RemovalOutcome::Grown(look)));
+        if stat.size > open_file.receipt().taken {
+            return Ok(Err(RemovalOutcome::Grown(stat)));
         }
-        match set_aside(inbox, &open_file.name, &open_file.look)? {
+        match set_aside(inbox, &open_file.name, &open_file.stat)? {
             SetAside::Aside(aside) => return Ok(Ok(aside)),
             SetAside::Gone => return Ok(Err(RemovalOutcome::Gone)),
             SetAside::Replaced => return Ok(Err(RemovalOutcome::Replaced)),
@@ -292,7 +292,7 @@ mod tests {
             assert_eq!(finished[0].was_renamed, stays);
             match &finished[0].fate {
                 RemovalOutcome::Opened(_) => assert!(is_open),
-                RemovalOutcome::Grown(look) => assert!(!is_open && is_written && look.size > 4),
+                RemovalOutcome::Grown(stat) => assert!(!is_open && is_written && stat.size > 4),
                 RemovalOutcome::Gone => assert!(!stays),
                 other => panic!("{other:?}"),
             }

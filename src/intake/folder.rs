@@ -198,7 +198,7 @@ impl Folder {
     }
 
     /// A look at a name, without following or opening anything; `None` when there is no such name.
-    pub fn look(&self, name: &OsStr) -> io::Result<Option<FileStat>> {
+    pub fn stat(&self, name: &OsStr) -> io::Result<Option<FileStat>> {
         match rustix::fs::statat(&self.fd, name, AtFlags::SYMLINK_NOFOLLOW) {
             Ok(stat) => Ok(Some(FileStat::of(&stat))),
             Err(Errno::NOENT) => Ok(None),
@@ -209,7 +209,7 @@ impl Folder {
     /// Opens a regular file for reading; `None` when there is none of that name (any more).
     pub fn open_file(&self, name: &OsStr) -> io::Result<Option<(File, FileStat)>> {
         // Looked at first: even a non-blocking open of a FIFO would wake its writer.
-        if !self.look(name)?.is_some_and(|look| look.is_file) {
+        if !self.stat(name)?.is_some_and(|stat| stat.is_file) {
             return Ok(None);
         }
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC | OFlags::NOCTTY;
@@ -218,8 +218,8 @@ impl Folder {
             Err(Errno::NOENT | Errno::LOOP) => return Ok(None),
             Err(error) => return Err(error.into()),
         };
-        let look = FileStat::at(&file)?;
-        Ok(look.is_file.then_some((file, look)))
+        let stat = FileStat::at(&file)?;
+        Ok(stat.is_file.then_some((file, stat)))
     }
 
     /// Creates a file that must not be there yet, readable for owner and group.
@@ -241,7 +241,7 @@ impl Folder {
             // A file system without RENAME_NOREPLACE (some network ones): the look before leaves a gap, but nothing
             // else would do.
             Err(Errno::INVAL | Errno::NOSYS) => {
-                if to.look(new)?.is_some() {
+                if to.stat(new)?.is_some() {
                     return Ok(false);
                 }
                 rustix::fs::renameat(&self.fd, name, &to.fd, new)?;

@@ -114,9 +114,9 @@ fn one(
     open_file.is_last_look = ready.is_last_look && !open_file.stays;
     match open_file.chunk(criteria) {
         Ok(chunk) => Ok(ReadOutcome::Results(open_file, chunk)),
-        Err(ReadError::Bad(_)) if open_file.stays => Ok(ReadOutcome::Open(open_file.name, open_file.look)),
+        Err(ReadError::Bad(_)) if open_file.stays => Ok(ReadOutcome::Open(open_file.name, open_file.stat)),
         Err(ReadError::Bad(bad)) if bad.unfinished && !ready.is_last_look => {
-            Ok(ReadOutcome::Unfinished(open_file.name, open_file.look))
+            Ok(ReadOutcome::Unfinished(open_file.name, open_file.stat))
         }
         Err(ReadError::Bad(bad)) => Ok(ReadOutcome::Bad(open_file, bad)),
         Err(ReadError::Io(error)) => Err(error),

@@ -62,10 +62,10 @@ fn waiting(dir: &Path) -> io::Result<(u64, Option<Timestamp>)> {
         let is_wanted = Format::of(name).is_some() && matches!(kind, FileType::RegularFile | FileType::Unknown);
         // One that is gone by now was taken, and a name at which a look fails is none that will be taken.
         if is_wanted
-            && let Ok(Some(look)) = inbox.look(name)
-            && look.is_file
+            && let Ok(Some(stat)) = inbox.stat(name)
+            && stat.is_file
         {
-            let changed = i64::try_from(look.changed_ns / 1_000_000)
+            let changed = i64::try_from(stat.changed_ns / 1_000_000)
                 .map(Timestamp::from_millis)
                 .ok();
             count += 1;
@@ -111,7 +111,7 @@ mod tests {
     async fn what_waits_is_counted_and_nothing_is_created() {
         let house = House::new().await;
         let inbox = &house.config.inbox;
-        let look = || inventory(inbox, &house.config.outbox.database);
+        let counted = || inventory(inbox, &house.config.outbox.database);
         let nothing = Inventory {
             waiting_files: Some(0),
             rejected_files: Some(0),
@@ -119,7 +119,7 @@ mod tests {
             rejected_rows: Some(0),
             ..Inventory::default()
         };
-        assert_eq!(look().await, nothing);
+        assert_eq!(counted().await, nothing);
         assert!(!inbox.database.exists());
         for name in ["a.json", "b.ndjson", ".c.json", "d.tmp", "e.txt"] {
             fs::write(inbox.dir.join(name), "{}").unwrap();
@@ -136,7 +136,7 @@ mod tests {
         )
         .await
         .unwrap();
-        let found = look().await;
+        let found = counted().await;
         assert_eq!((found.waiting_files, found.rejected_files), (Some(2), Some(2)));
         assert_eq!((found.waiting_rows, found.rejected_rows), (Some(2), Some(0)));
         assert!(found.oldest_file.is_some_and(|at| at.millis() > 0));
@@ -145,6 +145,6 @@ mod tests {
             "no database at all, but some text of a length that SQLite looks at",
         )
         .unwrap();
-        assert_eq!(look().await.waiting_rows, None);
+        assert_eq!(counted().await.waiting_rows, None);
     }
 }

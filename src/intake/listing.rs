@@ -117,20 +117,20 @@ impl Folder {
 
 impl Listing {
     fn saw(&mut self, folder: &Folder, name: &OsStr, found: &Stat, search: &Search) {
-        let look = FileStat::of(found);
-        if !look.is_file {
+        let stat = FileStat::of(found);
+        if !stat.is_file {
             return;
         }
         if search.said.contains(name) {
             self.still.insert(name.to_owned());
         }
-        if search.resting.contains(&look.stamp()) {
-            self.resting.insert(look.stamp());
+        if search.resting.contains(&stat.stamp()) {
+            self.resting.insert(stat.stamp());
             self.refused_count += 1;
         } else if folder.is_forbidden(name, found) {
             self.refuse(name, Errno::ACCESS, search);
         } else {
-            self.files.push((name.to_owned(), look));
+            self.files.push((name.to_owned(), stat));
             // Twice the limit at most is held, however many there are.
             if self.files.len() >= search.limit.saturating_mul(2) {
                 self.cut(search.limit);
@@ -156,8 +156,8 @@ impl Listing {
 
 /// Intake order: by change time, then by name.
 pub fn in_order(files: &mut [(OsString, FileStat)]) {
-    files.sort_unstable_by(|(name, look), (other_name, other)| {
-        look.changed_ns
+    files.sort_unstable_by(|(name, stat), (other_name, other)| {
+        stat.changed_ns
             .cmp(&other.changed_ns)
             .then_with(|| name.cmp(other_name))
     });
@@ -203,7 +203,7 @@ mod tests {
         }
         let all = folder.oldest(&search(10), |_| true).unwrap();
         let search = Search {
-            resting: all.files[..8].iter().map(|(_, look)| look.stamp()).collect(),
+            resting: all.files[..8].iter().map(|(_, stat)| stat.stamp()).collect(),
             said: ["0".into(), "gone".into()].into(),
             ..search(2)
         };

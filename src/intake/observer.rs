@@ -94,5 +94,5 @@ impl Observer {
 /// Looks anew who has files open for writing.
 pub async fn scan_openers(known: &KnownFiles, dir: &Path, context: &super::IntakeContext) -> io::Result<Openers> {
     let (dir, unsure, now) = (dir.to_owned(), known.unsure(), Instant::now());
-    context.in_inbox(move || Openers::look(&dir, unsure, now)).await
+    context.in_inbox(move || Openers::snapshot(&dir, unsure, now)).await
 }

@@ -35,7 +35,7 @@ pub struct OpenFile {
     /// How it holds its results.
     pub format: Format,
     /// The last look at it.
-    pub look: FileStat,
+    pub stat: FileStat,
     /// Whether it was written while it was read: then its bytes are compared before it is removed.
     pub was_written: bool,
     /// How many results came out of it in this life of the daemon.
@@ -93,15 +93,15 @@ impl OpenFile {
         let Some(format) = Format::of(&name) else {
             return Ok(None);
         };
-        let Some((file, look)) = folder.open_file(&name)? else {
+        let Some((file, stat)) = folder.open_file(&name)? else {
             return Ok(None);
         };
         let pieces =
-            |file, bytes_max| ResultReader::new(file, look.size, format, bytes_max).with_progress(folder.progress());
+            |file, bytes_max| ResultReader::new(file, stat.size, format, bytes_max).with_progress(folder.progress());
         let first_max = receipt
             .and_then(|receipt| receipt.result_bytes_max)
             .unwrap_or(bytes_max);
-        let mut open_file = Self::new(pieces(file, first_max), name, format, look);
+        let mut open_file = Self::new(pieces(file, first_max), name, format, stat);
         (open_file.inbox, open_file.result_bytes_max) = (folder.id(), first_max);
         match receipt {
             None => Ok(Some(Box::new(open_file))),
@@ -111,7 +111,7 @@ impl OpenFile {
                     pieces(open_file.pieces.file().try_clone()?, bytes_max),
                     open_file.name,
                     format,
-                    look,
+                    stat,
                 );
                 (fresh.inbox, fresh.result_bytes_max) = (folder.id(), bytes_max);
                 Ok(Some(Box::new(fresh)))
@@ -119,12 +119,12 @@ impl OpenFile {
         }
     }
 
-    fn new(pieces: ResultReader, name: OsString, format: Format, look: FileStat) -> Self {
+    fn new(pieces: ResultReader, name: OsString, format: Format, stat: FileStat) -> Self {
         Self {
             shown: shown(&name),
             name,
             format,
-            look,
+            stat,
             was_written: false,
             results: 0,
             bad_lines: 0,
@@ -142,11 +142,11 @@ impl OpenFile {
     /// Reads what the receipt says is taken; false when these are other bytes. An equal file dropped later under the
     /// same name has another modification time, unless it was given the same one on purpose.
     fn resume(&mut self, receipt: &FileReceipt) -> io::Result<bool> {
-        let nothing_more = self.look.size == receipt.taken;
-        if self.look.inode != receipt.inode || self.look.size < receipt.taken {
+        let nothing_more = self.stat.size == receipt.taken;
+        if self.stat.inode != receipt.inode || self.stat.size < receipt.taken {
             return Ok(false);
         }
-        if nothing_more && self.look.modified_ns != receipt.modified_ns {
+        if nothing_more && self.stat.modified_ns != receipt.modified_ns {
             return Ok(false);
         }
         loop {
@@ -180,7 +180,7 @@ impl OpenFile {
             self.pieces.return_to(&self.mark);
         }
         // Only now, after the reading: the receipt is to know a time that is no older than the bytes it speaks of.
-        self.look_again()?;
+        self.stat_again()?;
         self.results += chunk.entries.len() as u64;
         Ok(chunk)
     }
@@ -246,14 +246,14 @@ impl OpenFile {
 
     /// Looks at the file again where its end seems to be: false when it grew meanwhile.
     fn is_at_end(&mut self) -> io::Result<bool> {
-        self.look_again()?;
-        Ok(self.look.size <= self.pieces.bookmark().taken())
+        self.stat_again()?;
+        Ok(self.stat.size <= self.pieces.bookmark().taken())
     }
 
-    fn look_again(&mut self) -> io::Result<()> {
-        let look = FileStat::at(self.pieces.file())?;
-        self.was_written |= !look.is_same_content(&self.look);
-        self.look = look;
+    fn stat_again(&mut self) -> io::Result<()> {
+        let stat = FileStat::at(self.pieces.file())?;
+        self.was_written |= !stat.is_same_content(&self.stat);
+        self.stat = stat;
         Ok(())
     }
 
@@ -261,7 +261,7 @@ impl OpenFile {
     /// bring the name back with other bytes or another time than the receipt knows, and what is left of them would be
     /// taken once more.
     pub fn sync(&mut self) -> io::Result<()> {
-        if !self.synced.is_some_and(|synced| synced.is_same_content(&self.look)) {
+        if !self.synced.is_some_and(|synced| synced.is_same_content(&self.stat)) {
             self.pieces.file().sync_all()?;
             self.mark_synced();
         }
@@ -270,7 +270,7 @@ impl OpenFile {
 
     /// Somebody else made it durable, with others of its file system.
     pub fn mark_synced(&mut self) {
-        self.synced = Some(self.look);
+        self.synced = Some(self.stat);
     }
 
     /// The receipt of what was given out.
@@ -278,8 +278,8 @@ impl OpenFile {
         FileReceipt {
             inbox: self.inbox,
             name: self.name.clone(),
-            inode: self.look.inode,
-            modified_ns: self.look.modified_ns,
+            inode: self.stat.inode,
+            modified_ns: self.stat.modified_ns,
             taken: self.mark.taken(),
             lines: self.mark.found(),
             digest: self.mark.digest(),

@@ -43,7 +43,7 @@ impl Openers {
     }
 
     /// Looks for the files with these inodes in the file system of `dir`. Blocking. `now`: before it began.
-    pub fn look(dir: &Path, asked: HashSet<u64>, now: Instant) -> Self {
+    pub fn snapshot(dir: &Path, asked: HashSet<u64>, now: Instant) -> Self {
         let open = if asked.is_empty() {
             HashSet::new()
         } else {
@@ -146,8 +146,8 @@ mod tests {
             )
             .spawn()
             .unwrap();
-        let look = |asked: &[u64]| Openers::look(dir.path(), asked.iter().copied().collect(), Instant::now());
-        let openers = look(&[written, read, other]);
+        let snapshot = |asked: &[u64]| Openers::snapshot(dir.path(), asked.iter().copied().collect(), Instant::now());
+        let openers = snapshot(&[written, read, other]);
         child.kill().unwrap();
         child.wait().unwrap();
         assert_eq!(
@@ -155,6 +155,6 @@ mod tests {
             [true, false, false]
         );
         assert!(openers.knows(read, openers.at.unwrap()) && !openers.knows(read + 1_000_000, openers.at.unwrap()));
-        assert!(!look(&[written]).has(written), "it ended");
+        assert!(!snapshot(&[written]).has(written), "it ended");
     }
 }

@@ -67,14 +67,15 @@ async fn directory(dir: &Path) -> Result<Option<InboxLock>, PrepareError> {
         );
         return Ok(None);
     };
-    let told = |error: io::Error| PrepareError::Wrong(format!("inbox.dir = \"{}\": {}", dir.display(), told(&error)));
-    match tried.and_then(|tried| tried).map_err(told)? {
+    let wrong =
+        |error: io::Error| PrepareError::Wrong(format!("inbox.dir = \"{}\": {}", dir.display(), with_cure(&error)));
+    match tried.and_then(|tried| tried).map_err(wrong)? {
         Ok(inbox_lock) => Ok(Some(inbox_lock)),
         Err(held) if held.kind() == io::ErrorKind::WouldBlock => Err(PrepareError::InUse(format!(
             "inbox.dir = \"{}\": {held}",
             dir.display()
         ))),
-        Err(error) => Err(told(error)),
+        Err(error) => Err(wrong(error)),
     }
 }
 
@@ -96,7 +97,7 @@ fn try_directory(dir: &Path) -> io::Result<io::Result<InboxLock>> {
     Ok(inbox_lock)
 }
 
-fn told(error: &io::Error) -> String {
+fn with_cure(error: &io::Error) -> String {
     if let Some(cure) = trust::cure(error) {
         return format!("{error}; {cure}");
     }

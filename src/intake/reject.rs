@@ -109,18 +109,18 @@ pub fn open(inbox: &Folder) -> io::Result<Folder> {
 }
 
 /// Moves a whole file there; returns the name it has there, or `None` when its name belongs to another file by now.
-pub fn whole(inbox: &Folder, name: &OsStr, look: &FileStat, report: &RejectReport) -> io::Result<Option<OsString>> {
-    if inbox.look(name)?.is_none_or(|now| now.inode != look.inode) {
+pub fn whole(inbox: &Folder, name: &OsStr, stat: &FileStat, report: &RejectReport) -> io::Result<Option<OsString>> {
+    if inbox.stat(name)?.is_none_or(|now| now.inode != stat.inode) {
         return Ok(None);
     }
     let rejected = open(inbox)?;
     let moved = publish(
-        (inbox, name, look.inode),
+        (inbox, name, stat.inode),
         inbox.private_dir()?,
         &rejected,
         (name, report),
     )?;
-    if rejected.look(&moved)?.is_some_and(|now| now.inode != look.inode) {
+    if rejected.stat(&moved)?.is_some_and(|now| now.inode != stat.inode) {
         // Another file was renamed over it in between: that one goes back, its reason is not ours.
         rejected.rename(&moved, inbox, name)?;
         rejected.remove(&with_ending(&moved))?;
@@ -242,9 +242,9 @@ fn by_inode(rejected: &Folder) -> io::Result<HashMap<u64, OsString>> {
     let mut homes = HashMap::new();
     for name in rejected.names()? {
         if !name.as_bytes().starts_with(b".")
-            && let Some(look) = rejected.look(&name)?
+            && let Some(stat) = rejected.stat(&name)?
         {
-            homes.insert(look.inode, name);
+            homes.insert(stat.inode, name);
         }
         rejected.progress().tick();
     }
@@ -286,7 +286,7 @@ fn write_report(mut file: File, report: &RejectReport) -> io::Result<()> {
 fn free_number(rejected: &Folder, name: &OsStr) -> io::Result<u64> {
     let is_free = |number| {
         let name = numbered(name, number);
-        Ok::<_, io::Error>(rejected.look(&name)?.is_none() && rejected.look(&with_ending(&name))?.is_none())
+        Ok::<_, io::Error>(rejected.stat(&name)?.is_none() && rejected.stat(&with_ending(&name))?.is_none())
     };
     let (mut taken, mut free) = (0, 1);
     while !is_free(free)? {
@@ -314,10 +314,10 @@ fn equal_one(rejected: &Folder, name: &OsStr, file: &File) -> io::Result<Option<
         if !is_numbered(&candidate, name) {
             continue;
         }
-        let Some((earlier, look)) = rejected.open_file(&candidate)? else {
+        let Some((earlier, stat)) = rejected.open_file(&candidate)? else {
             continue;
         };
-        if look.size != length {
+        if stat.size != length {
             continue;
         }
         if digest.is_none() {

@@ -32,20 +32,20 @@ pub enum SetAside {
 }
 
 /// Sets the file of this look aside.
-pub fn set_aside(inbox: &Folder, name: &OsStr, look: &FileStat) -> io::Result<SetAside> {
-    match inbox.look(name)? {
+pub fn set_aside(inbox: &Folder, name: &OsStr, stat: &FileStat) -> io::Result<SetAside> {
+    match inbox.stat(name)? {
         None => return Ok(SetAside::Gone),
-        Some(now) if now.inode != look.inode => return Ok(SetAside::Replaced),
-        Some(now) if !now.is_same_content(look) => return Ok(SetAside::Written),
+        Some(now) if now.inode != stat.inode => return Ok(SetAside::Replaced),
+        Some(now) if !now.is_same_content(stat) => return Ok(SetAside::Written),
         Some(_) => {}
     }
     let private_dir = inbox.private_dir()?;
-    let aside = put_aside(inbox, name, private_dir, look.inode)?;
+    let aside = put_aside(inbox, name, private_dir, stat.inode)?;
     // Crash here: the file lies aside. `bring_back` gives it its name again, and its receipt makes the next take a
     // no-op.
-    match private_dir.look(&aside)? {
-        Some(now) if now.inode == look.inode && now.is_same_content(look) => Ok(SetAside::Aside(aside)),
-        Some(now) if now.inode == look.inode => {
+    match private_dir.stat(&aside)? {
+        Some(now) if now.inode == stat.inode && now.is_same_content(stat) => Ok(SetAside::Aside(aside)),
+        Some(now) if now.inode == stat.inode => {
             give_back(inbox, &aside, name)?;
             Ok(SetAside::Written)
         }
@@ -125,8 +125,8 @@ pub fn bring_back(inbox: &Folder, receipts: &[FileReceipt]) -> io::Result<HashSe
     for name in inbox.names()? {
         if let Some((inode, receipt)) = receipt_of(&name, &receipts)
             && inbox
-                .look(&name)
-                .is_ok_and(|look| look.is_some_and(|look| look.is_file))
+                .stat(&name)
+                .is_ok_and(|stat| stat.is_some_and(|stat| stat.is_file))
             && !inbox.rename(&name, inbox, &receipt.name).unwrap_or(false)
         {
             aside.insert(inode);
@@ -168,35 +168,35 @@ mod tests {
         let (dir, inbox) = inbox();
         let name = OsStr::new("a.json");
         fs::write(dir.path().join(name), "{}").unwrap();
-        let look = inbox.look(name).unwrap().unwrap();
+        let stat = inbox.stat(name).unwrap().unwrap();
         fs::write(dir.path().join("new"), "[]").unwrap();
         fs::rename(dir.path().join("new"), dir.path().join(name)).unwrap();
-        assert_eq!(set_aside(&inbox, name, &look).unwrap(), SetAside::Replaced);
-        let look = inbox.look(name).unwrap().unwrap();
+        assert_eq!(set_aside(&inbox, name, &stat).unwrap(), SetAside::Replaced);
+        let stat = inbox.stat(name).unwrap().unwrap();
         fs::write(dir.path().join(name), "[{}]").unwrap();
-        assert_eq!(set_aside(&inbox, name, &look).unwrap(), SetAside::Written);
+        assert_eq!(set_aside(&inbox, name, &stat).unwrap(), SetAside::Written);
         assert_eq!(names(&dir), ["a.json"]);
-        let look = inbox.look(name).unwrap().unwrap();
-        let SetAside::Aside(aside) = set_aside(&inbox, name, &look).unwrap() else {
+        let stat = inbox.stat(name).unwrap().unwrap();
+        let SetAside::Aside(aside) = set_aside(&inbox, name, &stat).unwrap() else {
             panic!("it is as it was")
         };
         // Somebody had it open.
         assert!(give_back(&inbox, &aside, name).unwrap());
-        assert_eq!(set_aside(&inbox, name, &look).unwrap(), SetAside::Aside(aside.clone()));
+        assert_eq!(set_aside(&inbox, name, &stat).unwrap(), SetAside::Aside(aside.clone()));
         fs::write(dir.path().join(name), "new").unwrap();
         assert!(!give_back(&inbox, &aside, name).unwrap());
         let_go(&inbox, &aside).unwrap();
         assert_eq!(names(&dir), ["a.json"]);
         fs::remove_file(dir.path().join(name)).unwrap();
-        assert_eq!(set_aside(&inbox, name, &look).unwrap(), SetAside::Gone);
+        assert_eq!(set_aside(&inbox, name, &stat).unwrap(), SetAside::Gone);
     }
 
-    fn receipt(name: &OsStr, look: &FileStat) -> FileReceipt {
+    fn receipt(name: &OsStr, stat: &FileStat) -> FileReceipt {
         FileReceipt {
             inbox: None,
             name: name.to_owned(),
-            inode: look.inode,
-            modified_ns: look.modified_ns,
+            inode: stat.inode,
+            modified_ns: stat.modified_ns,
             taken: 2,
             lines: 1,
             digest: Digest::of(b"{}"),
@@ -211,19 +211,19 @@ mod tests {
             let (dir, inbox) = inbox();
             let name = OsStr::new("a.json");
             fs::write(dir.path().join(name), "{}").unwrap();
-            let look = inbox.look(name).unwrap().unwrap();
+            let stat = inbox.stat(name).unwrap().unwrap();
             let place = if in_workshop {
                 inbox.private_dir().unwrap()
             } else {
                 &inbox
             };
-            let aside = hidden(ASIDE, look.inode);
+            let aside = hidden(ASIDE, stat.inode);
             inbox.rename(name, place, &aside).unwrap();
-            let receipts = [receipt(name, &look)];
+            let receipts = [receipt(name, &stat)];
             assert!(bring_back(&inbox, &[]).unwrap().is_empty());
-            assert!(place.look(&aside).unwrap().is_some());
+            assert!(place.stat(&aside).unwrap().is_some());
             fs::write(dir.path().join(name), "new").unwrap();
-            assert_eq!(bring_back(&inbox, &receipts).unwrap(), [look.inode].into());
+            assert_eq!(bring_back(&inbox, &receipts).unwrap(), [stat.inode].into());
             assert_eq!(fs::read_to_string(dir.path().join(name)).unwrap(), "new");
             fs::remove_file(dir.path().join(name)).unwrap();
             assert!(bring_back(&inbox, &receipts).unwrap().is_empty());
@@ -236,18 +236,18 @@ mod tests {
         let (dir, inbox) = inbox();
         let name = OsStr::new("a.json");
         fs::write(dir.path().join(name), "{}").unwrap();
-        let look = inbox.look(name).unwrap().unwrap();
-        let squatted = hidden(ASIDE, look.inode);
+        let stat = inbox.stat(name).unwrap().unwrap();
+        let squatted = hidden(ASIDE, stat.inode);
         fs::create_dir(dir.path().join(&squatted)).unwrap();
         fs::write(dir.path().join(&squatted).join("x"), "").unwrap();
         // What an outbox left that was replaced by an older one.
         fs::write(inbox.private_dir().unwrap().path().join(&squatted), "").unwrap();
         assert!(
-            bring_back(&inbox, &[receipt(name, &look)])
+            bring_back(&inbox, &[receipt(name, &stat)])
                 .unwrap()
-                .contains(&look.inode)
+                .contains(&stat.inode)
         );
-        let SetAside::Aside(aside) = set_aside(&inbox, name, &look).unwrap() else {
+        let SetAside::Aside(aside) = set_aside(&inbox, name, &stat).unwrap() else {
             panic!("nothing keeps it there")
         };
         let_go(&inbox, &aside).unwrap();

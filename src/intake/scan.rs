@@ -90,8 +90,8 @@ fn gone(folder: &Folder, receipts: &[FileReceipt]) -> io::Result<Vec<FileReceipt
     for receipt in receipts {
         // A name at which no look succeeds may be its file.
         let is_there = folder
-            .look(&receipt.name)
-            .map_or(true, |look| look.is_some_and(|look| look.inode == receipt.inode));
+            .stat(&receipt.name)
+            .map_or(true, |stat| stat.is_some_and(|stat| stat.inode == receipt.inode));
         if !is_there && !aside.contains(&receipt.inode) {
             gone.push(receipt.clone());
         }

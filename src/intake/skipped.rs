@@ -69,20 +69,20 @@ impl SkippedFiles {
     pub fn leave(
         &mut self,
         name: &OsStr,
-        look: Option<&FileStat>,
+        stat: Option<&FileStat>,
         error: &io::Error,
         now: Instant,
         rescan: Duration,
     ) -> Instant {
         self.say(name, error);
         let mut pause = rescan;
-        if let Some(look) = look {
+        if let Some(stat) = stat {
             let is_full = self.resting.len() >= RESTING_MAX;
-            if let Some(rest) = self.resting.get_mut(&look.stamp()) {
+            if let Some(rest) = self.resting.get_mut(&stat.stamp()) {
                 pause = (rest.1 * 2).min(REST_MAX).max(rescan);
                 *rest = (now + pause, pause);
             } else if !is_full {
-                self.resting.insert(look.stamp(), (now + pause, pause));
+                self.resting.insert(stat.stamp(), (now + pause, pause));
             }
         }
         now + pause
@@ -122,7 +122,7 @@ mod tests {
 
     const RESCAN: Duration = Duration::from_secs(5);
 
-    fn look(inode: u64, changed_ns: i128) -> FileStat {
+    fn stat(inode: u64, changed_ns: i128) -> FileStat {
         FileStat {
             device: 1,
             inode,
@@ -143,7 +143,7 @@ mod tests {
         let mut now = Instant::now();
         let mut rests = Vec::new();
         for _ in 0..6 {
-            let until = left.leave(OsStr::new("a"), Some(&look(1, 1)), &denied(), now, RESCAN);
+            let until = left.leave(OsStr::new("a"), Some(&stat(1, 1)), &denied(), now, RESCAN);
             assert!(left.search(10, now).resting.contains(&(1, 1)));
             assert!(!left.search(10, now).resting.contains(&(1, 2)));
             rests.push(until.duration_since(now).as_secs());
@@ -152,7 +152,7 @@ mod tests {
             left.found(&mut Listing::default(), now);
         }
         assert_eq!(rests, [5, 10, 20, 40, 60, 60]);
-        left.leave(OsStr::new("a"), Some(&look(1, 1)), &denied(), now, RESCAN);
+        left.leave(OsStr::new("a"), Some(&stat(1, 1)), &denied(), now, RESCAN);
         left.try_again();
         assert!(left.search(10, now).resting.is_empty());
     }
@@ -164,7 +164,7 @@ mod tests {
         for inode in 0..150 {
             left.leave(
                 OsStr::new(&format!("{inode}")),
-                Some(&look(inode, 1)),
+                Some(&stat(inode, 1)),
                 &denied(),
                 now,
                 RESCAN,

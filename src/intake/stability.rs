@@ -48,7 +48,7 @@ pub enum FileEvent {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Ready {
     pub name: OsString,
-    pub look: FileStat,
+    pub stat: FileStat,
     /// It stood still since it seemed unfinished: now it is judged as it is.
     pub is_last_look: bool,
     /// Whether somebody may still be writing to it.
@@ -184,7 +184,7 @@ impl KnownFiles {
     pub fn unsure(&self) -> HashSet<u64> {
         let unsure = self.known.values().filter(|seen| !seen.is_whole || seen.opens > 0);
         unsure
-            .filter_map(|seen| seen.look.map(|(look, _)| look.inode))
+            .filter_map(|seen| seen.stat.map(|(stat, _)| stat.inode))
             .collect()
     }
 
@@ -206,7 +206,7 @@ impl KnownFiles {
             self.known
                 .retain(|name, seen| there.contains(name.as_os_str()) || seen.rests(now));
         }
-        for (name, look) in files {
+        for (name, stat) in files {
             if self.known.len() < KNOWN_MAX || self.known.contains_key(name) {
                 let doubt = self.in_doubt.then(|| now + DOUBT);
                 let seen = || FileState {
@@ -214,24 +214,24 @@ impl KnownFiles {
                     ..FileState::new(now)
                 };
                 self.known.entry(name.clone()).or_insert_with(seen);
-                self.looked(name, Some(*look), now);
+                self.saw_stat(name, Some(*stat), now);
             }
         }
         self.in_doubt &= !all;
     }
 
     /// A look at one name.
-    pub fn looked(&mut self, name: &OsStr, look: Option<FileStat>, now: Instant) {
-        let Some(look) = look.filter(|look| look.is_file) else {
+    pub fn saw_stat(&mut self, name: &OsStr, stat: Option<FileStat>, now: Instant) {
+        let Some(stat) = stat.filter(|stat| stat.is_file) else {
             self.known.remove(name);
             return;
         };
         let settle = self.settle;
         let Some(seen) = self.known.get_mut(name) else { return };
-        if !seen.look.is_some_and(|(last, _)| last.is_same_content(&look)) {
-            seen.look = Some((look, now));
-            seen.unfinished = seen.unfinished.filter(|unfinished| unfinished.is_same_content(&look));
-            seen.kept = seen.kept.filter(|kept| kept.is_same_content(&look));
+        if !seen.stat.is_some_and(|(last, _)| last.is_same_content(&stat)) {
+            seen.stat = Some((stat, now));
+            seen.unfinished = seen.unfinished.filter(|unfinished| unfinished.is_same_content(&stat));
+            seen.kept = seen.kept.filter(|kept| kept.is_same_content(&stat));
             if seen.doubt.is_some_and(|until| until > now) {
                 seen.doubt = Some(now + DOUBT);
             }
@@ -240,8 +240,8 @@ impl KnownFiles {
     }
 
     /// The last look at it.
-    pub fn look_of(&self, name: &OsStr) -> Option<FileStat> {
-        self.known.get(name)?.look.map(|(look, _)| look)
+    pub fn stat_of(&self, name: &OsStr) -> Option<FileStat> {
+        self.known.get(name)?.stat.map(|(stat, _)| stat)
     }
 
     pub fn forget(&mut self, name: &OsStr) {
@@ -250,26 +250,26 @@ impl KnownFiles {
 
     /// It stays although it was ready, and was this look: it is to stand still once more. `unfinished`: because it
     /// seemed so.
-    pub fn unsettle(&mut self, name: &OsStr, look: FileStat, unfinished: bool, now: Instant) {
+    pub fn unsettle(&mut self, name: &OsStr, stat: FileStat, unfinished: bool, now: Instant) {
         let seen = self.known.entry(name.to_owned()).or_insert_with(|| FileState::new(now));
         seen.is_whole = false;
         seen.is_settled = false;
-        seen.look = Some((look, now));
-        seen.unfinished = unfinished.then_some(look);
+        seen.stat = Some((stat, now));
+        seen.unfinished = unfinished.then_some(stat);
     }
 
     /// Its results are in, and it stays, because it may still be open: until it is closed, and at least until it is
     /// asked again who has it open.
-    pub fn keep(&mut self, name: &OsStr, look: FileStat, now: Instant) {
+    pub fn keep(&mut self, name: &OsStr, stat: FileStat, now: Instant) {
         let seen = self.known.entry(name.to_owned()).or_insert_with(|| FileState::new(now));
-        if !seen.look.is_some_and(|(last, _)| last.is_same_content(&look)) {
-            seen.look = Some((look, now));
+        if !seen.stat.is_some_and(|(last, _)| last.is_same_content(&stat)) {
+            seen.stat = Some((stat, now));
         }
         // One that is seen being closed right now is not kept any longer.
         if seen.opens > 0 || !seen.is_whole {
             seen.is_whole = false;
             seen.is_settled = false;
-            seen.kept = Some(look);
+            seen.kept = Some(stat);
             seen.unfinished = None;
             let doubt = seen.doubt.filter(|until| *until > now && seen.opens == 0);
             seen.not_before = Some(doubt.unwrap_or(now + OPEN_PATIENCE));
@@ -318,17 +318,17 @@ impl KnownFiles {
             .known
             .iter()
             .filter(|(_, seen)| is_ready(seen))
-            .filter_map(|(name, seen)| seen.look.map(|(look, _)| (name.clone(), look)))
+            .filter_map(|(name, seen)| seen.stat.map(|(stat, _)| (name.clone(), stat)))
             .collect();
         in_order(&mut ready);
         ready.truncate(limit);
         ready
             .into_iter()
-            .filter_map(|(name, look)| {
+            .filter_map(|(name, stat)| {
                 let seen = self.known.get(&name)?;
                 Some(Ready {
                     name,
-                    look,
+                    stat,
                     is_last_look: seen.unfinished.is_some(),
                     openness: seen.openness(now),
                     is_kept: seen.kept.is_some(),

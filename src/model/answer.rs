@@ -70,9 +70,7 @@ pub struct Fault {
 pub enum Exchange {
     /// The API (or something before it) answered in full.
     Answered(Answer),
-    /// It did not.
     Failed {
-        /// What happened.
         fault: Fault,
         /// Whether the request may have reached the API: `false` only where it failed before anything could have been
         /// sent.

@@ -13,7 +13,6 @@ pub struct AttemptNumber(pub u32);
 /// An attempt that has ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Attempt {
-    /// Its number.
     pub number: AttemptNumber,
     /// When it was claimed.
     pub started_at: Timestamp,

@@ -30,7 +30,6 @@ pub enum Origin {
     },
     /// A row of the inbox database.
     Row {
-        /// Its id there.
         #[serde(rename = "row")]
         id: i64,
     },
@@ -54,7 +53,6 @@ pub struct Directives {
     pub on_conflict: Option<ConflictPolicy>,
     /// No attempt before this.
     pub not_before: Option<Timestamp>,
-    /// Which producer.
     pub source: Option<String>,
     /// Whose place it takes.
     pub replaces: Option<ReplaceToken>,
@@ -87,7 +85,6 @@ pub struct Entry {
 pub enum Receipt {
     /// Of a file, or of its beginning.
     File(FileReceipt),
-    /// Of a row.
     Row(RowReceipt),
 }
 
@@ -104,7 +101,6 @@ pub struct FileReceipt {
     pub inbox: Option<InboxId>,
     /// The name in `inbox.dir`, as bytes.
     pub name: OsString,
-    /// The inode number.
     pub inode: u64,
     /// Modification time in nanoseconds since 1970 when it was last looked at.
     pub modified_ns: i128,
@@ -125,7 +121,6 @@ pub struct FileReceipt {
 pub struct RowReceipt {
     /// The inbox database's own random id.
     pub inbox: InboxId,
-    /// The row's id.
     pub row: i64,
     /// Digest of its columns.
     pub digest: Digest,
@@ -149,9 +144,7 @@ pub enum Admitted {
     /// It is in the outbox as a dead letter, `invalid`; why, in one line (the entry's own reason, or that its key
     /// belongs to another object).
     Invalid {
-        /// Its number.
         id: SubmissionId,
-        /// What is wrong.
         why: String,
     },
     /// Dropped: the same key with the same object is kept already.

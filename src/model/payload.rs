@@ -34,9 +34,7 @@ pub struct Payload(Bytes);
 pub struct Facts {
     /// `activity_id`, as it was written.
     pub activity_id: Option<String>,
-    /// `provider_activity_id`.
     pub provider_activity_id: Option<String>,
-    /// `commerce_external_id`.
     pub commerce_external_id: Option<String>,
 }
 
@@ -84,7 +82,6 @@ impl<'a> Object<'a> {
         }
     }
 
-    /// The whole text.
     pub fn text(&self) -> &'a str {
         self.text
     }

@@ -46,7 +46,6 @@ pub enum State {
     Sending,
     /// The API has it.
     Delivered,
-    /// A dead letter.
     Dead(DeadReason),
     /// A 409 that waits for an operator.
     Parked(ParkReason),

@@ -18,7 +18,6 @@ pub struct Mark(pub [u8; 32]);
 /// A submission that is to be replaced, as a producer names it. Whether the mark is right is the outbox's to say.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ReplaceToken {
-    /// Which one.
     pub id: SubmissionId,
     /// What shows that an export wrote this.
     pub mark: Mark,

@@ -22,19 +22,15 @@ pub struct Past<'a> {
     pub carried_override: bool,
     /// The submission's own word on a 409.
     pub on_conflict: Option<ConflictPolicy>,
-    /// Which producer.
     pub source: Option<&'a str>,
     /// `task_result.result`
     pub result: Option<&'a str>,
-    /// `status`
     pub status: Option<&'a str>,
-    /// `occurred_at`
     pub occurred_at: Option<Timestamp>,
     /// The last delivered result of this activity was ours and older.
     pub registered_by_us: bool,
     /// A later one of its activity has been delivered.
     pub superseded: bool,
-    /// The present.
     pub now: Timestamp,
 }
 

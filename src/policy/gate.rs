@@ -126,7 +126,6 @@ pub struct Ended {
     pub roll: f64,
 }
 
-/// What happened.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Input {
     /// A submission left ([`Gate::dispatch`] goes with it).
@@ -156,7 +155,6 @@ pub struct Announcement {
     pub to: GateName,
     /// Why, in words for an operator.
     pub why: String,
-    /// What mends it.
     pub hint: Option<String>,
 }
 

@@ -18,14 +18,12 @@ use super::retry_after::RetryAfter;
 pub struct VerdictPolicy<'a> {
     /// `api.require_json`: whether a 2xx must have an empty or JSON body to count.
     pub require_json: bool,
-    /// `[conflict]`
     pub conflict: &'a ConflictSettings,
 }
 
 /// What the exchange says of the API's health and of our key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Signal {
-    /// A success.
     Healthy,
     /// The API works and knows our key, and this one was no success (404, 409, …).
     Answered,
@@ -67,7 +65,6 @@ pub struct Verdict {
     pub ending: Option<Ending>,
     /// What `Retry-After` asked for, where another attempt may follow.
     pub retry_after: Option<RetryAfter>,
-    /// For the gate.
     pub signal: Signal,
     /// Whether the request may have reached the API without our seeing its answer.
     pub lost_response: bool,

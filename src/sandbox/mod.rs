@@ -36,7 +36,7 @@ pub use self::{
 };
 pub use self::{
     ledger::{Registered, Stats},
-    shared::{DEFAULT_API_KEY, Options, Permission, Reporter, SUBMIT_PATH, Settings},
+    shared::{DEFAULT_API_KEY, OnRequest, Options, Permission, SUBMIT_PATH, Settings},
 };
 
 /// A sandbox running on the current tokio runtime. Dropping it stops it.
@@ -66,7 +66,7 @@ impl Sandbox {
         })
     }
 
-    /// For `api.base_url`.
+    /// What `api.base_url` is to be to reach it.
     pub fn base_url(&self) -> String {
         format!("http://{}", self.addr)
     }

@@ -55,7 +55,7 @@ pub struct Settings {
 }
 
 /// Called once an outcome, and once more where a held request is answered at last. It must not block.
-pub type Reporter = Arc<dyn Fn(&RequestLine<'_>) + Send + Sync>;
+pub type OnRequest = Arc<dyn Fn(&RequestLine<'_>) + Send + Sync>;
 
 /// How a sandbox starts.
 #[derive(Clone)]
@@ -85,7 +85,7 @@ pub struct Options {
     /// date is.
     pub now: fn() -> i64,
     /// Told of every request.
-    pub report: Option<Reporter>,
+    pub report: Option<OnRequest>,
 }
 
 impl Default for Settings {

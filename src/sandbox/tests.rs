@@ -342,7 +342,7 @@ async fn stopping_closes_what_hangs() {
 #[tokio::test]
 async fn a_body_over_the_limit_is_refused_and_lines_are_reported() {
     let (sent, mut lines) = tokio::sync::mpsc::unbounded_channel();
-    let report: Reporter = Arc::new(move |line| sent.send(line.to_string()).unwrap_or(()));
+    let report: OnRequest = Arc::new(move |line| sent.send(line.to_string()).unwrap_or(()));
     let sandbox = Sandbox::start(Options {
         body_bytes_max: 1000,
         report: Some(report),

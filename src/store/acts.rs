@@ -8,19 +8,15 @@ use super::Filter;
 /// An act on some submissions, in one transaction: callers bring at most [`ACT_IDS_MAX`] ids at a time.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ActRequest {
-    /// Which ones.
     pub ids: Vec<SubmissionId>,
     /// What must still hold of each when the act comes to it.
     pub still: Still,
-    /// What.
     pub act: Act,
-    /// Who.
     pub actor: Actor,
     /// Touch superseded ones too; a requeue or an override also lifts `not_before`.
     pub force: bool,
     /// Change nothing; say what would happen.
     pub dry_run: bool,
-    /// The present.
     pub now: Timestamp,
 }
 
@@ -54,12 +50,10 @@ pub enum Acted {
     HeldUntil(Timestamp),
 }
 
-/// What may leave.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Sweep {
     /// In this state: `delivered` or `dismissed` by retention, others by `purge`.
     pub state: StateName,
-    /// Not changed since.
     pub older_than: Timestamp,
     /// At most this many in one transaction, and fewer where they are large.
     pub limit: u32,

@@ -5,14 +5,12 @@ use std::time::Duration;
 use crate::clock::Timestamp;
 use crate::model::{Attempt, AttemptNumber, ConflictPolicy, Ending, Payload, SubmissionId, SubmissionKey};
 
-/// What to claim.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ClaimRequest {
     /// At most this many.
     pub limit: u32,
     /// Whose turn it is.
     pub order: ClaimOrder,
-    /// The present.
     pub now: Timestamp,
     /// Nothing waits longer than this from now, whatever the clock did (`retry.max_interval`); `not_before` excepted.
     pub wait_max: Duration,
@@ -49,7 +47,6 @@ pub enum ClaimOrder {
 pub struct Place {
     /// Attempts charged since it last started anew.
     pub tries: u32,
-    /// Which one.
     pub id: SubmissionId,
 }
 
@@ -83,15 +80,12 @@ pub struct Leap {
 /// A submission that a sender holds: its attempt is counted and durable.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Claimed {
-    /// Which one.
     pub id: SubmissionId,
-    /// This attempt.
     pub attempt: AttemptNumber,
     /// Attempts charged since it last started anew, this one included: what the retry schedule counts.
     pub tries: u32,
     /// The waits served since it last started anew: its age for `retry.max_age`.
     pub waited: Duration,
-    /// The body.
     pub payload: Payload,
     /// Whether `"hard_override": true` is to be put into it.
     pub hard_override: bool,
@@ -99,11 +93,9 @@ pub struct Claimed {
     pub lost_response: bool,
     /// Whether the key was refused on it before (it was requeued by an opening gate).
     pub was_unauthorized: bool,
-    /// For logs.
     pub key: Option<SubmissionKey>,
     /// The activity's id, for logs.
     pub activity: Option<String>,
-    /// Which producer.
     pub source: Option<String>,
     /// Its own word on a 409.
     pub on_conflict: Option<ConflictPolicy>,
@@ -114,7 +106,6 @@ pub struct Claimed {
 /// How a claimed one ends. Guarded by id, attempt and state: a settlement that comes too late changes nothing.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settlement {
-    /// Which one.
     pub id: SubmissionId,
     /// What becomes of it.
     pub ending: Ending,
@@ -126,7 +117,6 @@ pub struct Settlement {
 /// What became of a settlement.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Settled {
-    /// It is durable.
     Done,
     /// The submission was no longer `sending` with this attempt: nothing changed.
     Stale,

@@ -16,7 +16,6 @@ pub struct Filter {
     pub http_status: Option<u16>,
     /// The activity's id (`activity_id` in any case, or `provider_activity_id`).
     pub activity: Option<String>,
-    /// The producer.
     pub source: Option<String>,
     /// Created at or after.
     pub since: Option<Timestamp>,
@@ -27,25 +26,19 @@ pub struct Filter {
 /// A submission as `list` shows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Listed {
-    /// Its number.
     pub id: SubmissionId,
-    /// The producer's key.
     pub key: Option<SubmissionKey>,
-    /// Its ids.
     pub facts: Facts,
-    /// The producer.
     pub source: Option<String>,
     /// Its own word on a 409.
     pub on_conflict: Option<ConflictPolicy>,
-    /// Not before.
+    /// Not sent before this; `None`: as soon as it is its turn.
     pub not_before: Option<Timestamp>,
     /// Its state, and since when it is due.
     pub state: State,
     /// All attempts over its life that were charged, the one on its way included.
     pub attempts: u32,
-    /// Taken in.
     pub created_at: Timestamp,
-    /// Last changed.
     pub updated_at: Timestamp,
     /// Where it came from.
     pub origin: Origin,
@@ -62,13 +55,11 @@ pub struct Listed {
 /// One line of a submission's history.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Event {
-    /// When.
     pub at: Timestamp,
-    /// Who.
     pub actor: String,
     /// What: the name of the transition.
     pub what: String,
-    /// More, in words.
+    /// What the name of the act does not say, for people.
     pub detail: Option<String>,
     /// The payload that was replaced by an edit.
     pub old_payload: Option<Payload>,
@@ -77,9 +68,7 @@ pub struct Event {
 /// A submission as `show` tells it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Story {
-    /// What `list` shows.
     pub listed: Listed,
-    /// What is sent.
     pub payload: Payload,
     /// Every attempt that ended, oldest first.
     pub attempts: Vec<Attempt>,
@@ -94,11 +83,8 @@ pub struct Story {
 /// A submission by what it is made of.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Content {
-    /// Its number.
     pub id: SubmissionId,
-    /// Taken in.
     pub created_at: Timestamp,
-    /// The producer's key.
     pub key: Option<SubmissionKey>,
     /// The digest of its object, in any order, where a key is.
     pub object: Option<Digest>,
@@ -109,13 +95,11 @@ pub struct Content {
 /// Why a dead letter is one, and whose it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DeadLetter {
-    /// Its number.
     pub id: SubmissionId,
     /// By its public name.
     pub reason: String,
     /// The status of its last answer.
     pub http_status: Option<u16>,
-    /// The producer.
     pub source: Option<String>,
     /// Why it is invalid, in one line, where it is.
     pub invalid: Option<String>,
@@ -150,11 +134,10 @@ impl Tally {
 /// A count by state that was wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Miscount {
-    /// Of which state.
     pub state: StateName,
-    /// What it said.
+    /// The count that was stored.
     pub was: u64,
-    /// What there is.
+    /// What was counted, at most as far as a count goes.
     pub is: u64,
 }
 

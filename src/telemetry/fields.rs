@@ -8,13 +8,11 @@ use tracing::field::{Field, Visit};
 pub(super) trait Fields {
     /// The event's own name, which is its first field.
     fn event(&mut self, name: &str);
-    /// Text, from wherever.
     fn text(&mut self, name: &str, value: &str);
     /// A number or a boolean: the same everywhere, and never in need of an escape.
     fn plain(&mut self, name: &str, value: &dyn fmt::Display);
 }
 
-/// Hands them on.
 pub(super) struct Sorted<'f, F>(pub(super) &'f mut F);
 
 impl<F: Fields> Visit for Sorted<'_, F> {

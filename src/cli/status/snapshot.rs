@@ -173,7 +173,7 @@ fn waiting(status: &mut Status, inbox: &Inventory, vitals: Option<&Vitals>, conf
     let seconds = |since: Timestamp| now.since(since).as_secs();
     status.oldest_waiting_file_seconds = inbox.oldest_file.map(seconds);
     if inbox.waiting_rows.is_some_and(|rows| rows > 0) {
-        let told = vitals
+        let noted = vitals
             .and_then(|vitals| vitals.rows_wait_since)
             .map(Timestamp::from_millis);
         let changed = || {
@@ -181,7 +181,7 @@ fn waiting(status: &mut Status, inbox: &Inventory, vitals: Option<&Vitals>, conf
                 fs::metadata(&config.inbox.database).ok()?.mtime().saturating_mul(1000),
             ))
         };
-        status.oldest_waiting_row_seconds = told.or_else(changed).map(seconds);
+        status.oldest_waiting_row_seconds = noted.or_else(changed).map(seconds);
     }
 }
 

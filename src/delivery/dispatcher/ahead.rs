@@ -14,7 +14,6 @@ use crate::store::{Claimed, StoreError};
 #[derive(Debug, Default)]
 pub(super) struct Ahead {
     pub(super) ready: VecDeque<Claimed>,
-    /// At most one.
     pub(super) claiming: JoinSet<ClaimEnd>,
     /// The last claim found fewer than it asked for: everything due is out.
     pub(super) is_short: bool,

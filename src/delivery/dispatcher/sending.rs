@@ -84,7 +84,7 @@ impl Dispatcher {
                     .err()
                     .unwrap_or(Step::Idle { until: self.due_at() })
             }
-            Err(error) => self.troubled("look_for_sources", &error, now),
+            Err(error) => self.troubled("find_sources", &error, now),
         }
     }
 

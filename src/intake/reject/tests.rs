@@ -25,8 +25,8 @@ fn report(name: &OsStr, why: &str) -> RejectReport {
 }
 
 fn reject(inbox: &Folder, name: &OsStr) -> OsString {
-    let look = inbox.look(name).unwrap().unwrap();
-    whole(inbox, name, &look, &report(name, "broken")).unwrap().unwrap()
+    let stat = inbox.stat(name).unwrap().unwrap();
+    whole(inbox, name, &stat, &report(name, "broken")).unwrap().unwrap()
 }
 
 fn names(dir: &Path) -> Vec<OsString> {
@@ -96,8 +96,8 @@ fn of_ndjson_only_the_bad_lines_are_copied_however_long() {
     let long = "x".repeat(200_000);
     let name = OsStr::new("a.ndjson");
     fs::write(dir.path().join(name), format!("{{}}\nbad\r\n{long}\n\n{{}}\n[1]")).unwrap();
-    let (source, look) = inbox.open_file(name).unwrap().unwrap();
-    let (moved, report) = lines(&inbox, name, &source, (1000, look.size), (NOW, false)).unwrap();
+    let (source, stat) = inbox.open_file(name).unwrap().unwrap();
+    let (moved, report) = lines(&inbox, name, &source, (1000, stat.size), (NOW, false)).unwrap();
     let rejected = dir.path().join(REJECTED);
     assert_eq!(
         fs::read_to_string(rejected.join(&moved)).unwrap(),
@@ -117,9 +117,9 @@ fn of_ndjson_only_the_bad_lines_are_copied_however_long() {
     );
     assert_eq!(report["lines"][2]["line_here"], 3);
     // After a crash the same is not written twice; dropped anew it is.
-    lines(&inbox, name, &source, (1000, look.size), (NOW, true)).unwrap();
+    lines(&inbox, name, &source, (1000, stat.size), (NOW, true)).unwrap();
     assert_eq!(names(&rejected).len(), 2);
-    lines(&inbox, name, &source, (1000, look.size), (NOW, false)).unwrap();
+    lines(&inbox, name, &source, (1000, stat.size), (NOW, false)).unwrap();
     assert_eq!(names(&rejected).len(), 4);
     assert!(dir.path().join(name).exists());
 }
@@ -129,8 +129,8 @@ fn a_report_lists_a_thousand_lines_and_counts_all() {
     let dir = tempfile::tempdir().unwrap();
     let inbox = Folder::open(dir.path()).unwrap();
     fs::write(dir.path().join("a.ndjson"), "bad\n".repeat(1500)).unwrap();
-    let (source, look) = inbox.open_file(OsStr::new("a.ndjson")).unwrap().unwrap();
-    let (_, report) = lines(&inbox, OsStr::new("a.ndjson"), &source, (1000, look.size), (NOW, false)).unwrap();
+    let (source, stat) = inbox.open_file(OsStr::new("a.ndjson")).unwrap().unwrap();
+    let (_, report) = lines(&inbox, OsStr::new("a.ndjson"), &source, (1000, stat.size), (NOW, false)).unwrap();
     assert_eq!((report.lines.len(), report.total_bad), (1000, 1500));
 }
 
@@ -151,7 +151,7 @@ fn what_a_crash_left_hidden_is_finished_or_removed() {
         // As after a crash between the two moves …
         let inode = Folder::open(&rejected)
             .unwrap()
-            .look(OsStr::new("a.json"))
+            .stat(OsStr::new("a.json"))
             .unwrap()
             .unwrap()
             .inode;
@@ -174,8 +174,8 @@ fn a_place_that_others_may_change_is_not_used_and_nothing_is_lost() {
     let rejected = dir.path().join(REJECTED);
     let name = OsStr::new("a.json");
     fs::write(dir.path().join(name), "x").unwrap();
-    let look = inbox.look(name).unwrap().unwrap();
-    let try_it = || whole(&inbox, name, &look, &report(name, "broken"));
+    let stat = inbox.stat(name).unwrap().unwrap();
+    let try_it = || whole(&inbox, name, &stat, &report(name, "broken"));
     let refused = || {
         let error = try_it().unwrap_err();
         assert!(
@@ -228,14 +228,14 @@ fn a_file_that_was_replaced_meanwhile_stays() {
     let dir = tempfile::tempdir().unwrap();
     let inbox = Folder::open(dir.path()).unwrap();
     fs::write(dir.path().join("a.json"), "x").unwrap();
-    let look = inbox.look(OsStr::new("a.json")).unwrap().unwrap();
+    let stat = inbox.stat(OsStr::new("a.json")).unwrap().unwrap();
     fs::write(dir.path().join("b"), "y").unwrap();
     fs::rename(dir.path().join("b"), dir.path().join("a.json")).unwrap();
     assert_eq!(
         whole(
             &inbox,
             OsStr::new("a.json"),
-            &look,
+            &stat,
             &report(OsStr::new("a.json"), "broken")
         )
         .unwrap(),

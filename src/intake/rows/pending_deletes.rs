@@ -70,7 +70,7 @@ impl PendingDeletes {
 
     /// When to look whether they can be deleted. Where it was time already and a producer's transaction stood in the
     /// way, only after another quiet moment: looking without a pause would meet its commit for certain.
-    pub(super) fn look_at(&self, now: Instant) -> Option<Instant> {
+    pub(super) fn poll_at(&self, now: Instant) -> Option<Instant> {
         self.due().map(|due| if due > now { due } else { now + QUIET })
     }
 
@@ -109,10 +109,10 @@ mod tests {
         assert_eq!((taken.due(), taken.last_id()), (None, i64::MIN));
         taken.add(vec![row(3), row(4)], 100, start);
         assert_eq!((taken.due(), taken.last_id()), (Some(start + QUIET), 4));
-        assert_eq!(taken.look_at(start), taken.due());
+        assert_eq!(taken.poll_at(start), taken.due());
         let late = start + DELAY_MAX;
         assert_eq!(
-            taken.look_at(late),
+            taken.poll_at(late),
             Some(late + QUIET),
             "a long transaction is not met by a look without a pause"
         );

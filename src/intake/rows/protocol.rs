@@ -30,7 +30,7 @@ pub enum Request {
         /// The outbox, which it must not be.
         outbox: PathBuf,
     },
-    Look {
+    Poll {
         /// The version of the file (`data_version`) at which nothing was left: nothing is read where it is still that
         /// one.
         seen: Option<i64>,
@@ -158,9 +158,9 @@ fn frame(message: &impl Serialize) -> io::Result<Vec<u8>> {
     let mut frame = vec![0; 4];
     serde_json::to_writer(&mut frame, message)?;
     let length = frame.len() - 4;
-    let told = u32::try_from(length).ok().filter(|_| length <= FRAME_BYTES_MAX);
-    let told = told.ok_or_else(|| wrong(format!("{length} bytes are too many for a frame")))?;
-    frame[..4].copy_from_slice(&told.to_be_bytes());
+    let announced = u32::try_from(length).ok().filter(|_| length <= FRAME_BYTES_MAX);
+    let announced = announced.ok_or_else(|| wrong(format!("{length} bytes are too many for a frame")))?;
+    frame[..4].copy_from_slice(&announced.to_be_bytes());
     Ok(frame)
 }
 

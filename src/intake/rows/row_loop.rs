@@ -96,7 +96,7 @@ impl RowLoop {
         let turned = if self.is_quiet(&snapshot) {
             RowTurn::Nothing
         } else {
-            self.look(context, backpressure, &config).await?
+            self.poll(context, backpressure, &config).await?
         };
         if turned == RowTurn::Nothing && self.quiet.is_none_or(|(quiet, _)| quiet != snapshot) {
             self.quiet = Some((snapshot, Instant::now()));
@@ -129,7 +129,7 @@ impl RowLoop {
         is_same && self.watch.is_some() && self.ladder.is_none() && self.inbox.is_some() && !snapshot.is_being_written()
     }
 
-    async fn look(
+    async fn poll(
         &mut self,
         context: &IntakeContext,
         backpressure: &Backpressure,
@@ -145,13 +145,13 @@ impl RowLoop {
         }
         let bytes_max = config.inbox.max_result_size;
         let (mut worker, inbox) = self.worker(context, config).await?;
-        let looked = patiently(
+        let polled = patiently(
             context,
             LOOK_MAX,
-            worker.look(self.seen, self.taken.last_id(), bytes_max),
+            worker.poll(self.seen, self.taken.last_id(), bytes_max),
         )
         .await;
-        match self.kept(worker, looked, LOOK_MAX).await? {
+        match self.kept(worker, polled, LOOK_MAX).await? {
             RowsRead::Replaced => {
                 self.forget();
                 Ok(RowTurn::Took)

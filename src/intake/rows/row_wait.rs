@@ -76,7 +76,7 @@ impl RowLoop {
         if let Some((at, _)) = self.ladder {
             until = until.min(at);
         }
-        if let Some(at) = self.taken.look_at(now) {
+        if let Some(at) = self.taken.poll_at(now) {
             until = until.min(at);
         }
         let name = self.path.file_name().unwrap_or_default().to_owned();

@@ -106,8 +106,8 @@ impl RowWorker {
     }
 
     /// Reads the oldest rows after an id, where something was written since `seen`.
-    pub async fn look(&mut self, seen: Option<i64>, after: i64, bytes_max: usize) -> Result<RowsRead, RowsError> {
-        match self.ask(&Request::Look { seen, after, bytes_max }).await? {
+    pub async fn poll(&mut self, seen: Option<i64>, after: i64, bytes_max: usize) -> Result<RowsRead, RowsError> {
+        match self.ask(&Request::Poll { seen, after, bytes_max }).await? {
             Reply::Replaced => Ok(RowsRead::Replaced),
             Reply::Unchanged if seen.is_some() => Ok(RowsRead::Unchanged),
             Reply::Rows(batch) if is_right(&batch, after, bytes_max) => Ok(RowsRead::Rows(batch)),
@@ -278,7 +278,7 @@ mod tests {
             Reply::Unchanged,
             Reply::Inserted(vec![1]),
         ] {
-            let refused = saying(&answer).look(None, 5, 10).await;
+            let refused = saying(&answer).poll(None, 5, 10).await;
             assert!(matches!(refused, Err(RowsError::Gone(_))), "{answer:?}");
         }
         let rows = vec![(3, [0; 32]), (4, [0; 32])];

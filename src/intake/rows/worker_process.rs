@@ -105,7 +105,7 @@ impl Serving {
 async fn serve_one(database: &mut Database, request: Request) -> Result<Reply, RowsError> {
     match request {
         Request::Open { .. } => Ok(Reply::Replaced),
-        Request::Look { seen, after, bytes_max } => look(database, seen, after, bytes_max).await,
+        Request::Poll { seen, after, bytes_max } => poll(database, seen, after, bytes_max).await,
         Request::Delete { rows, bytes_max, now } => {
             database.begin("BEGIN IMMEDIATE", WRITE_PATIENCE).await?;
             let deleted = batch::delete(&mut database.conn, &rows, bytes_max, &now).await;
@@ -132,7 +132,7 @@ async fn serve_one(database: &mut Database, request: Request) -> Result<Reply, R
     }
 }
 
-async fn look(database: &mut Database, seen: Option<i64>, after: i64, bytes_max: usize) -> Result<Reply, RowsError> {
+async fn poll(database: &mut Database, seen: Option<i64>, after: i64, bytes_max: usize) -> Result<Reply, RowsError> {
     let version = database.data_version().await?;
     if seen == Some(version) {
         return Ok(Reply::Unchanged);

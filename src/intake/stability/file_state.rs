@@ -41,7 +41,7 @@ pub(super) struct FileState {
     /// When it is to be looked at for the first time.
     pub(super) since: Instant,
     /// The last look, and when it was first the same.
-    pub(super) look: Option<(FileStat, Instant)>,
+    pub(super) stat: Option<(FileStat, Instant)>,
     pub(super) unfinished: Option<FileStat>,
     /// Its results were in then.
     pub(super) kept: Option<FileStat>,
@@ -60,7 +60,7 @@ impl FileState {
             doubt: None,
             touched: now,
             since: now,
-            look: None,
+            stat: None,
             unfinished: None,
             kept: None,
             is_settled: false,
@@ -90,7 +90,7 @@ impl FileState {
             // After lost events, another one may have been opened that was not seen.
             self.is_whole = written && was_open && self.doubt.is_none_or(|until| until <= now);
             self.not_before = None;
-            self.look_again(now);
+            self.unsettle(now);
         }
     }
 
@@ -106,15 +106,15 @@ impl FileState {
         }
     }
 
-    pub(super) fn look_again(&mut self, now: Instant) {
-        self.look = None;
+    pub(super) fn unsettle(&mut self, now: Instant) {
+        self.stat = None;
         self.is_settled = false;
         self.since = now;
     }
 
     /// When it is to be looked at; `None`: when something more is seen of it, or a scan finds it.
     pub(super) fn when(&self, settle: Duration) -> Option<Instant> {
-        let at = match self.look {
+        let at = match self.stat {
             None if self.opens > 0 => return None,
             None => self.since,
             Some(_) => self.settles_at(settle)?,
@@ -124,7 +124,7 @@ impl FileState {
 
     /// When it may be taken, if it still looks the same then.
     pub(super) fn settles_at(&self, settle: Duration) -> Option<Instant> {
-        let (_, since) = self.look?;
+        let (_, since) = self.stat?;
         Some(if self.opens > 0 {
             since + OPEN_PATIENCE.max(settle)
         } else if self.is_whole && self.unfinished.is_none() {

@@ -2,7 +2,7 @@ use super::*;
 
 const SETTLE: Duration = Duration::from_secs(1);
 
-fn look(size: u64) -> FileStat {
+fn stat(size: u64) -> FileStat {
     FileStat {
         device: 1,
         inode: 1,
@@ -20,7 +20,7 @@ fn name() -> OsString {
 /// Looks at what is due as the loop does, and says whether the file may be taken.
 fn turn(files: &mut KnownFiles, size: u64, now: Instant) -> Option<bool> {
     for name in files.due(now) {
-        files.looked(&name, Some(look(size)), now);
+        files.saw_stat(&name, Some(stat(size)), now);
     }
     files.ready(now, 10).first().map(|ready| ready.is_last_look)
 }
@@ -33,7 +33,7 @@ fn a_file_seen_being_opened_is_taken_when_it_is_closed_however_long_it_takes() {
     files.saw(&name(), FileEvent::Opened, start);
     for second in 1..50 {
         let now = start + SETTLE * second;
-        files.found(&[(name(), look(5))], true, now);
+        files.found(&[(name(), stat(5))], true, now);
         assert_eq!(turn(&mut files, 5, now), None);
     }
     let now = start + SETTLE * 50;
@@ -55,7 +55,7 @@ fn a_renamed_file_is_taken_at_once() {
 fn one_only_found_is_taken_when_two_looks_apart_saw_the_same() {
     let start = Instant::now();
     let mut files = KnownFiles::new(SETTLE);
-    files.found(&[(name(), look(5))], true, start);
+    files.found(&[(name(), stat(5))], true, start);
     assert_eq!(turn(&mut files, 5, start), None);
     assert_eq!(files.next_due(), Some(start + SETTLE));
     assert_eq!(turn(&mut files, 6, start + SETTLE), None);
@@ -75,7 +75,7 @@ fn a_close_whose_open_was_not_seen_tells_nothing() {
 fn a_reader_delays_and_does_not_hinder() {
     let start = Instant::now();
     let mut files = KnownFiles::new(SETTLE);
-    files.found(&[(name(), look(5))], true, start);
+    files.found(&[(name(), stat(5))], true, start);
     files.saw(&name(), FileEvent::Opened, start);
     files.saw(&name(), FileEvent::Closed { written: false }, start);
     assert_eq!(turn(&mut files, 5, start + SETTLE), Some(false));
@@ -93,24 +93,24 @@ fn one_that_stays_open_is_taken_after_a_while_and_kept_until_it_is_closed() {
     let mut files = KnownFiles::new(SETTLE);
     files.saw(&name(), FileEvent::Created, start);
     files.saw(&name(), FileEvent::Opened, start);
-    files.found(&[(name(), look(5))], true, start);
+    files.found(&[(name(), stat(5))], true, start);
     assert_eq!(ready(&mut files, 5, start + SETTLE), None);
     let mut now = start + OPEN_PATIENCE;
     for _ in 0..3 {
         let one = ready(&mut files, 5, now).unwrap();
         assert!(one.stays() && one.openness == Openness::Open);
-        files.keep(&name(), look(5), now);
+        files.keep(&name(), stat(5), now);
         // No sooner than after another while, however often it is looked at, and whatever comes into it.
         assert_eq!(ready(&mut files, 5, now + SETTLE), None);
-        files.found(&[(name(), look(6))], true, now + SETTLE);
+        files.found(&[(name(), stat(6))], true, now + SETTLE);
         assert_eq!(ready(&mut files, 6, now + SETTLE * 2), None);
         now += SETTLE + OPEN_PATIENCE;
         assert!(!ready(&mut files, 6, now).unwrap().is_kept, "there is more in it");
-        files.keep(&name(), look(6), now);
+        files.keep(&name(), stat(6), now);
         now += OPEN_PATIENCE;
         assert!(ready(&mut files, 6, now).unwrap().is_kept);
-        files.keep(&name(), look(6), now);
-        files.found(&[(name(), look(5))], true, now);
+        files.keep(&name(), stat(6), now);
+        files.found(&[(name(), stat(5))], true, now);
         now += OPEN_PATIENCE;
     }
     files.saw(&name(), FileEvent::Closed { written: true }, now);
@@ -122,10 +122,10 @@ fn one_that_is_closed_while_it_is_taken_is_not_kept() {
     let start = Instant::now();
     let mut files = KnownFiles::new(SETTLE);
     files.saw(&name(), FileEvent::Opened, start);
-    files.found(&[(name(), look(5))], true, start);
+    files.found(&[(name(), stat(5))], true, start);
     assert!(ready(&mut files, 5, start + OPEN_PATIENCE).unwrap().stays());
     files.saw(&name(), FileEvent::Closed { written: true }, start + OPEN_PATIENCE);
-    files.keep(&name(), look(5), start + OPEN_PATIENCE);
+    files.keep(&name(), stat(5), start + OPEN_PATIENCE);
     assert!(!ready(&mut files, 5, start + OPEN_PATIENCE).unwrap().stays());
 }
 
@@ -133,10 +133,10 @@ fn one_that_is_closed_while_it_is_taken_is_not_kept() {
 fn a_close_of_a_kept_file_is_heeded_even_where_its_opening_was_not_seen() {
     let start = Instant::now();
     let mut files = KnownFiles::new(SETTLE);
-    files.found(&[(name(), look(5))], true, start);
+    files.found(&[(name(), stat(5))], true, start);
     assert_eq!(ready(&mut files, 5, start + SETTLE).unwrap().openness, Openness::Unseen);
     // Something else told that it is open.
-    files.keep(&name(), look(5), start + SETTLE);
+    files.keep(&name(), stat(5), start + SETTLE);
     assert_eq!(ready(&mut files, 5, start + SETTLE * 5), None);
     files.saw(&name(), FileEvent::Closed { written: true }, start + SETTLE * 5);
     assert_eq!(ready(&mut files, 5, start + SETTLE * 5), None);
@@ -180,7 +180,7 @@ fn what_seemed_unfinished_is_looked_at_once_more() {
     let mut files = KnownFiles::new(SETTLE);
     files.saw(&name(), FileEvent::Arrived, start);
     assert_eq!(turn(&mut files, 5, start), Some(false));
-    files.unsettle(&name(), look(5), true, start);
+    files.unsettle(&name(), stat(5), true, start);
     assert_eq!(turn(&mut files, 5, start), None);
     // A close that changed nothing does not make it the last look any earlier.
     files.saw(&name(), FileEvent::Opened, start);
@@ -188,7 +188,7 @@ fn what_seemed_unfinished_is_looked_at_once_more() {
     assert_eq!(turn(&mut files, 5, start), None);
     assert_eq!(turn(&mut files, 5, start + SETTLE), Some(true));
     // It went on meanwhile: an ordinary file again.
-    files.unsettle(&name(), look(5), true, start);
+    files.unsettle(&name(), stat(5), true, start);
     files.saw(&name(), FileEvent::Opened, start);
     files.saw(&name(), FileEvent::Closed { written: true }, start);
     assert_eq!(turn(&mut files, 7, start), Some(false));
@@ -201,11 +201,11 @@ fn after_lost_events_nothing_counts_as_closed_for_a_while() {
     files.saw(OsStr::new("open.json"), FileEvent::Opened, start);
     files.saw(OsStr::new("whole.json"), FileEvent::Arrived, start);
     files.lost_sight(start);
-    let all = ["found.json", "open.json", "whole.json"].map(|name| (OsString::from(name), look(5)));
+    let all = ["found.json", "open.json", "whole.json"].map(|name| (OsString::from(name), stat(5)));
     files.found(&all, true, start);
     let names = |files: &mut KnownFiles, now| -> Vec<(OsString, Openness)> {
         for name in files.due(now) {
-            files.looked(&name, Some(look(5)), now);
+            files.saw_stat(&name, Some(stat(5)), now);
         }
         let ready = files.ready(now, 10);
         ready.into_iter().map(|one| (one.name, one.openness)).collect()
@@ -217,8 +217,8 @@ fn after_lost_events_nothing_counts_as_closed_for_a_while() {
     ];
     assert_eq!(names(&mut files, start + SETTLE), doubtful);
     // Their results are taken; they themselves stay until it is sure enough.
-    files.keep(OsStr::new("found.json"), look(5), start + SETTLE);
-    files.keep(OsStr::new("whole.json"), look(5), start + SETTLE);
+    files.keep(OsStr::new("found.json"), stat(5), start + SETTLE);
+    files.keep(OsStr::new("whole.json"), stat(5), start + SETTLE);
     assert_eq!(names(&mut files, start + DOUBT / 2), []);
     let unseen = [
         ("found.json".into(), Openness::Unseen),
@@ -229,7 +229,7 @@ fn after_lost_events_nothing_counts_as_closed_for_a_while() {
     all.insert(1, ("open.json".into(), Openness::Open));
     assert_eq!(names(&mut files, start + OPEN_PATIENCE), all);
     // What is found later was seen from its beginning.
-    files.found(&[("later.json".into(), look(5))], true, start);
+    files.found(&[("later.json".into(), stat(5))], true, start);
     assert_eq!(
         names(&mut files, start + SETTLE),
         [("later.json".into(), Openness::Unseen)]
@@ -242,10 +242,10 @@ fn a_file_that_rests_is_left_to_the_scan_unless_somebody_has_it_open() {
     let mut files = KnownFiles::new(SETTLE);
     files.saw(&name(), FileEvent::Arrived, start);
     assert!(turn(&mut files, 5, start).is_some());
-    assert_eq!(files.look_of(&name()), Some(look(5)));
+    assert_eq!(files.stat_of(&name()), Some(stat(5)));
     files.rest(&name(), start + SETTLE * 5);
-    assert_eq!((files.look_of(&name()), files.next_due()), (None, None));
-    files.found(&[(name(), look(5))], true, start);
+    assert_eq!((files.stat_of(&name()), files.next_due()), (None, None));
+    files.found(&[(name(), stat(5))], true, start);
     files.saw(&name(), FileEvent::Opened, start);
     files.rest(&name(), start + SETTLE * 200);
     // A scan passes over what rests.
@@ -262,7 +262,7 @@ fn what_waits_is_taken_oldest_first_then_by_name() {
     let mut files = KnownFiles::new(SETTLE);
     for (name, size) in [("c.json", 1), ("b.json", 2), ("a.json", 2)] {
         files.saw(OsStr::new(name), FileEvent::Arrived, now);
-        files.looked(OsStr::new(name), Some(look(size)), now);
+        files.saw_stat(OsStr::new(name), Some(stat(size)), now);
     }
     let names: Vec<OsString> = files.ready(now, 10).into_iter().map(|ready| ready.name).collect();
     assert_eq!(names, ["c.json", "a.json", "b.json"]);

@@ -96,7 +96,7 @@ async fn a_receipt_of_other_bytes_is_forgotten_and_the_file_is_a_new_one() {
     assert_eq!(
         Folder::open(&house.config.inbox.dir)
             .unwrap()
-            .look("a.ndjson".as_ref())
+            .stat("a.ndjson".as_ref())
             .unwrap()
             .unwrap()
             .inode,
@@ -171,8 +171,8 @@ async fn bad_lines_before_the_crash_are_still_rejected_and_only_once() {
     admit_first_chunk(&house, "a.ndjson").await;
     // The crash came after the writing of the bad lines.
     let folder = Folder::open(&house.config.inbox.dir).unwrap();
-    let (file, look) = folder.open_file("a.ndjson".as_ref()).unwrap().unwrap();
-    crate::intake::reject::lines(&folder, "a.ndjson".as_ref(), &file, (1 << 20, look.size), (NOW, false)).unwrap();
+    let (file, stat) = folder.open_file("a.ndjson".as_ref()).unwrap().unwrap();
+    crate::intake::reject::lines(&folder, "a.ndjson".as_ref(), &file, (1 << 20, stat.size), (NOW, false)).unwrap();
     house.start();
     house.taken().await;
     assert_eq!(house.names("inbox/rejected"), ["a.ndjson", "a.ndjson.error.json"]);
@@ -252,7 +252,7 @@ async fn a_file_renamed_over_while_it_is_taken_is_not_lost() {
     open_file.chunk(&criteria(&house)).unwrap();
     house.rename_in("a.json", result("new"));
     assert_eq!(
-        set_aside(&folder, "a.json".as_ref(), &open_file.look).unwrap(),
+        set_aside(&folder, "a.json".as_ref(), &open_file.stat).unwrap(),
         SetAside::Replaced
     );
     assert_eq!(fs::read_to_string(house.inbox("a.json")).unwrap(), result("new"));

@@ -11,7 +11,6 @@ pub struct Member<'a> {
     pub name: Cow<'a, str>,
     /// From the quote before the name to the end of the value.
     pub span: Range<usize>,
-    /// The value.
     pub value: Range<usize>,
 }
 

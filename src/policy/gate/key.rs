@@ -7,7 +7,6 @@ use crate::model::Exchange;
 pub enum KeyVerdict {
     /// An answer that refuses something else, or nothing: the key is known.
     Works,
-    /// 401.
     Refused,
     /// What says nothing of the key, or no answer at all.
     Silent,

@@ -84,7 +84,7 @@ impl Open {
         let is_too_much = matches!(signal, Signal::Throttled | Signal::Overloaded);
         let is_news = is_too_much && self.throttle.narrow(number, sent, settings);
         match ended.asked(settings) {
-            Some(wait) => self.throttle.told_to_wait(ended.activity, wait, now),
+            Some(wait) => self.throttle.asked_to_wait(ended.activity, wait, now),
             None if is_news && signal == Signal::Throttled => self.throttle.rest(ended, now, settings),
             None => {}
         }

@@ -50,7 +50,7 @@ impl GateName {
 /// The gate beneath a pause, and why. Times are milliseconds since 1970.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct GateRecord {
-    /// Never `paused`.
+    /// What is beneath a pause; never `paused`.
     pub state: GateName,
     pub since: i64,
     /// Why, in words for an operator.

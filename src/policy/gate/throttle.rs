@@ -26,8 +26,8 @@ pub(super) struct Throttle {
     rest_until: Option<Timestamp>,
     /// How long that is, without jitter.
     rest_gap: Duration,
-    /// The activity that was last told to wait, with no other answer since.
-    told: Option<u64>,
+    /// The activity that was last asked to wait, with no other answer since.
+    last_asked: Option<u64>,
 }
 
 impl Throttle {
@@ -89,7 +89,7 @@ impl Throttle {
 
     /// An answer that asks for no patience.
     pub(super) fn answered(&mut self, number: u64, settings: &GateSettings) {
-        self.told = None;
+        self.last_asked = None;
         if number > self.judged {
             self.rest_until = None;
         }
@@ -120,8 +120,8 @@ impl Throttle {
     }
 
     /// `Retry-After`. Said to one activity it is that one's own; said to two in a row it is meant for everyone.
-    pub(super) fn told_to_wait(&mut self, activity: u64, wait: Duration, now: Timestamp) {
-        if self.told_another(activity) {
+    pub(super) fn asked_to_wait(&mut self, activity: u64, wait: Duration, now: Timestamp) {
+        if self.asked_another(activity) {
             self.hold = self.hold.max(Some(now.plus(wait)));
         }
     }
@@ -129,7 +129,7 @@ impl Throttle {
     /// A 429 that names no time: as long as a probe's gap, and longer as long as they go on. Not longer where it is one
     /// activity all the time, whose own waits grow: the others need not wait for that.
     pub(super) fn rest(&mut self, ended: &Ended, now: Timestamp, settings: &GateSettings) {
-        let grows = self.told_another(ended.activity);
+        let grows = self.asked_another(ended.activity);
         let gap = match self.rest_until {
             Some(_) if grows => self.rest_gap.saturating_mul(2),
             Some(_) => self.rest_gap,
@@ -147,9 +147,11 @@ impl Throttle {
         }
     }
 
-    /// This activity is told to wait; whether another one was before it.
-    fn told_another(&mut self, activity: u64) -> bool {
-        self.told.replace(activity).is_some_and(|before| before != activity)
+    /// This activity is asked to wait; whether another one was before it.
+    fn asked_another(&mut self, activity: u64) -> bool {
+        self.last_asked
+            .replace(activity)
+            .is_some_and(|before| before != activity)
     }
 
     /// What reaches the configured number is no longer throttled; also after a reload that lowered it.

@@ -15,7 +15,6 @@ const LISTED_MAX: usize = 20;
 pub struct Violation {
     /// Where: `status`, `task_result.result`.
     pub path: String,
-    /// What was broken.
     pub rule: Rule,
     /// The member's raw text; `None` where it is absent, `null`, or there twice.
     pub found: Option<String>,

@@ -114,7 +114,7 @@ impl Outbox {
         outbox
             .begin(role, now)
             .await
-            .map_err(|error| open::told(path, &error))?;
+            .map_err(|error| open::failed_after(path, &error))?;
         Ok(outbox)
     }
 
@@ -178,7 +178,7 @@ impl Outbox {
                 TrySendError::Full(order) => Ok((orders.clone(), order)),
                 TrySendError::Closed(_) => Err(StoreError::Closed),
             }),
-            None => Err(Err(looks_only())),
+            None => Err(Err(reads_only())),
         };
         async move {
             if let Err(late) = sent {
@@ -199,12 +199,12 @@ impl Outbox {
 
     async fn order(&self, order: Order) -> Result<(), StoreError> {
         let Some(orders) = &self.inner.orders else {
-            return Err(looks_only());
+            return Err(reads_only());
         };
         orders.send(order).await.map_err(|_| StoreError::Closed)
     }
 }
 
-fn looks_only() -> StoreError {
+fn reads_only() -> StoreError {
     StoreError::Broken("it was opened to look only".to_owned())
 }

@@ -15,7 +15,7 @@ use super::reading::{contents, dead, list, relations, show, sources, tally};
 
 /// Statements that end a source file's `const NAME: &str`, by name.
 const STATEMENTS: &[(&str, &str)] = &[
-    ("LOOK", act::LOOK),
+    ("BEFORE", act::BEFORE),
     ("PAYLOADS", act::PAYLOADS),
     ("PUT_BACK", act::PUT_BACK),
     ("ACCEPT", act::ACCEPT),
@@ -267,7 +267,7 @@ const BOUNDS: &[(&str, &[&str])] = &[
     ("PROMOTE", &["delivery_live (lane=?)", "delivery_waiting (lane=?)"]),
     ("KNOWN", &["delivery_live (lane=?)"]),
     // What was delivered last of an activity.
-    ("LOOK", &["lane_number (number=?)", "delivery_newest (lane=?)"]),
+    ("BEFORE", &["lane_number (number=?)", "delivery_newest (lane=?)"]),
     (
         "OF_EPISODE",
         &[

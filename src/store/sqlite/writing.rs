@@ -197,7 +197,7 @@ impl Outbox {
             return Ok(self.is_new(version));
         }
         let quiet = &self.inner.quiet;
-        let (sight, now) = (quiet.look(), Instant::now());
+        let (sight, now) = (quiet.sight(), Instant::now());
         if quiet.holds(sight, now) {
             return Ok(false);
         }

@@ -289,7 +289,7 @@ async fn a_look_for_producers_finds_the_least_tried_one_of_each_and_that_one_can
         of.push(bench.admit(one).await);
     }
     let outbox = &bench.outbox;
-    let found = outbox.look_for_sources(Place::default()).await.unwrap();
+    let found = outbox.find_sources(Place::default()).await.unwrap();
     let named = |source: &str, index: usize| (source.to_owned(), of[index]);
     assert_eq!(found.sources, [named("crm", 0), named("", 2), named("erp", 3)]);
     assert_eq!(found.end, None);
@@ -304,10 +304,10 @@ async fn a_look_for_producers_finds_the_least_tried_one_of_each_and_that_one_can
     assert!(outbox.claim(this).await.unwrap().is_empty(), "it is on its way");
     bench.settle(&claimed[0], retry_in(60)).await;
     let behind = |tries, index: usize| Place { tries, id: of[index] };
-    let found = outbox.look_for_sources(behind(0, 0)).await.unwrap();
+    let found = outbox.find_sources(behind(0, 0)).await.unwrap();
     assert_eq!(found.sources, [named("crm", 1), named("", 2), named("erp", 4)]);
     assert_eq!(
-        outbox.look_for_sources(behind(0, 4)).await.unwrap().sources,
+        outbox.find_sources(behind(0, 4)).await.unwrap().sources,
         [named("erp", 3)],
         "the tried one is the last"
     );
@@ -315,7 +315,7 @@ async fn a_look_for_producers_finds_the_least_tried_one_of_each_and_that_one_can
         sources: Vec::new(),
         end: None,
     };
-    assert_eq!(outbox.look_for_sources(behind(1, 3)).await.unwrap(), nothing);
+    assert_eq!(outbox.find_sources(behind(1, 3)).await.unwrap(), nothing);
 }
 
 #[tokio::test]

@@ -23,7 +23,7 @@ use crate::clock::Timestamp;
 use crate::model::{ConflictPolicy, Digest, Payload, StateName, SubmissionId, SubmissionKey};
 
 use pages::Pages;
-use rows::{Head, Look, Value};
+use rows::{Head, PageView, Value};
 
 /// A database that was read as far as it could be.
 #[derive(Debug)]
@@ -58,7 +58,6 @@ struct Place {
 /// A submission that was found.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Found {
-    /// Its number there.
     pub id: SubmissionId,
     /// When it was taken in.
     pub created_at: Timestamp,
@@ -66,15 +65,13 @@ pub struct Found {
     pub state: Option<StateName>,
     /// Whether it may have reached the API without our seeing the answer.
     pub maybe_sent: bool,
-    /// The producer's key.
     pub key: Option<SubmissionKey>,
     /// The digest of the object, where a key is.
     pub digest: Option<Digest>,
-    /// The producer.
     pub source: Option<String>,
     /// What a 409 means to it: its own word, or that of an operator who said that it overrides.
     pub on_conflict: Option<ConflictPolicy>,
-    /// Not before.
+    /// Not sent before this; `None`: as soon as it is its turn.
     pub not_before: Option<Timestamp>,
     /// What was to be sent.
     pub payload: Payload,
@@ -91,7 +88,7 @@ impl Wreck {
             places: Vec::new(),
         };
         for number in 1..=wreck.pages.count {
-            wreck.look(number);
+            wreck.read_page(number);
         }
         wreck.places.sort_by_key(|place| (place.id, place.page));
         Ok(wreck)
@@ -132,16 +129,16 @@ impl Wreck {
         places.find_map(|place| self.found(place))
     }
 
-    fn look(&mut self, number: u32) {
+    fn read_page(&mut self, number: u32) {
         let Ok(page) = self.pages.read(number) else {
             // A bad sector of the disk.
             self.damaged_pages += 1;
             return;
         };
-        let cells = match rows::look(&self.pages, number, &page) {
-            Look::Rows(cells) => cells,
-            Look::Nothing => return,
-            Look::Damaged => {
+        let cells = match rows::view(&self.pages, number, &page) {
+            PageView::Rows(cells) => cells,
+            PageView::Nothing => return,
+            PageView::Damaged => {
                 self.damaged_pages += 1;
                 return;
             }

@@ -34,7 +34,6 @@ pub(super) enum Use {
     Unknown,
 }
 
-/// The pages.
 #[derive(Debug)]
 pub(super) struct Pages {
     file: File,

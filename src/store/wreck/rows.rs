@@ -35,7 +35,7 @@ impl Value {
 
 /// What a page yields.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Look {
+pub(super) enum PageView {
     /// The places of its rows.
     Rows(Vec<usize>),
     /// No rows, and none were to be expected.
@@ -45,17 +45,17 @@ pub(super) enum Look {
 }
 
 /// Looks for rows in a page.
-pub(super) fn look(pages: &Pages, number: u32, page: &[u8]) -> Look {
+pub(super) fn view(pages: &Pages, number: u32, page: &[u8]) -> PageView {
     let usage = pages.use_of(number);
     if matches!(usage, Use::Free | Use::Own | Use::Overflow) {
-        return Look::Nothing;
+        return PageView::Nothing;
     }
     let start = if number == 1 { HEADER } else { 0 };
     let kind = page.get(start).copied().unwrap_or_default();
     if kind == LEAF {
         let count = usize::from(half(page, start + 3).unwrap_or_default());
         let cells = (0..count).map_while(|cell| half(page, start + 8 + 2 * cell).map(usize::from));
-        return Look::Rows(
+        return PageView::Rows(
             cells
                 .filter(|place| *place > start + 8 && *place < pages.usable)
                 .collect(),
@@ -64,10 +64,10 @@ pub(super) fn look(pages: &Pages, number: u32, page: &[u8]) -> Look {
     let is_tree = OTHERS.contains(&kind);
     let is_empty = page.iter().all(|byte| *byte == 0);
     match usage {
-        Use::Unknown if is_tree || is_empty => Look::Nothing,
-        Use::Tree if is_tree => Look::Nothing,
-        Use::Unknown | Use::Tree => Look::Damaged,
-        Use::Free | Use::Own | Use::Overflow => Look::Nothing,
+        Use::Unknown if is_tree || is_empty => PageView::Nothing,
+        Use::Tree if is_tree => PageView::Nothing,
+        Use::Unknown | Use::Tree => PageView::Damaged,
+        Use::Free | Use::Own | Use::Overflow => PageView::Nothing,
     }
 }
 

@@ -27,14 +27,14 @@ async fn one_that_is_killed_is_an_error_and_the_next_one_goes_on() {
         "the same inbox, by its own id"
     );
     assert_eq!(second.count().await.unwrap(), (2, 0));
-    let RowsRead::Rows(batch) = second.look(None, i64::MIN, 1 << 20).await.unwrap() else {
+    let RowsRead::Rows(batch) = second.poll(None, i64::MIN, 1 << 20).await.unwrap() else {
         panic!("nothing was read");
     };
     assert_eq!(batch.rows.iter().map(|row| row.id).collect::<Vec<_>>(), [1, 2]);
-    let again = second.look(Some(batch.version), i64::MIN, 1 << 20).await.unwrap();
+    let again = second.poll(Some(batch.version), i64::MIN, 1 << 20).await.unwrap();
     assert!(matches!(again, RowsRead::Unchanged));
     std::fs::remove_file(path).unwrap();
-    let replaced = second.look(Some(batch.version), i64::MIN, 1 << 20).await.unwrap();
+    let replaced = second.poll(Some(batch.version), i64::MIN, 1 << 20).await.unwrap();
     assert!(
         matches!(replaced, RowsRead::Replaced),
         "what is open is not what lies there"

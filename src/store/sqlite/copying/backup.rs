@@ -32,7 +32,6 @@ pub(crate) const NOTE: &str = "backup";
 pub(crate) struct Note {
     /// When it was made, in milliseconds since 1970.
     pub(crate) at: i64,
-    /// The program's version.
     pub(crate) version: String,
 }
 
@@ -52,7 +51,7 @@ impl Backup {
         let path = location::absolute(database)?;
         let usage = usage::share_to_look(&path).await?;
         swap::refuse_unfinished(&path)?;
-        match location::look(&path)? {
+        match location::stat(&path)? {
             Place::File { bytes: 1.. } => {}
             Place::File { bytes: 0 } | Place::Empty => return Err(open::missing(&path)),
         }

@@ -34,13 +34,11 @@ use super::swap;
 pub struct BackupFile {
     /// The name, for messages.
     pub path: PathBuf,
-    /// The database.
     pub database: File,
     /// The WAL beside it, where it was copied file by file.
     pub wal: Option<File>,
 }
 
-/// What restoring did.
 #[derive(Debug)]
 pub struct Restored {
     /// When the backup was made, where it says so.

@@ -35,29 +35,26 @@ pub(crate) fn state(row: &SqliteRow) -> Result<State, sqlx::Error> {
         "dead" => why
             .parse::<DeadReason>()
             .map(State::Dead)
-            .map_err(|_| trouble::odd("reason of a dead letter", why)),
+            .map_err(|_| trouble::corrupt("reason of a dead letter", why)),
         "parked" => why
             .parse::<ParkReason>()
             .map(State::Parked)
-            .map_err(|_| trouble::odd("reason of a parked one", why)),
+            .map_err(|_| trouble::corrupt("reason of a parked one", why)),
         "dismissed" => Ok(State::Dismissed),
-        other => Err(trouble::odd("state", other)),
+        other => Err(trouble::corrupt("state", other)),
     }
 }
 
-/// `on_conflict`.
 pub(crate) fn on_conflict(row: &SqliteRow) -> Result<Option<ConflictPolicy>, sqlx::Error> {
     let word: Option<&str> = row.try_get("on_conflict")?;
-    word.map(|word| word.parse().map_err(|_| trouble::odd("conflict policy", word)))
+    word.map(|word| word.parse().map_err(|_| trouble::corrupt("conflict policy", word)))
         .transpose()
 }
 
-/// `submission_key`.
 pub(crate) fn key(row: &SqliteRow) -> Result<Option<SubmissionKey>, sqlx::Error> {
     Ok(text(row, "submission_key")?.map(SubmissionKey))
 }
 
-/// The three ids.
 pub(crate) fn facts(row: &SqliteRow) -> Result<Facts, sqlx::Error> {
     Ok(Facts {
         activity_id: text(row, "activity_id")?,
@@ -138,8 +135,8 @@ pub(crate) fn origin_text(origin: &Origin) -> Result<String, sqlx::Error> {
 /// The origin in the column `origin`.
 pub(crate) fn origin(row: &SqliteRow) -> Result<Origin, sqlx::Error> {
     let text: &str = row.try_get("origin")?;
-    let odd = || trouble::odd("origin", text);
-    let parts: OriginText = serde_json::from_str(text).map_err(|_| odd())?;
+    let corrupt = || trouble::corrupt("origin", text);
+    let parts: OriginText = serde_json::from_str(text).map_err(|_| corrupt())?;
     match (parts.file, parts.row, parts.user) {
         (Some(name), None, None) => Ok(Origin::File {
             name,
@@ -148,6 +145,6 @@ pub(crate) fn origin(row: &SqliteRow) -> Result<Origin, sqlx::Error> {
         }),
         (None, Some(id), None) => Ok(Origin::Row { id }),
         (None, None, Some(name)) => Ok(Origin::User { name, line: parts.line }),
-        _ => Err(odd()),
+        _ => Err(corrupt()),
     }
 }

@@ -16,7 +16,6 @@ pub(crate) enum Trouble {
     Damaged,
     /// The file (or its directory) cannot be opened.
     CannotOpen,
-    /// Everything else.
     Other,
 }
 
@@ -56,6 +55,6 @@ impl From<sqlx::Error> for StoreError {
 }
 
 /// A value in the database that no CHECK of ours would have let in: other hands were there.
-pub(crate) fn odd(what: &str, found: &str) -> sqlx::Error {
+pub(crate) fn corrupt(what: &str, found: &str) -> sqlx::Error {
     sqlx::Error::Decode(format!("`{found}` is no {what}: the database was changed by other hands").into())
 }

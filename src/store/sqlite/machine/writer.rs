@@ -63,7 +63,6 @@ pub(crate) struct Writer {
 /// Since when the writer has met nothing but another process's lock: who waits for it hears of it much later.
 #[derive(Debug)]
 pub(crate) struct Locked {
-    /// Of the database.
     path: PathBuf,
     since: Mutex<Option<Instant>>,
 }

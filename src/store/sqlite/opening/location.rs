@@ -23,10 +23,8 @@ pub fn free_bytes(directory: &Path) -> Option<u64> {
     Some(found.f_bavail.saturating_mul(found.f_frsize))
 }
 
-/// What is there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Place {
-    /// Nothing.
     Empty,
     /// A file of so many bytes.
     File { bytes: u64 },
@@ -48,8 +46,8 @@ pub(crate) fn absolute(path: &Path) -> Result<PathBuf, OpenError> {
     Ok(absolute)
 }
 
-/// Looks.
-pub(crate) fn look(path: &Path) -> Result<Place, OpenError> {
+/// What is at this path; an error where that is no file, or out of reach.
+pub(crate) fn stat(path: &Path) -> Result<Place, OpenError> {
     let shown = path.display();
     match std::fs::metadata(path) {
         Ok(found) if found.is_file() => Ok(Place::File { bytes: found.len() }),

@@ -39,7 +39,6 @@ const ROW_BUFFER: usize = 1024;
 const LOOKS: u32 = 3;
 const LOOK_PAUSE: Duration = Duration::from_millis(100);
 
-/// What opening yields.
 pub(crate) struct Opened {
     pub(crate) readers: SqlitePool,
     /// The connection that writes, and what must outlive it; none for who only looks.
@@ -51,7 +50,6 @@ pub(crate) struct Opened {
 /// What is let go after the connection that writes is closed.
 #[derive(Debug)]
 pub(crate) struct Held {
-    /// The daemon's.
     _lock: Option<Lock>,
     _usage: Usage,
 }
@@ -73,7 +71,7 @@ pub(crate) async fn open(path: &Path, role: Role) -> Result<Opened, OpenError> {
         Role::Reader => {
             let looking = usage::share_to_look(&path).await?;
             swap::refuse_unfinished(&path)?;
-            let Place::File { bytes } = location::look(&path)? else {
+            let Place::File { bytes } = location::stat(&path)? else {
                 return Err(missing(&path));
             };
             examine(&path, &options, Role::Reader, bytes).await?;
@@ -87,7 +85,7 @@ pub(crate) async fn open(path: &Path, role: Role) -> Result<Opened, OpenError> {
         Role::Daemon | Role::Tool => {
             location::prepare_directory(&path)?;
             let held = hold(&path, role).await?;
-            match location::look(&path)? {
+            match location::stat(&path)? {
                 Place::Empty => location::create(&path)?,
                 Place::File { bytes } => examine(&path, &options, role, bytes).await?,
             }
@@ -130,7 +128,7 @@ async fn examine(path: &Path, options: &SqliteConnectOptions, role: Role, bytes:
     }
     let mut looks = 1;
     loop {
-        match look(path, options, role, bytes).await {
+        match examine_once(path, options, role, bytes).await {
             Ok(()) => return Ok(()),
             Err(OpenError::Unusable(_)) if looks < LOOKS => looks += 1,
             Err(error) => return Err(error),
@@ -142,16 +140,16 @@ async fn examine(path: &Path, options: &SqliteConnectOptions, role: Role, bytes:
 /// One look. With a WAL beside the file, without writing: closing a connection that may write copies the WAL into the
 /// file, and this one may yet be refused. Without one there is nothing to copy, and such a connection takes away what
 /// it made beside the file.
-async fn look(path: &Path, options: &SqliteConnectOptions, role: Role, bytes: u64) -> Result<(), OpenError> {
-    let looked = match options.clone().read_only(location::has_wal(path)).connect().await {
+async fn examine_once(path: &Path, options: &SqliteConnectOptions, role: Role, bytes: u64) -> Result<(), OpenError> {
+    let examined = match options.clone().read_only(location::has_wal(path)).connect().await {
         Ok(mut conn) => {
-            let looked = look_inside(&mut conn, role, bytes).await;
+            let examined = query_identity(&mut conn, role, bytes).await;
             drop(conn.close().await);
-            looked
+            examined
         }
         Err(error) => Err(error),
     };
-    match looked {
+    match examined {
         Ok((identity, wrong)) => {
             refuse_strangers(path, identity, role)?;
             wrong.map_or(Ok(()), |wrong| Err(damaged(path, &wrong)))
@@ -165,7 +163,7 @@ async fn look(path: &Path, options: &SqliteConnectOptions, role: Role, bytes: u6
 }
 
 /// The identity, and for the daemon whether all is whole, as of one commit.
-async fn look_inside(
+async fn query_identity(
     conn: &mut SqliteConnection,
     role: Role,
     bytes: u64,
@@ -328,7 +326,7 @@ pub(crate) fn refusal(path: &Path, error: &sqlx::Error) -> OpenError {
 }
 
 /// What went wrong after the opening itself, as an error of opening.
-pub(crate) fn told(path: &Path, error: &StoreError) -> OpenError {
+pub(crate) fn failed_after(path: &Path, error: &StoreError) -> OpenError {
     let message = format!("{}: {error}", path.display());
     match error {
         StoreError::Busy(_) => OpenError::Busy(message),

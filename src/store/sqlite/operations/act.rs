@@ -32,7 +32,7 @@ pub(crate) async fn act(
     transaction: &mut Transaction<'_>,
     request: &ActRequest,
 ) -> Result<Vec<(SubmissionId, Acted)>, sqlx::Error> {
-    let found = look(transaction.conn, &request.ids).await?;
+    let found = query_found(transaction.conn, &request.ids).await?;
     let changed = changed(transaction.conn, request).await?;
     let there = delivered_where_it_goes(transaction.conn, request).await?;
     let answers = answers(request, &found, &changed, there);
@@ -53,20 +53,23 @@ pub(crate) async fn rehearse(
     conn: &mut SqliteConnection,
     request: &ActRequest,
 ) -> Result<Vec<(SubmissionId, Acted)>, sqlx::Error> {
-    let found = look(conn, &request.ids).await?;
+    let found = query_found(conn, &request.ids).await?;
     let changed = changed(conn, request).await?;
     let there = delivered_where_it_goes(conn, request).await?;
     Ok(answers(request, &found, &changed, there))
 }
 
-pub(crate) const LOOK: &str = "SELECT d.id, CASE WHEN d.id IN (SELECT id FROM flight) THEN 'sending' ELSE d.state END AS state, d.reason, d.next_at, \
+pub(crate) const BEFORE: &str = "SELECT d.id, CASE WHEN d.id IN (SELECT id FROM flight) THEN 'sending' ELSE d.state END AS state, d.reason, d.next_at, \
             d.not_before AS held_until, s.not_before AS asked, d.lane, \
             (SELECT m.id FROM delivered_last AS m WHERE m.lane = d.lane) AS delivered_id \
        FROM json_each(?1) AS j CROSS JOIN delivery AS d ON d.id = j.value CROSS JOIN submission AS s ON s.id = d.id";
 
-async fn look(conn: &mut SqliteConnection, ids: &[SubmissionId]) -> Result<HashMap<SubmissionId, Found>, sqlx::Error> {
+async fn query_found(
+    conn: &mut SqliteConnection,
+    ids: &[SubmissionId],
+) -> Result<HashMap<SubmissionId, Found>, sqlx::Error> {
     let ids: Vec<i64> = ids.iter().map(|id| id.0).collect();
-    let rows = sqlx::query(LOOK).bind(batch::json(&ids)?).fetch_all(conn).await?;
+    let rows = sqlx::query(BEFORE).bind(batch::json(&ids)?).fetch_all(conn).await?;
     rows.iter()
         .map(|row| {
             let found = Found {

@@ -18,7 +18,6 @@ pub(crate) struct Known {
     pub(crate) holders: HashMap<String, Holder>,
     /// The activities that are there already, by their hash.
     pub(crate) lanes: HashMap<i64, lanes::Known>,
-    /// The next number.
     pub(crate) next_id: i64,
     /// What the tokens of entries lead to.
     pub(crate) originals: Originals,

@@ -28,7 +28,7 @@ pub(crate) async fn admit(
     now: Timestamp,
 ) -> Result<Vec<Admitted>, sqlx::Error> {
     let entries = &admission.entries;
-    let Some(known) = look(transaction.conn, admission).await? else {
+    let Some(known) = query_known(transaction.conn, admission).await? else {
         return Ok(vec![Admitted::AlreadyTaken; entries.len()]);
     };
     let plan = admission::plan(entries, known);
@@ -47,8 +47,8 @@ pub(crate) async fn admit(
 }
 
 /// What the plan needs to know; `None` where all of it was admitted before.
-async fn look(conn: &mut SqliteConnection, admission: &Admission) -> Result<Option<Known>, sqlx::Error> {
-    static LOOK: LazyLock<String> = LazyLock::new(|| {
+async fn query_known(conn: &mut SqliteConnection, admission: &Admission) -> Result<Option<Known>, sqlx::Error> {
+    static KNOWN: LazyLock<String> = LazyLock::new(|| {
         let (lanes, rows) = (batch::behind(lanes::KNOWN, 1), batch::behind(receipts::KNOWN_ROWS, 2));
         [receipts::SAME_FILES, &lanes, &rows, LAST_ID].join("; ")
     });
@@ -57,7 +57,7 @@ async fn look(conn: &mut SqliteConnection, admission: &Admission) -> Result<Opti
     let mut hashes: Vec<i64> = activities.map(|activity| activity.lane().0).collect();
     // In their order: neighbours lie on the same pages, which are fetched once.
     hashes.sort_unstable();
-    let rows = sqlx::query(LOOK.as_str())
+    let rows = sqlx::query(KNOWN.as_str())
         .bind(batch::json(&files)?)
         .bind(batch::json(&hashes)?)
         .bind(batch::json(&receipts::row_texts(&admission.receipts))?)
@@ -78,7 +78,7 @@ async fn look(conn: &mut SqliteConnection, admission: &Admission) -> Result<Opti
         }
     }
     known.holders = holders(conn, &admission.entries).await?;
-    known.originals = replace::look(conn, &admission.entries).await?;
+    known.originals = replace::query_originals(conn, &admission.entries).await?;
     Ok(Some(known))
 }
 
@@ -180,7 +180,7 @@ async fn write(
     let mut carried = Vec::new();
     if last.is_some() {
         carried.push((lanes::FOUND, batch::json(&plan.founded)?));
-        carried.push((INSERT_DELIVERY, batch::json(&states(transaction, &plan.rows, now))?));
+        carried.push((INSERT_DELIVERY, batch::json(&delivery_rows(transaction, &plan.rows, now))?));
     }
     let (files, rows) = (
         receipts::file_texts(&admission.receipts),
@@ -215,7 +215,7 @@ async fn write(
 }
 
 /// A row of `delivery` for `json_each`: its id, lane, state, reason, `next_at`, `not_before` and `updated_at`.
-type State = (
+type DeliveryRow = (
     i64,
     Option<i64>,
     &'static str,
@@ -225,7 +225,7 @@ type State = (
     i64,
 );
 
-fn states(transaction: &mut Transaction<'_>, rows: &[NewRow<'_>], now: Timestamp) -> Vec<State> {
+fn delivery_rows(transaction: &mut Transaction<'_>, rows: &[NewRow<'_>], now: Timestamp) -> Vec<DeliveryRow> {
     let mut states = Vec::with_capacity(rows.len());
     for new in rows {
         let dead = new.state == DEAD;

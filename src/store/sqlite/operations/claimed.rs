@@ -49,7 +49,7 @@ type Line = (
 pub(crate) fn read(row: &SqliteRow, now: Timestamp) -> Result<Vec<Claimed>, sqlx::Error> {
     let facts: &[u8] = row.try_get("claimed")?;
     let lines: Vec<Line> = serde_json::from_str(&String::from_utf8_lossy(facts))
-        .map_err(|error| trouble::odd("claim", &error.to_string()))?;
+        .map_err(|error| trouble::corrupt("claim", &error.to_string()))?;
     let payloads: Option<&[u8]> = row.try_get("payloads")?;
     let mut payloads = Bytes::copy_from_slice(payloads.unwrap_or_default());
     let are_apart = payloads.len() > TOGETHER_BYTES_MAX;

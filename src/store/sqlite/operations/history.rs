@@ -19,7 +19,6 @@ pub(crate) struct Line<'a> {
 
 pub(crate) const WRITE: &str = "INSERT INTO history (submission, at, actor, what, detail) VALUES (?1, ?2, ?3, ?4, ?5)";
 
-/// Writes one line.
 pub(crate) async fn write(conn: &mut SqliteConnection, line: &Line<'_>) -> Result<(), sqlx::Error> {
     sqlx::query(WRITE)
         .bind(line.submission.0)

@@ -44,7 +44,6 @@ pub(crate) async fn relane(conn: &mut SqliteConnection, lanes: &HashSet<i64>) ->
 /// What intake has to know of an activity that is there already.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Known {
-    /// Its number.
     pub(crate) number: i64,
     /// Whether one is head: a new submission has to wait.
     pub(crate) is_busy: bool,

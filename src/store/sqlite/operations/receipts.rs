@@ -76,13 +76,13 @@ pub(crate) async fn all_files(conn: &mut SqliteConnection) -> Result<Vec<FileRec
                 inode: row.try_get::<i64, _>("inode")?.cast_unsigned(),
                 modified_ns: modified
                     .parse()
-                    .map_err(|_| trouble::odd("modification time", modified))?,
+                    .map_err(|_| trouble::corrupt("modification time", modified))?,
                 taken: row.try_get::<i64, _>("taken")?.cast_unsigned(),
                 lines: row.try_get::<i64, _>("lines")?.cast_unsigned(),
                 digest: Digest(
                     digest
                         .try_into()
-                        .map_err(|_| trouble::odd("digest", "a blob of another length"))?,
+                        .map_err(|_| trouble::corrupt("digest", "a blob of another length"))?,
                 ),
                 result_bytes_max: row
                     .try_get::<Option<i64>, _>("result_bytes_max")?

@@ -51,7 +51,7 @@ const fn counted(state: StateName) -> &'static str {
 pub(crate) async fn miscounts(conn: &mut SqliteConnection) -> Result<Vec<Miscount>, sqlx::Error> {
     let (mut wrong, mut too_many) = (Vec::new(), Vec::new());
     for state in StateName::VARIANTS {
-        let (found, is_wrong) = look(conn, *state, COUNTED_MAX).await?;
+        let (found, is_wrong) = query_count(conn, *state, COUNTED_MAX).await?;
         if found.is >= COUNTED_MAX.unsigned_abs() {
             too_many.push(*state);
         } else if is_wrong {
@@ -61,7 +61,7 @@ pub(crate) async fn miscounts(conn: &mut SqliteConnection) -> Result<Vec<Miscoun
     if !wrong.is_empty() {
         // What one count has too many another may have too few.
         for state in too_many {
-            let (found, is_wrong) = look(conn, state, i64::MAX).await?;
+            let (found, is_wrong) = query_count(conn, state, i64::MAX).await?;
             wrong.extend(is_wrong.then_some(found));
         }
     }
@@ -69,7 +69,11 @@ pub(crate) async fn miscounts(conn: &mut SqliteConnection) -> Result<Vec<Miscoun
 }
 
 /// What a count says and what there is, `most` of them at most; whether the count is wrong, or not there.
-async fn look(conn: &mut SqliteConnection, state: StateName, most: i64) -> Result<(Miscount, bool), sqlx::Error> {
+async fn query_count(
+    conn: &mut SqliteConnection,
+    state: StateName,
+    most: i64,
+) -> Result<(Miscount, bool), sqlx::Error> {
     let row = sqlx::query(counted(state)).bind(most).fetch_one(conn).await?;
     let was = row.try_get::<Option<i64>, _>("was")?.map(i64::unsigned_abs);
     let is = row.try_get::<i64, _>("n")?.unsigned_abs();

@@ -23,7 +23,6 @@ pub(crate) struct Replaced {
     pub(crate) by: By,
 }
 
-/// By which directive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum By {
     Key,
@@ -31,7 +30,7 @@ pub(crate) enum By {
 }
 
 /// What is known of the tokens of these entries. Without tokens it costs nothing.
-pub(crate) async fn look(conn: &mut SqliteConnection, entries: &[Entry]) -> Result<Originals, sqlx::Error> {
+pub(crate) async fn query_originals(conn: &mut SqliteConnection, entries: &[Entry]) -> Result<Originals, sqlx::Error> {
     let tokens: Vec<(usize, &ReplaceToken)> = entries
         .iter()
         .enumerate()

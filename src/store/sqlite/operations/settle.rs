@@ -21,7 +21,6 @@ use crate::store::{Settled, Settlement};
 struct Effect {
     state: &'static str,
     reason: Option<&'static str>,
-    /// Due then.
     due: Option<i64>,
     /// Due then, or when it was due before, whichever is earlier.
     latest: Option<i64>,
@@ -188,7 +187,7 @@ pub(crate) fn worth_asking<'s>(
 /// The ids that the row of [`DONE`] names.
 pub(crate) fn ended(row: &SqliteRow) -> Result<HashSet<i64>, sqlx::Error> {
     let ids: &str = row.try_get("settled")?;
-    serde_json::from_str(ids).map_err(|error| trouble::odd("settlement", &error.to_string()))
+    serde_json::from_str(ids).map_err(|error| trouble::corrupt("settlement", &error.to_string()))
 }
 
 /// One answer a settlement, in order, from the ids that [`DONE`] names.

@@ -17,7 +17,6 @@ const WAL_WRITE_LOCK: u64 = 120;
 /// A process that holds a lock.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Holder {
-    /// Its number.
     pub pid: u32,
     /// The name of its program, where it may be seen. From outside: not escaped.
     pub name: Option<String>,

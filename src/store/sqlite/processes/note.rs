@@ -25,7 +25,6 @@ const NOTE_BYTES: usize = 16 << 10;
 /// The heading: how long the text is and its sum, so that one that is being overwritten is not taken for whole.
 const HEAD_BYTES: usize = 8 + 1 + 16 + 1;
 
-/// The longest text.
 pub(crate) const TEXT_BYTES_MAX: usize = NOTE_BYTES - HEAD_BYTES - 1;
 
 /// A read meets a write in a few microseconds of each; this often in a row it does not.

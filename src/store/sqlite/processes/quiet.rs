@@ -43,8 +43,8 @@ impl Quiet {
         }
     }
 
-    /// A look, before it is asked.
-    pub(crate) fn look(&self) -> Option<Sight> {
+    /// The WAL as it is now, to be taken before the question; `None`: there is none.
+    pub(crate) fn sight(&self) -> Option<Sight> {
         let found = std::fs::metadata(&self.wal).ok()?;
         let written = i128::from(found.mtime()) * 1_000_000_000 + i128::from(found.mtime_nsec());
         Some(Sight(found.dev(), found.ino(), found.size(), written))
@@ -93,15 +93,15 @@ mod tests {
         let wal = beside(&database, "-wal");
         let quiet = Quiet::of(&database);
         let start = Instant::now();
-        assert!(!quiet.holds(quiet.look(), start), "there is none");
+        assert!(!quiet.holds(quiet.sight(), start), "there is none");
         std::fs::write(&wal, "a").unwrap();
-        let sight = quiet.look();
+        let sight = quiet.sight();
         quiet.asked(sight, start);
         assert!(!quiet.holds(sight, start), "more may come within the same tick");
         quiet.asked(sight, start + TICKS);
-        assert!(quiet.holds(quiet.look(), start + TICKS) && !quiet.holds(sight, start + TICKS + UNASKED_MAX));
+        assert!(quiet.holds(quiet.sight(), start + TICKS) && !quiet.holds(sight, start + TICKS + UNASKED_MAX));
         std::fs::write(&wal, "ab").unwrap();
-        assert!(!quiet.holds(quiet.look(), start + TICKS));
+        assert!(!quiet.holds(quiet.sight(), start + TICKS));
         quiet.asked(sight, start + TICKS);
         quiet.asked(None, start + TICKS);
         assert!(!quiet.holds(sight, start + TICKS), "an error says nothing");

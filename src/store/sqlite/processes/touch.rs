@@ -32,7 +32,6 @@ impl Touch {
         }
     }
 
-    /// Whether it listens.
     pub const fn is_listening(&self) -> bool {
         self.is_listening
     }
@@ -49,7 +48,6 @@ impl Touch {
         self.is_listening
     }
 
-    /// Listens no more.
     pub fn rest(&mut self) {
         self.is_listening = false;
     }

@@ -53,7 +53,7 @@ pub(crate) async fn share_to_look(database: &Path) -> Result<Option<Usage>, Open
     Ok(Some(Usage { _file: file }))
 }
 
-/// Takes the whole.
+/// Waits until no other process uses the database, and keeps new ones out; an error when one stays.
 pub(crate) async fn alone(database: &Path) -> Result<Usage, OpenError> {
     let file = open(database)?;
     let in_use = || {

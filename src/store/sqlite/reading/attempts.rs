@@ -24,7 +24,7 @@ pub(crate) fn read(row: &SqliteRow) -> Result<Option<Attempt>, sqlx::Error> {
         hard_override: row.try_get("attempt_override")?,
         outcome: outcome
             .parse()
-            .map_err(|_| trouble::odd("outcome of an attempt", outcome))?,
+            .map_err(|_| trouble::corrupt("outcome of an attempt", outcome))?,
         lost_response: row.try_get("attempt_lost")?,
         answer: read_answer(row)?,
         fault: read_fault(row)?,
@@ -38,7 +38,7 @@ fn read_answer(row: &SqliteRow) -> Result<Option<Answer>, sqlx::Error> {
     let headers: &str = row.try_get("headers")?;
     Ok(Some(Answer {
         status: row.try_get("status")?,
-        headers: serde_json::from_str(headers).map_err(|_| trouble::odd("list of headers", headers))?,
+        headers: serde_json::from_str(headers).map_err(|_| trouble::corrupt("list of headers", headers))?,
         body: body.into(),
         body_length: row.try_get::<i64, _>("body_length")?.cast_unsigned(),
     }))
@@ -49,7 +49,7 @@ fn read_fault(row: &SqliteRow) -> Result<Option<Fault>, sqlx::Error> {
         return Ok(None);
     };
     Ok(Some(Fault {
-        kind: kind.parse().map_err(|_| trouble::odd("kind of fault", kind))?,
+        kind: kind.parse().map_err(|_| trouble::corrupt("kind of fault", kind))?,
         message: row.try_get::<Option<String>, _>("fault_message")?.unwrap_or_default(),
         status: row.try_get("status")?,
     }))

@@ -11,7 +11,6 @@ use crate::store::{Outbox, StoreError, Story};
 use super::{attempts, list, relations};
 
 impl Outbox {
-    /// Everything about one.
     pub async fn show(&self, id: SubmissionId) -> Result<Option<Story>, StoreError> {
         Ok(show(&mut *self.reader().await?, id).await?)
     }

@@ -12,8 +12,8 @@ use crate::store::{Outbox, Place, StoreError, Stretch};
 impl Outbox {
     /// Goes through the next pending heads after this place, the least tried first, a bounded number of them: whose
     /// they are.
-    pub async fn look_for_sources(&self, after: Place) -> Result<Stretch, StoreError> {
-        Ok(look(&mut *self.reader().await?, after).await?)
+    pub async fn find_sources(&self, after: Place) -> Result<Stretch, StoreError> {
+        Ok(query(&mut *self.reader().await?, after).await?)
     }
 }
 
@@ -32,7 +32,7 @@ pub(crate) const NEXT_HEADS: &str = "SELECT coalesce(s.source, '') AS source, st
      CROSS JOIN submission AS s ON s.id = stretch.id";
 
 /// Goes through the next stretch.
-pub(crate) async fn look(conn: &mut SqliteConnection, after: Place) -> Result<Stretch, sqlx::Error> {
+pub(crate) async fn query(conn: &mut SqliteConnection, after: Place) -> Result<Stretch, sqlx::Error> {
     let rows = sqlx::query(NEXT_HEADS)
         .bind(after.tries)
         .bind(after.id.0)

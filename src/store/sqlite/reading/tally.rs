@@ -20,7 +20,7 @@ impl Outbox {
     /// When the next claim of [`ClaimOrder::Due`] could find something; `None` when nothing is pending. May lie in the
     /// past.
     pub async fn next_due(&self, wait_max: Duration) -> Result<Option<Timestamp>, StoreError> {
-        let dues = Dues::look(&mut *self.reader().await?).await?;
+        let dues = Dues::query(&mut *self.reader().await?).await?;
         Ok(dues.next(wait_max))
     }
 }
@@ -50,7 +50,7 @@ pub(crate) async fn tally(conn: &mut SqliteConnection) -> Result<Tally, sqlx::Er
     Ok(Tally {
         counts,
         oldest_pending: row::time(&oldest, "pending")?,
-        oldest_due: Dues::look(conn).await?.first(),
+        oldest_due: Dues::query(conn).await?.first(),
         oldest_dead: row::time(&oldest, "dead")?,
     })
 }
@@ -75,8 +75,7 @@ pub(crate) struct Dues {
 }
 
 impl Dues {
-    /// Reads them.
-    pub(crate) async fn look(conn: &mut SqliteConnection) -> Result<Self, sqlx::Error> {
+    pub(crate) async fn query(conn: &mut SqliteConnection) -> Result<Self, sqlx::Error> {
         let row = sqlx::query(DUES).fetch_one(conn).await?;
         Ok(Self {
             first: row::time(&row, "first")?
