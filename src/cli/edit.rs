@@ -1,5 +1,6 @@
 //! `edit`: a corrected payload for a dead, parked or pending submission, by hand; or for many, by a command.
 
+mod filter;
 mod judge;
 mod with;
 

@@ -143,10 +143,7 @@ pub enum Admitted {
     Accepted(SubmissionId),
     /// It is in the outbox as a dead letter, `invalid`; why, in one line (the entry's own reason, or that its key
     /// belongs to another object).
-    Invalid {
-        id: SubmissionId,
-        why: String,
-    },
+    Invalid { id: SubmissionId, why: String },
     /// Dropped: the same key with the same object is kept already.
     Duplicate {
         /// The one that is kept.

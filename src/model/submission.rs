@@ -41,7 +41,9 @@ impl FromStr for SubmissionId {
 )]
 pub enum State {
     /// Will be attempted at `due` or as soon after it as its activity, its `not_before` and the gate allow.
-    Pending { due: Timestamp },
+    Pending {
+        due: Timestamp,
+    },
     /// Claimed; a request may be on the wire.
     Sending,
     /// The API has it.

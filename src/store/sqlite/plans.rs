@@ -6,112 +6,13 @@ use std::collections::BTreeSet;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
 use sqlx::{AssertSqlSafe, ConnectOptions as _, Row as _};
 
-use super::machine::{batch, hot, transaction};
-use super::opening::{inspect, schema};
-use super::operations::{
-    act, admit, claim, claimed, edit, gate, history, lanes, notes, receipts, recount, recover, replace, settle, sweep,
-};
-use super::reading::{contents, dead, list, relations, show, sources, tally};
+mod statements;
 
-/// Statements that end a source file's `const NAME: &str`, by name.
-const STATEMENTS: &[(&str, &str)] = &[
-    ("BEFORE", act::BEFORE),
-    ("PAYLOADS", act::PAYLOADS),
-    ("PUT_BACK", act::PUT_BACK),
-    ("ACCEPT", act::ACCEPT),
-    ("DISMISS", act::DISMISS),
-    ("LIFT", act::LIFT),
-    ("LEAVE_EPISODE", act::LEAVE_EPISODE),
-    ("LAST_ID", admit::LAST_ID),
-    ("HOLDERS", admit::HOLDERS),
-    ("YIELD_KEY", replace::YIELD_KEY),
-    ("INSERT_DELIVERY", admit::INSERT_DELIVERY),
-    ("DISMISS_REPLACED", replace::DISMISS_REPLACED),
-    ("LINK", replace::LINK),
-    ("STANDING", replace::STANDING),
-    ("PAYLOAD", replace::PAYLOAD),
-    ("LET_GO", claim::LET_GO),
-    ("CLEAR", claim::CLEAR),
-    ("FRESH", claim::FRESH),
-    ("REQUEUED", claim::REQUEUED),
-    ("SHARE_FRESH", claim::SHARE_FRESH),
-    ("SHARE_REQUEUED", claim::SHARE_REQUEUED),
-    ("LEAST_TRIED", claim::LEAST_TRIED),
-    ("LEAD", claim::LEAD),
-    ("THIS", claim::THIS),
-    ("IN_BYTES", claim::IN_BYTES),
-    ("CLAIM", claim::CLAIM),
-    ("CLAIMED", claimed::CLAIMED),
-    ("VALID_NOW", act::VALID_NOW),
-    ("NEWEST", dead::NEWEST),
-    ("REPLACE", edit::REPLACE),
-    ("RESTART", edit::RESTART),
-    ("OF_EPISODE", gate::OF_EPISODE),
-    ("TRIAL", gate::TRIAL),
-    ("REVIVABLE", gate::REVIVABLE),
-    ("END_EPISODE", gate::END_EPISODE),
-    ("WRITE", history::WRITE),
-    ("WRITE_SAME", history::WRITE_SAME),
-    ("WRITE_LIFTED", history::WRITE_LIFTED),
-    ("WRITE_EDIT", history::WRITE_EDIT),
-    ("OF", history::OF),
-    ("DEMOTE", lanes::DEMOTE),
-    ("PROMOTE", lanes::PROMOTE),
-    ("KNOWN", lanes::KNOWN),
-    ("FOUND", lanes::FOUND),
-    ("DRAW", lanes::DRAW),
-    ("REMEMBER_DELIVERED", lanes::REMEMBER_DELIVERED),
-    ("FORGET_EMPTY", lanes::FORGET_EMPTY),
-    ("DELIVERED_LAST", lanes::DELIVERED_LAST),
-    ("REFUSED_BY_RESULT_TYPES", list::REFUSED_BY_RESULT_TYPES),
-    ("CONTENTS", contents::CONTENTS),
-    ("PLACE", schema::PLACE),
-    ("REMEMBER", notes::REMEMBER),
-    ("REMEMBER_FIRST", notes::REMEMBER_FIRST),
-    ("FORGET", notes::FORGET),
-    ("RECALL", notes::RECALL),
-    ("SAME_FILES", receipts::SAME_FILES),
-    ("KNOWN_ROWS", receipts::KNOWN_ROWS),
-    ("KEEP_FILES", receipts::KEEP_FILES),
-    ("KEEP_ROWS", receipts::KEEP_ROWS),
-    ("FORGET_FILES", receipts::FORGET_FILES),
-    ("FORGET_ROWS", receipts::FORGET_ROWS),
-    ("ALL_FILES", receipts::ALL_FILES),
-    ("COUNTED_PENDING", recount::COUNTED_PENDING),
-    ("COUNTED_SENDING", recount::COUNTED_SENDING),
-    ("COUNTED_DEAD", recount::COUNTED_DEAD),
-    ("COUNTED_PARKED", recount::COUNTED_PARKED),
-    ("COUNTED_DELIVERED", recount::COUNTED_DELIVERED),
-    ("COUNTED_DISMISSED", recount::COUNTED_DISMISSED),
-    ("MISSING", recount::MISSING),
-    ("WAITING_LANES", recount::WAITING_LANES),
-    ("LEFT", recover::LEFT),
-    ("INTERRUPT", recover::INTERRUPT),
-    ("PUT_BACK", recover::PUT_BACK),
-    ("LAND", recover::LAND),
-    ("DELIVERED", relations::DELIVERED),
-    ("SETTLE", settle::SETTLE),
-    ("CLEAR", settle::CLEAR),
-    ("LAND", settle::LAND),
-    ("RECORD", settle::RECORD),
-    ("JOIN_EPISODE", settle::JOIN_EPISODE),
-    ("STEP_BACK", settle::STEP_BACK),
-    ("COME_FORWARD", settle::COME_FORWARD),
-    ("COUNT", settle::COUNT),
-    ("SHORT", settle::SHORT),
-    ("DONE", settle::DONE),
-    ("DELIVERED", sweep::DELIVERED),
-    ("DISMISSED", sweep::DISMISSED),
-    ("DEAD", sweep::DEAD),
-    ("PARKED", sweep::PARKED),
-    ("PENDING", sweep::PENDING),
-    ("NEXT_HEADS", sources::NEXT_HEADS),
-    ("COUNTS", tally::COUNTS),
-    ("OLDEST", tally::OLDEST),
-    ("DUES", tally::DUES),
-    ("SHORT", transaction::SHORT),
-    ("COUNT", transaction::COUNT),
-];
+use super::machine::{batch, hot};
+use super::opening::{inspect, schema};
+use super::operations::{admit, claim, gate, history, lanes, settle, sweep};
+use super::reading::{list, show};
+use statements::{SOURCES, STATEMENTS};
 
 /// What a plan may say although it walks something: what is walked is small, and why.
 const SMALL: &[(&str, &str)] = &[
@@ -437,33 +338,3 @@ fn every_statement_of_the_sources_is_tested_here() {
     missing.retain(|name| !["INSERT_SUBMISSION", "FENCED", "ROWS", "NAMES"].contains(name));
     assert!(missing.is_empty(), "{missing:?}");
 }
-
-/// The sources that hold SQL.
-const SOURCES: &[&str] = &[
-    include_str!("operations/act.rs"),
-    include_str!("operations/admit.rs"),
-    include_str!("reading/attempts.rs"),
-    include_str!("operations/claim.rs"),
-    include_str!("reading/contents.rs"),
-    include_str!("reading/dead.rs"),
-    include_str!("operations/edit.rs"),
-    include_str!("machine/maintenance.rs"),
-    include_str!("operations/gate.rs"),
-    include_str!("operations/history.rs"),
-    include_str!("opening/inspect.rs"),
-    include_str!("operations/lanes.rs"),
-    include_str!("reading/list.rs"),
-    include_str!("operations/notes.rs"),
-    include_str!("operations/receipts.rs"),
-    include_str!("operations/recount.rs"),
-    include_str!("operations/recover.rs"),
-    include_str!("reading/relations.rs"),
-    include_str!("operations/replace.rs"),
-    include_str!("opening/schema.rs"),
-    include_str!("operations/settle.rs"),
-    include_str!("reading/show.rs"),
-    include_str!("reading/sources.rs"),
-    include_str!("operations/sweep.rs"),
-    include_str!("reading/tally.rs"),
-    include_str!("machine/transaction.rs"),
-];

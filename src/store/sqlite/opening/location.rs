@@ -27,7 +27,9 @@ pub fn free_bytes(directory: &Path) -> Option<u64> {
 pub(crate) enum Place {
     Empty,
     /// A file of so many bytes.
-    File { bytes: u64 },
+    File {
+        bytes: u64,
+    },
 }
 
 /// The path in the form that SQLite is given: absolute (so that it is never mistaken for a `file:` address or an

@@ -12,7 +12,7 @@ use crate::store::sqlite::machine::{batch, row};
 use crate::store::sqlite::reading::list;
 use crate::store::{ActRequest, Acted};
 
-use super::{edit, history, lanes};
+use super::{edit, history, lanes, moves};
 
 /// What is known of a submission before an act.
 #[derive(Debug, Clone, Copy)]
@@ -187,29 +187,29 @@ async fn perform(
         what: ActName::from(&request.act).recorded(),
         detail: detail(request).map(str::to_owned),
     };
-    leave_episode(transaction.conn, &ids).await?;
+    moves::leave_episode(transaction.conn, &ids).await?;
     let mut lanes: HashSet<i64> = doing.iter().filter_map(|(_, found)| found.lane).collect();
     let lifted = lifted(request, doing);
     write_down(transaction.conn, request, doing, &lifted, &line).await?;
     if !lifted.is_empty() {
-        sqlx::query(LIFT)
+        sqlx::query(moves::LIFT)
             .bind(batch::json(&lifted)?)
             .execute(&mut *transaction.conn)
             .await?;
     }
     let lift = request.force;
     let to = match &request.act {
-        Act::Requeue => put_back(transaction.conn, &ids, &Fresh::by_operator(request.now, lift)).await?,
+        Act::Requeue => moves::put_back(transaction.conn, &ids, &moves::Fresh::by_operator(request.now, lift)).await?,
         Act::Revalidate => {
-            sqlx::query(VALID_NOW)
+            sqlx::query(moves::VALID_NOW)
                 .bind(&ids)
                 .execute(&mut *transaction.conn)
                 .await?;
-            put_back(transaction.conn, &ids, &Fresh::by_result_types(request.now)).await?
+            moves::put_back(transaction.conn, &ids, &moves::Fresh::by_result_types(request.now)).await?
         }
-        Act::Override => put_back(transaction.conn, &ids, &Fresh::overriding(request.now, lift)).await?,
-        Act::Accept => accept(transaction.conn, &ids, request.now).await?,
-        Act::Dismiss => dismiss(transaction.conn, &ids, request.now).await?,
+        Act::Override => moves::put_back(transaction.conn, &ids, &moves::Fresh::overriding(request.now, lift)).await?,
+        Act::Accept => moves::accept(transaction.conn, &ids, request.now).await?,
+        Act::Dismiss => moves::dismiss(transaction.conn, &ids, request.now).await?,
         Act::Edit(entry) => {
             for (id, _) in doing {
                 lanes.extend(edit::edit(transaction.conn, *id, entry, &line).await?);
@@ -257,130 +257,10 @@ async fn write_down(
     history::write_lifted(conn, &batch::json(lifted)?, line).await
 }
 
-/// The date is in its history; what is shown and exported is what is in force.
-pub(crate) const LIFT: &str = "UPDATE submission SET not_before = NULL WHERE id IN (SELECT value FROM json_each(?1))";
-
 /// What history says of an act beyond its name.
 fn detail(request: &ActRequest) -> Option<&'static str> {
     match request.act {
         Act::Revalidate => Some("the list of result types has changed, and it is valid now"),
         Act::Requeue | Act::Override | Act::Accept | Act::Dismiss | Act::Edit(_) => request.force.then_some("forced"),
     }
-}
-
-/// How a submission starts anew.
-pub(crate) struct Fresh {
-    now: Timestamp,
-    /// An operator says that ours replaces the registered one.
-    overriding: bool,
-    was_unauthorized: bool,
-    /// An operator says that `not_before` holds no longer.
-    lift: bool,
-    /// The states it may come from, and of a dead one the reason.
-    from: &'static str,
-    reason: Option<&'static str>,
-}
-
-impl Fresh {
-    fn by_operator(now: Timestamp, lift: bool) -> Self {
-        Self {
-            now,
-            overriding: false,
-            was_unauthorized: false,
-            lift,
-            from: r#"["head","waiting","dead","parked"]"#,
-            reason: None,
-        }
-    }
-
-    fn overriding(now: Timestamp, lift: bool) -> Self {
-        Self {
-            overriding: true,
-            from: r#"["parked"]"#,
-            ..Self::by_operator(now, lift)
-        }
-    }
-
-    /// What another list of result types puts back.
-    fn by_result_types(now: Timestamp) -> Self {
-        Self {
-            from: r#"["dead"]"#,
-            reason: Some("invalid"),
-            ..Self::by_operator(now, false)
-        }
-    }
-
-    /// What the gate's opening puts back.
-    pub(crate) fn by_gate(now: Timestamp) -> Self {
-        Self {
-            was_unauthorized: true,
-            from: r#"["dead"]"#,
-            reason: Some("unauthorized"),
-            ..Self::by_operator(now, false)
-        }
-    }
-}
-
-/// Due now, or when its `not_before` lets it go; attempts and age begin anew. One with an activity steps back to
-/// `waiting`, and the lane decides; the mark of a lost response stays, and so does an operator's word to override. A
-/// policy's is forgotten: it will be asked again.
-///
-/// A `not_before` that was waited for once is not waited for again, whatever the clock says now: one that was ever
-/// claimed is held no more. What was never sent (an `invalid` one) is held by what was asked for.
-pub(crate) const PUT_BACK: &str = "UPDATE delivery SET \
-        state = CASE WHEN lane IS NULL OR state = 'head' THEN 'head' ELSE 'waiting' END, \
-        reason = NULL, next_at = max(?2, coalesce(p.held_until, ?2)), not_before = p.held_until, tries = 0, waited_ms = 0, \
-        hard_override = CASE WHEN ?3 OR hard_override = 2 THEN 2 ELSE 0 END, \
-        was_unauthorized = max(was_unauthorized, ?4, coalesce(reason = 'unauthorized', 0)), requeued = 1, updated_at = ?2 \
-     FROM (SELECT d.id AS put_back, CASE WHEN ?7 THEN NULL \
-                  WHEN d.state IN ('head', 'waiting') THEN d.not_before \
-                  WHEN d.attempts = 0 AND s.not_before > ?2 THEN s.not_before END AS held_until \
-             FROM json_each(?1) AS j CROSS JOIN delivery AS d ON d.id = j.value CROSS JOIN submission AS s ON s.id = d.id) AS p \
-     WHERE id = p.put_back AND state IN (SELECT value FROM json_each(?5)) AND (?6 IS NULL OR reason = ?6) \
-       AND id NOT IN (SELECT id FROM flight)";
-
-/// Puts back; the lanes are to be put in order afterwards.
-pub(crate) async fn put_back(conn: &mut SqliteConnection, ids: &str, fresh: &Fresh) -> Result<StateName, sqlx::Error> {
-    sqlx::query(PUT_BACK)
-        .bind(ids)
-        .bind(fresh.now.millis())
-        .bind(fresh.overriding)
-        .bind(fresh.was_unauthorized)
-        .bind(fresh.from)
-        .bind(fresh.reason)
-        .bind(fresh.lift)
-        .execute(conn)
-        .await?;
-    Ok(StateName::Pending)
-}
-
-/// What stood in its way is no more; its history says that it did.
-pub(crate) const VALID_NOW: &str = "UPDATE submission SET invalid = NULL, by_result_types = 0 WHERE id IN (SELECT value FROM json_each(?1)) AND by_result_types = 1";
-
-pub(crate) const ACCEPT: &str = "UPDATE delivery SET state = 'delivered', reason = NULL, updated_at = ?2 \
-     WHERE id IN (SELECT value FROM json_each(?1)) AND state = 'parked'";
-
-async fn accept(conn: &mut SqliteConnection, ids: &str, now: Timestamp) -> Result<StateName, sqlx::Error> {
-    sqlx::query(ACCEPT)
-        .bind(ids)
-        .bind(now.millis())
-        .execute(&mut *conn)
-        .await?;
-    Ok(StateName::Delivered)
-}
-
-pub(crate) const DISMISS: &str = "UPDATE delivery SET state = 'dismissed', reason = NULL, updated_at = ?2 \
-     WHERE id IN (SELECT value FROM json_each(?1)) AND state IN ('head', 'waiting', 'dead', 'parked') \
-       AND id NOT IN (SELECT id FROM flight)";
-
-async fn dismiss(conn: &mut SqliteConnection, ids: &str, now: Timestamp) -> Result<StateName, sqlx::Error> {
-    sqlx::query(DISMISS).bind(ids).bind(now.millis()).execute(conn).await?;
-    Ok(StateName::Dismissed)
-}
-
-pub(crate) const LEAVE_EPISODE: &str = "DELETE FROM episode WHERE id IN (SELECT value FROM json_each(?1))";
-
-/// What an operator took in hand is no longer the gate's to requeue.
-pub(crate) async fn leave_episode(conn: &mut SqliteConnection, ids: &str) -> Result<(), sqlx::Error> {
-    sqlx::query(LEAVE_EPISODE).bind(ids).execute(conn).await.map(drop)
 }

@@ -180,7 +180,10 @@ async fn write(
     let mut carried = Vec::new();
     if last.is_some() {
         carried.push((lanes::FOUND, batch::json(&plan.founded)?));
-        carried.push((INSERT_DELIVERY, batch::json(&delivery_rows(transaction, &plan.rows, now))?));
+        carried.push((
+            INSERT_DELIVERY,
+            batch::json(&delivery_rows(transaction, &plan.rows, now))?,
+        ));
     }
     let (files, rows) = (
         receipts::file_texts(&admission.receipts),

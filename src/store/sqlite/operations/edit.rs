@@ -22,7 +22,7 @@ pub(crate) const REPLACE: &str = "UPDATE submission SET \
      WHERE id = ?1";
 
 /// Requeued as another payload: nothing of the old one's story counts any more, but for its `not_before`, where the
-/// edit brings no directives (see [`super::act::PUT_BACK`]). Its place in the (perhaps new) activity is the lane's to
+/// edit brings no directives (see [`super::moves::PUT_BACK`]). Its place in the (perhaps new) activity is the lane's to
 /// say.
 pub(crate) const RESTART: &str = "UPDATE delivery SET \
         lane = ?3, state = CASE WHEN ?3 IS NULL THEN 'head' ELSE 'waiting' END, reason = NULL, \

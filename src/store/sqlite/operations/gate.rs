@@ -8,7 +8,7 @@ use crate::model::{ActName, Actor, StateName, SubmissionId};
 use crate::store::sqlite::machine::transaction::Transaction;
 use crate::store::sqlite::machine::{batch, row};
 
-use super::act::{self, Fresh};
+use super::moves::{self, Fresh};
 use super::{history, lanes, notes};
 
 /// What is to be stored, and whether this episode's dead letters come back.
@@ -117,7 +117,7 @@ pub(crate) async fn revive(
                     revival.now,
                 )
                 .await?;
-                act::leave_episode(transaction.conn, &batch::json(&ids)?).await?;
+                moves::leave_episode(transaction.conn, &batch::json(&ids)?).await?;
                 return Ok(Some(SubmissionId(*id)));
             }
             (None, Some((_, later))) => refused = later,
@@ -143,7 +143,7 @@ async fn put_back(
         detail: Some(why.to_owned()),
     };
     history::write_same(transaction.conn, &ids, &line).await?;
-    let to = act::put_back(transaction.conn, &ids, &Fresh::by_gate(now)).await?;
+    let to = moves::put_back(transaction.conn, &ids, &Fresh::by_gate(now)).await?;
     transaction.moved(Some(StateName::Dead), Some(to), count);
     lanes::relane(transaction.conn, lanes).await
 }

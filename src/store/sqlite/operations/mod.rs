@@ -10,6 +10,7 @@ pub(crate) mod gate;
 pub(crate) mod history;
 pub(crate) mod lanes;
 pub(crate) mod marks;
+pub(crate) mod moves;
 pub(crate) mod notes;
 pub(crate) mod originals;
 pub(crate) mod receipts;
