@@ -49,7 +49,8 @@ pub enum ClientError {
     Key,
     /// Anything else, such as a system without trust anchors.
     #[error(
-        "api.base_url: the client for it cannot be built: {0}; without trust anchors of the system, install ca-certificates or set api.ca_file"
+        "api.base_url: the client for it cannot be built: {0}; without trust anchors of the system, \
+         install ca-certificates or set api.ca_file"
     )]
     Build(String),
 }

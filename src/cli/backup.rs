@@ -67,7 +67,8 @@ fn prepare(path: &Path, overwrite: bool, database: &Path) -> anyhow::Result<Name
     }
     if let Some(left) = leftover(path) {
         return Err(CliError::Refused(format!(
-            "{} lies there from another database of this name, and SQLite would read it as a part of the backup; move it away first",
+            "{} lies there from another database of this name, and SQLite would read it as a part of the backup; \
+             move it away first",
             left.display()
         ))
         .into());

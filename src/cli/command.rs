@@ -21,9 +21,12 @@ use super::{
     long_about = "A durable outbox between the systems that produce activity results and the Reten API.\n\n\
         Results are dropped as files or database rows, kept safe in the outbox, and delivered in order, once the API \
         takes them. What the API refuses stays with its answer until a person mends it.",
-    after_help = "Examples:\n  reten-outbox demo                  see it work, without an account\n  reten-outbox run                   the daemon\n  \
-        reten-outbox status                how the queue stands\n  reten-outbox list --state dead     what needs a person\n\n\
-        Exit codes: 0 done, 1 failed, 2 wrong usage, 3 no such submission,\n69 unavailable (may pass by itself), 78 a person must mend it."
+    after_help = "Examples:\n  reten-outbox demo                  see it work, without an account\n  \
+         reten-outbox run                   the daemon\n  \
+        reten-outbox status                how the queue stands\n  \
+        reten-outbox list --state dead     what needs a person\n\n\
+        Exit codes: 0 done, 1 failed, 2 wrong usage, 3 no such submission,\n69 unavailable (may pass by itself), \
+        78 a person must mend it."
 )]
 pub struct Cli {
     #[command(flatten)]
@@ -48,9 +51,8 @@ pub enum Command {
     ///
     /// Starts a simulated API, the daemon and sample results in a temporary directory, shows what becomes of each, and
     /// leaves nothing behind.
-    #[command(
-        after_help = "Examples:\n  reten-outbox demo\n  reten-outbox demo --keep     stays up and says where to drop files"
-    )]
+    #[command(after_help = "Examples:\n  reten-outbox demo\n  \
+             reten-outbox demo --keep     stays up and says where to drop files")]
     Demo(demo::Args),
 
     /// Simulate the API, to rehearse failures
@@ -73,15 +75,14 @@ pub enum Command {
     Validate(validate::Args),
 
     /// Show how the queue stands, or check it for monitoring
-    #[command(
-        after_help = "Examples:\n  reten-outbox status --watch\n  reten-outbox status --check --max-pending-age 30m --max-dead 0"
-    )]
+    #[command(after_help = "Examples:\n  reten-outbox status --watch\n  \
+             reten-outbox status --check --max-pending-age 30m --max-dead 0")]
     Status(status::Args),
 
     /// List submissions, newest first
-    #[command(
-        after_help = "Examples:\n  reten-outbox list --state dead --since 24h\n  reten-outbox list --http-status 409 --json | jq .id\n  reten-outbox list --state dead --state parked --group"
-    )]
+    #[command(after_help = "Examples:\n  reten-outbox list --state dead --since 24h\n  \
+             reten-outbox list --http-status 409 --json | jq .id\n  \
+             reten-outbox list --state dead --state parked --group")]
     List(list::Args),
 
     /// Tell everything about one submission
@@ -91,10 +92,9 @@ pub enum Command {
     /// Send dead, parked or pending submissions now
     ///
     /// Their attempts and their age start anew. They go back into the order of their activity.
-    #[command(
-        after_help = "Examples:\n  reten-outbox requeue 12 15\n  reten-outbox requeue --state dead --reason retries_exhausted --dry-run\n  \
-        reten-outbox list --json --source crm | jq .id | reten-outbox requeue -"
-    )]
+    #[command(after_help = "Examples:\n  reten-outbox requeue 12 15\n  \
+             reten-outbox requeue --state dead --reason retries_exhausted --dry-run\n  \
+        reten-outbox list --json --source crm | jq .id | reten-outbox requeue -")]
     Requeue(act::Args),
 
     /// Let parked submissions replace the registered result
@@ -108,15 +108,13 @@ pub enum Command {
     /// Take the registered result of parked submissions for ours
     ///
     /// Nothing is sent: they count as delivered.
-    #[command(
-        after_help = "Examples:\n  reten-outbox accept 12\n  reten-outbox accept --reason conflict_after_lost_response --yes"
-    )]
+    #[command(after_help = "Examples:\n  reten-outbox accept 12\n  \
+             reten-outbox accept --reason conflict_after_lost_response --yes")]
     Accept(act::Args),
 
     /// Close dead, parked or pending submissions without delivering them
-    #[command(
-        after_help = "Examples:\n  reten-outbox dismiss 12\n  reten-outbox dismiss --state dead --http-status 404 --dry-run"
-    )]
+    #[command(after_help = "Examples:\n  reten-outbox dismiss 12\n  \
+             reten-outbox dismiss --state dead --http-status 404 --dry-run")]
     Dismiss(act::Args),
 
     /// Correct the payload of a dead, parked or pending submission, or of many
@@ -156,9 +154,8 @@ pub enum Command {
     ///
     /// Delivered and dismissed ones leave by retention too. Dead and parked ones were never delivered: deleting them
     /// asks first.
-    #[command(
-        after_help = "Examples:\n  reten-outbox purge --state delivered --older-than 7d\n  reten-outbox purge --state dead --older-than 90d --dry-run"
-    )]
+    #[command(after_help = "Examples:\n  reten-outbox purge --state delivered --older-than 7d\n  \
+             reten-outbox purge --state dead --older-than 90d --dry-run")]
     Purge(purge::Args),
 
     /// Copy the outbox, while the daemon runs or not
@@ -166,7 +163,8 @@ pub enum Command {
     /// The copy is consistent, checked page by page, for its owner alone (mode 0600), and gets its name once it is
     /// whole. As root it is root's; `restore` gives it back to the daemon's user.
     #[command(
-        after_help = "Examples:\n  reten-outbox backup /var/backups/outbox-$(date +%F).db\n  reten-outbox backup --overwrite /mnt/backup/outbox.db"
+        after_help = "Examples:\n  reten-outbox backup /var/backups/outbox-$(date +%F).db\n  \
+             reten-outbox backup --overwrite /mnt/backup/outbox.db"
     )]
     Backup(backup::Args),
 
@@ -176,7 +174,8 @@ pub enum Command {
     /// made may have been sent since: it is sent again, and marked, so that a 409 says that it may be ours. A restore
     /// that was cut off is ended by the next start.
     #[command(
-        after_help = "Examples:\n  reten-outbox restore /var/backups/outbox-2026-11-24.db\n  reten-outbox restore --pause outbox-backup.db"
+        after_help = "Examples:\n  reten-outbox restore /var/backups/outbox-2026-11-24.db\n  \
+             reten-outbox restore --pause outbox-backup.db"
     )]
     Restore(restore::Args),
 
@@ -197,9 +196,8 @@ pub enum Command {
     Completions(completions::Args),
 
     /// Print the manual page, or write all of them
-    #[command(
-        after_help = "Examples:\n  reten-outbox man | man -l -\n  reten-outbox man --dir pages     also that of the configuration file"
-    )]
+    #[command(after_help = "Examples:\n  reten-outbox man | man -l -\n  \
+             reten-outbox man --dir pages     also that of the configuration file")]
     Man(man::Args),
 }
 

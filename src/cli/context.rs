@@ -31,8 +31,15 @@ pub struct Global {
     pub config: Option<PathBuf>,
 
     /// The least level that is logged, instead of log.level
-    #[arg(long, global = true, value_name = "LEVEL", display_order = 901, overrides_with = "log_level", value_parser = PossibleValuesParser::new(Level::VARIANTS.iter().map(Level::into_str))
-        .try_map(|name| name.parse::<Level>()))]
+    #[arg(
+        long,
+        global = true,
+        value_name = "LEVEL",
+        display_order = 901,
+        overrides_with = "log_level",
+        value_parser = PossibleValuesParser::new(Level::VARIANTS.iter().map(Level::into_str))
+            .try_map(|name| name.parse::<Level>())
+    )]
     pub log_level: Option<Level>,
 }
 

@@ -1,5 +1,5 @@
-//! What `backup`, `restore` and `salvage` know of a database that is a file: what lies beside it, its sum, and its counts
-//! in words.
+//! What `backup`, `restore` and `salvage` know of a database that is a file: what lies beside it, its sum, and its
+//! counts in words.
 
 use std::collections::BTreeMap;
 use std::fs::File;

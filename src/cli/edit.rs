@@ -54,8 +54,8 @@ pub async fn run(args: Args, global: &Global, out: &mut dyn Write) -> anyhow::Re
 async fn one(args: &Args, global: &Global, out: &mut dyn Write) -> anyhow::Result<Exit> {
     let Some(id) = args.which.only().filter(|_| !args.which.dry_run) else {
         return Err(CliError::Usage(
-            "edit takes one submission by its number: `reten-outbox edit 12`; for many, or a --dry-run, give it a command: \
-             `reten-outbox edit --state dead --with 'jq -c …'`"
+            "edit takes one submission by its number: `reten-outbox edit 12`; for many, or a --dry-run, \
+             give it a command: `reten-outbox edit --state dead --with 'jq -c …'`"
                 .to_owned(),
         )
         .into());

@@ -76,13 +76,15 @@ fn describe_place(results: u64, into: Door, context: &Context) -> String {
     };
     match into {
         Door::Rows => format!(
-            "{results} {noun} in the row inbox {}, since this user may not write the outbox {}; its daemon takes {them} from there",
+            "{results} {noun} in the row inbox {}, since this user may not write the outbox {}; \
+             its daemon takes {them} from there",
             config.inbox.database.display(),
             config.outbox.database.display()
         ),
         Door::Outbox => {
             let nobody = if context.daemon().is_none() {
-                "; no daemon holds it, so nothing is sent until one is started (`systemctl start reten-outbox`, or by hand `reten-outbox run`)"
+                "; no daemon holds it, so nothing is sent until one is started (`systemctl start reten-outbox`, \
+                 or by hand `reten-outbox run`)"
             } else {
                 ""
             };

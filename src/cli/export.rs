@@ -54,7 +54,8 @@ pub async fn run(args: Args, global: &Global, out: &mut dyn Write) -> anyhow::Re
     }
     if superseded > 0 {
         note(&format!(
-            "{superseded} of them are superseded, a later one of their activity is delivered: dropped in again they become dead letters that say so"
+            "{superseded} of them are superseded, a later one of their activity is delivered: \
+             dropped in again they become dead letters that say so"
         ));
     }
     Ok(exit)

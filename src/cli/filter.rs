@@ -14,8 +14,13 @@ use crate::store::Filter;
 #[derive(Debug, Clone, PartialEq, Eq, Default, clap::Args)]
 pub struct FilterArgs {
     /// Only those in this state, or in one of several; of several filters all must hold
-    #[arg(long, value_name = "STATE", value_delimiter = ',', value_parser = PossibleValuesParser::new(StateName::VARIANTS.iter().map(StateName::into_str))
-        .try_map(|name| name.parse::<StateName>()))]
+    #[arg(
+        long,
+        value_name = "STATE",
+        value_delimiter = ',',
+        value_parser = PossibleValuesParser::new(StateName::VARIANTS.iter().map(StateName::into_str))
+            .try_map(|name| name.parse::<StateName>())
+    )]
     pub state: Vec<StateName>,
 
     /// Only those dead or parked for this reason

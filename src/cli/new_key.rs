@@ -49,10 +49,12 @@ impl Placed {
         let renewed_by = held.renewed_by.as_deref().map(|command| visible(command).to_string());
         match (&self.key, renewed_by) {
             (Ok(key), Some(command)) if !held.is(key) => Some(format!(
-                "the daemon still holds the key of its start, and {file} has another one: `{command}` brings it into force"
+                "the daemon still holds the key of its start, and {file} has another one: \
+                 `{command}` brings it into force"
             )),
             (Ok(key), None) if !held.is(key) => Some(format!(
-                "the daemon still holds the key that {file} had before; it looks every few seconds, and its log says what hinders it"
+                "the daemon still holds the key that {file} had before; it looks every few seconds, \
+                 and its log says what hinders it"
             )),
             (Ok(_), _) if is_unauthorized => Some(format!("the daemon holds the very key that is in {file}")),
             (Err(wrong @ (KeyError::Malformed { .. } | KeyError::Unreadable { .. })), _) => {

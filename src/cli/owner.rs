@@ -83,7 +83,8 @@ pub fn misplaced(database: &Path) -> Option<String> {
     let (owner, daemon) = (name_of(found.uid()), name_of(directory.uid()));
     let shown = real.display();
     Some(format!(
-        "{shown} belongs to {owner}, and its directory to {daemon}: the daemon cannot open it; `chown {daemon}: {shown}*` mends it"
+        "{shown} belongs to {owner}, and its directory to {daemon}: the daemon cannot open it; `chown {daemon}: \
+         {shown}*` mends it"
     ))
 }
 

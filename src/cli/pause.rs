@@ -46,7 +46,8 @@ pub async fn pause(args: Args, global: &Global, out: &mut dyn Write) -> anyhow::
     if notice(&outbox, &context).await? == Notice::NotYet {
         outbox.close().await;
         note(
-            "the pause is stored, but the daemon has not taken notice and may still send; `reten-outbox status` shows when it has",
+            "the pause is stored, but the daemon has not taken notice and may still send; \
+             `reten-outbox status` shows when it has",
         );
         return Ok(Exit::Unavailable);
     }

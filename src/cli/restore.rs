@@ -73,8 +73,8 @@ fn open(path: &Path, database: &Path) -> anyhow::Result<(BackupFile, String)> {
     let is_filled = |end: &str| fs::metadata(beside(path, end)).is_ok_and(|found| found.is_file() && found.len() > 0);
     if is_filled("-journal") {
         return Err(refused(format!(
-            "{shown}-journal lies beside it: the copy was made in the middle of a write, and is only whole with it. Open both once, \
-             `sqlite3 {shown} .tables`, which mends them, and restore again"
+            "{shown}-journal lies beside it: the copy was made in the middle of a write, and is only whole with it. \
+             Open both once, `sqlite3 {shown} .tables`, which mends them, and restore again"
         )));
     }
     let mut database = File::open(path).map_err(cannot)?;
@@ -107,7 +107,8 @@ fn report(
     writeln!(out, "  {total} submissions: {}", describe(&restored.counts))?;
     writeln!(
         out,
-        "  {} of them are marked as maybe sent since then: a 409 to one of these parks it as\n  conflict_after_lost_response",
+        "  {} of them are marked as maybe sent since then: a 409 to one of these parks it as\n  \
+         conflict_after_lost_response",
         restored.marked
     )?;
     for kept in &restored.kept {
@@ -125,7 +126,8 @@ fn report(
         let old = visible(&old.display().to_string()).into_owned();
         writeln!(
             out,
-            "  reten-outbox salvage {old} > rest.ndjson\n      what the old outbox still holds and this one lacks; drop it into the inbox"
+            "  reten-outbox salvage {old} > rest.ndjson\n      \
+             what the old outbox still holds and this one lacks; drop it into the inbox"
         )?;
     }
     writeln!(out, "  systemctl start reten-outbox")?;
@@ -134,7 +136,8 @@ fn report(
     }
     writeln!(
         out,
-        "  reten-outbox list --reason conflict_after_lost_response\n      what was delivered since the backup; `reten-outbox accept` the ones that are yours"
+        "  reten-outbox list --reason conflict_after_lost_response\n      \
+         what was delivered since the backup; `reten-outbox accept` the ones that are yours"
     )
 }
 

@@ -219,7 +219,8 @@ impl SalvageReport {
             (&self.no_objects, "are no JSON objects, or no longer: they are left out"),
             (
                 &self.edited,
-                "were edited after the backup that this outbox came from: it has the old payload too, for you to dismiss",
+                "were edited after the backup that this outbox came from: it has the old payload too, \
+                 for you to dismiss",
             ),
             (
                 &self.maybe_sent,

@@ -108,8 +108,8 @@ impl Config {
         )
     }
 
-    /// Of a configuration that cannot be used, what is right of it over the defaults, and whether it says by itself where
-    /// the outbox is; `None` where that is nothing to look by. Never to act by.
+    /// Of a configuration that cannot be used, what is right of it over the defaults, and whether it says by itself
+    /// where the outbox is; `None` where that is nothing to look by. Never to act by.
     pub fn salvage(explicit: Option<&Path>, env: &Environment) -> Option<(Config, bool)> {
         let is_named = explicit.is_some() || named_by_variable(env).is_some();
         let is_root = rustix::process::geteuid().is_root();
@@ -225,8 +225,8 @@ fn read(path: &Path, found: &mut Findings, named_by: Option<&str>) -> Read {
 }
 
 /// What mends a configuration that may not be read.
-const CLOSED: &str = "; let this user enter its directory and read the file (as root: chmod a+rx the directory, chmod a+r the file; \
-                      the API key beside it stays closed), or name another one with --config";
+const CLOSED: &str = "; let this user enter its directory and read the file (as root: chmod a+rx the directory, \
+     chmod a+r the file; the API key beside it stays closed), or name another one with --config";
 
 fn unreadable(path: &Path, message: String) -> Problem {
     Problem {

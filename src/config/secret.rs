@@ -43,7 +43,8 @@ pub enum KeyPlace {
 pub enum KeyError {
     /// None of the places has one.
     #[error(
-        "there is no API key: put it into {key_file}, or into the credential `api-key` of the systemd unit, or into $RETEN_API_KEY"
+        "there is no API key: put it into {key_file}, or into the credential `api-key` of the systemd unit, \
+         or into $RETEN_API_KEY"
     )]
     Missing {
         /// `api.key_file`, the place to put it.

@@ -1,6 +1,6 @@
 //! Looking after what the outbox keeps beside its submissions: the counts by state, and who is next in each activity.
-//! The program keeps both true by itself; an operator's `UPDATE` in `sqlite3` does not, and must neither stop anything nor
-//! be wrong for ever. And whether the pages are whole, where a start did not wait to know.
+//! The program keeps both true by itself; an operator's `UPDATE` in `sqlite3` does not, and must neither stop anything
+//! nor be wrong for ever. And whether the pages are whole, where a start did not wait to know.
 //!
 //! All of it at a start and a little of it afterwards, on a reading connection: deliveries go on meanwhile.
 
@@ -21,11 +21,11 @@ const PAUSE: Duration = Duration::from_secs(1);
 const GAP: Duration = Duration::from_millis(20);
 
 /// What mends it, once and for all.
-const HINT: &str = "it is put right, and deliveries go on. Did another program change rows of the outbox? `reten-outbox requeue`, `dismiss` and \
-     `edit` change a submission and keep all that belongs to it";
+const HINT: &str = "it is put right, and deliveries go on. Did another program change rows of the outbox? \
+     `reten-outbox requeue`, `dismiss` and `edit` change a submission and keep all that belongs to it";
 
-const DAMAGED_HINT: &str = "stop the daemon and restore the newest backup: `reten-outbox restore FILE` keeps this outbox aside, and `reten-outbox \
-     salvage` reads out of it what the backup lacks";
+const DAMAGED_HINT: &str = "stop the daemon and restore the newest backup: `reten-outbox restore FILE` keeps this \
+     outbox aside, and `reten-outbox salvage` reads out of it what the backup lacks";
 
 /// Looks after the outbox until `shutdown` says so.
 pub(super) async fn run(

@@ -1,7 +1,8 @@
-//! The daemon: starts the services in their order, watches over them, carries a reload to them, and stops them in theirs.
+//! The daemon: starts the services in their order, watches over them, carries a reload to them, and stops them in
+//! theirs.
 //!
-//! - [`run`]: the process, from the first log line to the exit. [`Services`]: everything that runs between, with no signal
-//!   and no global of its own, so that `demo` runs the very same.
+//! - [`run`]: the process, from the first log line to the exit. [`Services`]: everything that runs between, with no
+//!   signal and no global of its own, so that `demo` runs the very same.
 //! - `reload`: a new configuration or key, all or nothing. `held_key`: which key that is, for those who put another one
 //!   in place. `housekeeping`: retention. `bookkeeping`: counts and orders that another hand changed. `reporter`: how
 //!   the queue is, for the log, for systemd and for `status`. `watchdog`: signs of life, as long as every loop gets on.

@@ -38,7 +38,8 @@ impl ReloadError {
     pub(super) fn hint(&self) -> &'static str {
         match self {
             Self::Config(_) | Self::Client(_) => {
-                "the old configuration stays in force; `reten-outbox check-config` shows what is wrong, SIGHUP tries again"
+                "the old configuration stays in force; `reten-outbox check-config` shows what is wrong, \
+                 SIGHUP tries again"
             }
             Self::Key(_) => "the old key stays in force; SIGHUP tries again, as does every change of the key file",
             Self::Restart(_) => "the old configuration stays in force as a whole; restart the daemon to change these",

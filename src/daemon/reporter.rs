@@ -1,6 +1,7 @@
-//! What the daemon says of itself while it runs: the line of `systemctl status`, for the operator who looks there first;
-//! the note for `status`, which is another process and may find a database that can be neither written nor opened; and
-//! the summary of the log, every `log.summary_interval` in which something changed. One loop, one view of the queue.
+//! What the daemon says of itself while it runs: the line of `systemctl status`, for the operator who looks there
+//! first; the note for `status`, which is another process and may find a database that can be neither written nor
+//! opened; and the summary of the log, every `log.summary_interval` in which something changed. One loop, one view of
+//! the queue.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -27,8 +27,8 @@ use super::watchdog::{LOOKS, Watched};
 /// ended a moment too early.
 const SERVICES_GRACE: Duration = Duration::from_secs(1);
 
-/// How long the outbox may take to close, where the services have left less of `delivery.shutdown_timeout`. What was not
-/// written then is recovered at the next start.
+/// How long the outbox may take to close, where the services have left less of `delivery.shutdown_timeout`. What was
+/// not written then is recovered at the next start.
 const CLOSE_MIN: Duration = Duration::from_secs(2);
 
 /// How long the last look at the queue may take; it is for the log alone.

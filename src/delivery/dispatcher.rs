@@ -103,7 +103,8 @@ pub struct Dispatcher {
     gathered: Vec<Outbound>,
     /// When a claim or outcomes were last committed.
     committed_at: Instant,
-    /// Outcomes on their way to the outbox; at most [`super::settle::UNSETTLED_MAX`], and those of requests that end meanwhile.
+    /// Outcomes on their way to the outbox; at most [`super::settle::UNSETTLED_MAX`], and those of requests that end
+    /// meanwhile.
     settling: JoinSet<bool>,
     /// How many outcomes each of these carries.
     unsettled: HashMap<Id, usize>,
@@ -227,8 +228,8 @@ impl Dispatcher {
         );
     }
 
-    /// Waits until a step may have something to do: `until`, an arrival, the end of a request, a settlement, an answer, the next
-    /// poll, the end.
+    /// Waits until a step may have something to do: `until`, an arrival, the end of a request, a settlement, an answer,
+    /// the next poll, the end.
     pub async fn wait(&mut self, arrived: Pin<&mut Notified<'_>>, until: Option<Timestamp>) {
         let longest = self.longest_wait();
         let mut pause = until.map_or(longest, |until| until.since(clock::now()).min(longest));

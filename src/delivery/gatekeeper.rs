@@ -89,8 +89,8 @@ impl Gatekeeper {
             retry,
             rest_until: None,
         };
-        // What an operator asked for while no daemon ran: a start asks by itself, but only an operator's word opens a blown
-        // fuse.
+        // What an operator asked for while no daemon ran: a start asks by itself, but only an operator's word opens a
+        // blown fuse.
         keeper.heed(asked, now);
         Ok(keeper)
     }
@@ -144,7 +144,8 @@ impl Gatekeeper {
         }
     }
 
-    /// What is remembered of a gate that a refused key has closed: goes with the outcomes (see [`super::settle::keep`]).
+    /// What is remembered of a gate that a refused key has closed: goes with the outcomes (see
+    /// [`super::settle::keep`]).
     pub(super) fn closed_by_key(&self) -> Option<String> {
         serde_json::to_string(self.closed.as_ref()?).ok()
     }
@@ -182,8 +183,8 @@ impl Gatekeeper {
         self.unread_acts = true;
     }
 
-    /// What an operator did from another process: `pause`, `resume`. A look that fails is repeated after the rest that it
-    /// costs; nothing is sent before.
+    /// What an operator did from another process: `pause`, `resume`. A look that fails is repeated after the rest that
+    /// it costs; nothing is sent before.
     pub(super) async fn read_acts(&mut self, now: Timestamp) {
         if !self.unread_acts {
             return;

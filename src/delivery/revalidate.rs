@@ -1,8 +1,8 @@
 //! Another list of result types: what was `invalid` by the old one alone, and is valid by the new one, is put back.
 //!
 //! In pages, since there may be a hundred thousand of them and each is a payload to read; and in transactions of the
-//! size of an operator's acts, so that deliveries go on beside it. A crash between two of them leaves the rest: the list
-//! counts as judged by only when all is done, and the next fetch begins again.
+//! size of an operator's acts, so that deliveries go on beside it. A crash between two of them leaves the rest: the
+//! list counts as judged by only when all is done, and the next fetch begins again.
 
 use crate::clock::Timestamp;
 use crate::model::{Act, Actor, Object, Payload, SubmissionId};

@@ -77,10 +77,12 @@ impl StoreRetry {
 const fn hint(error: &StoreError) -> &'static str {
     match error {
         StoreError::Busy(_) => {
-            "end the process that holds the outbox, or wait until it is done; deliveries wait meanwhile, and nothing is lost"
+            "end the process that holds the outbox, or wait until it is done; deliveries wait meanwhile, \
+             and nothing is lost"
         }
         StoreError::Full(_) => {
-            "make room on the disk of the outbox; deliveries wait until their outcomes can be stored, and nothing is lost"
+            "make room on the disk of the outbox; deliveries wait until their outcomes can be stored, \
+             and nothing is lost"
         }
         StoreError::Broken(_) => {
             "check the disk and the files of the outbox; deliveries wait until it works, and nothing is lost"

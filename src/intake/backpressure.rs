@@ -99,7 +99,8 @@ impl Backpressure {
 
     /// It could not; it is tried again.
     pub fn files_fail(&self, operation: &str, error: &io::Error) {
-        let hint = "inbox.dir must be a directory that the daemon may read and write; what lies there stays, and it is tried again";
+        let hint = "inbox.dir must be a directory that the daemon may read and write; what lies there stays, \
+             and it is tried again";
         self.hindrances.met(Cause::Files, operation, &error.to_string(), hint);
     }
 
@@ -162,7 +163,8 @@ fn hint(error: &StoreError) -> &'static str {
             "end the process that holds the outbox, or wait until it is done; what waits in the inbox stays there"
         }
         StoreError::Full(_) => {
-            "free some disk space; what waits in the inbox stays there, and deliveries wait until their outcomes can be stored"
+            "free some disk space; what waits in the inbox stays there, and deliveries wait until their outcomes can \
+             be stored"
         }
         StoreError::Broken(_) => {
             "look at the disk and at the permissions of the outbox; what waits in the inbox stays there"
@@ -195,9 +197,13 @@ fn places(config: &Config) -> [&Path; 2] {
 fn too_full(dir: &Path, free: u64, min: u64) -> Option<WaitReason> {
     (free < min).then(|| WaitReason {
         cause: Cause::Disk,
-        why: format!("{} has {free} bytes free, less than inbox.min_free_disk ({min})", dir.display()),
+        why: format!(
+            "{} has {free} bytes free, less than inbox.min_free_disk ({min})",
+            dir.display()
+        ),
         hint: if free < NEXT_TO_NOTHING {
-            "free some disk space; until then deliveries wait as well, as soon as their outcomes cannot be stored any more, and nothing is lost"
+            "free some disk space; until then deliveries wait as well, as soon as their outcomes cannot be stored any \
+             more, and nothing is lost"
         } else {
             "free some disk space; what waits in the inbox stays there, and deliveries go on"
         },

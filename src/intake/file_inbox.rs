@@ -191,7 +191,8 @@ impl FileInbox {
                         shown(&name),
                         shown(&back)
                     ),
-                    "a program that goes on writing to a file in the inbox is to keep it open, or to write under another name and rename it",
+                    "a program that goes on writing to a file in the inbox is to keep it open, \
+                     or to write under another name and rename it",
                 );
                 true
             }
@@ -237,7 +238,8 @@ impl FileInbox {
                     reject::REJECTED
                 );
             }
-            let hint = "nothing need be done: it goes on when the file is closed. `fuser -v FILE` says who has it open; if nobody has, move it out \
+            let hint = "nothing need be done: it goes on when the file is closed. \
+                 `fuser -v FILE` says who has it open; if nobody has, move it out \
                         of the inbox and in again";
             events::file_open(&shown(name), &what, hint);
         }
@@ -328,7 +330,8 @@ pub async fn stumbled(context: &IntakeContext, error: &io::Error) {
 fn log_rejected(name: &OsStr, moved: &OsStr, report: &RejectReport) {
     let moved = shown(moved);
     let hint = format!(
-        "{}/{moved}{REPORT_ENDING} says what to mend; drop the mended one into the inbox again and delete the pair: nothing removes it by itself",
+        "{}/{moved}{REPORT_ENDING} says what to mend; drop the mended one into the inbox again and delete the pair: \
+         nothing removes it by itself",
         reject::REJECTED
     );
     events::file_rejected(

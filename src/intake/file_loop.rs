@@ -120,7 +120,8 @@ fn log_elsewhere(receipts: &Receipts, dir: &Path) {
                 "{count} files were taken out of another directory than the one that is {} now, and not removed yet",
                 dir.display()
             ),
-            "is its disk not mounted? nothing of it is taken twice when it is back; if it is gone for good, this is harmless",
+            "is its disk not mounted? nothing of it is taken twice when it is back; if it is gone for good, \
+             this is harmless",
         );
     }
 }

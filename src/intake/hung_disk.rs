@@ -21,8 +21,8 @@ const HUNG_AFTER: Duration = Duration::from_secs(10);
 const END_GRACE: Duration = Duration::from_secs(2);
 
 /// What hinders, with what mends it.
-const HINT: &str = "a network server or a disk that is away: `findmnt -T` with that directory and `dmesg` tell; what lies there stays, deliveries \
-                    go on, and so does intake when it answers again";
+const HINT: &str = "a network server or a disk that is away: `findmnt -T` with that directory and `dmesg` tell; \
+     what lies there stays, deliveries go on, and so does intake when it answers again";
 
 impl IntakeContext {
     /// Does something in the inbox. The error is a panic, or [`io::ErrorKind::Interrupted`] at a shutdown.

@@ -1,6 +1,6 @@
 //! The inbox directory is held by one daemon: two would take each file twice. The lock is on the opened directory, so
-//! that no other path leads round it, and on a file in the [`private_dir`](super::private_dir), for file systems that lock
-//! only files (NFS) and to name the process.
+//! that no other path leads round it, and on a file in the [`private_dir`](super::private_dir), for file systems that
+//! lock only files (NFS) and to name the process.
 
 use std::fs::File;
 use std::io;
@@ -51,8 +51,8 @@ impl InboxLock {
 /// What is said where another daemon holds the lock of an inbox, of files or of rows.
 pub fn in_use(held: &File) -> String {
     format!(
-        "another daemon{} takes from this inbox already, and this one is not needed beside it; to let this one do it, stop that one first, or \
-         give each an inbox of its own",
+        "another daemon{} takes from this inbox already, and this one is not needed beside it; to let this one do it, \
+         stop that one first, or give each an inbox of its own",
         lock::shown(lock::holder(held))
     )
 }
@@ -60,8 +60,10 @@ pub fn in_use(held: &File) -> String {
 /// A daemon of ours would have our file locked as well.
 fn held_by_a_stranger(inbox: &Folder, held: &File) -> io::Error {
     let message = format!(
-        "the directory is locked{}: by the daemon of another user, which would take each file a second time; or by somebody who may list the \
-         directory and has no business with it. `fuser -v {}` names them: stop it, and let nobody but the daemon list it (`chmod go-r`)",
+        "the directory is locked{}: by the daemon of another user, which would take each file a second time; \
+         or by somebody who may list the \
+         directory and has no business with it. `fuser -v {}` names them: stop it, \
+         and let nobody but the daemon list it (`chmod go-r`)",
         lock::by_whom(lock::holder(held)),
         inbox.path().display()
     );

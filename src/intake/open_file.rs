@@ -82,8 +82,8 @@ pub enum End {
 }
 
 impl OpenFile {
-    /// Opens a file of the inbox and continues where `receipt` says, if it is of this very file; else the receipt is to be
-    /// forgotten, and `is_resumed` stays false. Boxed, for it holds a block. `None`: no regular file has that name.
+    /// Opens a file of the inbox and continues where `receipt` says, if it is of this very file; else the receipt is to
+    /// be forgotten, and `is_resumed` stays false. Boxed, for it holds a block. `None`: no regular file has that name.
     pub fn open(
         folder: &Folder,
         name: OsString,

@@ -39,8 +39,10 @@ pub async fn prepare(inbox: &Inbox, outbox: &Path) -> Result<Option<InboxLock>, 
     match rows::try_open(&inbox.database, outbox).await {
         Ok(false) => {
             events::warning(
-                "this kernel has no Landlock (or it is switched off, or a seccomp filter forbids it): the process that reads inbox.database is not confined to its directory",
-                "what is known to be harmful in that file is refused all the same; Linux 5.13 or newer with `landlock` in /sys/kernel/security/lsm confines it",
+                "this kernel has no Landlock (or it is switched off, or a seccomp filter forbids it): \
+                 the process that reads inbox.database is not confined to its directory",
+                "what is known to be harmful in that file is refused all the same; \
+                 Linux 5.13 or newer with `landlock` in /sys/kernel/security/lsm confines it",
             );
             Ok(inbox_lock)
         }

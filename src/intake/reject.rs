@@ -2,8 +2,8 @@
 //! that says why.
 //!
 //! Nothing there is ever overwritten. The order is: the report durable in the [`private_dir`], the file moved to its
-//! place, the report to its own, the directories synced. A crash between leaves a report in the private directory, which
-//! [`recover`] gives its name or removes.
+//! place, the report to its own, the directories synced. A crash between leaves a report in the private directory,
+//! which [`recover`] gives its name or removes.
 //!
 //! Rejected results may be anybody's data, and are the only copy: the directory is looked at before each use, and where
 //! others may change it the file stays in the inbox.
@@ -205,8 +205,8 @@ pub fn collect(
     Ok((listed, total))
 }
 
-/// Gives reports their names that a crash left in a private directory, where their file is there, and removes what it left half
-/// done. At start.
+/// Gives reports their names that a crash left in a private directory, where their file is there, and removes what it
+/// left half done. At start.
 pub fn recover(inbox: &Folder) -> io::Result<()> {
     let rejected = open(inbox)?;
     // Up to version 0.1 drafts lay in the directory itself.

@@ -1,9 +1,9 @@
 //! Takes a file out of the inbox once all its results are committed, and never another one.
 //!
 //! Between a look at a name and its unlinking a producer may rename a new file over it, which would then be lost. So
-//! the file is first renamed aside into the [`private_dir`], looked at there, and only then unlinked; a stranger goes back
-//! to its name. What a crash leaves aside goes back to its name as well ([`bring_back`]), where its receipt tells that
-//! it is taken.
+//! the file is first renamed aside into the [`private_dir`], looked at there, and only then unlinked; a stranger goes
+//! back to its name. What a crash leaves aside goes back to its name as well ([`bring_back`]), where its receipt tells
+//! that it is taken.
 
 use std::collections::{HashMap, HashSet};
 use std::ffi::{OsStr, OsString};
@@ -91,7 +91,8 @@ fn stuck(error: io::Error) -> io::Error {
         return error;
     }
     io::Error::other(format!(
-        "its results are in, but it cannot be taken out of the inbox: {error}; the directory must belong to the daemon's user, or have no sticky bit"
+        "its results are in, but it cannot be taken out of the inbox: {error}; the directory must belong to the \
+         daemon's user, or have no sticky bit"
     ))
 }
 

@@ -13,9 +13,9 @@
 //! deleted here, and only then are the receipts forgotten.
 //!
 //! A foreign producer often has no busy timeout, and meets our locks as an error of its own. So we never look while its
-//! journal is there, and delete only when it has been quiet for a moment (see [`pending_deletes::PendingDeletes`]): a deletion syncs, and
-//! holds the write lock for milliseconds. Trouble with this file (locked, replaced, not ours) is said once and tried
-//! again; it stops nothing else.
+//! journal is there, and delete only when it has been quiet for a moment (see [`pending_deletes::PendingDeletes`]): a
+//! deletion syncs, and holds the write lock for milliseconds. Trouble with this file (locked, replaced, not ours) is
+//! said once and tried again; it stops nothing else.
 
 mod admission;
 mod batch;

@@ -1,5 +1,5 @@
-//! A look at the whole inbox directory: opened anew, held, its private directory and `rejected/` in order, its files listed.
-//! Blocking.
+//! A look at the whole inbox directory: opened anew, held, its private directory and `rejected/` in order, its files
+//! listed. Blocking.
 
 use std::collections::HashSet;
 use std::io;

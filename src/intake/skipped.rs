@@ -109,7 +109,8 @@ fn hint(error: &io::Error) -> &str {
     match trust::cure(error) {
         Some(cure) => cure,
         None if error.kind() == io::ErrorKind::PermissionDenied => {
-            "`chmod g+rw` it: that helps at once for a file that was made here with mode 0600, now as well as before its rename. One that was moved \
+            "`chmod g+rw` it: that helps at once for a file that was made here with mode 0600, \
+             now as well as before its rename. One that was moved \
              here (`mv`) has its old rights: `chmod a+r` it, or bring it by `cp`. It is taken as soon as it may be read"
         }
         None => "look at the file and its disk; it is tried again",

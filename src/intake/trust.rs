@@ -48,7 +48,8 @@ pub fn check(found: &Stat, owner: DirOwner, path: &Path, is_new: bool) -> io::Re
         )
     } else {
         format!(
-            "move it away (a new one is made), or after a look at what lies in it: `chown {} {shown} && chmod go-w {shown}`",
+            "move it away (a new one is made), or after a look at what lies in it: \
+             `chown {} {shown} && chmod go-w {shown}`",
             us.as_raw()
         )
     };

@@ -1,6 +1,6 @@
 //! Hints from inotify, so that what is dropped is seen within a millisecond. Only hints: whatever it misses (a full
-//! queue, a directory that is gone, a file system that tells nothing) the rescan finds. With `store::sqlite::processes::touch` the
-//! only file that knows the `inotify` crate.
+//! queue, a directory that is gone, a file system that tells nothing) the rescan finds. With
+//! `store::sqlite::processes::touch` the only file that knows the `inotify` crate.
 
 use std::ffi::{OsStr, OsString};
 use std::io;
@@ -51,7 +51,8 @@ impl Watch {
 
     #[expect(
         deprecated,
-        reason = "what took its place is `unsafe`, for types that may close or replace their descriptor; `Inotify` does neither"
+        reason = "what took its place is `unsafe`, for types that may close or replace their descriptor; \
+             `Inotify` does neither"
     )]
     fn on(dir: &Path, mask: WatchMask) -> io::Result<Self> {
         let inotify = Inotify::init()?;

@@ -6,8 +6,8 @@ use strum::{EnumDiscriminants, EnumString, IntoStaticStr, VariantArray};
 
 use super::submission::{DeadReason, ParkReason, StateName};
 
-/// What was made of an attempt. [`EndingName`] is the same without what it carries: the word that the database keeps and
-/// `show` prints.
+/// What was made of an attempt. [`EndingName`] is the same without what it carries: the word that the database keeps
+/// and `show` prints.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, EnumDiscriminants)]
 #[strum_discriminants(
     name(EndingName),
@@ -19,8 +19,8 @@ pub enum Ending {
     Delivered,
     /// A 409 after a lost response, taken for our own earlier success (`conflict.after_lost_response = "accept"`).
     Accepted,
-    /// Another attempt follows after `wait`. What of it is served adds to the submission's age (`retry.max_age`) when it
-    /// is claimed next.
+    /// Another attempt follows after `wait`. What of it is served adds to the submission's age (`retry.max_age`) when
+    /// it is claimed next.
     Retry { wait: Duration },
     /// A 409, answered by resending at once with `"hard_override": true`.
     Override,

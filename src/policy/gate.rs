@@ -5,8 +5,9 @@
 //! properties: nothing is sent while it is closed, at most one request finds out whether it may open, answers to
 //! requests of an earlier era never open it, and no state is a dead end.
 //!
-//! Reading order: this file (what goes in and comes out), `record` (what is remembered), `machine` and `answers` (the moves), `closed`
-//! (how it asks and what opens it), `open` (what closes it), `inquiry` (one at a time), `throttle`, `fuse`, `key`.
+//! Reading order: this file (what goes in and comes out), `record` (what is remembered), `machine` and `answers` (the
+//! moves), `closed` (how it asks and what opens it), `open` (what closes it), `inquiry` (one at a time), `throttle`,
+//! `fuse`, `key`.
 
 use std::time::Duration;
 

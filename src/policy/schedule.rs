@@ -11,10 +11,9 @@ use backoff::backoff::Backoff as _;
 
 use crate::config::RetrySettings;
 
-/// The wait, in whole milliseconds, after the attempt number `tries` (from 1) and `waited` in waits served; `None` where
-/// no attempt follows (`retries_exhausted`). `not_earlier` is what
-/// `Retry-After` asked for, `roll` a random number from 0 to 1: the place of the wait between the shortest and the
-/// longest one that are allowed.
+/// The wait, in whole milliseconds, after the attempt number `tries` (from 1) and `waited` in waits served; `None`
+/// where no attempt follows (`retries_exhausted`). `not_earlier` is what `Retry-After` asked for, `roll` a random
+/// number from 0 to 1: the place of the wait between the shortest and the longest one that are allowed.
 pub fn next(
     settings: &RetrySettings,
     tries: u32,

@@ -53,8 +53,8 @@ impl Criteria {
     }
 }
 
-/// Everything by which an object breaks the contract, in the contract's order; nothing where `validation.mode` is `off`.
-/// A member that is `null` counts as absent. The `$outbox` member is the caller's to check.
+/// Everything by which an object breaks the contract, in the contract's order; nothing where `validation.mode` is
+/// `off`. A member that is `null` counts as absent. The `$outbox` member is the caller's to check.
 pub fn validate(object: &Object<'_>, criteria: &Criteria) -> Vec<Violation> {
     match criteria.settings.mode {
         ValidationMode::Off => return Vec::new(),

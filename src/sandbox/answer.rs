@@ -173,7 +173,8 @@ pub fn documented(status: u16) -> Response<AnswerBody> {
 /// A page such as a captive portal or a proxy sends.
 pub fn html(status: u16) -> Response<AnswerBody> {
     let page = format!(
-        "<!doctype html>\n<html><head><title>{status}</title></head><body><h1>Please sign in to the network</h1></body></html>\n"
+        "<!doctype html>\n<html><head><title>{status}</title></head><body><h1>Please sign in to the \
+         network</h1></body></html>\n"
     );
     raw(status, "text/html; charset=utf-8", page)
 }

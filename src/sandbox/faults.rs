@@ -10,8 +10,10 @@ use std::time::Duration;
 const PREFIX: &str = "sim:";
 
 /// Named in the answer to an unknown step, so that nobody needs to look them up.
-const KNOWN: &str = "a status 200-999 (503, 429@3, 503@date+3), slow=2s, hang, hang-after-accept, hold, hold-after-accept, \
-     drop, drop-after-accept, reset, reset-after-accept, cut, drip, empty, endless, html, garbage (these four also with a status: html502), \
+const KNOWN: &str = "a status 200-999 (503, 429@3, 503@date+3), slow=2s, hang, hang-after-accept, hold, \
+     hold-after-accept, \
+     drop, drop-after-accept, reset, reset-after-accept, cut, drip, empty, endless, html, \
+     garbage (these four also with a status: html502), \
      echo-key, big=1MiB, bomb; each may be repeated: 500x2";
 
 /// A longer wait is a typing error, and `hang` says "for ever" better.

@@ -6,8 +6,8 @@
 //! be made twice in the same words.
 //!
 //! - `rules`: the contract, pure. `faults`: scripts and chance, pure.
-//! - `shared`: options, settings and what they lead to. `server`: connections. `exchange`: one request from arrival to answer. `contract`: the API when all is well.
-//!   `answer`: bodies, the broken ones too. `ledger`: what is remembered.
+//! - `shared`: options, settings and what they lead to. `server`: connections. `exchange`: one request from arrival to
+//!   answer. `contract`: the API when all is well. `answer`: bodies, the broken ones too. `ledger`: what is remembered.
 //! - `control`: the endpoints under `/_sandbox/`.
 //!
 //! It remembers in memory only: a restarted sandbox has registered nothing. No failure of a client stops it.

@@ -5,8 +5,8 @@ use std::borrow::Cow;
 use std::fmt::Write as _;
 
 /// The longest value of a field, in bytes before escaping. A server's message of megabytes must not crowd out every
-/// other line; 2 KiB holds any path and any message that an operator would read, and a line of a dozen such values still
-/// fits journald's line limit of 48 KiB.
+/// other line; 2 KiB holds any path and any message that an operator would read, and a line of a dozen such values
+/// still fits journald's line limit of 48 KiB.
 pub const VALUE_BYTES_MAX: usize = 2048;
 
 /// Whether a character is escaped: it moves the cursor, ends the line, changes the direction of what is round it,
@@ -16,8 +16,10 @@ pub fn is_hidden(c: char) -> bool {
     // the invisible tags.
     c.is_control()
         || matches!(c,
-            '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}' | '\u{180b}'..='\u{180f}' | '\u{200b}'..='\u{200f}'
-            | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{3164}' | '\u{feff}' | '\u{ffa0}' | '\u{fff0}'..='\u{fffb}'
+            '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}'
+            | '\u{180b}'..='\u{180f}' | '\u{200b}'..='\u{200f}'
+            | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{3164}' | '\u{feff}'
+            | '\u{ffa0}' | '\u{fff0}'..='\u{fffb}'
             | '\u{e0000}'..='\u{e0fff}')
 }
 

@@ -61,7 +61,8 @@ pub fn retry_scheduled(who: Who<'_>, how: How<'_>, delay: Duration) {
     event!(
         target: TARGET, Level::WARN, event = "retry_scheduled",
         submission = who.submission.0, key = who.key, activity = who.activity, source = who.source,
-        attempt = how.attempt.map(|attempt| attempt.0), status = how.status, elapsed_ms = how.elapsed.map(ms), delay_ms = ms(delay),
+        attempt = how.attempt.map(|attempt| attempt.0), status = how.status, elapsed_ms = how.elapsed.map(ms),
+        delay_ms = ms(delay),
         error = how.error, message = how.message, hint = how.hint,
     );
 }
@@ -71,7 +72,8 @@ pub fn dead_lettered(who: Who<'_>, how: How<'_>, reason: &str) {
     event!(
         target: TARGET, Level::ERROR, event = "dead_lettered",
         submission = who.submission.0, key = who.key, activity = who.activity, source = who.source,
-        attempt = how.attempt.map(|attempt| attempt.0), status = how.status, elapsed_ms = how.elapsed.map(ms), reason = reason,
+        attempt = how.attempt.map(|attempt| attempt.0), status = how.status, elapsed_ms = how.elapsed.map(ms),
+        reason = reason,
         error = how.error, message = how.message, hint = how.hint,
     );
 }
@@ -81,7 +83,8 @@ pub fn conflict_overridden(who: Who<'_>, how: How<'_>, rule: &str) {
     event!(
         target: TARGET, Level::WARN, event = "conflict_overridden",
         submission = who.submission.0, key = who.key, activity = who.activity, source = who.source,
-        attempt = how.attempt.map(|attempt| attempt.0), status = how.status, elapsed_ms = how.elapsed.map(ms), rule = rule,
+        attempt = how.attempt.map(|attempt| attempt.0), status = how.status, elapsed_ms = how.elapsed.map(ms),
+        rule = rule,
         error = how.error, message = how.message, hint = how.hint,
     );
 }
@@ -91,7 +94,8 @@ pub fn parked(who: Who<'_>, how: How<'_>, reason: &str) {
     event!(
         target: TARGET, Level::WARN, event = "parked",
         submission = who.submission.0, key = who.key, activity = who.activity, source = who.source,
-        attempt = how.attempt.map(|attempt| attempt.0), status = how.status, elapsed_ms = how.elapsed.map(ms), reason = reason,
+        attempt = how.attempt.map(|attempt| attempt.0), status = how.status, elapsed_ms = how.elapsed.map(ms),
+        reason = reason,
         error = how.error, message = how.message, hint = how.hint,
     );
 }
@@ -101,7 +105,8 @@ pub fn redirected(who: Who<'_>, how: How<'_>, location: Option<&str>) {
     event!(
         target: TARGET, Level::ERROR, event = "redirected",
         submission = who.submission.0, key = who.key, activity = who.activity, source = who.source,
-        attempt = how.attempt.map(|attempt| attempt.0), status = how.status, elapsed_ms = how.elapsed.map(ms), location = location,
+        attempt = how.attempt.map(|attempt| attempt.0), status = how.status, elapsed_ms = how.elapsed.map(ms),
+        location = location,
         error = how.error, message = how.message, hint = how.hint,
     );
 }
@@ -120,17 +125,26 @@ pub fn released(who: Who<'_>, how: How<'_>) {
 
 /// One result is in the outbox.
 pub fn accepted_one(who: Who<'_>, origin: &str) {
-    event!(target: TARGET, Level::DEBUG, event = "accepted", submission = who.submission.0, key = who.key, activity = who.activity, source = who.source, origin = origin);
+    event!(
+        target: TARGET, Level::DEBUG, event = "accepted",
+        submission = who.submission.0, key = who.key, activity = who.activity, source = who.source, origin = origin,
+    );
 }
 
 /// A file or a batch of rows is in the outbox: how many of it were accepted, were duplicates, became `invalid`.
 pub fn accepted(origin: &str, count: u64, duplicates: u64, invalid: u64) {
-    event!(target: TARGET, Level::INFO, event = "accepted", origin = origin, count = count, duplicates = duplicates, invalid = invalid);
+    event!(
+        target: TARGET, Level::INFO, event = "accepted",
+        origin = origin, count = count, duplicates = duplicates, invalid = invalid,
+    );
 }
 
 /// A file, or some lines of it, went to `rejected/`.
 pub fn file_rejected(file: &str, reason: &str, moved_to: &str, hint: &str) {
-    event!(target: TARGET, Level::ERROR, event = "file_rejected", file = file, error = reason, moved_to = moved_to, hint = hint);
+    event!(
+        target: TARGET, Level::ERROR, event = "file_rejected",
+        file = file, error = reason, moved_to = moved_to, hint = hint,
+    );
 }
 
 /// A row moved to the table `rejected` beside it.
@@ -153,7 +167,8 @@ pub fn events_lost() {
     event!(
         target: TARGET, Level::WARN, event = "events_lost",
         message = "so much happened in the inbox at once that the kernel dropped what it saw of it",
-        hint = "nothing is lost: the files are found by looking, and stay some seconds longer, for some may still be open",
+        hint = "nothing is lost: the files are found by looking, and stay some seconds longer, \
+             for some may still be open",
     );
 }
 
@@ -188,7 +203,11 @@ pub fn started(
     recovered: u64,
     seed: u64,
 ) {
-    event!(target: TARGET, Level::INFO, event = "started", version = version, config = config, api = api, outbox = %outbox.display(), inbox = %inbox.display(), rows = %rows.display(), recovered = recovered, seed = seed);
+    event!(
+        target: TARGET, Level::INFO, event = "started",
+        version = version, config = config, api = api, outbox = %outbox.display(), inbox = %inbox.display(),
+        rows = %rows.display(), recovered = recovered, seed = seed,
+    );
 }
 
 /// A signal asked for the end.
@@ -238,12 +257,20 @@ pub fn lines_lost(count: u64) {
 
 /// The outbox is still being opened after so long.
 pub fn opening(since: Duration) {
-    event!(target: TARGET, Level::INFO, event = "opening", elapsed_ms = ms(since), message = "the outbox is still being opened: a large one is checked, and one of an older version is brought up to date; nothing is taken in or sent before that is done, and nothing is lost");
+    event!(
+        target: TARGET, Level::INFO, event = "opening", elapsed_ms = ms(since),
+        message = "the outbox is still being opened: a large one is checked, and one of an older version is brought up \
+             to date; nothing is taken in or sent before that is done, and nothing is lost",
+    );
 }
 
 /// A loop has not turned for so long: where the service manager watches, it will end the process and start it anew.
 pub fn stuck(which: &str, since: Duration) {
-    event!(target: TARGET, Level::ERROR, event = "stuck", operation = which, elapsed_ms = ms(since), hint = "a disk or a network file system that stands still? nothing is lost: the next start resumes what was in flight");
+    event!(
+        target: TARGET, Level::ERROR, event = "stuck", operation = which, elapsed_ms = ms(since),
+        hint = "a disk or a network file system that stands still? nothing is lost: the next start resumes what was in \
+             flight",
+    );
 }
 
 /// Something an operator should know that is no event of a submission.
@@ -306,7 +333,8 @@ pub fn summary(summary: &Summary<'_>) {
         target: TARGET, Level::INFO, event = "summary",
         pending, sending, dead, parked,
         delivered = since.delivered, failed = since.failed,
-        oldest_due = summary.oldest_due.map(tracing::field::display), oldest_dead = summary.oldest_dead.map(tracing::field::display),
+        oldest_due = summary.oldest_due.map(tracing::field::display),
+        oldest_dead = summary.oldest_dead.map(tracing::field::display),
         p50_ms = since.p50_ms, p95_ms = since.p95_ms, gate = summary.gate, free_disk = summary.free_disk,
     );
 }

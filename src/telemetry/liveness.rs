@@ -9,8 +9,8 @@ use tokio::time::{Instant, sleep};
 /// Beyond it the loop counts as stuck, which is what a watchdog is for.
 const PATIENT_MAX: Duration = Duration::from_mins(2);
 
-/// Does this, and counts a turn as often as `every` says while it waits: behind an operator's backup, or a disk that takes
-/// its time, we are alive.
+/// Does this, and counts a turn as often as `every` says while it waits: behind an operator's backup, or a disk that
+/// takes its time, we are alive.
 pub async fn lively<T>(turns: &AtomicU64, every: Duration, work: impl Future<Output = T>) -> T {
     tokio::pin!(work);
     let begun = Instant::now();

@@ -2,7 +2,8 @@
 //! everything from outside escaped, and written by a thread of its own, so that logging never holds the queue up.
 //!
 //! ```text
-//! events::parked(…) ── tracing ──► layer (renders, escapes) ──► lines (bounded; drops and counts) ──► thread ──► standard error
+//! events::parked(…) ── tracing ──► layer (renders, escapes)
+//!     ──► lines (bounded; drops and counts) ──► thread ──► standard error
 //! ```
 //!
 //! A full pipe, a stuck terminal or a full disk costs log lines, never time: what is lost is counted and told by

@@ -129,7 +129,8 @@ pub fn refusal(act: ActName, acted: &Acted) -> String {
         }
         Acted::Superseded(later) => {
             format!(
-                "is superseded: submission {later} of the same activity came later and is delivered; --force does it all the same"
+                "is superseded: submission {later} of the same activity came later and is delivered; \
+                 --force does it all the same"
             )
         }
         Acted::HeldUntil(until) => {

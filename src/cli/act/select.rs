@@ -67,7 +67,8 @@ impl Args {
     pub fn check(&self, name: &str, from: &[StateName]) -> Result<(), CliError> {
         match (self.ids.is_empty(), self.filter.is_empty()) {
             (true, true) => Err(CliError::Usage(format!(
-                "name the submissions by their numbers, or say which by a filter: `reten-outbox {name} 12`, `reten-outbox {name} --state {}`",
+                "name the submissions by their numbers, or say which by a filter: `reten-outbox {name} 12`, \
+                 `reten-outbox {name} --state {}`",
                 from.last().map_or("dead", |state| state.into_str())
             ))),
             (false, false) => Err(CliError::Usage(format!("{name} takes numbers or a filter, not both"))),

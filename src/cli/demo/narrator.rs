@@ -152,8 +152,8 @@ pub(super) fn invitation(stage: &DemoStage, out: &mut dyn Write) -> anyhow::Resu
     let program = std::env::args().next().unwrap_or_else(|| "reten-outbox".to_owned());
     let config = stage.path("config.toml").display().to_string();
     let inbox = stage.path("inbox").display().to_string();
-    let sample = "{\"provider_activity_id\": \"mine-1\", \"commerce_external_id\": \"COM-1\", \"occurred_at\": \"2026-11-23T10:00:00Z\", \
-                  \"status\": \"EFFECTIVE\", \"task_result\": {\"result\": \"SALE_COMPLETED\"}}";
+    let sample = "{\"provider_activity_id\": \"mine-1\", \"commerce_external_id\": \"COM-1\", \"occurred_at\": \
+         \"2026-11-23T10:00:00Z\", \"status\": \"EFFECTIVE\", \"task_result\": {\"result\": \"SALE_COMPLETED\"}}";
     writeln!(out, "\nIt stays up until Ctrl-C. In another terminal:\n")?;
     writeln!(out, "  echo '{sample}' > {inbox}/mine.json")?;
     for command in ["status", "list", "show 4", "list --state dead --json"] {

@@ -87,11 +87,10 @@ pub fn next(story: &Story, obstacle: Option<&str>, now: Timestamp) -> String {
     let listed = &story.listed;
     match &listed.state {
         State::Pending { .. } => pending(story, obstacle, now),
-        State::Sending => {
-            "A request is under way, and its outcome comes before anything else. Should the daemon have ended meanwhile, its next \
-                           start takes it up again."
-                .to_owned()
-        }
+        State::Sending => "A request is under way, and its outcome comes before anything else. \
+             Should the daemon have ended meanwhile, its next \
+             start takes it up again."
+            .to_owned(),
         State::Delivered => delivered(story),
         State::Dead(reason) => format!("Nothing, until a person acts: {}{}", dead(*reason), may_be_ours(story)),
         State::Parked(reason) => format!("Nothing, until a person decides: {}", parked(*reason, story)),
@@ -103,7 +102,8 @@ fn pending(story: &Story, obstacle: Option<&str>, now: Timestamp) -> String {
     let listed = &story.listed;
     if let Some(earlier) = listed.waits_behind {
         return format!(
-            "It waits behind submission {earlier} of the same activity, which goes first: `reten-outbox show {earlier}`."
+            "It waits behind submission {earlier} of the same activity, which goes first: \
+             `reten-outbox show {earlier}`."
         );
     }
     let when = match (next_attempt_at(listed), obstacle) {
@@ -152,7 +152,8 @@ fn delivered(story: &Story) -> String {
         .is_some_and(|last| last.outcome == EndingName::Accepted);
     match words::why_likely_ours(story).filter(|_| accepted) {
         Some(why) => format!(
-            "Nothing: the API has it. It said that the activity has a result already, and conflict.after_lost_response takes that for ours: {why}."
+            "Nothing: the API has it. It said that the activity has a result already, \
+             and conflict.after_lost_response takes that for ours: {why}."
         ),
         None => "Nothing: the API has it.".to_owned(),
     }
@@ -165,7 +166,8 @@ const fn dead(reason: DeadReason) -> &'static str {
         DeadReason::Conflict => "its activity already has a result, and the policy does not replace it.",
         DeadReason::RetriesExhausted => "it was tried for as long, or as often, as the configuration allows.",
         DeadReason::Unauthorized => {
-            "the API refused our key. When a working key opens the gate it is requeued by itself, unless auth.requeue is off."
+            "the API refused our key. When a working key opens the gate it is requeued by itself, \
+             unless auth.requeue is off."
         }
     }
 }
@@ -175,7 +177,8 @@ fn parked(reason: ParkReason, story: &Story) -> String {
         (ParkReason::Conflict, _) => "its activity already has a result, which was not ours to replace.".to_owned(),
         (ParkReason::ConflictAfterLostResponse, Some(why)) => {
             format!(
-                "its activity already has a result, and that is likely this very one: {why}. If so, accept it; nothing is sent again then."
+                "its activity already has a result, and that is likely this very one: {why}. If so, accept it; \
+                 nothing is sent again then."
             )
         }
         (ParkReason::ConflictAfterLostResponse, None) => {

@@ -40,7 +40,8 @@ impl Hindered {
     }
 }
 
-/// All of them. `daemon` is its process, `pending` how many wait in the outbox, `failed` is why the outbox could not be read.
+/// All of them. `daemon` is its process, `pending` how many wait in the outbox, `failed` is why the outbox could not be
+/// read.
 pub async fn all(
     daemon: Option<u32>,
     pending: u64,

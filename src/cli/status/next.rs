@@ -30,22 +30,36 @@ pub fn sentence(status: &Status) -> String {
         };
     }
     match (status.gate.state, waiting) {
-        (Some(GateName::Paused), _) => format!("Nothing is sent until a person says `resume`; {wait}. Taking in goes on."),
+        (Some(GateName::Paused), _) => format!(
+            "Nothing is sent until a person says `resume`; {wait}. \
+             Taking in goes on."
+        ),
         (Some(GateName::Unauthorized), _) => {
-            format!("Nothing is sent until the key works, which is asked again and again; {wait}, unharmed. Taking in goes on.")
+            format!(
+                "Nothing is sent until the key works, which is asked again and again; {wait}, unharmed. \
+                 Taking in goes on."
+            )
         }
         (Some(GateName::Probing), _) => {
             format!(
-                "One at a time is tried until the API answers again, and then the rest follows by itself; {wait}. Nothing is lost: each result is \
+                "One at a time is tried until the API answers again, and then the rest follows by itself; {wait}. \
+                 Nothing is lost: each result is \
                  tried for retry.max_age before it is given up, and the time that it only waits here does not count."
             )
         }
         (Some(GateName::Rejecting), _) => {
-            format!("One a minute is tried until the API takes one, or a person says `resume`; {wait}. What was refused is among the dead.")
+            format!(
+                "One a minute is tried until the API takes one, or a person says `resume`; {wait}. \
+                 What was refused is among the dead."
+            )
         }
-        _ if storage_waits(status) => format!("Nothing is sent until the outbox can be written again; {wait}, and nothing is lost."),
+        _ if storage_waits(status) => format!(
+            "Nothing is sent until the outbox can be written again; {wait}, \
+             and nothing is lost."
+        ),
         (_, 0) if !status.hindrances.is_empty() => {
-            "Nothing in the outbox waits to be sent. What lies in the inbox stays there until that is mended, and nothing is lost."
+            "Nothing in the outbox waits to be sent. What lies in the inbox stays there until that is mended, \
+             and nothing is lost."
                 .to_owned()
         }
         (_, 0) if status.waiting_files.unwrap_or(0) + status.waiting_rows.unwrap_or(0) > 0 => {

@@ -2,8 +2,8 @@
 //!
 //! It only finds where each result begins and ends and whether it is UTF-8 within the limit of size; whether the text
 //! between is a JSON object is asked of [`Object::parse`](crate::model::payload::Object::parse) by whoever takes the
-//! [`RawResult`], and where it is not, [`Position::bad`] says where in the file. How the bytes were cut into pieces never
-//! matters. Nothing here recurses, however deep a result nests.
+//! [`RawResult`], and where it is not, [`Position::bad`] says where in the file. How the bytes were cut into pieces
+//! never matters. Nothing here recurses, however deep a result nests.
 //!
 //! Two formats, two kinds of failure: a `.json` file is taken whole or not at all, so the first fault ends it (`Err`);
 //! of NDJSON only the bad line is lost, so a fault is a [`RawResult`] like any other.

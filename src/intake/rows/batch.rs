@@ -106,8 +106,8 @@ pub async fn delete(
     Ok((done, gone))
 }
 
-const REJECT: &str = "INSERT INTO rejected (inbox_row, payload, submission_key, on_conflict, source, reason, rejected_at) \
-     SELECT id, payload, submission_key, on_conflict, source, ?2, ?3 FROM inbox WHERE id = ?1";
+const REJECT: &str = "INSERT INTO rejected (inbox_row, payload, submission_key, on_conflict, source, reason, \
+     rejected_at) SELECT id, payload, submission_key, on_conflict, source, ?2, ?3 FROM inbox WHERE id = ?1";
 const DELETE: &str = "DELETE FROM inbox WHERE id IN (SELECT value FROM json_each(?1))";
 
 /// A row that was read, at the time of its deletion.

@@ -257,7 +257,8 @@ async fn version(conn: &mut SqliteConnection, path: &Path, newest: i64) -> Resul
         Identity::Ours => Ok(newest),
         Identity::Older(version) => Ok(version),
         Identity::Newer(version) => Err(RowsError::Refused(format!(
-            "{shown}: version {version}, made by a newer reten-outbox than this one, which knows up to {newest}; run the newer one"
+            "{shown}: version {version}, made by a newer reten-outbox than this one, which knows up to {newest}; \
+             run the newer one"
         ))),
         Identity::Foreign => Err(RowsError::Refused(format!(
             "{shown}: this is a database of another program; inbox.database must name a file of its own"

@@ -43,7 +43,8 @@ impl RowsError {
             Self::Refused(_) => "mend or move away the file inbox.database names; without one a new one is created",
             Self::Broken(_) => "look at inbox.database, its directory and its disk; it is tried again",
             Self::Gone(_) => {
-                "deliveries and files go on, and it is started again; where it goes on like this, inbox.database is damaged or was tampered with: move it away, a new one is created"
+                "deliveries and files go on, and it is started again; where it goes on like this, \
+                 inbox.database is damaged or was tampered with: move it away, a new one is created"
             }
         }
     }

@@ -70,8 +70,10 @@ pub fn beside(path: &Path) -> Result<(), RowsError> {
         return Ok(());
     };
     Err(RowsError::SuperJournal(format!(
-        "{}: the journal names the super-journal {super_journal:?}, which a rollback would delete; only a program that writes several databases in one transaction \
-         makes such a journal, and ends it when it opens them again. Where there is none, move {} and its journal away; a new one is created",
+        "{}: the journal names the super-journal {super_journal:?}, which a rollback would delete; \
+         only a program that writes several databases in one transaction \
+         makes such a journal, and ends it when it opens them again. Where there is none, \
+         move {} and its journal away; a new one is created",
         journal.display(),
         path.display()
     )))
@@ -95,8 +97,8 @@ pub fn header(path: &Path) -> Result<(), RowsError> {
 pub fn turned_to_wal(path: &Path) -> RowsError {
     let shown = path.display();
     RowsError::Refused(format!(
-        "{shown}: somebody turned it to WAL, which is not read: its -wal and -shm are in the hands of whoever made them; \
-         turn it back with `sqlite3 {shown} 'PRAGMA journal_mode=DELETE'`, its rows stay"
+        "{shown}: somebody turned it to WAL, which is not read: its -wal and -shm are in the hands of whoever made \
+         them; turn it back with `sqlite3 {shown} 'PRAGMA journal_mode=DELETE'`, its rows stay"
     ))
 }
 

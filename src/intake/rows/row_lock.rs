@@ -76,7 +76,8 @@ fn whose(path: &Path, error: &io::Error) -> RowsError {
 
 fn not_ours(path: &Path, owner: u32) -> RowsError {
     RowsError::Refused(format!(
-        "{}: this lock was not made by this daemon (its owner is user {owner}): where no daemon of that user takes rows from this inbox, remove it",
+        "{}: this lock was not made by this daemon (its owner is user {owner}): where no daemon of that user takes \
+         rows from this inbox, remove it",
         path.display()
     ))
 }

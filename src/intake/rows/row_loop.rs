@@ -328,7 +328,8 @@ impl RowLoop {
             events::storage_error(
                 "take rows",
                 &format!(
-                    "row {id} has a column of more than 16 MiB ({bytes} bytes in all), past what its table allows: it is left where it is"
+                    "row {id} has a column of more than 16 MiB ({bytes} bytes in all), past what its table allows: \
+                     it is left where it is"
                 ),
                 "delete it from the table `inbox`; the rows behind it are taken",
             );

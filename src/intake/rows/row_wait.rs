@@ -18,8 +18,8 @@ const LADDER_FIRST: Duration = Duration::from_micros(500);
 const LADDER_STEPS: u32 = 10;
 /// A lock is worth a word when it was met so often in a row: producers hold it for milliseconds.
 const BUSY_SAID_AFTER: u32 = 5;
-/// After a worker that ended, hung or span the next one waits, doubled each time up to the maximum: a file that makes it
-/// compute must not cost a processor.
+/// After a worker that ended, hung or span the next one waits, doubled each time up to the maximum: a file that makes
+/// it compute must not cost a processor.
 const GONE_PAUSE: Duration = Duration::from_millis(250);
 const GONE_PAUSE_MAX: Duration = Duration::from_secs(64);
 

@@ -20,7 +20,8 @@ pub static MIGRATIONS: Migrator = sqlx::migrate!("migrations/inbox");
 type SchemaEntry = (String, String, String, String);
 
 /// More than ours and SQLite's own; what comes after them is strange in any case.
-const SCHEMA: &str = "SELECT substr(CAST(type AS TEXT), 1, 100), substr(CAST(name AS TEXT), 1, 200), substr(CAST(tbl_name AS TEXT), 1, 200), \
+const SCHEMA: &str = "SELECT substr(CAST(type AS TEXT), 1, 100), substr(CAST(name AS TEXT), 1, 200), \
+     substr(CAST(tbl_name AS TEXT), 1, 200), \
      substr(CAST(coalesce(sql, '') AS TEXT), 1, 10000) FROM sqlite_schema LIMIT 20";
 
 /// What SQLite itself adds when a producer's client runs ANALYZE (some do so when they close). They hold counts, which

@@ -93,7 +93,8 @@ impl RowWorker {
         }
     }
 
-    /// Opens the row inbox, or opens it anew: its own random id, and whether the kernel keeps the worker in its directory.
+    /// Opens the row inbox, or opens it anew: its own random id, and whether the kernel keeps the worker in its
+    /// directory.
     pub async fn open(&mut self, path: &Path, outbox: &Path) -> Result<(InboxId, bool), RowsError> {
         let request = Request::Open {
             path: std::path::absolute(path)?,
@@ -190,8 +191,8 @@ fn replaced() -> RowsError {
     RowsError::Busy("the file was replaced just now".into())
 }
 
-/// Whether an honest worker could have read this: the ids in their order, no more of them and none larger than was asked
-/// for.
+/// Whether an honest worker could have read this: the ids in their order, no more of them and none larger than was
+/// asked for.
 fn is_right(batch: &RowBatch, after: i64, bytes_max: usize) -> bool {
     let is_behind = batch.rows.first().is_none_or(|first| first.id > after);
     let is_in_order = batch.rows.is_sorted_by(|one, next| one.id < next.id);

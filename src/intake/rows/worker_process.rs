@@ -1,5 +1,5 @@
-//! The worker's own side: a process of its own that opens the row inbox and does what the daemon, or a command, asks. It
-//! may be killed at any point: SQLite rolls back what was not committed, and receipts know what was taken.
+//! The worker's own side: a process of its own that opens the row inbox and does what the daemon, or a command, asks.
+//! It may be killed at any point: SQLite rolls back what was not committed, and receipts know what was taken.
 
 use std::io;
 use std::os::fd::AsFd as _;

@@ -85,7 +85,8 @@ impl Closed {
         inquiry.repeat(gap, last.asked(settings), now);
         let message = last.message.as_deref().unwrap_or("no usable answer");
         let why = format!("{FAULTS_TO_PROBE} faults in a row, the last: {message}");
-        let hint = "nothing to do: one submission at a time finds out when the API is back, then everything follows by itself; nothing is lost, \
+        let hint = "nothing to do: one submission at a time finds out when the API is back, \
+             then everything follows by itself; nothing is lost, \
                     each result is tried for retry.max_age";
         Self {
             why: Why::Outage,
@@ -142,7 +143,8 @@ fn key_record(refusal: KeyRefusal, since: i64) -> GateRecord {
     let (why, hint) = match refusal {
         KeyRefusal::Unknown => (
             "401: the API does not know the key",
-            "the key may be revoked, expired or mistyped: put a good key in place, then `systemctl restart reten-outbox`; the gate opens by itself when it \
+            "the key may be revoked, expired or mistyped: put a good key in place, \
+             then `systemctl restart reten-outbox`; the gate opens by itself when it \
              works",
         ),
         KeyRefusal::Forbidden => (

@@ -76,8 +76,10 @@ impl Fuse {
             since: now.millis(),
             why,
             hint: Some(format!(
-                "mend the producer, or see what changed at the API; a success or `reten-outbox resume` opens the gate; what the API rejected \
-                 since the first of these goes back with `reten-outbox requeue --state dead --reason rejected --http-status 400 --changed-since {since}`"
+                "mend the producer, or see what changed at the API; a success or `reten-outbox resume` opens the gate; \
+                 what the API rejected \
+                 since the first of these goes back with `reten-outbox requeue --state dead --reason rejected \
+                 --http-status 400 --changed-since {since}`"
             )),
             status: Some(400),
         }

@@ -59,12 +59,15 @@ impl Throttle {
         match (self.hold, self.slow_start) {
             (Some(until), _) => format!("the API asked for a pause (Retry-After), which ends {until}"),
             (None, _) if self.rest_until.is_some() => {
-                "the API was asked too much at once (429): nothing is sent for a while, longer each time, and then one goes first"
+                "the API was asked too much at once (429): nothing is sent for a while, longer each time, \
+                 and then one goes first"
                     .to_owned()
             }
             (None, true) => "the API answers again; what may be in flight grows with each answer".to_owned(),
             (None, false) => {
-                "the API was asked too much at once (429, 503 or a timeout); what may be in flight grows back with its answers".to_owned()
+                "the API was asked too much at once (429, 503 or a timeout); what may be in flight grows back with its \
+                 answers"
+                    .to_owned()
             }
         }
     }

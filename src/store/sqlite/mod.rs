@@ -4,8 +4,8 @@
 //! goes to a small pool of read-only connections and sees the last commit.
 //!
 //! Reading order: `migrations/outbox` (the tables and why), [`opening`], [`machine`] (the writer and what it applies),
-//! [`operations`] in a submission's order (admit, claim, settle, act, sweep), [`reading`]; [`copying`] makes backups and
-//! puts them in place, [`processes`] is what other processes see and leave beside the database.
+//! [`operations`] in a submission's order (admit, claim, settle, act, sweep), [`reading`]; [`copying`] makes backups
+//! and puts them in place, [`processes`] is what other processes see and leave beside the database.
 
 mod copying;
 mod machine;

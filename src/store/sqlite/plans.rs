@@ -262,7 +262,8 @@ async fn lists_for_people_begin_at_the_narrowest_index() {
                 plan[0].contains("INDEX delivery_")
                     || plan[0].contains("INTEGER PRIMARY KEY (rowid<?)")
                     // What is being sent: as many as are in flight.
-                    || driver.contains("d.id IN (SELECT id FROM flight)") && plan[1] == "USING ROWID SEARCH ON TABLE flight FOR IN-OPERATOR",
+                    || driver.contains("d.id IN (SELECT id FROM flight)") && plan[1] == "USING ROWID SEARCH ON TABLE \
+                         flight FOR IN-OPERATOR",
                 "{plan:#?}\n{sql}"
             );
             assert!(

@@ -99,7 +99,8 @@ impl Backup {
         match finish.await.map_err(|error| not_copied(&target, &error))? {
             (None, counts) => Ok(counts),
             (Some(wrong), _) => Err(OpenError::Unusable(format!(
-                "the copy is not whole ({wrong}), so neither is the outbox; `reten-outbox salvage` reads what can be read"
+                "the copy is not whole ({wrong}), so neither is the outbox; `reten-outbox salvage` reads what can be \
+                 read"
             ))),
         }
     }
@@ -132,7 +133,8 @@ pub(crate) async fn check_rows(conn: &mut SqliteConnection) -> Result<Option<Str
     Ok((lost > 0).then(|| format!("{lost} submissions have no state")))
 }
 
-const COUNTS: &str = "SELECT CASE WHEN id IN (SELECT id FROM flight) THEN 'sending' WHEN state IN ('head', 'waiting') THEN 'pending' ELSE state END AS state, count(*) AS n \
+const COUNTS: &str = "SELECT CASE WHEN id IN (SELECT id FROM flight) THEN 'sending' \
+     WHEN state IN ('head', 'waiting') THEN 'pending' ELSE state END AS state, count(*) AS n \
      FROM delivery GROUP BY 1";
 
 /// How many are in each state of the contract, counted.
@@ -157,7 +159,8 @@ fn not_copied(target: &Path, error: &sqlx::Error) -> OpenError {
             "{shown}: cannot be written ({error}); this user must be able to write there"
         )),
         Trouble::Damaged => OpenError::Unusable(format!(
-            "the outbox is damaged and cannot be copied ({error}); keep the backups you have, and see `reten-outbox restore --help`"
+            "the outbox is damaged and cannot be copied ({error}); keep the backups you have, \
+             and see `reten-outbox restore --help`"
         )),
         Trouble::Busy => OpenError::Busy(format!("the outbox is locked by another process ({error}); try again")),
         Trouble::Other => OpenError::Unusable(format!("{shown}: {error}; nothing of the copy was kept")),

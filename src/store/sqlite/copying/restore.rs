@@ -177,7 +177,8 @@ async fn prepare(name: &Path, new: &Path, marks: &Marks<'_>) -> Result<Restored,
             "{shown}: an empty database, no backup of an outbox. Nothing was changed"
         ))),
         Err((Identity::Newer(version), None)) => Err(OpenError::Unusable(format!(
-            "{shown}: written by a newer reten-outbox (its version {version}, this program knows {}); install that one first. Nothing was changed",
+            "{shown}: written by a newer reten-outbox (its version {version}, this program knows {}); \
+             install that one first. Nothing was changed",
             schema::newest()
         ))),
         Err((Identity::Foreign | Identity::Ours | Identity::Older(_), None)) => Err(OpenError::Unusable(format!(
@@ -189,8 +190,8 @@ async fn prepare(name: &Path, new: &Path, marks: &Marks<'_>) -> Result<Restored,
 /// What may have been sent since the backup was made: all that would be sent by itself. Pending ones, those that an
 /// opening gate puts back, and those that another list of result types makes valid. Of a dead letter that an operator
 /// requeues, that operator decides.
-const MAYBE_SENT: &str = "(state IN ('head', 'waiting') OR id IN (SELECT id FROM episode) OR (state = 'dead' AND reason = 'invalid' \
-     AND id IN (SELECT id FROM submission WHERE by_result_types = 1)))";
+const MAYBE_SENT: &str = "(state IN ('head', 'waiting') OR id IN (SELECT id FROM episode) OR (state = 'dead' \
+     AND reason = 'invalid' AND id IN (SELECT id FROM submission WHERE by_result_types = 1)))";
 
 const RECORD: &str =
     "INSERT INTO history (submission, at, actor, what, detail) SELECT id, ?1, ?2, 'restored', ?3 FROM delivery WHERE ";
@@ -301,7 +302,8 @@ fn unwritable(place: &Path, error: &io::Error) -> OpenError {
 
 fn unwhole(name: &Path, wrong: &str) -> OpenError {
     OpenError::Unusable(format!(
-        "{}: this backup is damaged ({wrong}); take an older one, and `reten-outbox salvage` reads out of this one what can be read. Nothing was changed",
+        "{}: this backup is damaged ({wrong}); take an older one, and `reten-outbox salvage` reads out of this one \
+         what can be read. Nothing was changed",
         name.display()
     ))
 }

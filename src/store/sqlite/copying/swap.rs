@@ -82,7 +82,8 @@ pub(crate) fn refuse_unfinished(database: &Path) -> Result<(), OpenError> {
         return Ok(());
     }
     Err(OpenError::Unusable(format!(
-        "{}: `reten-outbox restore` was cut off when it had nearly done its work; start the daemon, which does the rest, or restore again",
+        "{}: `reten-outbox restore` was cut off when it had nearly done its work; start the daemon, \
+         which does the rest, or restore again",
         database.display()
     )))
 }
@@ -120,7 +121,8 @@ pub(crate) fn sync_directory(of: &Path) -> io::Result<()> {
 
 fn failed(database: &Path, error: &io::Error) -> OpenError {
     OpenError::Unusable(format!(
-        "{}: the database cannot be put in its place: {error}; this user must be able to write in the directory, and the disk must have room",
+        "{}: the database cannot be put in its place: {error}; this user must be able to write in the directory, \
+         and the disk must have room",
         database.display()
     ))
 }

@@ -33,7 +33,8 @@ pub(crate) const BEGIN: &str = "BEGIN IMMEDIATE";
 pub(crate) const COMMIT: &str = "COMMIT";
 const ROLLBACK: &str = "ROLLBACK";
 /// Counts that would fall below nothing: another hand has changed states without them.
-pub(crate) const SHORT: &str = "SELECT count(*) FROM json_each(?1) AS j CROSS JOIN tally AS t ON t.state = j.value ->> 0 WHERE t.n + (j.value ->> 1) < 0";
+pub(crate) const SHORT: &str = "SELECT count(*) FROM json_each(?1) AS j \
+     CROSS JOIN tally AS t ON t.state = j.value ->> 0 WHERE t.n + (j.value ->> 1) < 0";
 /// Never below nothing, which a CHECK would refuse: what was delivered must be settled, whatever anybody counted.
 pub(crate) const COUNT: &str = "UPDATE tally SET n = max(n + j.by, 0) \
      FROM (SELECT value ->> 0 AS state, value ->> 1 AS by FROM json_each(?1)) AS j \

@@ -159,7 +159,8 @@ pub(crate) fn edges() -> Vec<String> {
         for direction in ["ASC", "DESC"] {
             let order = columns.replace(", ", &format!(" {direction}, "));
             statements.push(format!(
-                "SELECT {columns} FROM {table} INDEXED BY {index} WHERE {condition} ORDER BY {order} {direction} LIMIT 1"
+                "SELECT {columns} FROM {table} INDEXED BY {index} WHERE {condition} ORDER BY {order} {direction} \
+                 LIMIT 1"
             ));
         }
     }

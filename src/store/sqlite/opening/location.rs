@@ -127,7 +127,8 @@ pub(crate) fn prepare_directory(path: &Path) -> Result<(), OpenError> {
             let kept = made.and_then(|()| directory.parent().map_or(Ok(()), |above| File::open(above)?.sync_all()));
             match kept {
                 Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(OpenError::Unusable(format!(
-                    "{shown}: the directory of the outbox does not exist and cannot be created: {error}; create it for the daemon's user"
+                    "{shown}: the directory of the outbox does not exist and cannot be created: {error}; \
+                     create it for the daemon's user"
                 ))),
                 Ok(()) | Err(_) => Ok(()),
             }

@@ -184,21 +184,22 @@ pub(crate) fn refuse_strangers(path: &Path, identity: Identity, role: Role) -> R
     match identity {
         Identity::Empty if role == Role::Reader => Err(missing(path)),
         Identity::Older(version) if role == Role::Reader => Err(OpenError::Unusable(format!(
-            "{shown}: written by an older reten-outbox (its version {version}, this program knows {}); start the daemon once, which brings it up \
-             to date",
+            "{shown}: written by an older reten-outbox (its version {version}, this program knows {}); \
+             start the daemon once, which brings it up to date",
             schema::newest()
         ))),
         // A daemon of that version may be at work, between the installation of a package and the restart: its
         // statements would fail.
         Identity::Older(_) if role == Role::Tool && lock::daemon_is_running(path).is_some() => {
             Err(OpenError::InUse(format!(
-                "{shown}: the daemon that has this outbox is of an older version than this command; restart the daemon first"
+                "{shown}: the daemon that has this outbox is of an older version than this command; \
+                 restart the daemon first"
             )))
         }
         Identity::Ours | Identity::Older(_) | Identity::Empty => Ok(()),
         Identity::Newer(version) => Err(OpenError::Unusable(format!(
-            "{shown}: written by a newer reten-outbox (its version {version}, this program knows {}); install that one again, or name another \
-             outbox.database. It was not touched",
+            "{shown}: written by a newer reten-outbox (its version {version}, this program knows {}); \
+             install that one again, or name another outbox.database. It was not touched",
             schema::newest()
         ))),
         Identity::Foreign => Err(OpenError::Unusable(format!(
@@ -235,7 +236,8 @@ async fn refuse_old_sqlite(conn: &mut SqliteConnection) -> Result<(), sqlx::Erro
     if (part(), part(), part()) < SQLITE_MIN {
         let (major, minor, patch) = SQLITE_MIN;
         let message = format!(
-            "this program was built with SQLite {version}, which can lose commits; it needs {major}.{minor}.{patch} or newer"
+            "this program was built with SQLite {version}, which can lose commits; \
+             it needs {major}.{minor}.{patch} or newer"
         );
         return Err(sqlx::Error::Configuration(message.into()));
     }
@@ -294,8 +296,10 @@ pub(crate) fn missing(path: &Path) -> OpenError {
 
 fn damaged(path: &Path, what: &str) -> OpenError {
     OpenError::Unusable(format!(
-        "{}: damaged ({what}); restore the newest backup (`reten-outbox restore FILE` keeps this one aside, and `reten-outbox salvage` reads out of \
-         it what the backup lacks), or move it away together with its -wal and start with an empty outbox. It was not touched",
+        "{}: damaged ({what}); restore the newest backup (`reten-outbox restore FILE` keeps this one aside, \
+         and `reten-outbox salvage` reads out of \
+         it what the backup lacks), or move it away together with its -wal and start with an empty outbox. \
+         It was not touched",
         path.display()
     ))
 }

@@ -87,8 +87,8 @@ async fn refuse_without_room(conn: &mut SqliteConnection) -> Result<(), sqlx::Er
     match Path::new(&path).parent().and_then(location::free_bytes) {
         Some(free) if free < needed => Err(sqlx::Error::Configuration(
             format!(
-                "it was written by an older version, and bringing it up to date needs about {} MiB of free room beside it, of which there \
-                 are {}; make room and start again. Nothing was changed",
+                "it was written by an older version, and bringing it up to date needs about {} MiB of free room beside \
+                 it, of which there are {}; make room and start again. Nothing was changed",
                 needed >> 20,
                 free >> 20
             )

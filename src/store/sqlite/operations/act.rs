@@ -59,8 +59,8 @@ pub(crate) async fn rehearse(
     Ok(answers(request, &found, &changed, there))
 }
 
-pub(crate) const BEFORE: &str = "SELECT d.id, CASE WHEN d.id IN (SELECT id FROM flight) THEN 'sending' ELSE d.state END AS state, d.reason, d.next_at, \
-            d.not_before AS held_until, s.not_before AS asked, d.lane, \
+pub(crate) const BEFORE: &str = "SELECT d.id, CASE WHEN d.id IN (SELECT id FROM flight) THEN 'sending' ELSE d.state \
+     END AS state, d.reason, d.next_at, d.not_before AS held_until, s.not_before AS asked, d.lane, \
             (SELECT m.id FROM delivered_last AS m WHERE m.lane = d.lane) AS delivered_id \
        FROM json_each(?1) AS j CROSS JOIN delivery AS d ON d.id = j.value CROSS JOIN submission AS s ON s.id = d.id";
 

@@ -89,8 +89,8 @@ pub(crate) const LAST_ID: &str =
 
 /// With as many keys as there are.
 pub(crate) const HOLDERS: &str = "SELECT k.column1 AS submission_key, s.id, s.digest, d.state \
-     FROM (VALUES (?)) AS k CROSS JOIN submission AS s INDEXED BY submission_key ON s.submission_key = k.column1 AND s.holds_key = 1 \
-    CROSS JOIN delivery AS d ON d.id = s.id";
+     FROM (VALUES (?)) AS k CROSS JOIN submission AS s INDEXED BY submission_key ON s.submission_key = k.column1 \
+     AND s.holds_key = 1 CROSS JOIN delivery AS d ON d.id = s.id";
 
 /// What a second one of the same key replaces. A parked one waits for an operator's word, and is replaced by its token
 /// alone.
@@ -121,7 +121,8 @@ async fn holders(conn: &mut SqliteConnection, entries: &[Entry]) -> Result<HashM
     Ok(holders)
 }
 
-pub(crate) const INSERT_SUBMISSION: &str = "INSERT INTO submission (id, created_at, activity_id, provider_activity_id, commerce_external_id, \
+pub(crate) const INSERT_SUBMISSION: &str = "INSERT INTO submission (id, created_at, activity_id, provider_activity_id, \
+     commerce_external_id, \
      submission_key, holds_key, digest, source, on_conflict, not_before, origin, invalid, by_result_types, payload)";
 pub(crate) const SUBMISSION_COLUMNS: usize = 15;
 
@@ -166,8 +167,10 @@ fn bind_submissions<'q>(
     Ok(query)
 }
 
-pub(crate) const INSERT_DELIVERY: &str = "INSERT INTO delivery (id, lane, state, reason, next_at, not_before, updated_at) \
-     SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4, value ->> 5, value ->> 6 FROM json_each($1)";
+pub(crate) const INSERT_DELIVERY: &str = "INSERT INTO delivery (id, lane, state, reason, next_at, not_before, \
+     updated_at) \
+     SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4, value ->> 5, value ->> 6 \
+     FROM json_each($1)";
 
 /// Writes the last piece of the new rows, the states of all, the new activities and the receipts, in one query.
 async fn write(

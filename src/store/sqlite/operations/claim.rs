@@ -35,45 +35,50 @@ pub(crate) const CLEAR: &str = "DELETE FROM turn";
 /// for longer than anything may wait. What is claimed already is skipped: a few hundred at most, at the beginning.
 pub(crate) const FRESH: &str = "INSERT INTO turn (id, requeued) \
      SELECT id, 0 FROM (SELECT id FROM delivery INDEXED BY delivery_due \
-          WHERE state = 'head' AND not_before IS NULL AND requeued = 0 AND next_at <= $1 + 0 AND id NOT IN (SELECT id FROM flight) \
-          ORDER BY next_at, id LIMIT $3 + 0) \
+          WHERE state = 'head' AND not_before IS NULL AND requeued = 0 AND next_at <= $1 + 0 \
+          AND id NOT IN (SELECT id FROM flight) ORDER BY next_at, id LIMIT $3 + 0) \
      UNION ALL \
      SELECT id, 0 FROM (SELECT id FROM delivery INDEXED BY delivery_due \
-          WHERE state = 'head' AND not_before IS NULL AND requeued = 0 AND next_at > $2 + 0 AND id NOT IN (SELECT id FROM flight) \
-          ORDER BY next_at, id LIMIT $3 + 0)";
+          WHERE state = 'head' AND not_before IS NULL AND requeued = 0 AND next_at > $2 + 0 \
+          AND id NOT IN (SELECT id FROM flight) ORDER BY next_at, id LIMIT $3 + 0)";
 
 /// The same of those that were put back.
 pub(crate) const REQUEUED: &str = "INSERT INTO turn (id, requeued) \
      SELECT id, 1 FROM (SELECT id FROM delivery INDEXED BY delivery_due \
-          WHERE state = 'head' AND not_before IS NULL AND requeued = 1 AND next_at <= $1 + 0 AND id NOT IN (SELECT id FROM flight) \
-          ORDER BY next_at, id LIMIT $3 + 0) \
+          WHERE state = 'head' AND not_before IS NULL AND requeued = 1 AND next_at <= $1 + 0 \
+          AND id NOT IN (SELECT id FROM flight) ORDER BY next_at, id LIMIT $3 + 0) \
      UNION ALL \
      SELECT id, 1 FROM (SELECT id FROM delivery INDEXED BY delivery_due \
-          WHERE state = 'head' AND not_before IS NULL AND requeued = 1 AND next_at > $2 + 0 AND id NOT IN (SELECT id FROM flight) \
-          ORDER BY next_at, id LIMIT $3 + 0)";
+          WHERE state = 'head' AND not_before IS NULL AND requeued = 1 AND next_at > $2 + 0 \
+          AND id NOT IN (SELECT id FROM flight) ORDER BY next_at, id LIMIT $3 + 0)";
 
 /// Of the fresh ones their half, or what the others leave of the whole.
-pub(crate) const SHARE_FRESH: &str = "DELETE FROM turn WHERE place IN (SELECT place FROM turn WHERE requeued = 0 ORDER BY place \
-     LIMIT -1 OFFSET max($4, $3 - (SELECT count(*) FROM turn WHERE requeued = 1)))";
+pub(crate) const SHARE_FRESH: &str = "DELETE FROM turn WHERE place IN (SELECT place FROM turn WHERE requeued = 0 \
+     ORDER BY place LIMIT -1 OFFSET max($4, $3 - (SELECT count(*) FROM turn WHERE requeued = 1)))";
 
 /// Of those that were put back what is left.
-pub(crate) const SHARE_REQUEUED: &str = "DELETE FROM turn WHERE place IN (SELECT place FROM turn WHERE requeued = 1 ORDER BY place \
-     LIMIT -1 OFFSET max($3 - (SELECT count(*) FROM turn WHERE requeued = 0), 0))";
+pub(crate) const SHARE_REQUEUED: &str = "DELETE FROM turn WHERE place IN (SELECT place FROM turn WHERE requeued = 1 \
+     ORDER BY place LIMIT -1 OFFSET max($3 - (SELECT count(*) FROM turn WHERE requeued = 0), 0))";
 
 /// Of a stretch of the least tried: those that are due, and after them the others, the one first that is due soonest.
 /// What the API asked of one alone (`Retry-After`) is in its due time and nowhere else; whoever finds something out
 /// must not break it while another can do it.
-pub(crate) const LEAST_TRIED: &str = "INSERT INTO turn (id, requeued) SELECT id, 0 FROM (SELECT id, tries, next_at FROM delivery INDEXED BY delivery_probe \
-          WHERE state = 'head' AND not_before IS NULL AND id NOT IN (SELECT id FROM flight) ORDER BY tries, id LIMIT 1000) AS stretch \
+pub(crate) const LEAST_TRIED: &str = "INSERT INTO turn (id, requeued) SELECT id, 0 FROM (SELECT id, tries, next_at \
+     FROM delivery INDEXED BY delivery_probe \
+          WHERE state = 'head' AND not_before IS NULL AND id NOT IN (SELECT id FROM flight) ORDER BY tries, id \
+          LIMIT 1000) AS stretch \
      ORDER BY CASE WHEN next_at > $1 AND next_at <= $2 THEN next_at ELSE 0 END, tries, id LIMIT $3 + 0";
 
 /// The second half is only come to where the first finds too few.
-pub(crate) const LEAD: &str = "INSERT INTO turn (id, requeued) SELECT id, 0 FROM (SELECT id FROM (SELECT id, tries, next_at FROM delivery INDEXED BY delivery_probe \
-          WHERE state = 'head' AND not_before IS NULL AND was_unauthorized = 0 AND id NOT IN (SELECT id FROM flight) ORDER BY tries, id LIMIT 1000) AS stretch \
+pub(crate) const LEAD: &str = "INSERT INTO turn (id, requeued) SELECT id, 0 FROM (SELECT id \
+     FROM (SELECT id, tries, next_at FROM delivery INDEXED BY delivery_probe \
+          WHERE state = 'head' AND not_before IS NULL AND was_unauthorized = 0 AND id NOT IN (SELECT id FROM flight) \
+          ORDER BY tries, id LIMIT 1000) AS stretch \
           ORDER BY CASE WHEN next_at > $1 AND next_at <= $2 THEN next_at ELSE 0 END, tries, id LIMIT $3 + 0) \
      UNION ALL \
      SELECT id, 0 FROM (SELECT id FROM (SELECT id, tries, next_at FROM delivery INDEXED BY delivery_probe \
-          WHERE state = 'head' AND not_before IS NULL AND was_unauthorized = 1 AND id NOT IN (SELECT id FROM flight) ORDER BY tries, id LIMIT 1000) AS stretch \
+          WHERE state = 'head' AND not_before IS NULL AND was_unauthorized = 1 AND id NOT IN (SELECT id FROM flight) \
+          ORDER BY tries, id LIMIT 1000) AS stretch \
           ORDER BY CASE WHEN next_at > $1 AND next_at <= $2 THEN next_at ELSE 0 END, tries, id LIMIT $3 + 0) \
      LIMIT $3 + 0";
 
@@ -83,7 +88,8 @@ pub(crate) const THIS: &str = "INSERT INTO turn (id, requeued) SELECT id, 0 FROM
 /// No more than so many bytes of payloads (and the one that goes beyond), which all come to lie in memory. Their
 /// lengths are in the rows' headers.
 pub(crate) const IN_BYTES: &str = "DELETE FROM turn WHERE place IN (SELECT place FROM ( \
-         SELECT t.place, sum(octet_length(s.payload)) OVER (ORDER BY t.place ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS before \
+         SELECT t.place, sum(octet_length(s.payload)) OVER (ORDER BY t.place \
+         ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS before \
            FROM turn AS t CROSS JOIN submission AS s ON s.id = t.id) AS sized WHERE before >= 16777216)";
 
 /// Age is what was waited: from the failure (when the row last changed) to this claim, and no more of it than was meant
@@ -92,7 +98,8 @@ pub(crate) const IN_BYTES: &str = "DELETE FROM turn WHERE place IN (SELECT place
 /// forward ($7 of it, behind what changed by $6) is taken off. Whatever other hands have set, the sums stay whole
 /// numbers: one that is none would fail the claim, and everybody's with it.
 pub(crate) const CLAIM: &str = "INSERT INTO flight (id, attempt, claimed_at, waited_ms) \
-     SELECT d.id, min(d.attempts, 4294967294) + 1, $1, min(d.waited_ms, 9007199254740992) + CASE WHEN d.tries = 0 THEN 0 ELSE max(0, min(d.next_at - d.updated_at, \
+     SELECT d.id, min(d.attempts, 4294967294) + 1, $1, min(d.waited_ms, 9007199254740992) + \
+     CASE WHEN d.tries = 0 THEN 0 ELSE max(0, min(d.next_at - d.updated_at, \
             $1 - d.updated_at - CASE WHEN d.updated_at <= $6 THEN $7 ELSE 0 END)) END \
        FROM turn AS t CROSS JOIN delivery AS d ON d.id = t.id ORDER BY t.place";
 

@@ -16,10 +16,12 @@ use crate::store::sqlite::machine::trouble;
 
 /// In the order of `turn`, which is the outermost loop. Every number is a whole one, whatever other hands have set: the
 /// largest there is plus one would not be.
-pub(crate) const CLAIMED: &str = "SELECT json_group_array(json_array(d.id, f.attempt, min(d.tries, 4294967294) + 1, f.waited_ms, d.lost_response, d.hard_override, \
-            d.was_unauthorized, octet_length(s.payload), s.submission_key, s.activity_id, s.provider_activity_id, s.source, s.on_conflict)) AS claimed, \
-            group_concat(s.payload, '') AS payloads \
-       FROM turn AS t CROSS JOIN flight AS f ON f.id = t.id CROSS JOIN delivery AS d ON d.id = t.id CROSS JOIN submission AS s ON s.id = d.id";
+pub(crate) const CLAIMED: &str = "SELECT json_group_array(json_array(d.id, f.attempt, min(d.tries, 4294967294) + 1, \
+     f.waited_ms, d.lost_response, d.hard_override, \
+            d.was_unauthorized, octet_length(s.payload), s.submission_key, s.activity_id, s.provider_activity_id, \
+            s.source, s.on_conflict)) AS claimed, group_concat(s.payload, '') AS payloads \
+       FROM turn AS t CROSS JOIN flight AS f ON f.id = t.id CROSS JOIN delivery AS d ON d.id = t.id \
+       CROSS JOIN submission AS s ON s.id = d.id";
 
 /// Payloads that came together stay one allocation up to so many bytes. The last of them that is on the wire keeps all
 /// of them in memory: beyond this each gets its own.

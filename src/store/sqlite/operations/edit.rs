@@ -10,7 +10,8 @@ use super::{history, lanes};
 /// `?9` says whether the edited object brought directives; where it brought none, the old ones stay. A key that another
 /// submission holds is named, not held: an operator's edit is no repetition.
 pub(crate) const REPLACE: &str = "UPDATE submission SET \
-        payload = ?2, activity_id = ?3, provider_activity_id = ?4, commerce_external_id = ?5, invalid = NULL, by_result_types = 0, \
+        payload = ?2, activity_id = ?3, provider_activity_id = ?4, commerce_external_id = ?5, invalid = NULL, \
+        by_result_types = 0, \
         digest = CASE WHEN CASE WHEN ?9 THEN ?6 ELSE submission_key END IS NULL THEN NULL ELSE ?10 END, \
         submission_key = CASE WHEN ?9 THEN ?6 ELSE submission_key END, \
         holds_key = CASE WHEN NOT ?9 THEN holds_key WHEN ?6 IS NULL THEN 0 \
@@ -27,8 +28,8 @@ pub(crate) const REPLACE: &str = "UPDATE submission SET \
 pub(crate) const RESTART: &str = "UPDATE delivery SET \
         lane = ?3, state = CASE WHEN ?3 IS NULL THEN 'head' ELSE 'waiting' END, reason = NULL, \
         not_before = p.held_until, next_at = max(?2, coalesce(p.held_until, ?2)), \
-        tries = 0, waited_ms = 0, lost_response = 0, hard_override = 0, was_unauthorized = 0, requeued = 1, updated_at = ?2 \
-     FROM (SELECT CASE WHEN ?4 THEN ?5 \
+        tries = 0, waited_ms = 0, lost_response = 0, hard_override = 0, was_unauthorized = 0, requeued = 1, \
+        updated_at = ?2 FROM (SELECT CASE WHEN ?4 THEN ?5 \
                   WHEN d.state IN ('head', 'waiting') THEN d.not_before \
                   WHEN d.attempts = 0 AND s.not_before > ?2 THEN s.not_before END AS held_until \
              FROM delivery AS d CROSS JOIN submission AS s ON s.id = d.id WHERE d.id = ?1) AS p \

@@ -39,24 +39,26 @@ pub(crate) const OF_EPISODE: &str = "SELECT d.id, d.lane FROM episode AS e CROSS
 /// none of an activity that has one before it which the opening will requeue, since it would overtake that, which would
 /// then be superseded and never be sent. What is older than the last delivered one is superseded already. Those that
 /// are due go before those that are not, as with every one that finds something out.
-pub(crate) const TRIAL: &str = "INSERT INTO turn (id, requeued) SELECT id, 0 FROM (SELECT d.id, d.tries, d.next_at FROM delivery AS d INDEXED BY delivery_probe \
+pub(crate) const TRIAL: &str = "INSERT INTO turn (id, requeued) SELECT id, 0 FROM (SELECT d.id, d.tries, d.next_at \
+     FROM delivery AS d INDEXED BY delivery_probe \
       WHERE d.state = 'head' AND d.not_before IS NULL AND d.id NOT IN (SELECT id FROM flight) \
         AND d.id NOT IN (SELECT value FROM json_each($8)) \
         AND NOT ($9 AND EXISTS (SELECT 1 FROM delivery AS x INDEXED BY delivery_lane \
              WHERE x.lane = d.lane AND x.id < d.id \
                AND x.id > coalesce((SELECT m.id FROM delivered_last AS m WHERE m.lane = d.lane), 0) \
-               AND x.state = 'dead' AND x.reason = 'unauthorized' AND EXISTS (SELECT 1 FROM episode AS e WHERE e.id = x.id))) \
-      ORDER BY d.tries, d.id LIMIT 1000) AS stretch \
+               AND x.state = 'dead' AND x.reason = 'unauthorized' AND EXISTS (SELECT 1 FROM episode AS e \
+               WHERE e.id = x.id))) ORDER BY d.tries, d.id LIMIT 1000) AS stretch \
       ORDER BY CASE WHEN next_at > $1 AND next_at <= $2 THEN next_at ELSE 0 END, tries, id LIMIT $3";
 
 /// The oldest of the episode's dead letters that was not refused on trial (`?1`) and that overtakes none of them.
 pub(crate) const REVIVABLE: &str = "SELECT d.id, d.lane FROM episode AS e CROSS JOIN delivery AS d ON d.id = e.id \
-      WHERE d.state = 'dead' AND d.reason = 'unauthorized' AND coalesce((SELECT m.id FROM delivered_last AS m WHERE m.lane = d.lane), 0) <= d.id \
-        AND d.id NOT IN (SELECT value FROM json_each(?1)) \
+      WHERE d.state = 'dead' AND d.reason = 'unauthorized' AND coalesce((SELECT m.id FROM delivered_last AS m \
+      WHERE m.lane = d.lane), 0) <= d.id AND d.id NOT IN (SELECT value FROM json_each(?1)) \
         AND NOT EXISTS (SELECT 1 FROM delivery AS x INDEXED BY delivery_lane \
-             WHERE x.lane = d.lane AND x.id < d.id AND x.id > coalesce((SELECT m.id FROM delivered_last AS m WHERE m.lane = d.lane), 0) \
-               AND x.state = 'dead' AND x.reason = 'unauthorized' AND EXISTS (SELECT 1 FROM episode AS f WHERE f.id = x.id)) \
-      ORDER BY e.id LIMIT 1";
+             WHERE x.lane = d.lane AND x.id < d.id AND x.id > coalesce((SELECT m.id FROM delivered_last AS m \
+             WHERE m.lane = d.lane), 0) \
+               AND x.state = 'dead' AND x.reason = 'unauthorized' AND EXISTS (SELECT 1 FROM episode AS f \
+               WHERE f.id = x.id)) ORDER BY e.id LIMIT 1";
 
 pub(crate) const END_EPISODE: &str = "DELETE FROM episode";
 

@@ -28,8 +28,8 @@ pub(crate) const PROMOTE: &str = "UPDATE delivery SET state = 'head' WHERE id IN
          SELECT (SELECT w.id FROM delivery AS w INDEXED BY delivery_waiting \
                   WHERE w.lane = l.value AND w.state = 'waiting' ORDER BY w.id LIMIT 1) \
            FROM json_each($1) AS l \
-          WHERE NOT EXISTS (SELECT 1 FROM delivery AS b INDEXED BY delivery_live WHERE b.lane = l.value AND b.state = 'head')) \
-     AND state = 'waiting'";
+          WHERE NOT EXISTS (SELECT 1 FROM delivery AS b INDEXED BY delivery_live WHERE b.lane = l.value \
+          AND b.state = 'head')) AND state = 'waiting'";
 
 /// Restores the invariant for these lanes.
 pub(crate) async fn relane(conn: &mut SqliteConnection, lanes: &HashSet<i64>) -> Result<(), sqlx::Error> {
@@ -60,8 +60,8 @@ impl Known {
 }
 
 pub(crate) const KNOWN: &str = "SELECT l.hash, l.number, \
-         EXISTS (SELECT 1 FROM delivery AS b INDEXED BY delivery_live WHERE b.lane = l.number AND b.state = 'head') AS is_busy \
-       FROM json_each($1) AS j CROSS JOIN lane AS l ON l.hash = j.value";
+         EXISTS (SELECT 1 FROM delivery AS b INDEXED BY delivery_live WHERE b.lane = l.number \
+         AND b.state = 'head') AS is_busy FROM json_each($1) AS j CROSS JOIN lane AS l ON l.hash = j.value";
 
 /// Those of these activities that are there, by their hash.
 pub(crate) async fn known(conn: &mut SqliteConnection, lanes: &[i64]) -> Result<HashMap<i64, Known>, sqlx::Error> {
@@ -104,7 +104,8 @@ pub(crate) async fn number_of(conn: &mut SqliteConnection, lane: Lane) -> Result
 }
 
 pub(crate) const REMEMBER_DELIVERED: &str = "UPDATE lane SET delivered_id = j.id \
-       FROM (SELECT d.lane AS number, max(d.id) AS id FROM json_each($1) AS i CROSS JOIN delivery AS d ON d.id = i.value AND d.state = 'delivered' \
+       FROM (SELECT d.lane AS number, max(d.id) AS id FROM json_each($1) AS i \
+       CROSS JOIN delivery AS d ON d.id = i.value AND d.state = 'delivered' \
               WHERE d.lane IS NOT NULL GROUP BY d.lane) AS j \
       WHERE lane.number = j.number AND coalesce(lane.delivered_id, 0) < j.id";
 

@@ -69,13 +69,14 @@ impl Fresh {
 /// claimed is held no more. What was never sent (an `invalid` one) is held by what was asked for.
 pub(crate) const PUT_BACK: &str = "UPDATE delivery SET \
         state = CASE WHEN lane IS NULL OR state = 'head' THEN 'head' ELSE 'waiting' END, \
-        reason = NULL, next_at = max(?2, coalesce(p.held_until, ?2)), not_before = p.held_until, tries = 0, waited_ms = 0, \
-        hard_override = CASE WHEN ?3 OR hard_override = 2 THEN 2 ELSE 0 END, \
-        was_unauthorized = max(was_unauthorized, ?4, coalesce(reason = 'unauthorized', 0)), requeued = 1, updated_at = ?2 \
-     FROM (SELECT d.id AS put_back, CASE WHEN ?7 THEN NULL \
+        reason = NULL, next_at = max(?2, coalesce(p.held_until, ?2)), not_before = p.held_until, tries = 0, \
+        waited_ms = 0, hard_override = CASE WHEN ?3 OR hard_override = 2 THEN 2 ELSE 0 END, \
+        was_unauthorized = max(was_unauthorized, ?4, coalesce(reason = 'unauthorized', 0)), requeued = 1, \
+        updated_at = ?2 FROM (SELECT d.id AS put_back, CASE WHEN ?7 THEN NULL \
                   WHEN d.state IN ('head', 'waiting') THEN d.not_before \
                   WHEN d.attempts = 0 AND s.not_before > ?2 THEN s.not_before END AS held_until \
-             FROM json_each(?1) AS j CROSS JOIN delivery AS d ON d.id = j.value CROSS JOIN submission AS s ON s.id = d.id) AS p \
+             FROM json_each(?1) AS j CROSS JOIN delivery AS d ON d.id = j.value \
+             CROSS JOIN submission AS s ON s.id = d.id) AS p \
      WHERE id = p.put_back AND state IN (SELECT value FROM json_each(?5)) AND (?6 IS NULL OR reason = ?6) \
        AND id NOT IN (SELECT id FROM flight)";
 
@@ -95,7 +96,8 @@ pub(crate) async fn put_back(conn: &mut SqliteConnection, ids: &str, fresh: &Fre
 }
 
 /// What stood in its way is no more; its history says that it did.
-pub(crate) const VALID_NOW: &str = "UPDATE submission SET invalid = NULL, by_result_types = 0 WHERE id IN (SELECT value FROM json_each(?1)) AND by_result_types = 1";
+pub(crate) const VALID_NOW: &str = "UPDATE submission SET invalid = NULL, by_result_types = 0 \
+     WHERE id IN (SELECT value FROM json_each(?1)) AND by_result_types = 1";
 
 pub(crate) const ACCEPT: &str = "UPDATE delivery SET state = 'delivered', reason = NULL, updated_at = ?2 \
      WHERE id IN (SELECT value FROM json_each(?1)) AND state = 'parked'";

@@ -41,7 +41,8 @@ pub(crate) enum Place {
 }
 
 /// The same for a number that is not there and for a mark that is wrong: nobody learns which numbers there are.
-const UNKNOWN: &str = "$outbox.replaces: no submission of this outbox has this token; only `reten-outbox export` writes one, and it holds as long \
+const UNKNOWN: &str = "$outbox.replaces: no submission of this outbox has this token; \
+     only `reten-outbox export` writes one, and it holds as long \
                        as that submission is kept";
 
 impl Originals {
@@ -65,8 +66,8 @@ impl Originals {
         }
         if let Some(later) = self.later(original, entry) {
             return Place::Refused(format!(
-                "$outbox.replaces: submission {original} is superseded: submission {later} of this activity came later and is delivered; \
-                 `reten-outbox requeue` sends this one all the same"
+                "$outbox.replaces: submission {original} is superseded: submission {later} of this activity came later \
+                 and is delivered; `reten-outbox requeue` sends this one all the same"
             ));
         }
         let Some((twin, standing)) = self.last_twin(original) else {

@@ -27,9 +27,10 @@ pub(crate) fn place(row: &SqliteRow) -> Result<usize, sqlx::Error> {
 }
 
 /// A file's newer one replaces its older one.
-pub(crate) const KEEP_FILES: &str = "INSERT INTO receipt_file (inbox, name, inode, modified_ns, taken, lines, digest, result_bytes_max) \
-     SELECT unhex(value ->> 0), unhex(value ->> 1), value ->> 2, value ->> 3, value ->> 4, value ->> 5, unhex(value ->> 6), value ->> 7 \
-       FROM json_each($1) WHERE true \
+pub(crate) const KEEP_FILES: &str = "INSERT INTO receipt_file (inbox, name, inode, modified_ns, taken, lines, digest, \
+     result_bytes_max) \
+     SELECT unhex(value ->> 0), unhex(value ->> 1), value ->> 2, value ->> 3, value ->> 4, value ->> 5, \
+     unhex(value ->> 6), value ->> 7 FROM json_each($1) WHERE true \
      ON CONFLICT (inbox, name, inode) DO UPDATE SET modified_ns = excluded.modified_ns, taken = excluded.taken, \
          lines = excluded.lines, digest = excluded.digest, result_bytes_max = excluded.result_bytes_max";
 pub(crate) const KEEP_ROWS: &str = "INSERT INTO receipt_row (inbox, row, digest) \

@@ -24,7 +24,8 @@ pub(crate) const LANES: u32 = 1_000;
 
 /// One statement sees one state of the database: its two numbers belong together, whatever is committed while it runs.
 pub(crate) const COUNTED_PENDING: &str = "SELECT (SELECT n FROM tally WHERE state = 'pending') AS was, \
-     (SELECT count(*) FROM (SELECT id FROM delivery INDEXED BY delivery_pending WHERE state = 'head' OR state = 'waiting' LIMIT ?1)) AS n";
+     (SELECT count(*) FROM (SELECT id FROM delivery INDEXED BY delivery_pending \
+     WHERE state = 'head' OR state = 'waiting' LIMIT ?1)) AS n";
 /// There is no other count of these.
 pub(crate) const COUNTED_SENDING: &str = "SELECT count(*) AS was, count(*) AS n FROM flight WHERE ?1 IS NOT NULL";
 pub(crate) const COUNTED_DEAD: &str = "SELECT (SELECT n FROM tally WHERE state = 'dead') AS was, \
@@ -32,9 +33,11 @@ pub(crate) const COUNTED_DEAD: &str = "SELECT (SELECT n FROM tally WHERE state =
 pub(crate) const COUNTED_PARKED: &str = "SELECT (SELECT n FROM tally WHERE state = 'parked') AS was, \
      (SELECT count(*) FROM (SELECT id FROM delivery INDEXED BY delivery_parked WHERE state = 'parked' LIMIT ?1)) AS n";
 pub(crate) const COUNTED_DELIVERED: &str = "SELECT (SELECT n FROM tally WHERE state = 'delivered') AS was, \
-     (SELECT count(*) FROM (SELECT id FROM delivery INDEXED BY delivery_delivered_since WHERE state = 'delivered' LIMIT ?1)) AS n";
+     (SELECT count(*) FROM (SELECT id FROM delivery INDEXED BY delivery_delivered_since WHERE state = 'delivered' \
+     LIMIT ?1)) AS n";
 pub(crate) const COUNTED_DISMISSED: &str = "SELECT (SELECT n FROM tally WHERE state = 'dismissed') AS was, \
-     (SELECT count(*) FROM (SELECT id FROM delivery INDEXED BY delivery_dismissed_since WHERE state = 'dismissed' LIMIT ?1)) AS n";
+     (SELECT count(*) FROM (SELECT id FROM delivery INDEXED BY delivery_dismissed_since WHERE state = 'dismissed' \
+     LIMIT ?1)) AS n";
 
 const fn counted(state: StateName) -> &'static str {
     match state {
@@ -105,11 +108,12 @@ pub(crate) async fn correct(transaction: &mut Transaction<'_>, wrong: &[Miscount
 /// The next activities in which somebody waits, and whether they are as they should be: somebody is next or being sent,
 /// and nobody older waits behind who is next. From one to the next by the index, however many wait in each.
 pub(crate) const WAITING_LANES: &str = "WITH RECURSIVE hop (lane) AS ( \
-         SELECT (SELECT lane FROM delivery INDEXED BY delivery_waiting WHERE state = 'waiting' AND lane > ?1 ORDER BY lane LIMIT 1) \
-         UNION ALL \
-         SELECT (SELECT lane FROM delivery INDEXED BY delivery_waiting WHERE state = 'waiting' AND lane > hop.lane ORDER BY lane LIMIT 1) \
-           FROM hop WHERE hop.lane IS NOT NULL LIMIT ?2) \
-     SELECT lane, coalesce((SELECT b.id NOT IN (SELECT id FROM flight) AND b.id > (SELECT w.id FROM delivery AS w INDEXED BY delivery_waiting \
+         SELECT (SELECT lane FROM delivery INDEXED BY delivery_waiting WHERE state = 'waiting' AND lane > ?1 \
+         ORDER BY lane LIMIT 1) UNION ALL \
+         SELECT (SELECT lane FROM delivery INDEXED BY delivery_waiting WHERE state = 'waiting' AND lane > hop.lane \
+         ORDER BY lane LIMIT 1) FROM hop WHERE hop.lane IS NOT NULL LIMIT ?2) \
+     SELECT lane, coalesce((SELECT b.id NOT IN (SELECT id FROM flight) AND b.id > (SELECT w.id \
+     FROM delivery AS w INDEXED BY delivery_waiting \
                                   WHERE w.state = 'waiting' AND w.lane = hop.lane ORDER BY w.id LIMIT 1) \
                               FROM delivery AS b INDEXED BY delivery_live \
                              WHERE b.lane = hop.lane AND b.state = 'head'), 1) AS is_wrong \

@@ -17,7 +17,8 @@ pub(crate) const INTERRUPT: &str = "INSERT OR IGNORE INTO attempt \
      SELECT d.id, f.attempt, f.claimed_at, 0, d.hard_override <> 0, $2, 1, $3, $4 \
        FROM json_each($1) AS j CROSS JOIN flight AS f ON f.id = j.value CROSS JOIN delivery AS d ON d.id = f.id";
 
-pub(crate) const PUT_BACK: &str = "UPDATE delivery SET attempts = f.attempt, waited_ms = f.waited_ms, tries = tries + 1, next_at = min(next_at, $2), \
+pub(crate) const PUT_BACK: &str = "UPDATE delivery SET attempts = f.attempt, waited_ms = f.waited_ms, \
+     tries = tries + 1, next_at = min(next_at, $2), \
         lost_response = 1, updated_at = $2 \
      FROM json_each($1) AS j CROSS JOIN flight AS f ON f.id = j.value \
      WHERE delivery.id = f.id AND delivery.state = 'head'";

@@ -65,7 +65,8 @@ pub(crate) async fn query_originals(conn: &mut SqliteConnection, entries: &[Entr
     Ok(originals)
 }
 
-pub(crate) const STANDING: &str = "SELECT s.id, s.created_at, s.replaced_by, CASE WHEN d.id IN (SELECT id FROM flight) THEN 'sending' ELSE d.state END AS state, \
+pub(crate) const STANDING: &str = "SELECT s.id, s.created_at, s.replaced_by, CASE WHEN d.id IN (SELECT id \
+     FROM flight) THEN 'sending' ELSE d.state END AS state, \
             d.reason, d.next_at, d.not_before AS held_until \
      FROM json_each(?1) AS j CROSS JOIN submission AS s ON s.id = j.value CROSS JOIN delivery AS d ON d.id = s.id";
 

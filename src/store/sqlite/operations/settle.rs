@@ -33,9 +33,10 @@ struct Effect {
 }
 
 /// The outcomes of a group, as far as they are fenced: a table of this connection, in memory, emptied by each group.
-pub(crate) const OUTCOME: &str = "CREATE TEMP TABLE outcome (id INTEGER PRIMARY KEY, attempt, state, reason, due, latest, is_released, \
-     overriding, at, of_episode, elapsed_ms, hard_override, outcome, lost_response, status, headers, body, body_length, fault, \
-     fault_message, started_at, waited_ms)";
+pub(crate) const OUTCOME: &str = "CREATE TEMP TABLE outcome (id INTEGER PRIMARY KEY, attempt, state, reason, due, \
+     latest, is_released, \
+     overriding, at, of_episode, elapsed_ms, hard_override, outcome, lost_response, status, headers, body, \
+     body_length, fault, fault_message, started_at, waited_ms)";
 /// Those that a settlement brings: all but what is known of the claim, the last two.
 pub(crate) const COLUMNS: usize = 20;
 
@@ -56,7 +57,8 @@ pub(crate) const SETTLE: &str = "UPDATE delivery SET \
         attempts = o.attempt, \
         tries = min(tries, 4294967294) + 1 - o.is_released, \
         waited_ms = o.waited_ms, \
-        lost_response = CASE WHEN o.is_released THEN delivery.lost_response ELSE max(delivery.lost_response, o.lost_response) END, \
+        lost_response = CASE WHEN o.is_released THEN delivery.lost_response \
+        ELSE max(delivery.lost_response, o.lost_response) END, \
         hard_override = max(delivery.hard_override, o.overriding), \
         http_status = CASE WHEN o.is_released OR o.body IS NULL THEN http_status ELSE o.status END, \
         updated_at = o.at \
@@ -64,10 +66,11 @@ pub(crate) const SETTLE: &str = "UPDATE delivery SET \
 
 /// `OR REPLACE`: where another hand has set a submission's attempts back, the number is there already. The record of
 /// what was must not keep what is from being settled.
-pub(crate) const RECORD: &str = "INSERT OR REPLACE INTO attempt (submission, number, started_at, elapsed_ms, hard_override, outcome, lost_response, status, \
+pub(crate) const RECORD: &str = "INSERT OR REPLACE INTO attempt (submission, number, started_at, elapsed_ms, \
+     hard_override, outcome, lost_response, status, \
         headers, body, body_length, fault, fault_message) \
-     SELECT id, attempt, started_at, elapsed_ms, hard_override, outcome, lost_response, status, headers, body, body_length, fault, fault_message \
-       FROM outcome WHERE NOT is_released ORDER BY id";
+     SELECT id, attempt, started_at, elapsed_ms, hard_override, outcome, lost_response, status, headers, body, \
+     body_length, fault, fault_message FROM outcome WHERE NOT is_released ORDER BY id";
 
 pub(crate) const JOIN_EPISODE: &str = "INSERT OR IGNORE INTO episode (id) SELECT id FROM outcome WHERE of_episode";
 
@@ -85,8 +88,8 @@ pub(crate) const COME_FORWARD: &str = "UPDATE delivery SET state = 'head' WHERE 
                   WHERE w.lane = d.lane AND w.state = 'waiting' ORDER BY w.id LIMIT 1) \
            FROM outcome AS o CROSS JOIN delivery AS d ON d.id = o.id \
           WHERE d.lane IS NOT NULL \
-            AND NOT EXISTS (SELECT 1 FROM delivery AS b INDEXED BY delivery_live WHERE b.lane = d.lane AND b.state = 'head')) \
-     AND state = 'waiting'";
+            AND NOT EXISTS (SELECT 1 FROM delivery AS b INDEXED BY delivery_live WHERE b.lane = d.lane \
+            AND b.state = 'head')) AND state = 'waiting'";
 
 /// What is not pending any more is counted where it is now.
 /// Never below nothing, which a CHECK would refuse: what was delivered must be settled, whatever anybody counted.
@@ -115,7 +118,8 @@ pub(crate) fn sql(size: usize) -> &'static str {
 fn compose(size: usize) -> String {
     let fenced = FENCED.replace('#', &batch::values(COLUMNS, size));
     format!(
-        "{CLEAR}; {fenced}; {LAND}; {SETTLE}; {RECORD}; {JOIN_EPISODE}; {STEP_BACK}; {COME_FORWARD}; {SHORT}; {COUNT}; {DONE}"
+        "{CLEAR}; {fenced}; {LAND}; {SETTLE}; {RECORD}; {JOIN_EPISODE}; {STEP_BACK}; {COME_FORWARD}; {SHORT}; {COUNT}; \
+         {DONE}"
     )
 }
 

@@ -18,22 +18,23 @@ use super::lanes;
 const BYTES_MAX: i64 = 4 << 20;
 
 /// `octet_length` is in the row's header: the payload itself is not read.
-pub(crate) const DELIVERED: &str = "SELECT id, lane, (SELECT octet_length(payload) FROM submission AS s WHERE s.id = delivery.id) AS bytes \
-     FROM delivery INDEXED BY delivery_delivered_since \
+pub(crate) const DELIVERED: &str = "SELECT id, lane, (SELECT octet_length(payload) FROM submission AS s \
+     WHERE s.id = delivery.id) AS bytes FROM delivery INDEXED BY delivery_delivered_since \
      WHERE state = 'delivered' AND updated_at <= ?1 ORDER BY updated_at, id LIMIT ?2";
-pub(crate) const DISMISSED: &str = "SELECT id, lane, (SELECT octet_length(payload) FROM submission AS s WHERE s.id = delivery.id) AS bytes \
-     FROM delivery INDEXED BY delivery_dismissed_since \
+pub(crate) const DISMISSED: &str = "SELECT id, lane, (SELECT octet_length(payload) FROM submission AS s \
+     WHERE s.id = delivery.id) AS bytes FROM delivery INDEXED BY delivery_dismissed_since \
      WHERE state = 'dismissed' AND updated_at <= ?1 ORDER BY updated_at, id LIMIT ?2";
-pub(crate) const DEAD: &str = "SELECT id, lane, (SELECT octet_length(payload) FROM submission AS s WHERE s.id = delivery.id) AS bytes \
-     FROM delivery INDEXED BY delivery_dead_since \
+pub(crate) const DEAD: &str = "SELECT id, lane, (SELECT octet_length(payload) FROM submission AS s \
+     WHERE s.id = delivery.id) AS bytes FROM delivery INDEXED BY delivery_dead_since \
      WHERE state = 'dead' AND updated_at <= ?1 ORDER BY updated_at, id LIMIT ?2";
 /// By id, not by age: purging these is rare, and worth no index of its own.
-pub(crate) const PARKED: &str = "SELECT id, lane, (SELECT octet_length(payload) FROM submission AS s WHERE s.id = delivery.id) AS bytes \
-     FROM delivery INDEXED BY delivery_parked \
+pub(crate) const PARKED: &str = "SELECT id, lane, (SELECT octet_length(payload) FROM submission AS s \
+     WHERE s.id = delivery.id) AS bytes FROM delivery INDEXED BY delivery_parked \
      WHERE state = 'parked' AND updated_at <= ?1 ORDER BY id LIMIT ?2";
-pub(crate) const PENDING: &str = "SELECT id, lane, (SELECT octet_length(payload) FROM submission AS s WHERE s.id = delivery.id) AS bytes \
-     FROM delivery INDEXED BY delivery_pending \
-     WHERE (state = 'head' OR state = 'waiting') AND id NOT IN (SELECT id FROM flight) AND updated_at <= ?1 ORDER BY id LIMIT ?2";
+pub(crate) const PENDING: &str = "SELECT id, lane, (SELECT octet_length(payload) FROM submission AS s \
+     WHERE s.id = delivery.id) AS bytes FROM delivery INDEXED BY delivery_pending \
+     WHERE (state = 'head' OR state = 'waiting') AND id NOT IN (SELECT id FROM flight) AND updated_at <= ?1 \
+     ORDER BY id LIMIT ?2";
 
 /// Children before parents.
 pub(crate) const DELETIONS: [&str; 5] = [

@@ -72,7 +72,8 @@ pub fn daemon_is_running(database: &Path) -> Option<Running> {
 /// Names who has it. No word of an `outbox.database` of its own alone: with it two daemons would take from one inbox.
 fn in_use(database: &Path, file: &File) -> OpenError {
     OpenError::InUse(format!(
-        "{}: another daemon{} sends from this outbox already, and this one is not needed beside it; to let this one do it, stop that one first",
+        "{}: another daemon{} sends from this outbox already, and this one is not needed beside it; \
+         to let this one do it, stop that one first",
         database.display(),
         lock::shown(lock::holder(file))
     ))

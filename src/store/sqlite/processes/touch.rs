@@ -89,7 +89,8 @@ fn read(ear: &mut Inotify) -> io::Result<EventMask> {
 
 #[expect(
     deprecated,
-    reason = "what took its place is `unsafe`, for types that may close or replace their descriptor; `Inotify` does neither"
+    reason = "what took its place is `unsafe`, for types that may close or replace their descriptor; \
+         `Inotify` does neither"
 )]
 fn ear(wal: &Path) -> io::Result<AsyncFd<Inotify>> {
     let ear = Inotify::init()?;

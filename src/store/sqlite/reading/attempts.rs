@@ -8,8 +8,8 @@ use crate::model::{Answer, Attempt, AttemptNumber, Fault};
 use crate::store::sqlite::machine::trouble;
 
 /// What [`read`] needs, of the table `attempt` under the name `a`.
-pub(crate) const READ_COLUMNS: &str = "a.number, a.started_at, a.elapsed_ms, a.hard_override AS attempt_override, a.outcome, \
-     a.lost_response AS attempt_lost, a.status, a.headers, a.body, a.body_length, a.fault, a.fault_message";
+pub(crate) const READ_COLUMNS: &str = "a.number, a.started_at, a.elapsed_ms, a.hard_override AS attempt_override, \
+     a.outcome, a.lost_response AS attempt_lost, a.status, a.headers, a.body, a.body_length, a.fault, a.fault_message";
 
 /// The attempt in this row; `None` where a join found none.
 pub(crate) fn read(row: &SqliteRow) -> Result<Option<Attempt>, sqlx::Error> {

@@ -11,10 +11,10 @@ use crate::store::{DeadLetter, Outbox, StoreError};
 const BODY_BYTES: i64 = 2048;
 
 /// The newest dead letters first; what came of the last attempt of each, where it was sent.
-pub(crate) const NEWEST: &str = "SELECT d.id AS id, d.reason AS reason, d.http_status AS http_status, s.source AS source, s.invalid AS invalid, \
-         substr(a.body, 1, ?2) AS body, a.fault AS fault \
-     FROM (SELECT id FROM delivery INDEXED BY delivery_dead_since WHERE state = 'dead' ORDER BY updated_at DESC LIMIT ?1) AS newest \
-     CROSS JOIN delivery AS d ON d.id = newest.id \
+pub(crate) const NEWEST: &str = "SELECT d.id AS id, d.reason AS reason, d.http_status AS http_status, \
+     s.source AS source, s.invalid AS invalid, substr(a.body, 1, ?2) AS body, a.fault AS fault \
+     FROM (SELECT id FROM delivery INDEXED BY delivery_dead_since WHERE state = 'dead' ORDER BY updated_at DESC \
+     LIMIT ?1) AS newest CROSS JOIN delivery AS d ON d.id = newest.id \
      CROSS JOIN submission AS s ON s.id = newest.id \
      LEFT JOIN attempt AS a ON a.submission = newest.id AND a.number = d.attempts";
 

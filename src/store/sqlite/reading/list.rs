@@ -16,8 +16,10 @@ use super::attempts;
 
 /// Where a list begins to look: the narrowest index that the filter allows. Those without one walk the submissions by
 /// number.
-const BY_LANE: &str = "delivery AS d INDEXED BY delivery_lane CROSS JOIN submission AS s ON s.id = d.id WHERE d.lane IN (SELECT number FROM lane WHERE hash IN (?2, ?3)) AND";
-const PENDING: &str = "delivery AS d INDEXED BY delivery_pending CROSS JOIN submission AS s ON s.id = d.id WHERE (d.state = 'head' OR d.state = 'waiting') AND d.id NOT IN (SELECT id FROM flight) AND";
+const BY_LANE: &str = "delivery AS d INDEXED BY delivery_lane CROSS JOIN submission AS s ON s.id = d.id \
+     WHERE d.lane IN (SELECT number FROM lane WHERE hash IN (?2, ?3)) AND";
+const PENDING: &str = "delivery AS d INDEXED BY delivery_pending CROSS JOIN submission AS s ON s.id = d.id \
+     WHERE (d.state = 'head' OR d.state = 'waiting') AND d.id NOT IN (SELECT id FROM flight) AND";
 const SENDING: &str =
     "delivery AS d CROSS JOIN submission AS s ON s.id = d.id WHERE d.id IN (SELECT id FROM flight) AND";
 const DEAD: &str =
@@ -44,11 +46,13 @@ pub(crate) const CONDITIONS: &str = "d.id < ?1 \
 /// What [`read`] needs, of `delivery AS d` and `submission AS s`. The attempts are those that are remembered and the
 /// one on its way: the column `attempts` also counts claims that were given back uncharged, since it guards
 /// settlements.
-pub(crate) const COLUMNS: &str = "d.id, CASE WHEN d.id IN (SELECT id FROM flight) THEN 'sending' ELSE d.state END AS state, d.reason, d.next_at, \
-     d.not_before AS held_until, coalesce((SELECT f.claimed_at FROM flight AS f WHERE f.id = d.id), d.updated_at) AS updated_at, d.lost_response, \
+pub(crate) const COLUMNS: &str = "d.id, CASE WHEN d.id IN (SELECT id FROM flight) THEN 'sending' ELSE d.state \
+     END AS state, d.reason, d.next_at, \
+     d.not_before AS held_until, coalesce((SELECT f.claimed_at FROM flight AS f \
+     WHERE f.id = d.id), d.updated_at) AS updated_at, d.lost_response, \
      (SELECT count(*) FROM attempt AS c WHERE c.submission = d.id) + (d.id IN (SELECT id FROM flight)) AS attempts, \
-     s.created_at, s.submission_key, s.activity_id, s.provider_activity_id, s.commerce_external_id, s.source, s.on_conflict, s.not_before, \
-     s.origin, s.invalid, \
+     s.created_at, s.submission_key, s.activity_id, s.provider_activity_id, s.commerce_external_id, s.source, \
+     s.on_conflict, s.not_before, s.origin, s.invalid, \
      CASE WHEN d.state = 'waiting' THEN (SELECT b.id FROM delivery AS b INDEXED BY delivery_live \
          WHERE b.lane = d.lane AND b.state = 'head') END AS waits_behind";
 
@@ -61,7 +65,8 @@ pub(crate) fn list_sql(driver: &str) -> String {
     let (tables, condition) = driver.split_once("WHERE").unwrap_or((driver, ""));
     let attempt = attempts::READ_COLUMNS;
     format!(
-        "SELECT {COLUMNS}, {attempt} FROM {tables} {LAST_ATTEMPT} WHERE {condition} {CONDITIONS} ORDER BY d.id DESC LIMIT ?11"
+        "SELECT {COLUMNS}, {attempt} FROM {tables} {LAST_ATTEMPT} WHERE {condition} {CONDITIONS} ORDER BY d.id DESC \
+         LIMIT ?11"
     )
 }
 
@@ -73,8 +78,8 @@ pub(crate) fn select_sql(driver: &str) -> String {
 /// The SQL that looks which of these match.
 pub(crate) fn matching_sql() -> String {
     format!(
-        "SELECT d.id FROM json_each(?11) AS j CROSS JOIN delivery AS d ON d.id = j.value CROSS JOIN submission AS s ON s.id = d.id \
-         WHERE {CONDITIONS}"
+        "SELECT d.id FROM json_each(?11) AS j CROSS JOIN delivery AS d ON d.id = j.value \
+         CROSS JOIN submission AS s ON s.id = d.id WHERE {CONDITIONS}"
     )
 }
 
@@ -181,7 +186,8 @@ pub(crate) async fn matching(
     Ok(matching)
 }
 
-pub(crate) const REFUSED_BY_RESULT_TYPES: &str = "SELECT s.id, s.payload FROM submission AS s INDEXED BY submission_by_result_types \
+pub(crate) const REFUSED_BY_RESULT_TYPES: &str = "SELECT s.id, s.payload \
+     FROM submission AS s INDEXED BY submission_by_result_types \
      CROSS JOIN delivery AS d ON d.id = s.id \
      WHERE s.by_result_types = 1 AND s.id > ?1 AND d.state = 'dead' AND d.reason = 'invalid' ORDER BY s.id LIMIT ?2";
 

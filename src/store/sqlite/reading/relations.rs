@@ -13,8 +13,8 @@ impl Outbox {
     }
 }
 
-pub(crate) const DELIVERED: &str = "SELECT (SELECT m.id FROM delivered_last AS m WHERE m.lane = d.lane) AS delivered_id \
-       FROM delivery AS d WHERE d.id = ?1";
+pub(crate) const DELIVERED: &str = "SELECT (SELECT m.id FROM delivered_last AS m \
+     WHERE m.lane = d.lane) AS delivered_id FROM delivery AS d WHERE d.id = ?1";
 
 /// How the newest delivered one of its activity relates to this one. "Newest" by number: an older one that was forced
 /// out after it does not make this one any less superseded.

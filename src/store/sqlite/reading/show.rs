@@ -20,7 +20,8 @@ impl Outbox {
 pub(crate) fn one_sql() -> String {
     let (listed, attempt, last) = (list::COLUMNS, attempts::READ_COLUMNS, list::LAST_ATTEMPT);
     format!(
-        "SELECT {listed}, {attempt}, s.payload FROM delivery AS d CROSS JOIN submission AS s ON s.id = d.id {last} WHERE d.id = ?1"
+        "SELECT {listed}, {attempt}, s.payload FROM delivery AS d CROSS JOIN submission AS s ON s.id = d.id {last} \
+         WHERE d.id = ?1"
     )
 }
 

@@ -24,11 +24,11 @@ pub(crate) const STRETCH: u32 = 2_000;
 /// column alone, and each look would go through everything with as many tries once more.
 pub(crate) const NEXT_HEADS: &str = "SELECT coalesce(s.source, '') AS source, stretch.tries, stretch.id FROM ( \
          SELECT tries, id FROM (SELECT tries, id FROM delivery INDEXED BY delivery_probe \
-              WHERE state = 'head' AND not_before IS NULL AND id NOT IN (SELECT id FROM flight) AND tries = ?1 AND id > ?2 ORDER BY id LIMIT ?3) \
-         UNION ALL \
+              WHERE state = 'head' AND not_before IS NULL AND id NOT IN (SELECT id FROM flight) AND tries = ?1 \
+              AND id > ?2 ORDER BY id LIMIT ?3) UNION ALL \
          SELECT tries, id FROM (SELECT tries, id FROM delivery INDEXED BY delivery_probe \
-              WHERE state = 'head' AND not_before IS NULL AND id NOT IN (SELECT id FROM flight) AND tries > ?1 ORDER BY tries, id LIMIT ?3) \
-         LIMIT ?3) AS stretch \
+              WHERE state = 'head' AND not_before IS NULL AND id NOT IN (SELECT id FROM flight) AND tries > ?1 \
+              ORDER BY tries, id LIMIT ?3) LIMIT ?3) AS stretch \
      CROSS JOIN submission AS s ON s.id = stretch.id";
 
 /// Goes through the next stretch.

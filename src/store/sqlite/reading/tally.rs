@@ -26,14 +26,15 @@ impl Outbox {
 }
 
 /// What is being sent is pending in the table `tally`; there are never many.
-pub(crate) const COUNTS: &str = "SELECT CASE state WHEN 'pending' THEN n - (SELECT count(*) FROM flight) ELSE n END AS n, state FROM tally \
-     UNION ALL SELECT count(*), 'sending' FROM flight";
+pub(crate) const COUNTS: &str = "SELECT CASE state WHEN 'pending' THEN n - (SELECT count(*) FROM flight) ELSE n \
+     END AS n, state FROM tally UNION ALL SELECT count(*), 'sending' FROM flight";
 
 pub(crate) const OLDEST: &str = "SELECT \
      (SELECT s.created_at FROM submission AS s WHERE s.id = \
          (SELECT id FROM delivery INDEXED BY delivery_pending WHERE (state = 'head' OR state = 'waiting') \
              AND id NOT IN (SELECT id FROM flight) ORDER BY id LIMIT 1)) AS pending, \
-     (SELECT updated_at FROM delivery INDEXED BY delivery_dead_since WHERE state = 'dead' ORDER BY updated_at LIMIT 1) AS dead";
+     (SELECT updated_at FROM delivery INDEXED BY delivery_dead_since WHERE state = 'dead' ORDER BY updated_at \
+     LIMIT 1) AS dead";
 
 /// Counts and oldest ones.
 pub(crate) async fn tally(conn: &mut SqliteConnection) -> Result<Tally, sqlx::Error> {
@@ -57,13 +58,15 @@ pub(crate) async fn tally(conn: &mut SqliteConnection) -> Result<Tally, sqlx::Er
 
 pub(crate) const DUES: &str = "SELECT \
      (SELECT next_at FROM delivery INDEXED BY delivery_due \
-       WHERE state = 'head' AND not_before IS NULL AND requeued = 0 AND id NOT IN (SELECT id FROM flight) ORDER BY next_at LIMIT 1) AS first, \
+       WHERE state = 'head' AND not_before IS NULL AND requeued = 0 AND id NOT IN (SELECT id FROM flight) \
+       ORDER BY next_at LIMIT 1) AS first, (SELECT next_at FROM delivery INDEXED BY delivery_due \
+       WHERE state = 'head' AND not_before IS NULL AND requeued = 0 AND id NOT IN (SELECT id FROM flight) \
+       ORDER BY next_at DESC LIMIT 1) AS last, (SELECT next_at FROM delivery INDEXED BY delivery_due \
+       WHERE state = 'head' AND not_before IS NULL AND requeued = 1 AND id NOT IN (SELECT id FROM flight) \
+       ORDER BY next_at LIMIT 1) AS first_requeued, \
      (SELECT next_at FROM delivery INDEXED BY delivery_due \
-       WHERE state = 'head' AND not_before IS NULL AND requeued = 0 AND id NOT IN (SELECT id FROM flight) ORDER BY next_at DESC LIMIT 1) AS last, \
-     (SELECT next_at FROM delivery INDEXED BY delivery_due \
-       WHERE state = 'head' AND not_before IS NULL AND requeued = 1 AND id NOT IN (SELECT id FROM flight) ORDER BY next_at LIMIT 1) AS first_requeued, \
-     (SELECT next_at FROM delivery INDEXED BY delivery_due \
-       WHERE state = 'head' AND not_before IS NULL AND requeued = 1 AND id NOT IN (SELECT id FROM flight) ORDER BY next_at DESC LIMIT 1) AS last_requeued, \
+       WHERE state = 'head' AND not_before IS NULL AND requeued = 1 AND id NOT IN (SELECT id FROM flight) \
+       ORDER BY next_at DESC LIMIT 1) AS last_requeued, \
      (SELECT not_before FROM delivery INDEXED BY delivery_held WHERE state = 'head' AND not_before IS NOT NULL \
        ORDER BY not_before LIMIT 1) AS held";
 
