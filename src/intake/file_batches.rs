@@ -1,5 +1,5 @@
 //! Takes files: gathers what is ready, admits it with its receipts, and only then lets the files go. Beside each step
-//! is said what a crash there leaves. What is done with a file afterwards is in [`desk`](super::file_inbox).
+//! is said what a crash there leaves. What is done with a file afterwards is in [`file_inbox`](super::file_inbox).
 
 use std::collections::VecDeque;
 use std::ffi::OsString;

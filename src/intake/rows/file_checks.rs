@@ -59,7 +59,7 @@ pub fn create(path: &Path) -> Result<(), RowsError> {
 }
 
 /// The journal and the write-ahead log, which SQLite would believe. Asked before each look, for it believes them then,
-/// too. Whoever swaps them between this and SQLite's own look is stopped by the walls of [`super::confine`] alone.
+/// too. Whoever swaps them between this and SQLite's own look is stopped by [`super::confine`] alone.
 pub fn beside(path: &Path) -> Result<(), RowsError> {
     let wal = named(path, "-wal");
     if fs::symlink_metadata(&wal).is_ok() {

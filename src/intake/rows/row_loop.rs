@@ -296,7 +296,7 @@ impl RowLoop {
                 self.worker = Some(worker);
                 self.forget();
             }
-            // A directory that was replaced is outside the walls of the old one.
+            // A directory that was replaced is out of the old one's reach.
             Err(RowsError::Misplaced(_) | RowsError::InUse(_) | RowsError::Broken(_) | RowsError::Gone(_)) => {
                 self.forget();
                 self.stuck = worker.end().await;

@@ -182,7 +182,7 @@ impl Outbox {
         };
         async move {
             if let Err(late) = sent {
-                // The queue is full: it waits at the door like everybody.
+                // The queue is full: it waits like everybody.
                 let (orders, order) = late?;
                 orders.send(order).await.map_err(|_| StoreError::Closed)?;
             }

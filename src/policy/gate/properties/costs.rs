@@ -1,4 +1,4 @@
-//! What bad weather costs at most: requests, and dead letters.
+//! What outages and refusals cost at most: requests, and dead letters.
 
 use std::collections::HashSet;
 

@@ -1,4 +1,4 @@
-//! Bad weather: outages, throttling, and everything rejected.
+//! Outages, throttling, and everything rejected.
 
 use super::*;
 

@@ -95,7 +95,7 @@ pub(crate) const IN_BYTES: &str = "DELETE FROM turn WHERE place IN (SELECT place
 /// Age is what was waited: from the failure (when the row last changed) to this claim, and no more of it than was meant
 /// to be waited. A probe that comes early counts what has passed, a closed gate and a stopped daemon count nothing
 /// beyond the wait that was planned, and a clock that was set back counts nothing. What of the time lies in a leap
-/// forward ($7 of it, behind what changed by $6) is taken off. Whatever other hands have set, the sums stay whole
+/// forward ($7 of it, after what changed by $6) is taken off. Whatever other hands have set, the sums stay whole
 /// numbers: one that is none would fail the claim, and everybody's with it.
 pub(crate) const CLAIM: &str = "INSERT INTO flight (id, attempt, claimed_at, waited_ms) \
      SELECT d.id, min(d.attempts, 4294967294) + 1, $1, min(d.waited_ms, 9007199254740992) + \
