@@ -23,10 +23,10 @@ use super::{
         takes them. What the API refuses stays with its answer until a person mends it.",
     after_help = "Examples:\n  reten-outbox demo                  see it work, without an account\n  \
          reten-outbox run                   the daemon\n  \
-        reten-outbox status                how the queue stands\n  \
-        reten-outbox list --state dead     what needs a person\n\n\
-        Exit codes: 0 done, 1 failed, 2 wrong usage, 3 no such submission,\n69 unavailable (may pass by itself), \
-        78 a person must mend it."
+         reten-outbox status                how the queue stands\n  \
+         reten-outbox list --state dead     what needs a person\n\n\
+         Exit codes: 0 done, 1 failed, 2 wrong usage, 3 no such submission,\n69 unavailable (may pass by itself), \
+         78 a person must mend it."
 )]
 pub struct Cli {
     #[command(flatten)]
@@ -94,7 +94,7 @@ pub enum Command {
     /// Their attempts and their age start anew. They go back into the order of their activity.
     #[command(after_help = "Examples:\n  reten-outbox requeue 12 15\n  \
              reten-outbox requeue --state dead --reason retries_exhausted --dry-run\n  \
-        reten-outbox list --json --source crm | jq .id | reten-outbox requeue -")]
+             reten-outbox list --json --source crm | jq .id | reten-outbox requeue -")]
     Requeue(act::Args),
 
     /// Let parked submissions replace the registered result

@@ -3,7 +3,7 @@
 //! submission.
 
 use crate::model::SubmissionId;
-use crate::store::{Outbox, Place, StoreError};
+use crate::store::{Outbox, SourceCursor, StoreError};
 
 /// How many producers are told apart; beyond it the one tried longest ago counts as never tried.
 const SOURCES_MAX: usize = 64;
@@ -21,7 +21,7 @@ pub(super) struct Fairness {
 /// turn, so they are at most [`SOURCES_MAX`].
 #[derive(Debug, Default)]
 struct Walk {
-    after: Place,
+    after: SourceCursor,
     met: Vec<(String, SubmissionId)>,
 }
 

@@ -240,7 +240,7 @@ impl FileInbox {
             }
             let hint = "nothing need be done: it goes on when the file is closed. \
                  `fuser -v FILE` says who has it open; if nobody has, move it out \
-                        of the inbox and in again";
+                 of the inbox and in again";
             events::file_open(&shown(name), &what, hint);
         }
     }

@@ -18,7 +18,7 @@ mod tests;
 
 pub use acts::{ACT_IDS_MAX, ActRequest, Acted, Still, Sweep};
 pub use error::{OpenError, StoreError};
-pub use sending::{ClaimOrder, ClaimRequest, Claimed, Leap, Place, Relations, Settled, Settlement, Stretch};
+pub use sending::{ClaimOrder, ClaimRequest, Claimed, Leap, Relations, Settled, Settlement, SourceCursor, Stretch};
 pub use sqlite::{
     Backup, BackupFile, Holder, Marks, Outbox, Restored, Running, Touch, Way, daemon_is_running, free_bytes, holder,
     read_note, restore,

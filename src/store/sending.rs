@@ -44,13 +44,13 @@ pub enum ClaimOrder {
 
 /// A place among the pending heads, the least tried first: tries and number. The default lies before all of them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Place {
+pub struct SourceCursor {
     /// Attempts charged since it last started anew.
     pub tries: u32,
     pub id: SubmissionId,
 }
 
-impl Default for Place {
+impl Default for SourceCursor {
     fn default() -> Self {
         Self {
             tries: 0,
@@ -65,7 +65,7 @@ pub struct Stretch {
     /// Each producer that was met (the empty name stands for none), and the first head of its.
     pub sources: Vec<(String, SubmissionId)>,
     /// Where the next look begins; `None`: there are no more heads.
-    pub end: Option<Place>,
+    pub end: Option<SourceCursor>,
 }
 
 /// How the clock was last set forward while this process ran: a wait that spans it was shorter than its two ends say.

@@ -63,7 +63,7 @@ pub enum Reply {
     },
     /// The path names another file by now, or none: it is to be opened anew.
     Replaced,
-    /// Nothing was written since [`Request::Look::seen`].
+    /// Nothing was written since [`Request::Poll::seen`].
     Unchanged,
     Rows(RowBatch),
     /// What was deleted or moved.

@@ -87,7 +87,7 @@ impl Closed {
         let why = format!("{FAULTS_TO_PROBE} faults in a row, the last: {message}");
         let hint = "nothing to do: one submission at a time finds out when the API is back, \
              then everything follows by itself; nothing is lost, \
-                    each result is tried for retry.max_age";
+             each result is tried for retry.max_age";
         Self {
             why: Why::Outage,
             record: GateRecord {

@@ -1,7 +1,7 @@
 //! Whose turn it is, and when.
 
 use super::*;
-use crate::store::{Leap, Place, Stretch};
+use crate::store::{Leap, SourceCursor, Stretch};
 
 async fn claim_least_tried(bench: &Bench, limit: u32) -> Vec<Claimed> {
     let request = ClaimRequest {
@@ -289,7 +289,7 @@ async fn a_look_for_producers_finds_the_least_tried_one_of_each_and_that_one_can
         of.push(bench.admit(one).await);
     }
     let outbox = &bench.outbox;
-    let found = outbox.find_sources(Place::default()).await.unwrap();
+    let found = outbox.find_sources(SourceCursor::default()).await.unwrap();
     let named = |source: &str, index: usize| (source.to_owned(), of[index]);
     assert_eq!(found.sources, [named("crm", 0), named("", 2), named("erp", 3)]);
     assert_eq!(found.end, None);
@@ -303,7 +303,7 @@ async fn a_look_for_producers_finds_the_least_tried_one_of_each_and_that_one_can
     assert_eq!(claimed.iter().map(|one| one.id).collect::<Vec<_>>(), [of[3]]);
     assert!(outbox.claim(this).await.unwrap().is_empty(), "it is on its way");
     bench.settle(&claimed[0], retry_in(60)).await;
-    let behind = |tries, index: usize| Place { tries, id: of[index] };
+    let behind = |tries, index: usize| SourceCursor { tries, id: of[index] };
     let found = outbox.find_sources(behind(0, 0)).await.unwrap();
     assert_eq!(found.sources, [named("crm", 1), named("", 2), named("erp", 4)]);
     assert_eq!(

@@ -35,7 +35,7 @@ pub struct Wreck {
     flights: HashSet<i64>,
     /// Where the rows of `submission` lie, by their numbers; one number may lie at two places, of which one is out of
     /// date.
-    places: Vec<Place>,
+    places: Vec<RowPlace>,
 }
 
 /// Where a submission stood.
@@ -48,7 +48,7 @@ struct Standing {
 }
 
 #[derive(Debug, Clone, Copy)]
-struct Place {
+struct RowPlace {
     id: i64,
     created_at: i64,
     page: u32,
@@ -118,7 +118,7 @@ impl Wreck {
     /// Every submission that has a row, by number and time of intake: what tells whether another outbox descends from
     /// the same one.
     pub fn lineage(&self) -> HashSet<(SubmissionId, Timestamp)> {
-        let of = |place: &Place| (SubmissionId(place.id), Timestamp::from_millis(place.created_at));
+        let of = |place: &RowPlace| (SubmissionId(place.id), Timestamp::from_millis(place.created_at));
         self.places.iter().map(of).collect()
     }
 
@@ -150,7 +150,7 @@ impl Wreck {
             if is_submission(&head) {
                 let first = rows::first_values(&page, &head, 2);
                 let created_at = first.and_then(|first| first.get(1)?.int()).unwrap_or_default();
-                self.places.push(Place {
+                self.places.push(RowPlace {
                     id: head.id,
                     created_at,
                     page: number,
@@ -167,7 +167,7 @@ impl Wreck {
         }
     }
 
-    fn found(&self, place: &Place) -> Option<Found> {
+    fn found(&self, place: &RowPlace) -> Option<Found> {
         let page = self.pages.read(place.page).ok()?;
         let head = rows::head(&self.pages, &page, place.cell)?;
         let values = rows::values(&self.pages, &page, &head)?;

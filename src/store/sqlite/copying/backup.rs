@@ -17,7 +17,7 @@ use crate::model::StateName;
 use crate::sqlite_file::Identity;
 use crate::store::OpenError;
 use crate::store::sqlite::machine::trouble::Trouble;
-use crate::store::sqlite::opening::location::{self, Place};
+use crate::store::sqlite::opening::location::{self, AtPath};
 use crate::store::sqlite::opening::{open, schema};
 use crate::store::sqlite::operations::notes;
 use crate::store::sqlite::processes::usage;
@@ -29,7 +29,7 @@ pub(crate) const NOTE: &str = "backup";
 
 /// What a backup says of itself.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Note {
+pub(crate) struct BackupNote {
     /// When it was made, in milliseconds since 1970.
     pub(crate) at: i64,
     pub(crate) version: String,
@@ -52,8 +52,8 @@ impl Backup {
         let usage = usage::share_to_look(&path).await?;
         swap::refuse_unfinished(&path)?;
         match location::stat(&path)? {
-            Place::File { bytes: 1.. } => {}
-            Place::File { bytes: 0 } | Place::Empty => return Err(open::missing(&path)),
+            AtPath::File { bytes: 1.. } => {}
+            AtPath::File { bytes: 0 } | AtPath::Empty => return Err(open::missing(&path)),
         }
         let connect = async {
             let mut conn = open::options(&path).read_only(true).connect().await?;
@@ -81,7 +81,7 @@ impl Backup {
         copied.map_err(|error| not_copied(&target, &error))?;
         let finish = async {
             let mut conn = private(&target).connect().await?;
-            let note = Note {
+            let note = BackupNote {
                 at: now.millis(),
                 version: env!("CARGO_PKG_VERSION").to_owned(),
             };

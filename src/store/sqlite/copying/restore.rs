@@ -81,7 +81,7 @@ pub async fn restore(
     let new = drafts.path().join(swap::NEW);
     let name = backup.path.clone();
     bring(backup, &new).map_err(|error| unwritable(&new, &error))?;
-    let marks = Marks {
+    let marks = Marking {
         actor,
         pause,
         last_id: alone.last_id,
@@ -140,7 +140,7 @@ fn bring(backup: BackupFile, new: &Path) -> io::Result<()> {
 }
 
 /// What is written into the backup.
-struct Marks<'a> {
+struct Marking<'a> {
     actor: &'a Actor,
     pause: Option<(&'a str, String)>,
     last_id: Option<i64>,
@@ -148,7 +148,7 @@ struct Marks<'a> {
 }
 
 /// Checks the copy, brings it up to date and marks it. `name` is the backup's own, for messages.
-async fn prepare(name: &Path, new: &Path, marks: &Marks<'_>) -> Result<Restored, OpenError> {
+async fn prepare(name: &Path, new: &Path, marks: &Marking<'_>) -> Result<Restored, OpenError> {
     let has_wal = location::has_wal(new);
     let work = async {
         let mut conn = open::options(new).connect().await?;
@@ -199,9 +199,9 @@ const MARK: &str = "UPDATE delivery SET lost_response = 1 WHERE ";
 const GO_ON_FROM: &str = "UPDATE sqlite_sequence SET seq = max(seq, ?1) WHERE name = 'submission'";
 
 /// Marks, in one transaction. These statements walk the whole table: nobody else is there.
-async fn mark(conn: &mut SqliteConnection, marks: &Marks<'_>) -> Result<Restored, sqlx::Error> {
+async fn mark(conn: &mut SqliteConnection, marks: &Marking<'_>) -> Result<Restored, sqlx::Error> {
     let note = notes::recall(&mut *conn, NOTE).await?;
-    let note: Option<backup::Note> = note.and_then(|text| serde_json::from_str(&text).ok());
+    let note: Option<backup::BackupNote> = note.and_then(|text| serde_json::from_str(&text).ok());
     let made_at = note.map(|note| Timestamp::from_millis(note.at));
     let mut transaction = Transaction::begin(&mut *conn).await?;
     let marked = match write_marks(&mut transaction, marks, made_at).await {
@@ -225,7 +225,7 @@ async fn mark(conn: &mut SqliteConnection, marks: &Marks<'_>) -> Result<Restored
 
 async fn write_marks(
     transaction: &mut Transaction<'_>,
-    marks: &Marks<'_>,
+    marks: &Marking<'_>,
     made_at: Option<Timestamp>,
 ) -> Result<u64, sqlx::Error> {
     recover::recover(transaction, marks.now).await?;

@@ -24,7 +24,7 @@ pub fn free_bytes(directory: &Path) -> Option<u64> {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Place {
+pub(crate) enum AtPath {
     Empty,
     /// A file of so many bytes.
     File {
@@ -49,14 +49,14 @@ pub(crate) fn absolute(path: &Path) -> Result<PathBuf, OpenError> {
 }
 
 /// What is at this path; an error where that is no file, or out of reach.
-pub(crate) fn stat(path: &Path) -> Result<Place, OpenError> {
+pub(crate) fn stat(path: &Path) -> Result<AtPath, OpenError> {
     let shown = path.display();
     match std::fs::metadata(path) {
-        Ok(found) if found.is_file() => Ok(Place::File { bytes: found.len() }),
+        Ok(found) if found.is_file() => Ok(AtPath::File { bytes: found.len() }),
         Ok(_) => Err(OpenError::Unusable(format!(
             "{shown}: not a file; outbox.database must name a file, existing or new"
         ))),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Place::Empty),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(AtPath::Empty),
         Err(error) => Err(OpenError::Unusable(format!(
             "{shown}: {error}; this user must be able to reach it"
         ))),

@@ -21,7 +21,7 @@ use crate::store::sqlite::processes::usage::{self, Usage};
 use crate::store::{OpenError, Role, StoreError};
 
 use super::inspect;
-use super::location::{self, Place};
+use super::location::{self, AtPath};
 use super::{pragma, schema};
 
 /// The oldest SQLite that may write the outbox: earlier ones can lose commits when two processes write and checkpoint
@@ -71,7 +71,7 @@ pub(crate) async fn open(path: &Path, role: Role) -> Result<Opened, OpenError> {
         Role::Reader => {
             let looking = usage::share_to_look(&path).await?;
             swap::refuse_unfinished(&path)?;
-            let Place::File { bytes } = location::stat(&path)? else {
+            let AtPath::File { bytes } = location::stat(&path)? else {
                 return Err(missing(&path));
             };
             examine(&path, &options, Role::Reader, bytes).await?;
@@ -86,8 +86,8 @@ pub(crate) async fn open(path: &Path, role: Role) -> Result<Opened, OpenError> {
             location::prepare_directory(&path)?;
             let held = hold(&path, role).await?;
             match location::stat(&path)? {
-                Place::Empty => location::create(&path)?,
-                Place::File { bytes } => examine(&path, &options, role, bytes).await?,
+                AtPath::Empty => location::create(&path)?,
+                AtPath::File { bytes } => examine(&path, &options, role, bytes).await?,
             }
             let conn = writer(&path, &options).await?;
             let readers = readers(&path, &options).await?;

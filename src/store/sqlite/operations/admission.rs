@@ -6,7 +6,7 @@ use crate::model::{Admitted, Digest, Entry, SubmissionId};
 use crate::store::sqlite::machine::row::{HEAD, WAITING};
 
 use super::lanes;
-use super::originals::{Originals, Place};
+use super::originals::{Originals, Replacing};
 use super::replace::{By, Replaced};
 
 /// What has to be known of the outbox to decide about an admission.
@@ -15,9 +15,9 @@ pub(crate) struct Known {
     /// The places of entries whose receipt is there.
     pub(crate) taken: HashSet<usize>,
     /// Who holds the keys that entries bring.
-    pub(crate) holders: HashMap<String, Holder>,
+    pub(crate) holders: HashMap<String, KeyHolder>,
     /// The activities that are there already, by their hash.
-    pub(crate) lanes: HashMap<i64, lanes::Known>,
+    pub(crate) lanes: HashMap<i64, lanes::KnownLane>,
     pub(crate) next_id: i64,
     /// What the tokens of entries lead to.
     pub(crate) originals: Originals,
@@ -25,7 +25,7 @@ pub(crate) struct Known {
 
 /// Who holds a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Holder {
+pub(crate) struct KeyHolder {
     pub(crate) id: SubmissionId,
     pub(crate) digest: Option<Digest>,
     /// Dead or dismissed: a new one of the same key takes its place.
@@ -97,9 +97,9 @@ struct Coming {
 
 fn decide(place: usize, entry: &Entry, known: &Known) -> Decided {
     let (replaced, refused) = match known.originals.place_of(place, entry) {
-        Place::Of(originals) => (originals, None),
-        Place::Taken(of) => return Decided::Dropped(Admitted::Duplicate { of }),
-        Place::Refused(why) => (Vec::new(), Some(why)),
+        Replacing::Of(originals) => (originals, None),
+        Replacing::Taken(of) => return Decided::Dropped(Admitted::Duplicate { of }),
+        Replacing::Refused(why) => (Vec::new(), Some(why)),
     };
     let invalid = both(entry.invalid.clone(), refused);
     let by_token = replaced.iter().map(|id| (*id, By::Token)).collect();
@@ -152,7 +152,7 @@ impl<'e> Plan<'e> {
             .extend(replaced.into_iter().map(|(old, by)| Replaced { old, new: id, by }));
         if let (Some(key), true) = (entry.directives.key.as_ref(), holds_key) {
             let yields = invalid.is_some();
-            known.holders.insert(key.0.clone(), Holder { id, digest, yields });
+            known.holders.insert(key.0.clone(), KeyHolder { id, digest, yields });
         }
         self.answers.push(
             invalid
@@ -163,7 +163,7 @@ impl<'e> Plan<'e> {
             let hash = activity.lane().0;
             known.lanes.entry(hash).or_insert_with(|| {
                 self.founded.push((hash, id.0));
-                lanes::Known {
+                lanes::KnownLane {
                     number: id.0,
                     is_busy: false,
                 }
@@ -182,7 +182,7 @@ impl<'e> Plan<'e> {
 }
 
 /// An invalid one takes no place in its activity.
-fn first_state(lane: Option<&mut lanes::Known>, invalid: bool) -> &'static str {
+fn first_state(lane: Option<&mut lanes::KnownLane>, invalid: bool) -> &'static str {
     match lane {
         _ if invalid => DEAD,
         None => HEAD,

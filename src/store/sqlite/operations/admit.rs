@@ -15,7 +15,7 @@ use crate::model::{Admission, Admitted, DeadReason, Digest, Entry, StateName, Su
 use crate::store::sqlite::machine::transaction::Transaction;
 use crate::store::sqlite::machine::{batch, row};
 
-use super::admission::{self, DEAD, Holder, Known, NewRow, Plan};
+use super::admission::{self, DEAD, KeyHolder, Known, NewRow, Plan};
 use super::{lanes, receipts, replace};
 
 /// A query with some of its values.
@@ -72,7 +72,7 @@ async fn query_known(conn: &mut SqliteConnection, admission: &Admission) -> Resu
                     return Ok(None);
                 }
             }
-            "hash" => drop(known.lanes.insert(row.try_get(0)?, lanes::Known::read(row)?)),
+            "hash" => drop(known.lanes.insert(row.try_get(0)?, lanes::KnownLane::read(row)?)),
             "place" => drop(known.taken.insert(receipts::place(row)?)),
             _ => known.next_id = row.try_get::<i64, _>(0)? + 1,
         }
@@ -97,7 +97,7 @@ pub(crate) const HOLDERS: &str = "SELECT k.column1 AS submission_key, s.id, s.di
 const KEYS_ARE_YIELDED_BY: [StateName; 2] = [StateName::Dead, StateName::Dismissed];
 
 /// As values: keys come from outside and may hold what JSON cannot carry into SQL. Without keys it costs nothing.
-async fn holders(conn: &mut SqliteConnection, entries: &[Entry]) -> Result<HashMap<String, Holder>, sqlx::Error> {
+async fn holders(conn: &mut SqliteConnection, entries: &[Entry]) -> Result<HashMap<String, KeyHolder>, sqlx::Error> {
     let keys = entries.iter().filter_map(|entry| entry.directives.key.as_ref());
     let keys: Vec<&str> = keys.map(|key| key.0.as_str()).collect();
     let mut holders = HashMap::new();
@@ -110,7 +110,7 @@ async fn holders(conn: &mut SqliteConnection, entries: &[Entry]) -> Result<HashM
         for row in query.fetch_all(&mut *conn).await? {
             let digest: Option<&[u8]> = row.try_get("digest")?;
             let state: &str = row.try_get("state")?;
-            let holder = Holder {
+            let holder = KeyHolder {
                 id: SubmissionId(row.try_get("id")?),
                 digest: digest.and_then(|bytes| bytes.try_into().ok()).map(Digest),
                 yields: KEYS_ARE_YIELDED_BY.iter().any(|from| from.into_str() == state),

@@ -18,8 +18,8 @@ use crate::store::sqlite::machine::trouble;
 /// largest there is plus one would not be.
 pub(crate) const CLAIMED: &str = "SELECT json_group_array(json_array(d.id, f.attempt, min(d.tries, 4294967294) + 1, \
      f.waited_ms, d.lost_response, d.hard_override, \
-            d.was_unauthorized, octet_length(s.payload), s.submission_key, s.activity_id, s.provider_activity_id, \
-            s.source, s.on_conflict)) AS claimed, group_concat(s.payload, '') AS payloads \
+     d.was_unauthorized, octet_length(s.payload), s.submission_key, s.activity_id, s.provider_activity_id, \
+     s.source, s.on_conflict)) AS claimed, group_concat(s.payload, '') AS payloads \
        FROM turn AS t CROSS JOIN flight AS f ON f.id = t.id CROSS JOIN delivery AS d ON d.id = t.id \
        CROSS JOIN submission AS s ON s.id = d.id";
 
@@ -29,7 +29,7 @@ const TOGETHER_BYTES_MAX: usize = 256 << 10;
 
 /// Of one: its number, attempts, tries, milliseconds waited, the three marks, the payload's bytes, the producer's key,
 /// the two ids of its activity, the producer, and its word on a 409.
-type Line = (
+type ClaimedRow = (
     i64,
     i64,
     i64,
@@ -50,7 +50,7 @@ type Line = (
 /// here.
 pub(crate) fn read(row: &SqliteRow, now: Timestamp) -> Result<Vec<Claimed>, sqlx::Error> {
     let facts: &[u8] = row.try_get("claimed")?;
-    let lines: Vec<Line> = serde_json::from_str(&String::from_utf8_lossy(facts))
+    let lines: Vec<ClaimedRow> = serde_json::from_str(&String::from_utf8_lossy(facts))
         .map_err(|error| trouble::corrupt("claim", &error.to_string()))?;
     let payloads: Option<&[u8]> = row.try_get("payloads")?;
     let mut payloads = Bytes::copy_from_slice(payloads.unwrap_or_default());
@@ -66,7 +66,7 @@ pub(crate) fn read(row: &SqliteRow, now: Timestamp) -> Result<Vec<Claimed>, sqlx
     Ok(claimed)
 }
 
-fn of_line(line: Line, payload: Payload, now: Timestamp) -> Claimed {
+fn of_line(line: ClaimedRow, payload: Payload, now: Timestamp) -> Claimed {
     let (
         id,
         attempts,

@@ -43,13 +43,13 @@ pub(crate) async fn relane(conn: &mut SqliteConnection, lanes: &HashSet<i64>) ->
 
 /// What intake has to know of an activity that is there already.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Known {
+pub(crate) struct KnownLane {
     pub(crate) number: i64,
     /// Whether one is head: a new submission has to wait.
     pub(crate) is_busy: bool,
 }
 
-impl Known {
+impl KnownLane {
     /// Out of a row of [`KNOWN`].
     pub(crate) fn read(row: &SqliteRow) -> Result<Self, sqlx::Error> {
         Ok(Self {
@@ -64,13 +64,13 @@ pub(crate) const KNOWN: &str = "SELECT l.hash, l.number, \
          AND b.state = 'head') AS is_busy FROM json_each($1) AS j CROSS JOIN lane AS l ON l.hash = j.value";
 
 /// Those of these activities that are there, by their hash.
-pub(crate) async fn known(conn: &mut SqliteConnection, lanes: &[i64]) -> Result<HashMap<i64, Known>, sqlx::Error> {
+pub(crate) async fn known(conn: &mut SqliteConnection, lanes: &[i64]) -> Result<HashMap<i64, KnownLane>, sqlx::Error> {
     if lanes.is_empty() {
         return Ok(HashMap::new());
     }
     let rows = sqlx::query(KNOWN).bind(batch::json(lanes)?).fetch_all(conn).await?;
     rows.iter()
-        .map(|row| Ok((row.try_get(0)?, Known::read(row)?)))
+        .map(|row| Ok((row.try_get(0)?, KnownLane::read(row)?)))
         .collect()
 }
 

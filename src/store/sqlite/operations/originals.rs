@@ -31,7 +31,7 @@ pub(crate) struct Originals {
 
 /// What a token means for the entry that brings it.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Place {
+pub(crate) enum Replacing {
     /// It takes the place of these (of none: it brings no token).
     Of(Vec<SubmissionId>),
     /// The twin is there already, with the same object.
@@ -43,48 +43,48 @@ pub(crate) enum Place {
 /// The same for a number that is not there and for a mark that is wrong: nobody learns which numbers there are.
 const UNKNOWN: &str = "$outbox.replaces: no submission of this outbox has this token; \
      only `reten-outbox export` writes one, and it holds as long \
-                       as that submission is kept";
+     as that submission is kept";
 
 impl Originals {
     /// Whose place the entry takes.
-    pub(crate) fn place_of(&self, place: usize, entry: &Entry) -> Place {
+    pub(crate) fn place_of(&self, place: usize, entry: &Entry) -> Replacing {
         if entry.directives.replaces.is_none() {
-            return Place::Of(Vec::new());
+            return Replacing::Of(Vec::new());
         }
         let found = self
             .named
             .get(&place)
             .and_then(|id| Some((*id, *self.standing.get(id)?)));
         let Some((original, standing)) = found else {
-            return Place::Refused(UNKNOWN.to_owned());
+            return Replacing::Refused(UNKNOWN.to_owned());
         };
         if !REPLACEABLE.contains(&standing.state) {
-            return Place::Refused(format!(
+            return Replacing::Refused(format!(
                 "$outbox.replaces: submission {original} is {}; only what is dead, parked or dismissed can be replaced",
                 standing.state
             ));
         }
         if let Some(later) = self.later(original, entry) {
-            return Place::Refused(format!(
+            return Replacing::Refused(format!(
                 "$outbox.replaces: submission {original} is superseded: submission {later} of this activity came later \
                  and is delivered; `reten-outbox requeue` sends this one all the same"
             ));
         }
         let Some((twin, standing)) = self.last_twin(original) else {
-            return Place::Of(vec![original]);
+            return Replacing::Of(vec![original]);
         };
         match standing.state {
             StateName::Pending | StateName::Sending | StateName::Delivered
                 if standing.digest == Some(entry.payload.digest()) =>
             {
-                Place::Taken(twin)
+                Replacing::Taken(twin)
             }
             // Another correction, of what is on its way: it is one more result of its activity, and goes after that
             // one.
             StateName::Pending | StateName::Sending | StateName::Delivered | StateName::Dismissed => {
-                Place::Of(vec![original])
+                Replacing::Of(vec![original])
             }
-            StateName::Dead | StateName::Parked => Place::Of(vec![original, twin]),
+            StateName::Dead | StateName::Parked => Replacing::Of(vec![original, twin]),
         }
     }
 

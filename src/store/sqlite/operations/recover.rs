@@ -19,7 +19,7 @@ pub(crate) const INTERRUPT: &str = "INSERT OR IGNORE INTO attempt \
 
 pub(crate) const PUT_BACK: &str = "UPDATE delivery SET attempts = f.attempt, waited_ms = f.waited_ms, \
      tries = tries + 1, next_at = min(next_at, $2), \
-        lost_response = 1, updated_at = $2 \
+     lost_response = 1, updated_at = $2 \
      FROM json_each($1) AS j CROSS JOIN flight AS f ON f.id = j.value \
      WHERE delivery.id = f.id AND delivery.state = 'head'";
 

@@ -68,7 +68,7 @@ pub(crate) const SETTLE: &str = "UPDATE delivery SET \
 /// what was must not keep what is from being settled.
 pub(crate) const RECORD: &str = "INSERT OR REPLACE INTO attempt (submission, number, started_at, elapsed_ms, \
      hard_override, outcome, lost_response, status, \
-        headers, body, body_length, fault, fault_message) \
+     headers, body, body_length, fault, fault_message) \
      SELECT id, attempt, started_at, elapsed_ms, hard_override, outcome, lost_response, status, headers, body, \
      body_length, fault, fault_message FROM outcome WHERE NOT is_released ORDER BY id";
 

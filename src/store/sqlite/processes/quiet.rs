@@ -20,7 +20,7 @@ const UNASKED_MAX: Duration = Duration::from_secs(5);
 #[derive(Debug)]
 pub(crate) struct Quiet {
     wal: PathBuf,
-    known: Mutex<Option<Known>>,
+    known: Mutex<Option<LastAnswer>>,
 }
 
 /// The WAL as it lies there: device, inode, size, and the time of the last write in nanoseconds.
@@ -28,7 +28,7 @@ pub(crate) struct Quiet {
 pub(crate) struct Sight(u64, u64, u64, i128);
 
 #[derive(Debug, Clone, Copy)]
-struct Known {
+struct LastAnswer {
     sight: Sight,
     since: Instant,
     /// When it was asked, once so long after it was first seen that nothing can be hidden behind the same time.
@@ -65,11 +65,11 @@ impl Quiet {
     pub(crate) fn asked(&self, sight: Option<Sight>, now: Instant) {
         let mut known = self.known();
         *known = sight.map(|sight| match *known {
-            Some(same) if same.sight == sight => Known {
+            Some(same) if same.sight == sight => LastAnswer {
                 asked: (now.saturating_duration_since(same.since) >= TICKS).then_some(now),
                 ..same
             },
-            Some(_) | None => Known {
+            Some(_) | None => LastAnswer {
                 sight,
                 since: now,
                 asked: None,
@@ -77,7 +77,7 @@ impl Quiet {
         });
     }
 
-    fn known(&self) -> MutexGuard<'_, Option<Known>> {
+    fn known(&self) -> MutexGuard<'_, Option<LastAnswer>> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -7,12 +7,12 @@ use sqlx::sqlite::SqliteConnection;
 
 use crate::model::SubmissionId;
 use crate::store::sqlite::machine::row;
-use crate::store::{Outbox, Place, StoreError, Stretch};
+use crate::store::{Outbox, SourceCursor, StoreError, Stretch};
 
 impl Outbox {
     /// Goes through the next pending heads after this place, the least tried first, a bounded number of them: whose
     /// they are.
-    pub async fn find_sources(&self, after: Place) -> Result<Stretch, StoreError> {
+    pub async fn find_sources(&self, after: SourceCursor) -> Result<Stretch, StoreError> {
         Ok(query(&mut *self.reader().await?, after).await?)
     }
 }
@@ -32,7 +32,7 @@ pub(crate) const NEXT_HEADS: &str = "SELECT coalesce(s.source, '') AS source, st
      CROSS JOIN submission AS s ON s.id = stretch.id";
 
 /// Goes through the next stretch.
-pub(crate) async fn query(conn: &mut SqliteConnection, after: Place) -> Result<Stretch, sqlx::Error> {
+pub(crate) async fn query(conn: &mut SqliteConnection, after: SourceCursor) -> Result<Stretch, sqlx::Error> {
     let rows = sqlx::query(NEXT_HEADS)
         .bind(after.tries)
         .bind(after.id.0)
@@ -41,7 +41,7 @@ pub(crate) async fn query(conn: &mut SqliteConnection, after: Place) -> Result<S
         .await?;
     let mut heads = Vec::with_capacity(rows.len());
     for row in &rows {
-        let place = Place {
+        let place = SourceCursor {
             tries: row.try_get("tries")?,
             id: SubmissionId(row.try_get("id")?),
         };
