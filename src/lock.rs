@@ -20,6 +20,14 @@ pub struct Lock {
     file: File,
 }
 
+/// Let go by name: closing alone does not do it while another thread starts a process, whose copy of the file stays
+/// open until the new program runs. Who takes the lock again at once would be told that somebody has it.
+impl Drop for Lock {
+    fn drop(&mut self) {
+        let_go(&self.file);
+    }
+}
+
 /// Why a lock cannot be had.
 #[derive(Debug)]
 pub enum Refusal {
@@ -47,12 +55,21 @@ pub fn take_and_sign(file: File) -> Result<Lock, Refusal> {
     Ok(lock)
 }
 
-/// Whether somebody holds it just now. Ours for an instant where nobody does: closing the file lets go.
+/// Whether somebody holds it just now. Ours for an instant where nobody does.
 pub fn is_held(file: &File) -> bool {
-    matches!(
-        flock(file, FlockOperation::NonBlockingLockShared),
-        Err(Errno::WOULDBLOCK)
-    )
+    match flock(file, FlockOperation::NonBlockingLockShared) {
+        Ok(()) => {
+            let_go(file);
+            false
+        }
+        Err(error) => error == Errno::WOULDBLOCK,
+    }
+}
+
+/// Lets go of what was taken with this file, and with every copy of it.
+pub fn let_go(file: &File) {
+    // Nothing is lost where it fails: then closing does it.
+    let _by_name = flock(file, FlockOperation::NonBlockingUnlock);
 }
 
 /// The process that holds it, where that can be told: as it signed the file, else as the kernel says.
@@ -127,6 +144,22 @@ mod tests {
         assert_eq!(holder(&file), Some(std::process::id()));
         drop(lock);
         assert!(!is_held(&file) && take(file).is_ok());
+    }
+
+    #[test]
+    fn it_is_free_at_once_though_a_process_that_just_begins_still_has_a_copy_of_the_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("lock");
+        let lock = take(open(&path)).unwrap();
+        let copy = lock.file.try_clone().unwrap();
+        drop(lock);
+        assert!(!is_held(&copy) && take(open(&path)).is_ok());
+        let asked = open(&path);
+        let copy = asked.try_clone().unwrap();
+        assert!(!is_held(&asked));
+        drop(asked);
+        assert!(take(open(&path)).is_ok(), "who only asked keeps nobody out");
+        drop(copy);
     }
 
     #[test]

@@ -134,8 +134,7 @@ async fn who_only_looks_leaves_an_old_one_as_it_is_and_says_what_to_do() {
 async fn no_command_upgrades_an_outbox_beneath_a_daemon_that_does_not_know_the_new_one() {
     let directory = old();
     let path = directory.path().join("outbox.db");
-    let lock = fs::File::create(directory.path().join("outbox.db.lock")).unwrap();
-    rustix::fs::flock(&lock, rustix::fs::FlockOperation::NonBlockingLockExclusive).unwrap();
+    let lock = crate::lock::take(fs::File::create(directory.path().join("outbox.db.lock")).unwrap()).unwrap();
     let error = Outbox::open(&path, Role::Tool, NOW).await.unwrap_err();
     assert!(
         matches!(&error, OpenError::InUse(message) if message.contains("restart the daemon")),

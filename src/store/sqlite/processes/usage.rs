@@ -11,6 +11,7 @@ use std::path::Path;
 use rustix::fs::{FlockOperation, Gid, OFlags, Uid, fchown, flock};
 use tokio::time::{Duration, Instant, sleep};
 
+use crate::lock;
 use crate::store::OpenError;
 use crate::store::sqlite::opening::{location, pragma};
 
@@ -27,7 +28,13 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// A share in the outbox, or the whole of it; the kernel lets go when the process ends, however it ends.
 #[derive(Debug)]
 pub(crate) struct Usage {
-    _file: File,
+    file: File,
+}
+
+impl Drop for Usage {
+    fn drop(&mut self) {
+        lock::let_go(&self.file);
+    }
 }
 
 /// Takes a share, and creates the file where it is not there.
@@ -37,7 +44,7 @@ pub(crate) async fn share(database: &Path) -> Result<Usage, OpenError> {
         being_restored(database)
     })
     .await?;
-    Ok(Usage { _file: file })
+    Ok(Usage { file })
 }
 
 /// Takes a share for who only looks: creates nothing, and goes without where the file is not there or not for this
@@ -50,7 +57,7 @@ pub(crate) async fn share_to_look(database: &Path) -> Result<Option<Usage>, Open
         being_restored(database)
     })
     .await?;
-    Ok(Some(Usage { _file: file }))
+    Ok(Some(Usage { file }))
 }
 
 /// Waits until no other process uses the database, and keeps new ones out; an error when one stays.
@@ -63,7 +70,7 @@ pub(crate) async fn alone(database: &Path) -> Result<Usage, OpenError> {
         ))
     };
     wait(&file, FlockOperation::NonBlockingLockExclusive, PATIENCE, in_use).await?;
-    Ok(Usage { _file: file })
+    Ok(Usage { file })
 }
 
 async fn wait(
