@@ -267,10 +267,18 @@ async fn tools_and_the_daemon_write_side_by_side() {
 #[tokio::test]
 async fn many_may_create_it_at_once() {
     let directory = directory();
-    let path = directory.path().join("outbox.db");
-    let open = || Outbox::open(&path, Role::Tool, NOW);
-    let (one, two, three) = tokio::join!(open(), open(), open());
-    for outbox in [one, two, three] {
-        outbox.unwrap().close().await;
+    for round in 0..ROUNDS {
+        let path = directory.path().join(format!("{round}.db"));
+        let mut openings = tokio::task::JoinSet::new();
+        for _ in 0..12 {
+            let path = path.clone();
+            openings.spawn(async move { Outbox::open(&path, Role::Tool, NOW).await });
+        }
+        for outbox in openings.join_all().await {
+            outbox.unwrap().close().await;
+        }
     }
 }
+
+/// SQLite does not wait at one place of a creation; with fewer this would not be met every time.
+const ROUNDS: usize = 8;

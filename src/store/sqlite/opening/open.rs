@@ -10,7 +10,7 @@ use std::time::Duration;
 use rustix::fs::StatVfsMountFlags;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqlitePool, SqlitePoolOptions};
 use sqlx::{ConnectOptions as _, Connection as _, Row as _};
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 use crate::sqlite_file::Identity;
 use crate::store::sqlite::copying::swap;
@@ -38,6 +38,9 @@ const ROW_BUFFER: usize = 1024;
 /// and the pause between.
 const LOOKS: u32 = 3;
 const LOOK_PAUSE: Duration = Duration::from_millis(100);
+
+/// Before what met another that creates the outbox begins anew: about as long as a creation takes.
+const BUSY_PAUSE: Duration = Duration::from_millis(20);
 
 pub(crate) struct Opened {
     pub(crate) readers: SqlitePool,
@@ -208,22 +211,32 @@ pub(crate) fn refuse_strangers(path: &Path, identity: Identity, role: Role) -> R
     }
 }
 
-/// The connection that writes: tried, set up, migrated.
+/// The connection that writes. SQLite waits for whoever writes everywhere but where the journal becomes a WAL: there it
+/// has begun to read, and is refused at once. So one of several that create an outbox begins anew, and finds it there.
 async fn writer(path: &Path, options: &SqliteConnectOptions) -> Result<SqliteConnection, OpenError> {
-    let prepare = async {
-        let mut conn = options.connect().await?;
-        refuse_old_sqlite(&mut conn).await?;
-        if schema::identity(&mut conn).await? == Identity::Empty {
-            pragma::for_creation(&mut conn).await?;
-        } else {
-            transaction::try_lock(&mut conn).await?;
+    let started = Instant::now();
+    loop {
+        match prepared(path, options).await {
+            Err(error) if Trouble::of(&error) == Trouble::Busy && started.elapsed() < pragma::BUSY_WAIT => {}
+            prepared => return prepared.map_err(|error| refusal(path, &error)),
         }
-        pragma::for_writing(&mut conn, path.parent().and_then(location::free_bytes)).await?;
-        schema::migrate(&mut conn).await?;
-        hot::prepare(&mut conn).await?;
-        Ok(conn)
-    };
-    prepare.await.map_err(|error| refusal(path, &error))
+        sleep(BUSY_PAUSE).await;
+    }
+}
+
+/// A connection: tried, set up, migrated.
+async fn prepared(path: &Path, options: &SqliteConnectOptions) -> Result<SqliteConnection, sqlx::Error> {
+    let mut conn = options.connect().await?;
+    refuse_old_sqlite(&mut conn).await?;
+    if schema::identity(&mut conn).await? == Identity::Empty {
+        pragma::for_creation(&mut conn).await?;
+    } else {
+        transaction::try_lock(&mut conn).await?;
+    }
+    pragma::for_writing(&mut conn, path.parent().and_then(location::free_bytes)).await?;
+    schema::migrate(&mut conn).await?;
+    hot::prepare(&mut conn).await?;
+    Ok(conn)
 }
 
 async fn refuse_old_sqlite(conn: &mut SqliteConnection) -> Result<(), sqlx::Error> {
