@@ -139,7 +139,18 @@ pub(crate) fn as_hot(group: &[Operation]) -> Option<hot::Group<'_>> {
                 hot.turn = Some(&asked.question);
             }
             // What is remembered with outcomes, another claim, a trial, or anything else: the way for all.
-            _ => return None,
+            Operation::Settle(_)
+            | Operation::Claim(_)
+            | Operation::Recover(_)
+            | Operation::Admit(_)
+            | Operation::Forget(_)
+            | Operation::Act(_)
+            | Operation::Remember(_)
+            | Operation::OpenGate(_)
+            | Operation::Revive(_)
+            | Operation::Sweep(_)
+            | Operation::Recount(_)
+            | Operation::PutInOrder(_) => return None,
         }
     }
     (hot.settlements.len() <= hot::SETTLEMENTS_MAX).then_some(hot)
@@ -153,7 +164,17 @@ pub(crate) fn answer_hot(group: &mut [Operation], done: hot::Done) {
         match operation {
             Operation::Settle(asked) => asked.answer = Some(settled.by_ref().take(asked.question.0.len()).collect()),
             Operation::Claim(asked) => asked.answer = claimed.take(),
-            _ => {}
+            // None of these is in such a group.
+            Operation::Recover(_)
+            | Operation::Admit(_)
+            | Operation::Forget(_)
+            | Operation::Act(_)
+            | Operation::Remember(_)
+            | Operation::OpenGate(_)
+            | Operation::Revive(_)
+            | Operation::Sweep(_)
+            | Operation::Recount(_)
+            | Operation::PutInOrder(_) => {}
         }
     }
 }
