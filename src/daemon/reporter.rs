@@ -86,7 +86,7 @@ impl Reporter {
             tally: None,
             counted: None,
             summarised: (Tally::default(), GateName::Open),
-            // The first one at once: what is there when the daemon comes up.
+            // The first one as soon as the gate is recalled: what is there when the daemon comes up.
             summary_due: Instant::now(),
             summary_fails: SaidOnce::default(),
         }
@@ -98,7 +98,7 @@ impl Reporter {
             let began = Instant::now();
             self.note_lock();
             self.leave_note().await;
-            if self.summary_due <= began {
+            if let Some(gate) = self.meters.gate().filter(|_| self.summary_due <= began) {
                 self.summary_due = began + self.config.borrow().log.summary_interval;
                 let counted = self.count().await;
                 let is_counted = counted.is_ok();
@@ -110,11 +110,11 @@ impl Reporter {
                     "the summary can be made again",
                 )?;
                 if is_counted {
-                    self.summarise();
+                    self.summarise(gate);
                 }
             }
-            if self.notifier.is_heard() {
-                self.show_line().await?;
+            if let Some(gate) = self.meters.gate().filter(|_| self.notifier.is_heard()) {
+                self.show_line(gate).await?;
             }
             tokio::select! {
                 () = self.rest(began) => {}
@@ -131,7 +131,8 @@ impl Reporter {
             () = self.meters.hindrances().news() => {}
             () = self.outbox.stirred() => {}
             () = sleep(every) => {}
-            () = sleep_until(self.summary_due) => {}
+            // Before the gate is recalled none is made, and that is heard of.
+            () = sleep_until(self.summary_due), if self.meters.gate().is_some() => {}
             // A reload may have changed the interval.
             Ok(()) = self.config.changed() => {
                 let interval = self.config.borrow().log.summary_interval;
@@ -190,10 +191,9 @@ impl Reporter {
         Ok(())
     }
 
-    fn summarise(&mut self) {
+    fn summarise(&mut self, gate: GateName) {
         let Some(tally) = &self.tally else { return };
         let (last, last_gate) = &self.summarised;
-        let gate = self.meters.gate();
         let since = self.meters.take();
         let is_known = gate == *last_gate
             && tally.oldest_dead == last.oldest_dead
@@ -213,7 +213,7 @@ impl Reporter {
         self.summarised = (tally.clone(), gate);
     }
 
-    async fn show_line(&mut self) -> Result<(), StoreError> {
+    async fn show_line(&mut self, gate: GateName) -> Result<(), StoreError> {
         let commits = self.outbox.commits();
         let is_fresh = |(seen, at): (u64, Instant)| seen == commits && at.elapsed() < AGES_EVERY;
         if !self.counted.is_some_and(is_fresh) {
@@ -225,7 +225,7 @@ impl Reporter {
         }
         let line = line(
             self.tally.as_ref(),
-            self.meters.gate().into_str(),
+            gate.into_str(),
             &self.meters.hindrances().all(),
             clock::now(),
         );

@@ -13,6 +13,7 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::api::{Catalogue, Client};
 use crate::clock::{self, Timestamp};
+use crate::policy::gate::GateName;
 use crate::policy::hint;
 use crate::policy::validate::{Criteria, ResultType};
 use crate::store::{Outbox, StoreError};
@@ -105,7 +106,7 @@ impl Keeper {
     async fn fetch(&mut self) -> Duration {
         let refresh = self.context.config.borrow().validation.refresh;
         // While nothing may be sent, nothing is asked either: the gate has its own question.
-        if !self.context.meters.gate().is_open() {
+        if !self.context.meters.gate().is_some_and(GateName::is_open) {
             return FAILED_PAUSE.min(refresh);
         }
         let client = Client::new(&self.context.config.borrow().api, &self.context.key.borrow());

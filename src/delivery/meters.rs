@@ -37,7 +37,7 @@ struct Counters {
     /// Deliveries by second of the clock, for the last minute; newest last.
     seconds: VecDeque<(i64, u64)>,
     last_error: Option<LastError>,
-    gate: GateName,
+    gate: Option<GateName>,
     /// A mark of the settings of `[api]` that are in force, and of those with which the API itself has answered.
     api: Option<u64>,
     works_with: Option<u64>,
@@ -134,12 +134,12 @@ impl Meters {
     }
 
     pub fn set_gate(&self, name: GateName) {
-        self.counts().gate = name;
+        self.counts().gate = Some(name);
         self.hindrances.wake_observer();
     }
 
-    /// Before delivery has begun nothing has closed it.
-    pub fn gate(&self) -> GateName {
+    /// `None` until it is recalled how it was left: until then it may be closed.
+    pub fn gate(&self) -> Option<GateName> {
         self.counts().gate
     }
 

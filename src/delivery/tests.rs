@@ -239,7 +239,7 @@ impl Rig {
     /// Waits until the gate shows this name.
     pub(super) async fn gate_is(&self, name: GateName) {
         eventually(&format!("the gate {name}"), async || match self.context.meters.gate() {
-            gate if gate == name => Ok(()),
+            Some(gate) if gate == name => Ok(()),
             gate => Err(format!("{gate:?}")),
         })
         .await;

@@ -62,8 +62,10 @@ fn a_closed_gate_survives_a_restart_and_asks_at_once() {
     world.wait_for("dead", 2);
     world.stop();
     assert_eq!(world.status()["gate"], "unauthorized");
-    fs::write(world.path("api-key"), KEY).unwrap();
     world.start();
+    assert_eq!(world.event("summary")["gate"], "unauthorized", "as it was left");
+    fs::write(world.path("api-key"), KEY).unwrap();
+    world.stop().start();
     world.wait_for("delivered", 2);
 }
 

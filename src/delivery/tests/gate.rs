@@ -199,7 +199,7 @@ async fn one_that_is_refused_again_while_others_are_delivered_stays_dead_and_clo
     eventually("an open gate and a dead one", async || {
         let state = rig.story(poison).await.listed.state;
         let gate = rig.context.meters.gate();
-        let settled = state == State::Dead(DeadReason::Unauthorized) && gate == GateName::Open;
+        let settled = state == State::Dead(DeadReason::Unauthorized) && gate == Some(GateName::Open);
         if settled {
             Ok(())
         } else {
@@ -209,7 +209,7 @@ async fn one_that_is_refused_again_while_others_are_delivered_stays_dead_and_clo
     .await;
     rig.put("act-9", json!({})).await;
     rig.until(StateName::Delivered, 6).await;
-    assert_eq!(rig.context.meters.gate(), GateName::Open);
+    assert_eq!(rig.context.meters.gate(), Some(GateName::Open));
     rig.stop().await;
 }
 

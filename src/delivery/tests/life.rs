@@ -10,6 +10,7 @@ use crate::delivery::catalogue::RESULT_TYPES;
 use crate::delivery::meters::Pulse;
 use crate::delivery::pulse::PULSE;
 use crate::model::{EndingName, StateName};
+use crate::policy::gate::GateName;
 use crate::policy::validate::ResultType;
 use crate::sandbox::{Answered, Permission, Settings};
 
@@ -154,8 +155,8 @@ async fn the_result_types_are_fetched_remembered_and_known_at_the_next_start() {
     rig.put("act-1", json!({})).await;
     rig.until(StateName::Delivered, 1).await;
     assert_eq!(
-        rig.context.meters.gate().into_str(),
-        "open",
+        rig.context.meters.gate(),
+        Some(GateName::Open),
         "a key that may not view may still submit"
     );
     assert!(
