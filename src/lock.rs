@@ -4,11 +4,12 @@
 //! The lock is the lock; the process number in a lock file, or in `/proc/locks`, is only for the operator who asks who
 //! has it.
 
-use std::fs::{self, File};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read as _, Seek as _, SeekFrom};
-use std::os::unix::fs::{FileExt as _, MetadataExt as _};
+use std::os::unix::fs::{FileExt as _, MetadataExt as _, OpenOptionsExt as _};
+use std::path::Path;
 
-use rustix::fs::{FlockOperation, flock};
+use rustix::fs::{FlockOperation, OFlags, flock};
 use rustix::io::Errno;
 
 /// A signature is so long; what comes after it in the file belongs to others.
@@ -35,6 +36,20 @@ pub enum Refusal {
     Held(File),
     /// It cannot be locked at all.
     Failed(io::Error),
+}
+
+/// Opens a file of ours that is only there to be locked, or makes it. Whoever may write in its directory may have put
+/// something there: no link is followed, and no pipe waited for.
+pub fn open(path: &Path) -> io::Result<File> {
+    let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
+    OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .custom_flags(i32::try_from(flags.bits()).unwrap_or_default())
+        .open(path)
 }
 
 /// Takes the lock of an opened file or directory, without waiting.
@@ -117,18 +132,10 @@ fn holder_in(line: &str, place: &str) -> Option<u32> {
 
 #[cfg(test)]
 mod tests {
-    use std::path::Path;
-
     use super::*;
 
     fn open(path: &Path) -> File {
-        File::options()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .open(path)
-            .unwrap()
+        super::open(path).unwrap()
     }
 
     #[test]
@@ -137,8 +144,8 @@ mod tests {
         let (path, link) = (dir.path().join("lock"), dir.path().join("link"));
         std::os::unix::fs::symlink(&path, &link).unwrap();
         let lock = take_and_sign(open(&path)).unwrap();
-        assert!(is_held(&open(&link)));
-        let Err(Refusal::Held(file)) = take(open(&link)) else {
+        assert!(is_held(&File::open(&link).unwrap()));
+        let Err(Refusal::Held(file)) = take(File::open(&link).unwrap()) else {
             panic!("two have it");
         };
         assert_eq!(holder(&file), Some(std::process::id()));

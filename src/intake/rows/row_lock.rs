@@ -4,12 +4,10 @@
 //!
 //! Commands that count or insert take no lock: they are producers like others.
 
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io;
-use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
-
-use rustix::fs::OFlags;
 
 use crate::lock::{self, Lock, Refusal};
 
@@ -34,16 +32,7 @@ pub fn take(database: &Path) -> Result<Lock, RowsError> {
 /// Opens the lock file, or makes it. Whoever drops rows may have put something there: what is not ours alone is neither
 /// locked nor written.
 fn open(path: &Path) -> Result<File, RowsError> {
-    let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
-    let opened = OpenOptions::new()
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .mode(0o600)
-        .custom_flags(i32::try_from(flags.bits()).unwrap_or_default())
-        .open(path);
-    let file = match opened {
+    let file = match lock::open(path) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             return Err(RowsError::Misplaced(format!(

@@ -3,13 +3,10 @@
 //! outbox, through a symbolic link, have one lock.
 
 use std::ffi::OsString;
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File};
 use std::io;
-use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
-
-use rustix::fs::OFlags;
 
 pub(crate) use crate::lock::Lock;
 use crate::lock::{self, Refusal};
@@ -37,16 +34,7 @@ pub(crate) async fn take(database: &Path) -> Result<Lock, OpenError> {
             path.display()
         ))
     };
-    let no_follow = i32::try_from(OFlags::NOFOLLOW.bits()).unwrap_or_default();
-    let mut file = OpenOptions::new()
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .mode(0o600)
-        .custom_flags(no_follow)
-        .open(&path)
-        .map_err(cannot)?;
+    let mut file = lock::open(&path).map_err(cannot)?;
     let mut attempt = 0;
     loop {
         attempt += 1;

@@ -3,12 +3,12 @@
 //! one open would go on writing into what was put aside, and at its end remove the new one's WAL, which has the same
 //! name.
 
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io;
-use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
-use rustix::fs::{FlockOperation, Gid, OFlags, Uid, fchown, flock};
+use rustix::fs::{FlockOperation, Gid, Uid, fchown, flock};
 use tokio::time::{Duration, Instant, sleep};
 
 use crate::lock;
@@ -92,16 +92,7 @@ async fn wait(
 
 fn open(database: &Path) -> Result<File, OpenError> {
     let path = location::beside(database, NAME);
-    let no_follow = i32::try_from(OFlags::NOFOLLOW.bits()).unwrap_or_default();
-    let opened = OpenOptions::new()
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .mode(0o600)
-        .custom_flags(no_follow)
-        .open(&path);
-    let file = opened.map_err(|error: io::Error| {
+    let file = lock::open(&path).map_err(|error: io::Error| {
         let cure = location::strangers(database)
             .unwrap_or_else(|| "the daemon's user must be able to write in this directory".to_owned());
         OpenError::Unusable(format!("{}: cannot be opened: {error}; {cure}", path.display()))
