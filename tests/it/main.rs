@@ -34,11 +34,14 @@ mod outcomes;
 mod output;
 mod owners;
 mod places;
+#[path = "../postgres/mod.rs"]
+mod postgres;
 mod result_types;
 mod retention;
 mod row_inbox;
 mod salvage;
 mod secrets;
+mod shared;
 mod side_by_side;
 mod stopping;
 mod take;

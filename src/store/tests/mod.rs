@@ -17,6 +17,9 @@ mod settling;
 mod thin;
 mod upgrade;
 
+#[path = "../../../tests/postgres/mod.rs"]
+mod postgres;
+
 use std::path::PathBuf;
 use std::time::Duration;
 
