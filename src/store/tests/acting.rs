@@ -27,9 +27,10 @@ fn corrected(activity: &str) -> Act {
     Act::Edit(Box::new(entry))
 }
 
+#[rstest]
 #[tokio::test]
-async fn a_requeued_one_starts_anew_and_keeps_the_mark_of_a_lost_response() {
-    let bench = Bench::fresh().await;
+async fn a_requeued_one_starts_anew_and_keeps_the_mark_of_a_lost_response(#[values(Sqlite, Postgres)] kind: Kind) {
+    let Some(bench) = Bench::fresh(kind).await else { return };
     let id = ended(&bench, entry("a"), refused()).await;
     assert_eq!(bench.act(id, Act::Requeue).await, Acted::Done);
     let claimed = bench.claim().await.remove(0);
@@ -45,9 +46,10 @@ async fn a_requeued_one_starts_anew_and_keeps_the_mark_of_a_lost_response() {
     );
 }
 
+#[rstest]
 #[tokio::test]
-async fn a_requeue_keeps_a_persons_word_to_override_and_forgets_a_policys() {
-    let bench = Bench::fresh().await;
+async fn a_requeue_keeps_a_persons_word_to_override_and_forgets_a_policys(#[values(Sqlite, Postgres)] kind: Kind) {
+    let Some(bench) = Bench::fresh(kind).await else { return };
     for by_person in [true, false] {
         let first = if by_person {
             Ending::Parked(ParkReason::Conflict)
@@ -68,9 +70,10 @@ async fn a_requeue_keeps_a_persons_word_to_override_and_forgets_a_policys() {
     }
 }
 
+#[rstest]
 #[tokio::test]
-async fn accept_delivers_without_sending_and_dismiss_closes() {
-    let bench = Bench::fresh().await;
+async fn accept_delivers_without_sending_and_dismiss_closes(#[values(Sqlite, Postgres)] kind: Kind) {
+    let Some(bench) = Bench::fresh(kind).await else { return };
     let accepted = ended(
         &bench,
         entry("a"),
@@ -89,9 +92,10 @@ async fn accept_delivers_without_sending_and_dismiss_closes() {
     assert!(bench.claim().await.iter().all(|claimed| claimed.id == later));
 }
 
+#[rstest]
 #[tokio::test]
-async fn a_superseded_one_is_not_sent_again_unless_forced() {
-    let bench = Bench::fresh().await;
+async fn a_superseded_one_is_not_sent_again_unless_forced(#[values(Sqlite, Postgres)] kind: Kind) {
+    let Some(bench) = Bench::fresh(kind).await else { return };
     let old = ended(&bench, entry("a"), refused()).await;
     let parked = ended(&bench, entry("a"), Ending::Parked(ParkReason::Conflict)).await;
     let new = ended(&bench, entry("a"), Ending::Delivered).await;
@@ -117,9 +121,10 @@ async fn a_superseded_one_is_not_sent_again_unless_forced() {
     assert_eq!(bench.act(parked, Act::Dismiss).await, Acted::Done);
 }
 
+#[rstest]
 #[tokio::test]
-async fn an_edit_takes_the_new_payload_and_forgets_the_old_ones_story() {
-    let bench = Bench::fresh().await;
+async fn an_edit_takes_the_new_payload_and_forgets_the_old_ones_story(#[values(Sqlite, Postgres)] kind: Kind) {
+    let Some(bench) = Bench::fresh(kind).await else { return };
     let id = ended(
         &bench,
         keyed("a", "k", "old"),
@@ -154,9 +159,10 @@ async fn an_edit_takes_the_new_payload_and_forgets_the_old_ones_story() {
     );
 }
 
+#[rstest]
 #[tokio::test]
-async fn an_edit_with_directives_takes_all_of_them() {
-    let bench = Bench::fresh().await;
+async fn an_edit_with_directives_takes_all_of_them(#[values(Sqlite, Postgres)] kind: Kind) {
+    let Some(bench) = Bench::fresh(kind).await else { return };
     let mut first = keyed("a", "k", "old");
     first.directives.source = Some("crm".into());
     let id = bench.admit(first).await;
@@ -172,9 +178,10 @@ async fn an_edit_with_directives_takes_all_of_them() {
     bench.admit(keyed("b", "k", "the old key is free")).await;
 }
 
+#[rstest]
 #[tokio::test]
-async fn an_edit_cannot_take_a_key_that_another_submission_holds() {
-    let bench = Bench::fresh().await;
+async fn an_edit_cannot_take_a_key_that_another_submission_holds(#[values(Sqlite, Postgres)] kind: Kind) {
+    let Some(bench) = Bench::fresh(kind).await else { return };
     let holder = bench.admit(keyed("a", "k", "1")).await;
     let id = bench.admit(entry("b")).await;
     assert_eq!(
@@ -192,9 +199,10 @@ async fn an_edit_cannot_take_a_key_that_another_submission_holds() {
     bench.check().await;
 }
 
+#[rstest]
 #[tokio::test]
-async fn an_edit_may_move_a_submission_to_another_activity() {
-    let bench = Bench::fresh().await;
+async fn an_edit_may_move_a_submission_to_another_activity(#[values(Sqlite, Postgres)] kind: Kind) {
+    let Some(bench) = Bench::fresh(kind).await else { return };
     let moved = bench.admit(entry("a")).await;
     let behind = bench.admit(entry("a")).await;
     let head_there = bench.admit(entry("b")).await;
@@ -216,17 +224,19 @@ async fn an_edit_may_move_a_submission_to_another_activity() {
     bench.check().await;
 }
 
+#[rstest]
 #[tokio::test]
-async fn an_edit_may_not_slip_behind_what_was_delivered_of_its_new_activity() {
-    let bench = Bench::fresh().await;
+async fn an_edit_may_not_slip_behind_what_was_delivered_of_its_new_activity(#[values(Sqlite, Postgres)] kind: Kind) {
+    let Some(bench) = Bench::fresh(kind).await else { return };
     let dead = ended(&bench, entry("a"), refused()).await;
     let newer = ended(&bench, entry("b"), Ending::Delivered).await;
     assert_eq!(bench.act(dead, corrected("b")).await, Acted::Superseded(newer));
 }
 
+#[rstest]
 #[tokio::test]
-async fn an_act_leaves_alone_what_is_no_longer_what_it_was_for() {
-    let bench = Bench::fresh().await;
+async fn an_act_leaves_alone_what_is_no_longer_what_it_was_for(#[values(Sqlite, Postgres)] kind: Kind) {
+    let Some(bench) = Bench::fresh(kind).await else { return };
     let same = ended(&bench, entry("a"), refused()).await;
     let mended = ended(&bench, entry("b"), refused()).await;
     let of = |still: Still, act: Act| ActRequest {
@@ -271,9 +281,10 @@ async fn an_act_leaves_alone_what_is_no_longer_what_it_was_for() {
     bench.check().await;
 }
 
+#[rstest]
 #[tokio::test]
-async fn a_rehearsal_answers_the_same_and_changes_nothing() {
-    let bench = Bench::fresh().await;
+async fn a_rehearsal_answers_the_same_and_changes_nothing(#[values(Sqlite, Postgres)] kind: Kind) {
+    let Some(bench) = Bench::fresh(kind).await else { return };
     let dead = ended(&bench, entry("a"), refused()).await;
     let delivered = ended(&bench, entry("b"), Ending::Delivered).await;
     let before = bench.dump().await;

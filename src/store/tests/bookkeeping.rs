@@ -6,7 +6,7 @@ use crate::store::Miscount;
 
 #[tokio::test]
 async fn counts_that_would_fall_below_nothing_stop_no_claim_and_no_settlement() {
-    let bench = Bench::fresh().await;
+    let bench = Bench::sqlite().await;
     let id = bench.admit(entry("a")).await;
     bench.by_hand("UPDATE tally SET n = 0").await.unwrap();
     let claimed = bench.claim().await.remove(0);
@@ -28,7 +28,7 @@ async fn counts_that_would_fall_below_nothing_stop_no_claim_and_no_settlement() 
 
 #[tokio::test]
 async fn who_waits_for_nobody_and_who_is_next_before_an_older_one_are_found_and_put_in_order() {
-    let bench = Bench::fresh().await;
+    let bench = Bench::sqlite().await;
     for activity in ["a", "b", "c"] {
         for _ in 0..3 {
             bench.admit(entry(activity)).await;

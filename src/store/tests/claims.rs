@@ -18,9 +18,10 @@ fn retry_in(seconds: u64) -> Ending {
     Ending::Retry { wait }
 }
 
+#[rstest]
 #[tokio::test]
-async fn the_longest_due_goes_first_and_nothing_goes_early() {
-    let bench = Bench::fresh().await;
+async fn the_longest_due_goes_first_and_nothing_goes_early(#[values(Sqlite, Postgres)] kind: Kind) {
+    let Some(bench) = Bench::fresh(kind).await else { return };
     let slow = bench.admit(entry("a")).await;
     let fast = bench.admit(entry("b")).await;
     let claimed = bench.claim().await;
@@ -36,18 +37,22 @@ async fn the_longest_due_goes_first_and_nothing_goes_early() {
     assert_eq!(order, [fast, slow]);
 }
 
+#[rstest]
 #[tokio::test]
-async fn what_is_due_this_very_millisecond_is_due() {
-    let bench = Bench::fresh().await;
+async fn what_is_due_this_very_millisecond_is_due(#[values(Sqlite, Postgres)] kind: Kind) {
+    let Some(bench) = Bench::fresh(kind).await else { return };
     bench.admit(entry("a")).await;
     let claimed = bench.claim().await;
     bench.settle(&claimed[0], retry_in(10)).await;
     assert_eq!(bench.claim_at(9, at(10)).await.len(), 1);
 }
 
+#[rstest]
 #[tokio::test]
-async fn a_clock_that_was_set_back_leaves_nothing_waiting_longer_than_the_longest_wait() {
-    let bench = Bench::fresh().await;
+async fn a_clock_that_was_set_back_leaves_nothing_waiting_longer_than_the_longest_wait(
+    #[values(Sqlite, Postgres)] kind: Kind,
+) {
+    let Some(bench) = Bench::fresh(kind).await else { return };
     bench.admit(entry("a")).await;
     let mut held = entry("b");
     held.directives.not_before = Some(at(7200));
@@ -64,9 +69,10 @@ async fn a_clock_that_was_set_back_leaves_nothing_waiting_longer_than_the_longes
     assert_ne!(again[0].id, held, "not_before is a date, not a wait");
 }
 
+#[rstest]
 #[tokio::test]
-async fn not_before_holds_until_it_has_passed_once() {
-    let bench = Bench::fresh().await;
+async fn not_before_holds_until_it_has_passed_once(#[values(Sqlite, Postgres)] kind: Kind) {
+    let Some(bench) = Bench::fresh(kind).await else { return };
     let mut held = entry("a");
     held.directives.not_before = Some(at(30));
     let id = bench.admit(held).await;
@@ -79,9 +85,10 @@ async fn not_before_holds_until_it_has_passed_once() {
     assert_eq!(bench.claim_at(9, at(0)).await.len(), 1);
 }
 
+#[rstest]
 #[tokio::test]
-async fn a_requeue_leaves_a_held_one_and_a_forced_one_means_now() {
-    let bench = Bench::fresh().await;
+async fn a_requeue_leaves_a_held_one_and_a_forced_one_means_now(#[values(Sqlite, Postgres)] kind: Kind) {
+    let Some(bench) = Bench::fresh(kind).await else { return };
     let mut held = entry("a");
     held.directives.not_before = Some(at(30));
     let id = bench.admit(held).await;
@@ -100,10 +107,11 @@ async fn a_requeue_leaves_a_held_one_and_a_forced_one_means_now() {
     assert_eq!(bench.claim().await.len(), 1);
 }
 
+#[rstest]
 #[tokio::test]
-async fn what_was_never_sent_is_held_however_it_comes_back() {
+async fn what_was_never_sent_is_held_however_it_comes_back(#[values(Sqlite, Postgres)] kind: Kind) {
     let comes_back = |act: fn() -> Act| async move {
-        let bench = Bench::fresh().await;
+        let Some(bench) = Bench::fresh(kind).await else { return };
         let mut wrong = entry("a");
         wrong.directives.not_before = Some(at(30));
         (wrong.invalid, wrong.by_result_types) = (Some("an unknown code".to_owned()), true);
@@ -122,9 +130,12 @@ async fn what_was_never_sent_is_held_however_it_comes_back() {
     comes_back(|| Act::Edit(Box::new(entry("a")))).await;
 }
 
+#[rstest]
 #[tokio::test]
-async fn what_was_waited_for_once_is_not_waited_for_again_when_a_clock_is_set_back() {
-    let bench = Bench::fresh().await;
+async fn what_was_waited_for_once_is_not_waited_for_again_when_a_clock_is_set_back(
+    #[values(Sqlite, Postgres)] kind: Kind,
+) {
+    let Some(bench) = Bench::fresh(kind).await else { return };
     let mut held = entry("a");
     held.directives.not_before = Some(at(-30));
     let id = bench.admit(held).await;
@@ -143,9 +154,10 @@ async fn what_was_waited_for_once_is_not_waited_for_again_when_a_clock_is_set_ba
     assert_eq!(bench.claim_at(9, at(-3600)).await.len(), 1);
 }
 
+#[rstest]
 #[tokio::test]
-async fn a_probe_takes_the_least_tried_whatever_is_due() {
-    let bench = Bench::fresh().await;
+async fn a_probe_takes_the_least_tried_whatever_is_due(#[values(Sqlite, Postgres)] kind: Kind) {
+    let Some(bench) = Bench::fresh(kind).await else { return };
     let tried = bench.admit(entry("a")).await;
     let claimed = bench.claim().await;
     bench.settle(&claimed[0], retry_in(500)).await;
@@ -158,9 +170,10 @@ async fn a_probe_takes_the_least_tried_whatever_is_due() {
     assert_eq!(order, [fresh, tried]);
 }
 
+#[rstest]
 #[tokio::test]
-async fn whoever_finds_something_out_goes_early_only_where_nothing_is_due() {
-    let bench = Bench::fresh().await;
+async fn whoever_finds_something_out_goes_early_only_where_nothing_is_due(#[values(Sqlite, Postgres)] kind: Kind) {
+    let Some(bench) = Bench::fresh(kind).await else { return };
     let told = bench.admit(entry("a")).await;
     let soon = bench.admit(entry("b")).await;
     let tried = bench.admit(entry("c")).await;
@@ -193,9 +206,10 @@ async fn whoever_finds_something_out_goes_early_only_where_nothing_is_due() {
     }
 }
 
+#[rstest]
 #[tokio::test]
-async fn what_is_new_and_what_was_put_back_take_turns_even_one_at_a_time() {
-    let bench = Bench::fresh().await;
+async fn what_is_new_and_what_was_put_back_take_turns_even_one_at_a_time(#[values(Sqlite, Postgres)] kind: Kind) {
+    let Some(bench) = Bench::fresh(kind).await else { return };
     let mut back = Vec::new();
     for number in 0..6 {
         back.push(bench.admit(entry(&format!("old-{number}"))).await);
@@ -220,9 +234,10 @@ async fn what_is_new_and_what_was_put_back_take_turns_even_one_at_a_time() {
     bench.check().await;
 }
 
+#[rstest]
 #[tokio::test]
-async fn the_next_due_time_is_that_of_the_first_head() {
-    let bench = Bench::fresh().await;
+async fn the_next_due_time_is_that_of_the_first_head(#[values(Sqlite, Postgres)] kind: Kind) {
+    let Some(bench) = Bench::fresh(kind).await else { return };
     assert_eq!(bench.outbox.next_due(WAIT_MAX).await.unwrap(), None);
     let mut held = entry("a");
     held.directives.not_before = Some(at(30));
@@ -241,9 +256,10 @@ async fn the_next_due_time_is_that_of_the_first_head() {
     );
 }
 
+#[rstest]
 #[tokio::test]
-async fn when_the_longest_wait_is_shortened_what_lies_behind_it_is_due_at_once() {
-    let bench = Bench::fresh().await;
+async fn when_the_longest_wait_is_shortened_what_lies_behind_it_is_due_at_once(#[values(Sqlite, Postgres)] kind: Kind) {
+    let Some(bench) = Bench::fresh(kind).await else { return };
     bench.admit(entry("a")).await;
     bench.admit(entry("b")).await;
     let claimed = bench.claim().await;
@@ -253,9 +269,10 @@ async fn when_the_longest_wait_is_shortened_what_lies_behind_it_is_due_at_once()
     assert!(bench.outbox.next_due(Duration::from_mins(1)).await.unwrap().unwrap() < NOW);
 }
 
+#[rstest]
 #[tokio::test]
-async fn a_claim_tells_the_sender_all_it_needs() {
-    let bench = Bench::fresh().await;
+async fn a_claim_tells_the_sender_all_it_needs(#[values(Sqlite, Postgres)] kind: Kind) {
+    let Some(bench) = Bench::fresh(kind).await else { return };
     let mut one = keyed("Act-1", "k1", "x");
     one.directives.source = Some("crm".into());
     one.directives.on_conflict = Some(ConflictPolicy::Override);
@@ -273,9 +290,12 @@ async fn a_claim_tells_the_sender_all_it_needs() {
     assert!(!claimed.hard_override && !claimed.lost_response && !claimed.was_unauthorized);
 }
 
+#[rstest]
 #[tokio::test]
-async fn a_look_for_producers_finds_the_least_tried_one_of_each_and_that_one_can_be_claimed() {
-    let bench = Bench::fresh().await;
+async fn a_look_for_producers_finds_the_least_tried_one_of_each_and_that_one_can_be_claimed(
+    #[values(Sqlite, Postgres)] kind: Kind,
+) {
+    let Some(bench) = Bench::fresh(kind).await else { return };
     let mut of = Vec::new();
     for (activity, source) in [
         ("a", Some("crm")),
@@ -318,9 +338,10 @@ async fn a_look_for_producers_finds_the_least_tried_one_of_each_and_that_one_can
     assert_eq!(outbox.find_sources(behind(1, 3)).await.unwrap(), nothing);
 }
 
+#[rstest]
 #[tokio::test]
-async fn age_is_what_was_waited_and_no_more_than_was_to_be_waited() {
-    let bench = Bench::fresh().await;
+async fn age_is_what_was_waited_and_no_more_than_was_to_be_waited(#[values(Sqlite, Postgres)] kind: Kind) {
+    let Some(bench) = Bench::fresh(kind).await else { return };
     let id = bench.admit(entry("a")).await;
     let mut now = 0;
     let mut expected: u64 = 0;
@@ -368,9 +389,10 @@ async fn claim_probe(bench: &Bench, now: i64) -> Claimed {
     bench.outbox.claim(probe).await.unwrap().remove(0)
 }
 
+#[rstest]
 #[tokio::test]
-async fn a_clock_that_leaps_forward_makes_nothing_older() {
-    let bench = Bench::fresh().await;
+async fn a_clock_that_leaps_forward_makes_nothing_older(#[values(Sqlite, Postgres)] kind: Kind) {
+    let Some(bench) = Bench::fresh(kind).await else { return };
     bench.admit(entry("a")).await;
     bench.admit(entry("b")).await;
     let claimed = bench.claim().await;
@@ -396,9 +418,10 @@ async fn a_clock_that_leaps_forward_makes_nothing_older() {
     assert_eq!(waited, [30, 20], "the one from before the leap, and one from after it");
 }
 
+#[rstest]
 #[tokio::test]
-async fn a_claim_is_bounded_in_bytes_and_never_empty_for_it() {
-    let bench = Bench::fresh().await;
+async fn a_claim_is_bounded_in_bytes_and_never_empty_for_it(#[values(Sqlite, Postgres)] kind: Kind) {
+    let Some(bench) = Bench::fresh(kind).await else { return };
     let large = |bytes: usize| {
         let text = format!(r#"{{"text":"{}"}}"#, "x".repeat(bytes));
         Entry {

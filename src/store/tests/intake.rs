@@ -38,9 +38,10 @@ fn row(row: i64, columns: &str) -> Receipt {
     })
 }
 
+#[rstest]
 #[tokio::test]
-async fn a_key_is_unique_while_its_submission_is_kept() {
-    let bench = Bench::fresh().await;
+async fn a_key_is_unique_while_its_submission_is_kept(#[values(Sqlite, Postgres)] kind: Kind) {
+    let Some(bench) = Bench::fresh(kind).await else { return };
     let first = bench.admit(keyed("a", "k", "1")).await;
     assert_eq!(
         admit(&bench, vec![keyed("a", "k", "1")]).await,
@@ -63,9 +64,10 @@ async fn a_key_is_unique_while_its_submission_is_kept() {
     );
 }
 
+#[rstest]
 #[tokio::test]
-async fn a_dead_or_dismissed_one_yields_its_key_to_a_mended_one() {
-    let bench = Bench::fresh().await;
+async fn a_dead_or_dismissed_one_yields_its_key_to_a_mended_one(#[values(Sqlite, Postgres)] kind: Kind) {
+    let Some(bench) = Bench::fresh(kind).await else { return };
     let rejected = Ending::Dead {
         reason: DeadReason::Rejected,
         requeue_on_opening: false,
@@ -88,9 +90,10 @@ async fn a_dead_or_dismissed_one_yields_its_key_to_a_mended_one() {
     bench.check().await;
 }
 
+#[rstest]
 #[tokio::test]
-async fn keys_may_hold_anything_and_are_never_mixed_up() {
-    let bench = Bench::fresh().await;
+async fn keys_may_hold_anything_and_are_never_mixed_up(#[values(Sqlite, Postgres)] kind: Kind) {
+    let Some(bench) = Bench::fresh(kind).await else { return };
     for key in [
         "k\u{0}a",
         "k\u{0}b",
@@ -108,9 +111,10 @@ async fn keys_may_hold_anything_and_are_never_mixed_up() {
     }
 }
 
+#[rstest]
 #[tokio::test]
-async fn what_is_taken_in_is_kept_byte_for_byte() {
-    let bench = Bench::fresh().await;
+async fn what_is_taken_in_is_kept_byte_for_byte(#[values(Sqlite, Postgres)] kind: Kind) {
+    let Some(bench) = Bench::fresh(kind).await else { return };
     let mut odd = entry("a\u{0}b");
     odd.payload = Payload::from_text("not json \u{0} \u{1f600} \r\n");
     odd.origin = Origin::File {
@@ -126,9 +130,10 @@ async fn what_is_taken_in_is_kept_byte_for_byte() {
     assert_eq!((story.listed.facts, story.listed.origin), (odd.facts, odd.origin));
 }
 
+#[rstest]
 #[tokio::test]
-async fn admitting_known_row_receipts_again_is_a_no_op() {
-    let bench = Bench::fresh().await;
+async fn admitting_known_row_receipts_again_is_a_no_op(#[values(Sqlite, Postgres)] kind: Kind) {
+    let Some(bench) = Bench::fresh(kind).await else { return };
     let admission = Admission {
         entries: vec![entry("a"), entry("a")],
         receipts: vec![row(1, "x"), row(2, "y")],
@@ -152,9 +157,12 @@ async fn admitting_known_row_receipts_again_is_a_no_op() {
     assert!(fresh.iter().all(|admitted| matches!(admitted, Admitted::Accepted(_))));
 }
 
+#[rstest]
 #[tokio::test]
-async fn admitting_a_known_file_receipt_again_is_a_no_op_and_a_longer_one_replaces_it() {
-    let bench = Bench::fresh().await;
+async fn admitting_a_known_file_receipt_again_is_a_no_op_and_a_longer_one_replaces_it(
+    #[values(Sqlite, Postgres)] kind: Kind,
+) {
+    let Some(bench) = Bench::fresh(kind).await else { return };
     let chunk = |taken| Admission {
         entries: vec![entry("a"), entry("b")],
         receipts: vec![Receipt::File(file(taken))],
@@ -185,9 +193,10 @@ async fn admitting_a_known_file_receipt_again_is_a_no_op_and_a_longer_one_replac
     assert_eq!(bench.outbox.file_receipts().await.unwrap(), []);
 }
 
+#[rstest]
 #[tokio::test]
-async fn an_admission_of_receipts_alone_is_remembered() {
-    let bench = Bench::fresh().await;
+async fn an_admission_of_receipts_alone_is_remembered(#[values(Sqlite, Postgres)] kind: Kind) {
+    let Some(bench) = Bench::fresh(kind).await else { return };
     let admission = Admission {
         entries: Vec::new(),
         receipts: vec![Receipt::File(file(7))],
@@ -196,9 +205,10 @@ async fn an_admission_of_receipts_alone_is_remembered() {
     assert_eq!(bench.outbox.file_receipts().await.unwrap().len(), 1);
 }
 
+#[rstest]
 #[tokio::test]
-async fn a_large_admission_is_one_transaction_in_order() {
-    let bench = Bench::fresh().await;
+async fn a_large_admission_is_one_transaction_in_order(#[values(Sqlite, Postgres)] kind: Kind) {
+    let Some(bench) = Bench::fresh(kind).await else { return };
     let entries: Vec<Entry> = (0..1000).map(|place| entry(&format!("a{}", place % 10))).collect();
     let admitted = admit(&bench, entries).await;
     let expected: Vec<Admitted> = (1..=1000).map(|id| Admitted::Accepted(SubmissionId(id))).collect();
@@ -207,9 +217,10 @@ async fn a_large_admission_is_one_transaction_in_order() {
     bench.check().await;
 }
 
+#[rstest]
 #[tokio::test]
-async fn a_number_is_never_given_twice() {
-    let bench = Bench::fresh().await;
+async fn a_number_is_never_given_twice(#[values(Sqlite, Postgres)] kind: Kind) {
+    let Some(bench) = Bench::fresh(kind).await else { return };
     let id = bench.admit(entry("a")).await;
     bench.act(id, Act::Dismiss).await;
     let sweep = crate::store::Sweep {

@@ -63,9 +63,10 @@ async fn one_of_each(bench: &Bench) {
     bench.outbox.admit(admission, at(100)).await.unwrap();
 }
 
+#[rstest]
 #[tokio::test]
-async fn every_condition_of_a_filter_must_hold() {
-    let bench = Bench::fresh().await;
+async fn every_condition_of_a_filter_must_hold(#[values(Sqlite, Postgres)] kind: Kind) {
+    let Some(bench) = Bench::fresh(kind).await else { return };
     one_of_each(&bench).await;
     let any = Filter::default;
     let by_state = |state| Filter {
@@ -119,9 +120,12 @@ async fn every_condition_of_a_filter_must_hold() {
     assert_eq!(found(&bench, since).await, [8]);
 }
 
+#[rstest]
 #[tokio::test]
-async fn an_activity_is_found_by_its_id_in_any_case_and_by_the_providers_letter_for_letter() {
-    let bench = Bench::fresh().await;
+async fn an_activity_is_found_by_its_id_in_any_case_and_by_the_providers_letter_for_letter(
+    #[values(Sqlite, Postgres)] kind: Kind,
+) {
+    let Some(bench) = Bench::fresh(kind).await else { return };
     one_of_each(&bench).await;
     let activity = |activity: &str| Filter {
         activity: Some(activity.into()),
@@ -134,9 +138,10 @@ async fn an_activity_is_found_by_its_id_in_any_case_and_by_the_providers_letter_
     assert!(found(&bench, activity("")).await.is_empty());
 }
 
+#[rstest]
 #[tokio::test]
-async fn any_number_of_submissions_can_be_paged_through_newest_first() {
-    let bench = Bench::fresh().await;
+async fn any_number_of_submissions_can_be_paged_through_newest_first(#[values(Sqlite, Postgres)] kind: Kind) {
+    let Some(bench) = Bench::fresh(kind).await else { return };
     for _ in 0..7 {
         bench.admit(entry("a")).await;
     }
@@ -151,9 +156,10 @@ async fn any_number_of_submissions_can_be_paged_through_newest_first() {
     assert_eq!(pages, [vec![7, 6, 5], vec![4, 3, 2], vec![1]]);
 }
 
+#[rstest]
 #[tokio::test]
-async fn the_numbers_are_there_without_counting() {
-    let bench = Bench::fresh().await;
+async fn the_numbers_are_there_without_counting(#[values(Sqlite, Postgres)] kind: Kind) {
+    let Some(bench) = Bench::fresh(kind).await else { return };
     let empty = bench.outbox.tally().await.unwrap();
     assert_eq!(
         empty
@@ -179,13 +185,14 @@ async fn the_numbers_are_there_without_counting() {
     );
 }
 
+#[rstest]
 #[tokio::test]
-async fn what_another_process_writes_is_noticed_and_what_we_write_is_not() {
-    let bench = Bench::fresh().await;
+async fn what_another_process_writes_is_noticed_and_what_we_write_is_not(#[values(Sqlite, Postgres)] kind: Kind) {
+    let Some(bench) = Bench::fresh(kind).await else { return };
     assert!(!bench.outbox.changed().await.unwrap());
     bench.admit(entry("a")).await;
     assert!(!bench.outbox.changed().await.unwrap());
-    let tool = Outbox::open(&bench.path(), Role::Tool, NOW).await.unwrap();
+    let tool = bench.open(Role::Tool, NOW).await.unwrap();
     let admission = Admission {
         entries: vec![entry("b")],
         receipts: Vec::new(),
@@ -207,10 +214,11 @@ async fn what_another_process_writes_is_noticed_and_what_we_write_is_not() {
     tool.close().await;
 }
 
+#[rstest]
 #[tokio::test]
-async fn who_only_looks_sees_the_last_commit_and_changes_nothing() {
-    let bench = Bench::fresh().await;
-    let reader = Outbox::open(&bench.path(), Role::Reader, NOW).await.unwrap();
+async fn who_only_looks_sees_the_last_commit_and_changes_nothing(#[values(Sqlite, Postgres)] kind: Kind) {
+    let Some(bench) = Bench::fresh(kind).await else { return };
+    let reader = bench.open(Role::Reader, NOW).await.unwrap();
     let id = bench.admit(entry("a")).await;
     assert!(reader.show(id).await.unwrap().is_some());
     let admission = Admission {
@@ -231,17 +239,12 @@ async fn who_only_looks_sees_the_last_commit_and_changes_nothing() {
     reader.close().await;
 }
 
+#[rstest]
 #[tokio::test]
-async fn the_view_for_people_speaks_the_contracts_words() {
-    let bench = Bench::fresh().await;
+async fn the_view_for_people_speaks_the_contracts_words(#[values(Sqlite, Postgres)] kind: Kind) {
+    let Some(bench) = Bench::fresh(kind).await else { return };
     one_of_each(&bench).await;
-    let options = SqliteConnectOptions::new().filename(bench.path()).read_only(true);
-    let mut conn = options.connect().await.unwrap();
-    let rows = sqlx::query("SELECT state, next_attempt_at FROM outbox ORDER BY id")
-        .fetch_all(&mut conn)
-        .await
-        .unwrap();
-    let states: Vec<String> = rows.iter().map(|row| row.get(0)).collect();
+    let states = bench.texts("SELECT state FROM outbox ORDER BY id").await;
     assert_eq!(
         states,
         [
@@ -255,7 +258,10 @@ async fn the_view_for_people_speaks_the_contracts_words() {
             "dead"
         ]
     );
-    let due: Option<String> = rows[4].get(1);
-    assert_eq!(due, Some(NOW.to_string()));
-    conn.close().await.unwrap();
+    let due = match kind {
+        Sqlite => "next_attempt_at",
+        Postgres => "to_char(next_attempt_at AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.MS\"Z\"')",
+    };
+    let due = bench.texts(&format!("SELECT {due} FROM outbox WHERE id = 5")).await;
+    assert_eq!(due, [NOW.to_string()]);
 }

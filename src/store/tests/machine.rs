@@ -153,7 +153,7 @@ impl Machine {
             }
             Step::Crash => {
                 self.bench.outbox.close().await;
-                self.bench.outbox = Outbox::open(&self.bench.path(), Role::Daemon, self.now).await.unwrap();
+                self.bench.outbox = self.bench.open(Role::Daemon, self.now).await.unwrap();
                 self.model.crash(self.now);
                 self.landed.append(&mut self.flying);
             }
@@ -271,29 +271,51 @@ impl Machine {
     }
 }
 
-proptest! {
-    #![proptest_config(ProptestConfig {
-        cases: 48,
+fn agree(kind: Kind, steps: Vec<Step>) {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    runtime.block_on(async {
+        let Some(bench) = Bench::fresh(kind).await else { return };
+        let mut machine = Machine {
+            bench,
+            model: Model::default(),
+            now: NOW,
+            flying: Vec::new(),
+            landed: Vec::new(),
+        };
+        for step in steps {
+            machine.take(step).await;
+            machine.compare().await;
+        }
+        machine.bench.outbox.close().await;
+    });
+}
+
+fn cases(cases: u32) -> ProptestConfig {
+    ProptestConfig {
+        cases,
         failure_persistence: Some(Box::new(FileFailurePersistence::Off)),
         ..ProptestConfig::default()
-    })]
+    }
+}
+
+proptest! {
+    #![proptest_config(cases(48))]
 
     #[test]
     fn whatever_happens_the_store_and_the_model_agree(steps in vec(step(), 1..60)) {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        runtime.block_on(async {
-            let mut machine = Machine {
-                bench: Bench::fresh().await,
-                model: Model::default(),
-                now: NOW,
-                flying: Vec::new(),
-                landed: Vec::new(),
-            };
-            for step in steps {
-                machine.take(step).await;
-                machine.compare().await;
-            }
-            machine.bench.outbox.close().await;
-        });
+        agree(Sqlite, steps);
+    }
+}
+
+proptest! {
+    // Fewer: each step crosses to another process several times.
+    #![proptest_config(cases(24))]
+
+    #[test]
+    fn whatever_happens_the_shared_store_and_the_model_agree(steps in vec(step(), 1..60)) {
+        agree(Postgres, steps);
     }
 }

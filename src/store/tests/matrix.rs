@@ -117,11 +117,12 @@ async fn in_state(bench: &Bench, state: StateName) -> Claimed {
     current
 }
 
+#[rstest]
 #[tokio::test]
-async fn the_store_allows_exactly_what_the_table_allows() {
+async fn the_store_allows_exactly_what_the_table_allows(#[values(Sqlite, Postgres)] kind: Kind) {
     for one in Move::all() {
         for state in StateName::VARIANTS {
-            let bench = Bench::fresh().await;
+            let Some(bench) = Bench::fresh(kind).await else { return };
             let claimed = in_state(&bench, *state).await;
             let before = bench.dump().await;
             let allowed = one.allowed_from().contains(state);

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use super::*;
-use crate::store::{OpenError, daemon_is_running};
+use crate::store::daemon_is_running;
 
 /// Every file beside the outbox with its bytes, but for the lock's.
 fn files(directory: &Path) -> BTreeMap<String, Vec<u8>> {
@@ -22,7 +22,7 @@ fn files(directory: &Path) -> BTreeMap<String, Vec<u8>> {
 
 /// An outbox with some submissions, closed; and the size of its pages.
 async fn closed() -> TempDir {
-    let bench = Bench::fresh().await;
+    let bench = Bench::sqlite().await;
     let entries = (0..200).map(|place| entry(&format!("activity-{place}"))).collect();
     let admission = Admission {
         entries,
@@ -146,7 +146,7 @@ async fn a_database_with_a_broken_page_is_refused_by_the_daemon() {
 
 #[tokio::test]
 async fn a_second_daemon_is_refused_and_the_first_goes_on() {
-    let bench = Bench::fresh().await;
+    let bench = Bench::sqlite().await;
     let error = Outbox::open(&bench.path(), Role::Daemon, NOW).await.unwrap_err();
     let OpenError::InUse(message) = &error else {
         panic!("{error:?}")
@@ -249,8 +249,8 @@ async fn a_directory_in_its_place_is_refused() {
 
 #[tokio::test]
 async fn tools_and_the_daemon_write_side_by_side() {
-    let bench = Bench::fresh().await;
-    let tool = Outbox::open(&bench.path(), Role::Tool, NOW).await.unwrap();
+    let bench = Bench::sqlite().await;
+    let tool = bench.open(Role::Tool, NOW).await.unwrap();
     let admission = |activity: &str| Admission {
         entries: vec![entry(activity)],
         receipts: Vec::new(),

@@ -6,9 +6,12 @@ fn ids(claimed: &[Claimed]) -> Vec<SubmissionId> {
     claimed.iter().map(|claimed| claimed.id).collect()
 }
 
+#[rstest]
 #[tokio::test]
-async fn of_an_activity_the_next_is_claimed_only_when_the_one_before_has_its_outcome() {
-    let bench = Bench::fresh().await;
+async fn of_an_activity_the_next_is_claimed_only_when_the_one_before_has_its_outcome(
+    #[values(Sqlite, Postgres)] kind: Kind,
+) {
+    let Some(bench) = Bench::fresh(kind).await else { return };
     let first = bench.admit(entry("a")).await;
     let second = bench.admit(entry("a")).await;
     let other = bench.admit(entry("b")).await;
@@ -23,9 +26,10 @@ async fn of_an_activity_the_next_is_claimed_only_when_the_one_before_has_its_out
     assert_eq!(ids(&bench.claim().await), [second]);
 }
 
+#[rstest]
 #[tokio::test]
-async fn one_that_retries_or_is_held_keeps_the_later_ones_waiting() {
-    let bench = Bench::fresh().await;
+async fn one_that_retries_or_is_held_keeps_the_later_ones_waiting(#[values(Sqlite, Postgres)] kind: Kind) {
+    let Some(bench) = Bench::fresh(kind).await else { return };
     let first = bench.admit(entry("a")).await;
     let second = bench.admit(entry("a")).await;
     let mut held = entry("b");
@@ -42,9 +46,10 @@ async fn one_that_retries_or_is_held_keeps_the_later_ones_waiting() {
     assert_eq!(bench.state(second).await, State::Pending { due: NOW });
 }
 
+#[rstest]
 #[tokio::test]
-async fn a_dead_or_parked_one_lets_the_next_pass() {
-    let bench = Bench::fresh().await;
+async fn a_dead_or_parked_one_lets_the_next_pass(#[values(Sqlite, Postgres)] kind: Kind) {
+    let Some(bench) = Bench::fresh(kind).await else { return };
     for transition in [
         Ending::Parked(ParkReason::Conflict),
         Ending::Dead {
@@ -62,18 +67,20 @@ async fn a_dead_or_parked_one_lets_the_next_pass() {
     }
 }
 
+#[rstest]
 #[tokio::test]
-async fn results_without_an_activity_never_wait_for_one_another() {
-    let bench = Bench::fresh().await;
+async fn results_without_an_activity_never_wait_for_one_another(#[values(Sqlite, Postgres)] kind: Kind) {
+    let Some(bench) = Bench::fresh(kind).await else { return };
     for _ in 0..3 {
         bench.admit(entry("")).await;
     }
     assert_eq!(bench.claim().await.len(), 3);
 }
 
+#[rstest]
 #[tokio::test]
-async fn an_older_one_that_is_put_back_goes_before_the_pending_later_ones() {
-    let bench = Bench::fresh().await;
+async fn an_older_one_that_is_put_back_goes_before_the_pending_later_ones(#[values(Sqlite, Postgres)] kind: Kind) {
+    let Some(bench) = Bench::fresh(kind).await else { return };
     let old = bench.admit(entry("a")).await;
     let claimed = bench.claim().await;
     bench.settle(&claimed[0], Ending::Parked(ParkReason::Conflict)).await;
@@ -86,9 +93,10 @@ async fn an_older_one_that_is_put_back_goes_before_the_pending_later_ones() {
     );
 }
 
+#[rstest]
 #[tokio::test]
-async fn an_older_one_that_is_put_back_waits_for_the_later_one_that_is_sending() {
-    let bench = Bench::fresh().await;
+async fn an_older_one_that_is_put_back_waits_for_the_later_one_that_is_sending(#[values(Sqlite, Postgres)] kind: Kind) {
+    let Some(bench) = Bench::fresh(kind).await else { return };
     let old = bench.admit(entry("a")).await;
     let claimed = bench.claim().await;
     bench.settle(&claimed[0], Ending::Parked(ParkReason::Conflict)).await;
@@ -103,18 +111,20 @@ async fn an_older_one_that_is_put_back_waits_for_the_later_one_that_is_sending()
     assert_eq!(ids(&bench.claim().await), [old]);
 }
 
+#[rstest]
 #[tokio::test]
-async fn dismissing_the_head_promotes_the_next() {
-    let bench = Bench::fresh().await;
+async fn dismissing_the_head_promotes_the_next(#[values(Sqlite, Postgres)] kind: Kind) {
+    let Some(bench) = Bench::fresh(kind).await else { return };
     let first = bench.admit(entry("a")).await;
     let second = bench.admit(entry("a")).await;
     assert_eq!(bench.act(first, Act::Dismiss).await, Acted::Done);
     assert_eq!(ids(&bench.claim().await), [second]);
 }
 
+#[rstest]
 #[tokio::test]
-async fn two_claimers_never_hold_one_activity() {
-    let bench = Bench::fresh().await;
+async fn two_claimers_never_hold_one_activity(#[values(Sqlite, Postgres)] kind: Kind) {
+    let Some(bench) = Bench::fresh(kind).await else { return };
     for round in 0..40 {
         bench.admit(entry(&format!("a{}", round % 4))).await;
     }
@@ -133,11 +143,12 @@ async fn two_claimers_never_hold_one_activity() {
     }
 }
 
+#[rstest]
 #[tokio::test]
-async fn the_database_itself_refuses_two_live_ones_of_an_activity() {
-    let bench = Bench::fresh().await;
+async fn the_database_itself_refuses_two_live_ones_of_an_activity(#[values(Sqlite, Postgres)] kind: Kind) {
+    let Some(bench) = Bench::fresh(kind).await else { return };
     bench.admit(entry("a")).await;
     bench.admit(entry("a")).await;
     let forced = bench.by_hand("UPDATE delivery SET state = 'head'").await;
-    assert!(forced.unwrap_err().to_string().contains("UNIQUE"));
+    assert!(forced.unwrap_err().to_string().to_lowercase().contains("unique"));
 }

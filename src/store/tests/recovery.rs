@@ -3,9 +3,12 @@
 use super::*;
 use crate::model::{EndingName, StateName};
 
+#[rstest]
 #[tokio::test]
-async fn what_was_sending_is_pending_again_with_its_attempt_recorded_as_interrupted() {
-    let bench = Bench::fresh().await;
+async fn what_was_sending_is_pending_again_with_its_attempt_recorded_as_interrupted(
+    #[values(Sqlite, Postgres)] kind: Kind,
+) {
+    let Some(bench) = Bench::fresh(kind).await else { return };
     assert_eq!(bench.outbox.recovered(), 0);
     let first = bench.admit(entry("a")).await;
     let second = bench.admit(entry("a")).await;
@@ -40,9 +43,10 @@ async fn what_was_sending_is_pending_again_with_its_attempt_recorded_as_interrup
     bench.check().await;
 }
 
+#[rstest]
 #[tokio::test]
-async fn what_was_sending_lets_an_older_one_pass_that_was_put_back_meanwhile() {
-    let bench = Bench::fresh().await;
+async fn what_was_sending_lets_an_older_one_pass_that_was_put_back_meanwhile(#[values(Sqlite, Postgres)] kind: Kind) {
+    let Some(bench) = Bench::fresh(kind).await else { return };
     let old = bench.admit(entry("a")).await;
     let claimed = bench.claim().await.remove(0);
     bench.settle(&claimed, Ending::Parked(ParkReason::Conflict)).await;
@@ -54,18 +58,20 @@ async fn what_was_sending_lets_an_older_one_pass_that_was_put_back_meanwhile() {
     bench.check().await;
 }
 
+#[rstest]
 #[tokio::test]
-async fn an_outcome_of_before_the_crash_comes_too_late() {
-    let bench = Bench::fresh().await;
+async fn an_outcome_of_before_the_crash_comes_too_late(#[values(Sqlite, Postgres)] kind: Kind) {
+    let Some(bench) = Bench::fresh(kind).await else { return };
     bench.admit(entry("a")).await;
     let claimed = bench.claim().await.remove(0);
     let bench = bench.reopen(NOW).await;
     assert_eq!(bench.settle(&claimed, Ending::Delivered).await, Settled::Stale);
 }
 
+#[rstest]
 #[tokio::test]
-async fn an_attempt_whose_task_failed_is_recovered_by_its_settlement() {
-    let bench = Bench::fresh().await;
+async fn an_attempt_whose_task_failed_is_recovered_by_its_settlement(#[values(Sqlite, Postgres)] kind: Kind) {
+    let Some(bench) = Bench::fresh(kind).await else { return };
     let id = bench.admit(entry("a")).await;
     let claimed = bench.claim().await.remove(0);
     let mut interrupted = settlement(&claimed, Ending::Interrupted { wait: Duration::ZERO });
@@ -78,20 +84,22 @@ async fn an_attempt_whose_task_failed_is_recovered_by_its_settlement() {
     );
 }
 
+#[rstest]
 #[tokio::test]
-async fn a_tool_does_not_recover_what_the_daemon_sends() {
-    let bench = Bench::fresh().await;
+async fn a_tool_does_not_recover_what_the_daemon_sends(#[values(Sqlite, Postgres)] kind: Kind) {
+    let Some(bench) = Bench::fresh(kind).await else { return };
     let id = bench.admit(entry("a")).await;
     bench.claim().await;
-    let tool = Outbox::open(&bench.path(), Role::Tool, NOW).await.unwrap();
+    let tool = bench.open(Role::Tool, NOW).await.unwrap();
     assert_eq!(tool.recovered(), 0);
     assert_eq!(bench.state(id).await.name(), StateName::Sending);
     tool.close().await;
 }
 
+#[rstest]
 #[tokio::test]
-async fn nothing_works_after_closing_and_everything_is_there_after_reopening() {
-    let bench = Bench::fresh().await;
+async fn nothing_works_after_closing_and_everything_is_there_after_reopening(#[values(Sqlite, Postgres)] kind: Kind) {
+    let Some(bench) = Bench::fresh(kind).await else { return };
     let id = bench.admit(entry("a")).await;
     let clone = bench.outbox.clone();
     clone.close().await;

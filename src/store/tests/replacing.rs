@@ -57,14 +57,17 @@ fn why(admitted: &Admitted) -> &str {
     }
 }
 
+#[rstest]
 #[tokio::test]
-async fn a_twin_takes_the_place_of_what_is_dead_parked_or_dismissed_and_both_name_the_other() {
+async fn a_twin_takes_the_place_of_what_is_dead_parked_or_dismissed_and_both_name_the_other(
+    #[values(Sqlite, Postgres)] kind: Kind,
+) {
     for ending in [
         refused(),
         Ending::Parked(ParkReason::Conflict),
         Ending::Retry { wait: Duration::ZERO },
     ] {
-        let bench = Bench::fresh().await;
+        let Some(bench) = Bench::fresh(kind).await else { return };
         let old = ended(&bench, entry("a"), ending).await;
         let token = token(&bench, old).await;
         if matches!(ending, Ending::Retry { .. }) {
@@ -91,9 +94,10 @@ async fn a_twin_takes_the_place_of_what_is_dead_parked_or_dismissed_and_both_nam
     }
 }
 
+#[rstest]
 #[tokio::test]
-async fn what_is_in_any_other_state_is_left_alone_and_the_twin_says_so() {
-    let bench = Bench::fresh().await;
+async fn what_is_in_any_other_state_is_left_alone_and_the_twin_says_so(#[values(Sqlite, Postgres)] kind: Kind) {
+    let Some(bench) = Bench::fresh(kind).await else { return };
     let pending = bench.admit(entry("a")).await;
     let token = token(&bench, pending).await;
     let mut said = Vec::new();
@@ -112,9 +116,12 @@ async fn what_is_in_any_other_state_is_left_alone_and_the_twin_says_so() {
     bench.check().await;
 }
 
+#[rstest]
 #[tokio::test]
-async fn a_mark_that_is_wrong_and_a_number_that_is_not_there_are_told_in_the_same_words() {
-    let bench = Bench::fresh().await;
+async fn a_mark_that_is_wrong_and_a_number_that_is_not_there_are_told_in_the_same_words(
+    #[values(Sqlite, Postgres)] kind: Kind,
+) {
+    let Some(bench) = Bench::fresh(kind).await else { return };
     let dead = ended(&bench, entry("a"), refused()).await;
     let right = token(&bench, dead).await;
     let mut forged = right.clone();
@@ -127,7 +134,9 @@ async fn a_mark_that_is_wrong_and_a_number_that_is_not_there_are_told_in_the_sam
         id: dead,
         mark: Mark([0; 32]),
     };
-    let elsewhere = Bench::fresh().await;
+    let Some(elsewhere) = Bench::fresh(kind).await else {
+        return;
+    };
     ended(&elsewhere, entry("a"), refused()).await;
     let of_another_outbox = token(&elsewhere, dead).await;
     let wrong = [forged, of_another_number, empty, of_another_outbox];
@@ -150,10 +159,11 @@ async fn a_mark_that_is_wrong_and_a_number_that_is_not_there_are_told_in_the_sam
     bench.check().await;
 }
 
+#[rstest]
 #[tokio::test]
-async fn the_same_token_twice_makes_no_second_one_of_the_same_object() {
+async fn the_same_token_twice_makes_no_second_one_of_the_same_object(#[values(Sqlite, Postgres)] kind: Kind) {
     for together in [true, false] {
-        let bench = Bench::fresh().await;
+        let Some(bench) = Bench::fresh(kind).await else { return };
         let old = ended(&bench, entry("a"), refused()).await;
         let token = token(&bench, old).await;
         let twins = vec![twin("a", "mended", &token), twin("a", "mended", &token)];
@@ -178,10 +188,13 @@ async fn the_same_token_twice_makes_no_second_one_of_the_same_object() {
     }
 }
 
+#[rstest]
 #[tokio::test]
-async fn a_twin_that_is_refused_too_is_replaced_by_the_next_one_with_the_token_of_either() {
+async fn a_twin_that_is_refused_too_is_replaced_by_the_next_one_with_the_token_of_either(
+    #[values(Sqlite, Postgres)] kind: Kind,
+) {
     for (by_first, together) in [(true, false), (false, false), (true, true)] {
-        let bench = Bench::fresh().await;
+        let Some(bench) = Bench::fresh(kind).await else { return };
         let old = ended(&bench, entry("a"), refused()).await;
         let first_token = token(&bench, old).await;
         let mut wrong = twin("a", "wrong", &first_token);
@@ -221,9 +234,10 @@ async fn a_twin_that_is_refused_too_is_replaced_by_the_next_one_with_the_token_o
     }
 }
 
+#[rstest]
 #[tokio::test]
-async fn a_parked_one_yields_its_key_to_its_token_alone() {
-    let bench = Bench::fresh().await;
+async fn a_parked_one_yields_its_key_to_its_token_alone(#[values(Sqlite, Postgres)] kind: Kind) {
+    let Some(bench) = Bench::fresh(kind).await else { return };
     let parked = ended(&bench, keyed("a", "k", "1"), Ending::Parked(ParkReason::Conflict)).await;
     let token = token(&bench, parked).await;
     assert!(why(&admit(&bench, vec![keyed("a", "k", "2")]).await[0]).contains("belongs to submission"));
@@ -242,9 +256,10 @@ async fn a_parked_one_yields_its_key_to_its_token_alone() {
     bench.check().await;
 }
 
+#[rstest]
 #[tokio::test]
-async fn a_key_that_its_holder_gave_up_is_free_in_the_same_admission() {
-    let bench = Bench::fresh().await;
+async fn a_key_that_its_holder_gave_up_is_free_in_the_same_admission(#[values(Sqlite, Postgres)] kind: Kind) {
+    let Some(bench) = Bench::fresh(kind).await else { return };
     let parked = ended(&bench, keyed("a", "k", "1"), Ending::Parked(ParkReason::Conflict)).await;
     let token = token(&bench, parked).await;
     let admitted = admit(
@@ -257,9 +272,10 @@ async fn a_key_that_its_holder_gave_up_is_free_in_the_same_admission() {
     bench.check().await;
 }
 
+#[rstest]
 #[tokio::test]
-async fn what_is_superseded_is_not_sent_after_the_later_one_by_a_twin() {
-    let bench = Bench::fresh().await;
+async fn what_is_superseded_is_not_sent_after_the_later_one_by_a_twin(#[values(Sqlite, Postgres)] kind: Kind) {
+    let Some(bench) = Bench::fresh(kind).await else { return };
     let old = ended(&bench, entry("a"), refused()).await;
     let token = token(&bench, old).await;
     let later = ended(&bench, entry("a"), Ending::Delivered).await;
@@ -275,9 +291,10 @@ async fn what_is_superseded_is_not_sent_after_the_later_one_by_a_twin() {
     bench.check().await;
 }
 
+#[rstest]
 #[tokio::test]
-async fn one_secret_is_made_and_kept() {
-    let bench = Bench::fresh().await;
+async fn one_secret_is_made_and_kept(#[values(Sqlite, Postgres)] kind: Kind) {
+    let Some(bench) = Bench::fresh(kind).await else { return };
     let dead = ended(&bench, entry("a"), refused()).await;
     let first = token(&bench, dead).await;
     let bench = bench.reopen(at(5)).await;
@@ -285,7 +302,7 @@ async fn one_secret_is_made_and_kept() {
     let value = Some("0".repeat(64));
     bench.outbox.remember("replaces", value, NOW).await.unwrap();
     assert_eq!(token(&bench, dead).await, first, "who comes second finds it");
-    let reader = Outbox::open(&bench.path(), Role::Reader, NOW).await.unwrap();
+    let reader = bench.open(Role::Reader, NOW).await.unwrap();
     assert!(reader.marks(NOW).await.unwrap().is_some());
     reader.close().await;
 }

@@ -24,9 +24,10 @@ async fn deliver_all(bench: &Bench, now: Timestamp) {
     }
 }
 
+#[rstest]
 #[tokio::test]
-async fn the_oldest_leave_first_with_all_that_belongs_to_them() {
-    let bench = Bench::fresh().await;
+async fn the_oldest_leave_first_with_all_that_belongs_to_them(#[values(Sqlite, Postgres)] kind: Kind) {
+    let Some(bench) = Bench::fresh(kind).await else { return };
     let first = bench.admit(keyed("a", "k", "1")).await;
     deliver_all(&bench, NOW).await;
     let second = bench.admit(entry("b")).await;
@@ -39,9 +40,12 @@ async fn the_oldest_leave_first_with_all_that_belongs_to_them() {
     bench.check().await;
 }
 
+#[rstest]
 #[tokio::test]
-async fn what_was_delivered_last_is_remembered_as_long_as_any_of_its_activity_is_kept() {
-    let bench = Bench::fresh().await;
+async fn what_was_delivered_last_is_remembered_as_long_as_any_of_its_activity_is_kept(
+    #[values(Sqlite, Postgres)] kind: Kind,
+) {
+    let Some(bench) = Bench::fresh(kind).await else { return };
     let dead = bench.admit(entry("a")).await;
     let claimed = bench.claim().await.remove(0);
     let refused = Ending::Dead {
@@ -57,10 +61,11 @@ async fn what_was_delivered_last_is_remembered_as_long_as_any_of_its_activity_is
     assert!(bench.dump().await.iter().all(|line| !line.starts_with("lane ")));
 }
 
+#[rstest]
 #[tokio::test]
-async fn any_state_can_be_purged_but_what_is_being_sent() {
+async fn any_state_can_be_purged_but_what_is_being_sent(#[values(Sqlite, Postgres)] kind: Kind) {
     for state in StateName::VARIANTS {
-        let bench = Bench::fresh().await;
+        let Some(bench) = Bench::fresh(kind).await else { return };
         bench.admit(entry("a")).await;
         let behind = bench.admit(entry("a")).await;
         let first = match state {
@@ -99,7 +104,7 @@ async fn any_state_can_be_purged_but_what_is_being_sent() {
 
 #[tokio::test]
 async fn tidying_gives_room_back_and_loses_nothing() {
-    let bench = Bench::fresh().await;
+    let bench = Bench::sqlite().await;
     let mut large = entry("a");
     large.payload = Payload::from_text(&"x".repeat(1 << 20));
     let admission = Admission {

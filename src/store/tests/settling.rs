@@ -7,9 +7,10 @@ fn retry_in(seconds: u64) -> Ending {
     Ending::Retry { wait }
 }
 
+#[rstest]
 #[tokio::test]
-async fn a_settlement_that_comes_too_late_changes_nothing_not_even_a_neighbour() {
-    let bench = Bench::fresh().await;
+async fn a_settlement_that_comes_too_late_changes_nothing_not_even_a_neighbour(#[values(Sqlite, Postgres)] kind: Kind) {
+    let Some(bench) = Bench::fresh(kind).await else { return };
     let id = bench.admit(entry("a")).await;
     let next = bench.admit(entry("a")).await;
     let first = bench.claim().await.remove(0);
@@ -26,9 +27,12 @@ async fn a_settlement_that_comes_too_late_changes_nothing_not_even_a_neighbour()
     assert_eq!(bench.claim().await[0].id, next);
 }
 
+#[rstest]
 #[tokio::test]
-async fn outcomes_are_on_their_way_before_they_are_awaited_and_free_their_lanes_for_the_next_claim() {
-    let bench = Bench::fresh().await;
+async fn outcomes_are_on_their_way_before_they_are_awaited_and_free_their_lanes_for_the_next_claim(
+    #[values(Sqlite, Postgres)] kind: Kind,
+) {
+    let Some(bench) = Bench::fresh(kind).await else { return };
     bench.admit(entry("a")).await;
     let next = bench.admit(entry("a")).await;
     let first = bench.claim().await.remove(0);
@@ -40,9 +44,12 @@ async fn outcomes_are_on_their_way_before_they_are_awaited_and_free_their_lanes_
     assert_eq!(settling.await.unwrap(), [Settled::Done]);
 }
 
+#[rstest]
 #[tokio::test]
-async fn what_is_remembered_beside_outcomes_is_there_with_them_also_where_one_comes_too_late() {
-    let bench = Bench::fresh().await;
+async fn what_is_remembered_beside_outcomes_is_there_with_them_also_where_one_comes_too_late(
+    #[values(Sqlite, Postgres)] kind: Kind,
+) {
+    let Some(bench) = Bench::fresh(kind).await else { return };
     bench.admit(entry("a")).await;
     let claimed = bench.claim().await.remove(0);
     for (value, expected) in [("one", Settled::Done), ("two", Settled::Stale)] {
@@ -53,9 +60,10 @@ async fn what_is_remembered_beside_outcomes_is_there_with_them_also_where_one_co
     }
 }
 
+#[rstest]
 #[tokio::test]
-async fn of_two_words_on_one_attempt_at_the_same_time_one_holds() {
-    let bench = Bench::fresh().await;
+async fn of_two_words_on_one_attempt_at_the_same_time_one_holds(#[values(Sqlite, Postgres)] kind: Kind) {
+    let Some(bench) = Bench::fresh(kind).await else { return };
     bench.admit(entry("a")).await;
     let claimed = bench.claim().await.remove(0);
     let (left, right) = tokio::join!(
@@ -65,9 +73,10 @@ async fn of_two_words_on_one_attempt_at_the_same_time_one_holds() {
     assert_eq!((left, right), (Settled::Done, Settled::Stale));
 }
 
+#[rstest]
 #[tokio::test]
-async fn many_outcomes_at_the_same_time_are_each_what_they_are() {
-    let bench = Bench::fresh().await;
+async fn many_outcomes_at_the_same_time_are_each_what_they_are(#[values(Sqlite, Postgres)] kind: Kind) {
+    let Some(bench) = Bench::fresh(kind).await else { return };
     for place in 0..150 {
         bench.admit(entry(&format!("a{place}"))).await;
     }
@@ -93,9 +102,10 @@ async fn many_outcomes_at_the_same_time_are_each_what_they_are() {
     }
 }
 
+#[rstest]
 #[tokio::test]
-async fn a_retry_adds_its_wait_and_remembers_a_lost_response() {
-    let bench = Bench::fresh().await;
+async fn a_retry_adds_its_wait_and_remembers_a_lost_response(#[values(Sqlite, Postgres)] kind: Kind) {
+    let Some(bench) = Bench::fresh(kind).await else { return };
     let id = bench.admit(entry("a")).await;
     let claimed = bench.claim().await.remove(0);
     let mut lost = settlement(&claimed, retry_in(10));
@@ -114,9 +124,10 @@ async fn a_retry_adds_its_wait_and_remembers_a_lost_response() {
     assert_eq!(bench.outbox.show(id).await.unwrap().unwrap().attempts.len(), 2);
 }
 
+#[rstest]
 #[tokio::test]
-async fn a_released_one_is_not_charged_and_nothing_is_remembered_of_it() {
-    let bench = Bench::fresh().await;
+async fn a_released_one_is_not_charged_and_nothing_is_remembered_of_it(#[values(Sqlite, Postgres)] kind: Kind) {
+    let Some(bench) = Bench::fresh(kind).await else { return };
     let id = bench.admit(entry("a")).await;
     let first = bench.claim().await.remove(0);
     let mut release = settlement(&first, Ending::Released);
@@ -140,9 +151,10 @@ async fn a_released_one_is_not_charged_and_nothing_is_remembered_of_it() {
     assert_eq!(bench.settle(&first, Ending::Delivered).await, Settled::Stale);
 }
 
+#[rstest]
 #[tokio::test]
-async fn an_overridden_one_is_resent_before_all_that_became_due_since() {
-    let bench = Bench::fresh().await;
+async fn an_overridden_one_is_resent_before_all_that_became_due_since(#[values(Sqlite, Postgres)] kind: Kind) {
+    let Some(bench) = Bench::fresh(kind).await else { return };
     let id = bench.admit(entry("a")).await;
     let claimed = bench.claim().await.remove(0);
     bench.admit(entry("b")).await;
@@ -156,9 +168,10 @@ async fn an_overridden_one_is_resent_before_all_that_became_due_since() {
     assert_eq!((again.id, again.hard_override), (id, true));
 }
 
+#[rstest]
 #[tokio::test]
-async fn an_override_after_a_probe_is_due_at_once() {
-    let bench = Bench::fresh().await;
+async fn an_override_after_a_probe_is_due_at_once(#[values(Sqlite, Postgres)] kind: Kind) {
+    let Some(bench) = Bench::fresh(kind).await else { return };
     bench.admit(entry("a")).await;
     let claimed = bench.claim().await.remove(0);
     bench.settle(&claimed, retry_in(500)).await;
@@ -173,9 +186,10 @@ async fn an_override_after_a_probe_is_due_at_once() {
     assert!(bench.claim().await[0].hard_override);
 }
 
+#[rstest]
 #[tokio::test]
-async fn an_attempt_is_kept_as_it_was() {
-    let bench = Bench::fresh().await;
+async fn an_attempt_is_kept_as_it_was(#[values(Sqlite, Postgres)] kind: Kind) {
+    let Some(bench) = Bench::fresh(kind).await else { return };
     let id = bench.admit(entry("a")).await;
     let claimed = bench.claim().await.remove(0);
     let mut answered = settlement(&claimed, retry_in(0));
@@ -196,9 +210,10 @@ async fn an_attempt_is_kept_as_it_was() {
     assert_eq!(story.listed.attempts, 2);
 }
 
+#[rstest]
 #[tokio::test]
-async fn the_opening_gate_puts_back_what_its_episode_stopped() {
-    let bench = Bench::fresh().await;
+async fn the_opening_gate_puts_back_what_its_episode_stopped(#[values(Sqlite, Postgres)] kind: Kind) {
+    let Some(bench) = Bench::fresh(kind).await else { return };
     let refused = |requeue_on_opening| Ending::Dead {
         reason: DeadReason::Unauthorized,
         requeue_on_opening,
@@ -244,9 +259,10 @@ async fn the_opening_gate_puts_back_what_its_episode_stopped() {
     );
 }
 
+#[rstest]
 #[tokio::test]
-async fn a_gate_that_opens_without_requeueing_forgets_its_episode() {
-    let bench = Bench::fresh().await;
+async fn a_gate_that_opens_without_requeueing_forgets_its_episode(#[values(Sqlite, Postgres)] kind: Kind) {
+    let Some(bench) = Bench::fresh(kind).await else { return };
     let id = bench.admit(entry("a")).await;
     let claimed = bench.claim().await.remove(0);
     let refused = Ending::Dead {
@@ -265,9 +281,10 @@ async fn a_gate_that_opens_without_requeueing_forgets_its_episode() {
     assert_eq!(bench.state(id).await, State::Dead(DeadReason::Unauthorized));
 }
 
+#[rstest]
 #[tokio::test]
-async fn an_episode_of_any_length_comes_back_at_once_and_in_its_order() {
-    let bench = Bench::fresh().await;
+async fn an_episode_of_any_length_comes_back_at_once_and_in_its_order(#[values(Sqlite, Postgres)] kind: Kind) {
+    let Some(bench) = Bench::fresh(kind).await else { return };
     let refused = Ending::Dead {
         reason: DeadReason::Unauthorized,
         requeue_on_opening: true,

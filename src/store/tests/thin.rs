@@ -4,9 +4,10 @@ use super::*;
 use crate::model::StateName;
 use crate::store::Filter;
 
+#[rstest]
 #[tokio::test]
-async fn a_result_goes_in_is_claimed_delivered_and_shown() {
-    let bench = Bench::fresh().await;
+async fn a_result_goes_in_is_claimed_delivered_and_shown(#[values(Sqlite, Postgres)] kind: Kind) {
+    let Some(bench) = Bench::fresh(kind).await else { return };
     let id = bench.admit(entry("a")).await;
     let claimed = bench.claim().await;
     assert_eq!(claimed.len(), 1);
@@ -30,9 +31,10 @@ async fn a_result_goes_in_is_claimed_delivered_and_shown() {
     assert_eq!(listed, [story.listed]);
 }
 
+#[rstest]
 #[tokio::test]
-async fn a_value_is_remembered_replaced_and_forgotten() {
-    let bench = Bench::fresh().await;
+async fn a_value_is_remembered_replaced_and_forgotten(#[values(Sqlite, Postgres)] kind: Kind) {
+    let Some(bench) = Bench::fresh(kind).await else { return };
     assert_eq!(bench.outbox.recall("gate").await.unwrap(), None);
     for value in [Some("open"), Some("closed"), None] {
         bench.outbox.remember("gate", value.map(Into::into), NOW).await.unwrap();

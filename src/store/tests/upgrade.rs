@@ -70,7 +70,11 @@ async fn holds_everything(directory: TempDir) {
         (1, &None, None),
         "they know no directory and no limit"
     );
-    let bench = Bench { directory, outbox };
+    let bench = Bench {
+        directory,
+        address: Address::File(path.clone()),
+        outbox,
+    };
     bench.check().await;
     assert!(!bench.claim().await.is_empty());
     bench.outbox.close().await;

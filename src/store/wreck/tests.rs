@@ -23,7 +23,7 @@ fn entries(count: usize) -> Vec<Entry> {
 }
 
 async fn filled(count: usize) -> (Bench, Vec<Entry>) {
-    let bench = Bench::fresh().await;
+    let bench = Bench::sqlite().await;
     let entries = entries(count);
     let admission = Admission {
         entries: entries.clone(),

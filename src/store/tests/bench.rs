@@ -1,0 +1,120 @@
+//! An outbox for one test, in either kind of store, and the few steps that most tests are made of.
+
+use super::*;
+
+/// Which store a test runs on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::store) enum Kind {
+    Sqlite,
+    Postgres,
+}
+
+/// An empty outbox of its own, opened as the daemon.
+pub(in crate::store) struct Bench {
+    /// What is beside the outbox, and of SQLite the outbox itself.
+    pub(in crate::store) directory: TempDir,
+    pub(in crate::store) address: Address,
+    pub(in crate::store) outbox: Outbox,
+}
+
+/// A directory in memory where there is one: these tests are about what is committed, not about the disk.
+pub(in crate::store) fn directory() -> TempDir {
+    tempfile::tempdir_in("/dev/shm")
+        .or_else(|_| tempfile::tempdir())
+        .unwrap()
+}
+
+async fn open(address: &Address, role: Role, now: Timestamp) -> Result<Outbox, OpenError> {
+    Outbox::open(address.anchor(), role, now).await
+}
+
+impl Bench {
+    /// `None` where this kind of store cannot be had here.
+    pub(in crate::store) async fn fresh(kind: Kind) -> Option<Self> {
+        match kind {
+            Sqlite => Some(Self::sqlite().await),
+            // The store is still to come.
+            Postgres => None,
+        }
+    }
+
+    /// For what is about the file.
+    pub(in crate::store) async fn sqlite() -> Self {
+        let directory = directory();
+        let address = Address::File(directory.path().join("outbox.db"));
+        let outbox = open(&address, Role::Daemon, NOW).await.unwrap();
+        Self {
+            directory,
+            address,
+            outbox,
+        }
+    }
+
+    /// The file of [`Bench::sqlite`].
+    pub(in crate::store) fn path(&self) -> PathBuf {
+        self.address.anchor().to_owned()
+    }
+
+    /// Opens it once more, beside the daemon.
+    pub(in crate::store) async fn open(&self, role: Role, now: Timestamp) -> Result<Outbox, OpenError> {
+        open(&self.address, role, now).await
+    }
+
+    /// Ends as a crash would (nothing is finished that was begun), and opens again at `now`.
+    pub(in crate::store) async fn reopen(mut self, now: Timestamp) -> Self {
+        self.outbox.close().await;
+        self.outbox = self.open(Role::Daemon, now).await.unwrap();
+        self
+    }
+
+    /// Admits one, which must be accepted or invalid; its number.
+    pub(in crate::store) async fn admit(&self, entry: Entry) -> SubmissionId {
+        let admission = Admission {
+            entries: vec![entry],
+            receipts: Vec::new(),
+        };
+        match self.outbox.admit(admission, NOW).await.unwrap().remove(0) {
+            Admitted::Accepted(id) | Admitted::Invalid { id, .. } => id,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    pub(in crate::store) async fn claim_at(&self, limit: u32, now: Timestamp) -> Vec<Claimed> {
+        let request = ClaimRequest {
+            limit,
+            order: ClaimOrder::Due,
+            now,
+            wait_max: WAIT_MAX,
+        };
+        self.outbox.claim(request).await.unwrap()
+    }
+
+    pub(in crate::store) async fn claim(&self) -> Vec<Claimed> {
+        self.claim_at(100, NOW).await
+    }
+
+    pub(in crate::store) async fn settle(&self, claimed: &Claimed, ending: Ending) -> Settled {
+        self.outbox.settle(settlement(claimed, ending), NOW).await.unwrap()
+    }
+
+    pub(in crate::store) async fn act(&self, id: SubmissionId, act: Act) -> Acted {
+        self.act_with(id, act, false).await
+    }
+
+    pub(in crate::store) async fn act_with(&self, id: SubmissionId, act: Act, force: bool) -> Acted {
+        let request = ActRequest {
+            ids: vec![id],
+            act,
+            still: Still::default(),
+            actor: Actor::User("ana".into()),
+            force,
+            dry_run: false,
+            now: NOW,
+        };
+        self.outbox.act(request).await.unwrap().remove(0).1
+    }
+
+    pub(in crate::store) async fn state(&self, id: SubmissionId) -> State {
+        self.outbox.show(id).await.unwrap().unwrap().listed.state
+    }
+}
