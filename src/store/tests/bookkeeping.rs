@@ -4,21 +4,31 @@ use super::*;
 use crate::model::StateName;
 use crate::store::Miscount;
 
+#[rstest]
 #[tokio::test]
-async fn counts_that_would_fall_below_nothing_stop_no_claim_and_no_settlement() {
-    let bench = Bench::sqlite().await;
+async fn counts_that_would_fall_below_nothing_stop_no_claim_and_no_settlement(#[values(Sqlite, Postgres)] kind: Kind) {
+    let Some(bench) = Bench::fresh(kind).await else { return };
     let id = bench.admit(entry("a")).await;
-    bench.by_hand("UPDATE tally SET n = 0").await.unwrap();
+    let one_too_few = match kind {
+        Sqlite => "UPDATE tally SET n = 0",
+        Postgres => "UPDATE tally SET pending = pending - 1",
+    };
+    bench.by_hand(one_too_few).await.unwrap();
     let claimed = bench.claim().await.remove(0);
     assert_eq!(bench.settle(&claimed, Ending::Delivered).await, Settled::Done);
     tokio::time::timeout(Duration::from_secs(10), bench.outbox.found_short())
         .await
         .unwrap();
     assert_eq!(bench.state(id).await, State::Delivered);
-    bench
-        .by_hand("UPDATE tally SET n = 7 WHERE state IN ('dead', 'delivered')")
-        .await
-        .unwrap();
+    // In PostgreSQL a count is this and what came since.
+    let seven = match kind {
+        Sqlite => "UPDATE tally SET n = 7 WHERE state IN ('dead', 'delivered')",
+        Postgres => {
+            "UPDATE tally SET dead = 7 - (SELECT coalesce(sum(dead), 0) FROM tally_delta), \
+                    delivered = 7 - (SELECT coalesce(sum(delivered), 0) FROM tally_delta)"
+        }
+    };
+    bench.by_hand(seven).await.unwrap();
     let wrong = |state, was, is| Miscount { state, was, is };
     let found = bench.outbox.recount().await.unwrap();
     assert_eq!(found, [wrong(StateName::Delivered, 7, 1), wrong(StateName::Dead, 7, 0)]);
@@ -26,19 +36,26 @@ async fn counts_that_would_fall_below_nothing_stop_no_claim_and_no_settlement() 
     bench.check().await;
 }
 
+#[rstest]
 #[tokio::test]
-async fn who_waits_for_nobody_and_who_is_next_before_an_older_one_are_found_and_put_in_order() {
-    let bench = Bench::sqlite().await;
+async fn who_waits_for_nobody_and_who_is_next_before_an_older_one_are_found_and_put_in_order(
+    #[values(Sqlite, Postgres)] kind: Kind,
+) {
+    let Some(bench) = Bench::fresh(kind).await else { return };
     for activity in ["a", "b", "c"] {
         for _ in 0..3 {
             bench.admit(entry(activity)).await;
         }
     }
     assert_eq!(bench.outbox.put_in_order(None).await.unwrap(), (0, None));
-    bench
-        .by_hand("UPDATE delivery SET state = 'dismissed' WHERE id = 1")
-        .await
-        .unwrap();
+    let dismissed = match kind {
+        Sqlite => "UPDATE delivery SET state = 'dismissed' WHERE id = 1",
+        Postgres => {
+            "WITH gone AS (DELETE FROM delivery WHERE id = 1 RETURNING id, lane, updated_at) \
+             INSERT INTO settled (id, lane, updated_at, state) SELECT id, lane, updated_at, 'dismissed' FROM gone"
+        }
+    };
+    bench.by_hand(dismissed).await.unwrap();
     bench
         .by_hand("UPDATE delivery SET state = 'waiting' WHERE id = 4; UPDATE delivery SET state = 'head' WHERE id = 5")
         .await

@@ -91,9 +91,9 @@ const POSTGRES_RULES: &[(&str, &str)] = &[
             SELECT count(*) FILTER (WHERE state IN ('head', 'waiting')), count(*) FILTER (WHERE state = 'sending'), \
                    count(*) FILTER (WHERE state = 'delivered'), count(*) FILTER (WHERE state = 'dead'), \
                    count(*) FILTER (WHERE state = 'parked'), count(*) FILTER (WHERE state = 'dismissed') FROM standing \
-         ) AS is (pending, sending, delivered, dead, parked, dismissed), {tally} AS told \
+         ) AS found (pending, sending, delivered, dead, parked, dismissed), {tally} AS told \
          WHERE (told.pending, told.sending, told.delivered, told.dead, told.parked, told.dismissed) \
-            IS DISTINCT FROM (is.pending, is.sending, is.delivered, is.dead, is.parked, is.dismissed)",
+            IS DISTINCT FROM (found.pending, found.sending, found.delivered, found.dead, found.parked, found.dismissed)",
     ),
     (
         "of one activity at most one is next or sent",
