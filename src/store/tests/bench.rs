@@ -1,6 +1,8 @@
 //! An outbox for one test, in either kind of store, and the few steps that most tests are made of.
 
 use super::*;
+use crate::model::address::PORT;
+use crate::model::{Host, Server, SslMode};
 
 /// Which store a test runs on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,30 +26,57 @@ pub(in crate::store) fn directory() -> TempDir {
         .unwrap()
 }
 
+/// A schema that does not exist yet, on the server of the tests; `None` where there is none.
+pub(super) fn shared(directory: &TempDir) -> Option<Address> {
+    let server = postgres::Server::get()?;
+    Some(Address::Server(Box::new(Server {
+        host: Host::Socket(server.socket_dir().to_owned()),
+        port: PORT,
+        database: "postgres".to_owned(),
+        user: postgres::USER.to_owned(),
+        password: None,
+        sslmode: SslMode::Disable,
+        sslrootcert: None,
+        sslcert: None,
+        sslkey: None,
+        schema: server.fresh_schema(),
+        node: "here".to_owned(),
+        allow_insecure: false,
+        anchor: directory.path().join("outbox"),
+    })))
+}
+
+const NOT_BUILT: &str = "not built";
+
 async fn open(address: &Address, role: Role, now: Timestamp) -> Result<Outbox, OpenError> {
-    Outbox::open(address.anchor(), role, now).await
+    match address {
+        Address::File(path) => Outbox::open(path, role, now).await,
+        Address::Server(_) => Err(OpenError::Unusable(NOT_BUILT.to_owned())),
+    }
 }
 
 impl Bench {
     /// `None` where this kind of store cannot be had here.
     pub(in crate::store) async fn fresh(kind: Kind) -> Option<Self> {
-        match kind {
-            Sqlite => Some(Self::sqlite().await),
-            // The store is still to come.
-            Postgres => None,
-        }
+        let directory = directory();
+        let address = match kind {
+            Sqlite => Address::File(directory.path().join("outbox.db")),
+            Postgres => shared(&directory)?,
+        };
+        let outbox = match open(&address, Role::Daemon, NOW).await {
+            Err(OpenError::Unusable(message)) if message == NOT_BUILT => return None,
+            opened => opened.unwrap(),
+        };
+        Some(Self {
+            directory,
+            address,
+            outbox,
+        })
     }
 
     /// For what is about the file.
     pub(in crate::store) async fn sqlite() -> Self {
-        let directory = directory();
-        let address = Address::File(directory.path().join("outbox.db"));
-        let outbox = open(&address, Role::Daemon, NOW).await.unwrap();
-        Self {
-            directory,
-            address,
-            outbox,
-        }
+        Self::fresh(Sqlite).await.unwrap()
     }
 
     /// The file of [`Bench::sqlite`].

@@ -3,6 +3,7 @@
 mod acting;
 mod bench;
 mod bookkeeping;
+mod broken;
 mod claims;
 mod intake;
 mod looking;

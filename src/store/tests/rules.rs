@@ -155,8 +155,8 @@ enum Hand {
 }
 
 impl Hand {
-    async fn of(bench: &Bench) -> Self {
-        match &bench.address {
+    async fn of(address: &Address) -> Self {
+        match address {
             Address::File(path) => Self::Sqlite(SqliteConnectOptions::new().filename(path).connect().await.unwrap()),
             Address::Server(server) => Self::Postgres(options(server).connect().await.unwrap()),
         }
@@ -198,22 +198,50 @@ fn options(server: &Server) -> PgConnectOptions {
     }
 }
 
+/// What another hand does to the database, on a connection of its own; the rows that it changed.
+pub(super) async fn by_hand(address: &Address, sql: &str) -> Result<u64, sqlx::Error> {
+    let mut hand = Hand::of(address).await;
+    let sql = sqlx::raw_sql(AssertSqlSafe(sql));
+    let done = match &mut hand {
+        Hand::Sqlite(conn) => sql.execute(conn).await.map(|done| done.rows_affected()),
+        Hand::Postgres(conn) => sql.execute(conn).await.map(|done| done.rows_affected()),
+    };
+    hand.close().await;
+    done
+}
+
+/// The rules that do not hold.
+pub(super) async fn broken(address: &Address) -> Vec<&'static str> {
+    let mut hand = Hand::of(address).await;
+    let rules = match address {
+        Address::File(_) => SQLITE_RULES,
+        Address::Server(_) => POSTGRES_RULES,
+    };
+    let mut broken = Vec::new();
+    for (rule, sql) in rules {
+        let sql = sql.replace("{tally}", POSTGRES_TALLY);
+        // The rows of a rule are of any type: what counts is that there are none.
+        if !hand
+            .texts(format!("SELECT 'x' FROM ({sql}) AS broken"))
+            .await
+            .is_empty()
+        {
+            broken.push(*rule);
+        }
+    }
+    hand.close().await;
+    broken
+}
+
 impl Bench {
     /// What another hand does to the database, on a connection of its own; the rows that it changed.
     pub(in crate::store) async fn by_hand(&self, sql: &str) -> Result<u64, sqlx::Error> {
-        let mut hand = Hand::of(self).await;
-        let sql = sqlx::raw_sql(AssertSqlSafe(sql));
-        let done = match &mut hand {
-            Hand::Sqlite(conn) => sql.execute(conn).await.map(|done| done.rows_affected()),
-            Hand::Postgres(conn) => sql.execute(conn).await.map(|done| done.rows_affected()),
-        };
-        hand.close().await;
-        done
+        by_hand(&self.address, sql).await
     }
 
     /// The first column of what is there, as text, on a connection of its own.
     pub(in crate::store) async fn texts(&self, sql: &str) -> Vec<String> {
-        let mut hand = Hand::of(self).await;
+        let mut hand = Hand::of(&self.address).await;
         let texts = hand.texts(sql.to_owned()).await;
         hand.close().await;
         texts
@@ -221,7 +249,7 @@ impl Bench {
 
     /// Every row of every table, as text.
     pub(in crate::store) async fn dump(&self) -> Vec<String> {
-        let mut hand = Hand::of(self).await;
+        let mut hand = Hand::of(&self.address).await;
         let mut lines = Vec::new();
         match self.address {
             Address::File(_) => {
@@ -250,17 +278,7 @@ impl Bench {
 
     /// What must hold between any two transactions, whatever happened.
     pub(in crate::store) async fn check(&self) {
-        let mut hand = Hand::of(self).await;
-        let rules = match self.address {
-            Address::File(_) => SQLITE_RULES,
-            Address::Server(_) => POSTGRES_RULES,
-        };
-        for (rule, sql) in rules {
-            let sql = sql.replace("{tally}", POSTGRES_TALLY);
-            // The rows of a rule are of any type: what counts is that there are none.
-            let broken = hand.texts(format!("SELECT 'x' FROM ({sql}) AS broken")).await;
-            assert!(broken.is_empty(), "{rule}: {:#?}", self.dump().await);
-        }
-        hand.close().await;
+        let broken = broken(&self.address).await;
+        assert!(broken.is_empty(), "{broken:?}: {:#?}", self.dump().await);
     }
 }
