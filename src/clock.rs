@@ -4,6 +4,7 @@
 //! command) asks [`now`], once a step.
 
 use std::fmt;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use serde::{Serialize, Serializer};
@@ -77,7 +78,20 @@ impl Serialize for Timestamp {
 /// The system's clock, asked once a step at the edges.
 #[expect(clippy::disallowed_methods, reason = "the one caller of the system's clock")]
 pub fn now() -> Timestamp {
-    Timestamp(jiff::Timestamp::now().as_millisecond())
+    Timestamp(host().saturating_add(AHEAD.load(Ordering::Relaxed)))
+}
+
+/// How far the clock that all go by is ahead of this host's, in milliseconds; 0 where this host's is that clock.
+static AHEAD: AtomicI64 = AtomicI64::new(0);
+
+/// From here on [`now`] goes by the clock that shows this: of a database that several hosts share, so that none of them
+/// is early or late by its own.
+pub fn follow(shared: Timestamp) {
+    AHEAD.store(shared.0.saturating_sub(host()), Ordering::Relaxed);
+}
+
+fn host() -> i64 {
+    jiff::Timestamp::now().as_millisecond()
 }
 
 #[cfg(test)]

@@ -17,7 +17,7 @@ const MAY_USE: &[(&str, &str)] = &[
     ("model", "clock"),
     ("policy", "model config clock"),
     ("config", "model"),
-    ("store", "model clock lock sqlite_file"),
+    ("store", "model policy::gate clock lock sqlite_file"),
     ("api", "model config policy::validate"),
     ("telemetry", "model policy config clock"),
     (

@@ -1,5 +1,7 @@
 //! What can keep the outbox from opening, or from doing its work.
 
+use super::rules::words::Corrupt;
+
 /// Why the outbox cannot be opened. Nothing was changed.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
@@ -33,4 +35,10 @@ pub enum StoreError {
     /// The writer has ended (shutdown).
     #[error("the outbox is closed")]
     Closed,
+}
+
+impl From<Corrupt> for sqlx::Error {
+    fn from(corrupt: Corrupt) -> Self {
+        Self::Decode(corrupt.into())
+    }
 }

@@ -1,15 +1,20 @@
 //! The outbox: the one durable thing of the program, and the only seam between intake and delivery.
 //!
-//! [`Outbox`] speaks in the domain's verbs and in `model` types only; that it is SQLite is known below `sqlite` alone.
-//! One task owns the one write connection of this process; whatever a method promises is committed (WAL,
-//! `synchronous=FULL`) before the method returns.
-//!
-//! A second kind of store makes [`Outbox`] an enum; nobody who calls it changes.
+//! [`Outbox`] speaks in the domain's verbs and in `model` types only. Whatever a method promises is committed before the
+//! method returns. What every store decides alike is in [`rules`], without SQL; [`sqlite`] keeps an outbox in a file of
+//! one daemon, [`postgres`] in a schema that any number of daemons share.
 
 mod acts;
+mod beside;
 mod error;
+mod nodes;
+mod operation;
+mod outbox;
+mod postgres;
+mod rules;
 mod sending;
 mod sqlite;
+mod touch;
 mod views;
 pub mod wreck;
 
@@ -17,12 +22,15 @@ pub mod wreck;
 mod tests;
 
 pub use acts::{ACT_IDS_MAX, ActRequest, Acted, Still, Sweep};
+pub use beside::lock::{Running, daemon_is_running};
+pub use beside::note::read_note;
 pub use error::{OpenError, StoreError};
+pub use nodes::{NodeEvent, NodeState, NodeView, Tenure};
+pub use outbox::Outbox;
+pub use rules::marks::Marks;
 pub use sending::{ClaimOrder, ClaimRequest, Claimed, Leap, Relations, Settled, Settlement, SourceCursor, Stretch};
-pub use sqlite::{
-    Backup, BackupFile, Holder, Marks, Outbox, Restored, Running, Touch, Way, daemon_is_running, free_bytes, holder,
-    read_note, restore,
-};
+pub use sqlite::{Backup, BackupFile, Holder, Restored, Way, free_bytes, holder, restore};
+pub use touch::Touch;
 pub use views::{Content, DeadLetter, Event, Filter, Listed, Miscount, Story, Tally};
 pub use wreck::{Found, Wreck};
 

@@ -48,6 +48,8 @@ pub struct Listed {
     pub waits_behind: Option<SubmissionId>,
     /// Whether an earlier attempt may have reached the API unseen.
     pub lost_response: bool,
+    /// The daemon that sends it, where several share the outbox.
+    pub node: Option<String>,
     /// Its last attempt that ended.
     pub last: Option<Attempt>,
 }

@@ -46,6 +46,7 @@ pub fn listed(facts: Facts) -> Listed {
         invalid: None,
         waits_behind: None,
         lost_response: false,
+        node: None,
         last: Some(attempt()),
     }
 }

@@ -45,6 +45,15 @@ impl GateName {
             Self::Probing | Self::Unauthorized | Self::Rejecting | Self::Paused => false,
         }
     }
+
+    /// Whether it is a fact about the key, the producers or an operator's word, and so everybody's who sends by that key;
+    /// what an outage closed may be one host's own network.
+    pub const fn is_shared(self) -> bool {
+        match self {
+            Self::Open | Self::Unauthorized | Self::Rejecting | Self::Paused => true,
+            Self::Throttled | Self::Probing => false,
+        }
+    }
 }
 
 /// The gate beneath a pause, and why. Times are milliseconds since 1970.

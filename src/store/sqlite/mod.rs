@@ -28,28 +28,25 @@ use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::clock::Timestamp;
+use crate::store::operation::{Asked, Operation};
 use crate::store::{Leap, OpenError, Role, StoreError};
 
-use machine::operation::{Asked, Operation};
+use crate::store::beside::note::Notepad;
 use machine::writer::{self, Locked, Order, Seen, Writer};
 use opening::open;
-use processes::note::Notepad;
 use processes::quiet::Quiet;
 use processes::usage;
 
 pub use copying::backup::Backup;
 pub use copying::restore::{BackupFile, Restored, restore};
 pub use opening::location::free_bytes;
-pub use operations::marks::Marks;
 pub use processes::holders::{Holder, Way, holder};
-pub use processes::lock::{Running, daemon_is_running};
-pub use processes::note::read_note;
-pub use processes::touch::Touch;
+pub(crate) use processes::touch::Touch;
 
 /// The outbox. Cheap to clone; every clone shares one writer and one small pool of readers. Its methods are beside the
 /// operations that they serve.
 #[derive(Debug, Clone)]
-pub struct Outbox {
+pub struct Database {
     inner: Arc<Inner>,
     recovered: u64,
 }
@@ -80,9 +77,9 @@ struct Inner {
     leap: Mutex<Leap>,
 }
 
-impl Outbox {
+impl Database {
     /// Opens the outbox: lock, schema version, integrity, write test, in this order, before a byte changes; then
-    /// migrates, and as [`Role::Daemon`] recovers what a crash left in `sending` (see [`Outbox::recovered`]).
+    /// migrates, and as [`Role::Daemon`] recovers what a crash left in `sending` (see [`Database::recovered`]).
     pub async fn open(path: &Path, role: Role, now: Timestamp) -> Result<Self, OpenError> {
         let opened = open::open(path, role).await?;
         let seen = Arc::new(Seen::default());

@@ -9,18 +9,18 @@ use tokio::time::Instant;
 
 use crate::clock::Timestamp;
 use crate::model::{Admission, Admitted, Receipt, SubmissionId};
+use crate::store::sqlite::Database;
 use crate::store::{
-    ActRequest, Acted, ClaimOrder, ClaimRequest, Claimed, Leap, Miscount, Outbox, Settled, Settlement, StoreError,
-    Sweep,
+    ActRequest, Acted, ClaimOrder, ClaimRequest, Claimed, Leap, Miscount, Settled, Settlement, StoreError, Sweep,
 };
 
-use super::machine::operation::Operation;
 use super::machine::writer::Order;
-use super::operations::marks::{Marks, SECRET};
-use super::operations::{act, claim, gate, notes, recount};
+use super::operations::{act, recount};
 use super::processes::touch::Touch;
+use crate::store::operation::{Note, Opening, Operation, Revival, Turn};
+use crate::store::rules::marks::{Marks, SECRET};
 
-impl Outbox {
+impl Database {
     /// Takes results in, with the receipts that prove it, in one transaction; one answer an entry, in order.
     pub async fn admit(&self, admission: Admission, now: Timestamp) -> Result<Vec<Admitted>, StoreError> {
         self.ask((admission, now), Operation::Admit).await
@@ -40,7 +40,7 @@ impl Outbox {
     ) -> impl Future<Output = Result<Vec<Claimed>, StoreError>> + Send + use<> {
         let has_odd_one = request.order == ClaimOrder::Due && request.limit % 2 == 1;
         let odd_one_to_requeued = self.inner.odd_one_to_requeued.fetch_xor(has_odd_one, Ordering::Relaxed);
-        let turn = claim::Turn {
+        let turn = Turn {
             request,
             odd_one_to_requeued,
             leap: *self.inner.leap.lock().unwrap_or_else(PoisonError::into_inner),
@@ -68,7 +68,7 @@ impl Outbox {
         beside: Option<(&'static str, String)>,
     ) -> impl Future<Output = Result<Vec<Settled>, StoreError>> + Send + use<> {
         let now = settlements.last().map_or_else(Timestamp::default, |(_, now)| *now);
-        let note = beside.map(|(name, value)| notes::Note {
+        let note = beside.map(|(name, value)| Note {
             name: name.to_owned(),
             value: Some(value),
             now,
@@ -87,7 +87,7 @@ impl Outbox {
     /// Remembers a value, or forgets it.
     pub async fn remember(&self, name: &str, value: Option<String>, now: Timestamp) -> Result<(), StoreError> {
         let name = name.to_owned();
-        self.ask(notes::Note { name, value, now }, Operation::Remember).await
+        self.ask(Note { name, value, now }, Operation::Remember).await
     }
 
     /// Stores the gate's state under `name` and, in the same transaction, requeues what this episode dead-lettered as
@@ -95,7 +95,7 @@ impl Outbox {
     /// requeued.
     pub async fn open_gate(&self, name: &str, value: String, requeue: bool, now: Timestamp) -> Result<u64, StoreError> {
         let name = name.to_owned();
-        let opening = gate::Opening {
+        let opening = Opening {
             name,
             value,
             requeue,
@@ -107,7 +107,7 @@ impl Outbox {
     /// Puts the oldest back of what this episode dead-lettered, to be the trial where nothing pending can be it; those
     /// in `refused` only where there is no other, the first of them first. Which one, if there was one.
     pub async fn revive(&self, refused: Vec<SubmissionId>, now: Timestamp) -> Result<Option<SubmissionId>, StoreError> {
-        self.ask(gate::Revival { refused, now }, Operation::Revive).await
+        self.ask(Revival { refused, now }, Operation::Revive).await
     }
 
     /// Deletes a batch of what may leave, oldest first; returns how many. None: nothing is left that may.
@@ -182,7 +182,7 @@ impl Outbox {
         self.inner.locked.so_long()
     }
 
-    /// The same as [`Outbox::changed`] without waiting, while a commit of ours is on its way, which brings the next
+    /// The same as [`Database::changed`] without waiting, while a commit of ours is on its way, which brings the next
     /// answer; `None` while none is, or none has brought a version.
     pub fn changed_before_this_commit(&self) -> Option<bool> {
         let seen = &self.inner.seen;
@@ -226,7 +226,7 @@ impl Outbox {
         self.inner.seen.stirred.notified().await;
     }
 
-    /// What hears of writes, of ours and of others, from outside: for who is at rest, and asks [`Outbox::changed`]
+    /// What hears of writes, of ours and of others, from outside: for who is at rest, and asks [`Database::changed`]
     /// then.
     pub fn touch(&self) -> Touch {
         Touch::of(&self.inner.path)

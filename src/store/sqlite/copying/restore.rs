@@ -19,11 +19,12 @@ use crate::clock::Timestamp;
 use crate::model::Actor;
 use crate::sqlite_file::Identity;
 use crate::store::OpenError;
+use crate::store::beside::lock::{self, Lock};
+use crate::store::operation::Note;
 use crate::store::sqlite::machine::transaction::{self, Transaction};
 use crate::store::sqlite::machine::trouble::Trouble;
 use crate::store::sqlite::opening::{location, open, pragma, schema};
 use crate::store::sqlite::operations::{notes, recover};
-use crate::store::sqlite::processes::lock::{self, Lock};
 use crate::store::sqlite::processes::usage::{self, Usage};
 
 use super::backup::{self, NOTE};
@@ -246,12 +247,12 @@ async fn write_marks(
             .execute(&mut *transaction.conn)
             .await?;
     }
-    let mut notes = vec![notes::Note {
+    let mut notes = vec![Note {
         name: NOTE.to_owned(),
         value: None,
         now: marks.now,
     }];
-    notes.extend(marks.pause.as_ref().map(|(name, value)| notes::Note {
+    notes.extend(marks.pause.as_ref().map(|(name, value)| Note {
         name: (*name).to_owned(),
         value: Some(value.clone()),
         now: marks.now,

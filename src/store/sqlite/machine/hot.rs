@@ -12,8 +12,9 @@ use sqlx::{Column as _, Row as _};
 
 use crate::clock::Timestamp;
 use crate::model::SubmissionId;
-use crate::store::sqlite::operations::claim::{self, Turn};
-use crate::store::sqlite::operations::{claimed, settle};
+use crate::store::operation::Turn;
+use crate::store::rules::effect;
+use crate::store::sqlite::operations::{claim, claimed, settle};
 use crate::store::{ClaimOrder, Claimed, Settled, Settlement};
 
 use super::batch;
@@ -48,7 +49,7 @@ pub(crate) const SETTLEMENTS_MAX: usize = batch::SIZES[batch::SIZES.len() - 1];
 
 /// Does it in a transaction of its own. An error says nothing of the outcome: the commit may be there on reopening.
 pub(crate) async fn run(conn: &mut SqliteConnection, group: &Group<'_>) -> Result<Done, sqlx::Error> {
-    let asked = settle::worth_asking(&group.settlements);
+    let asked = effect::worth_asking(&group.settlements);
     let size = batch::SIZES
         .into_iter()
         .find(|size| *size >= asked.len() && !asked.is_empty());
@@ -56,7 +57,7 @@ pub(crate) async fn run(conn: &mut SqliteConnection, group: &Group<'_>) -> Resul
     let query = sqlx::query(sql(size, group.turn.map(|turn| &turn.request.order)));
     let mut query = settle::bind(query, &asked, size)?;
     if let Some(turn) = group.turn {
-        query = turn.bind(query, &[])?;
+        query = claim::bind(turn, query, &[])?;
     }
     let rows = query.fetch_all(conn).await?;
     let mut done = Done {
@@ -79,7 +80,7 @@ pub(crate) async fn run(conn: &mut SqliteConnection, group: &Group<'_>) -> Resul
             }
         }
     }
-    done.settled = settle::answers(&group.settlements, ended);
+    done.settled = effect::answers(&group.settlements, ended);
     Ok(done)
 }
 

@@ -2,6 +2,7 @@
 
 use crate::sqlite_file;
 use crate::store::StoreError;
+use crate::store::rules::words::Corrupt;
 
 /// The kinds of failure that are answered differently.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,6 +56,6 @@ impl From<sqlx::Error> for StoreError {
 }
 
 /// A value in the database that no CHECK of ours would have let in: other hands were there.
-pub(crate) fn corrupt(what: &str, found: &str) -> sqlx::Error {
-    sqlx::Error::Decode(format!("`{found}` is no {what}: the database was changed by other hands").into())
+pub(crate) fn corrupt(what: &'static str, found: &str) -> sqlx::Error {
+    Corrupt::new(what, found).into()
 }

@@ -16,14 +16,14 @@ use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::time::Instant;
 
 use crate::store::StoreError;
+use crate::store::operation::Operation;
 use crate::store::sqlite::opening::open::Held;
 use crate::store::sqlite::opening::pragma;
 use crate::store::sqlite::processes::holders::{self, Way};
 
-use super::operation::{self, Operation};
 use super::transaction::{self, Committed, Transaction};
 use super::trouble::Trouble;
-use super::{hot, maintenance};
+use super::{apply, hot, maintenance};
 
 /// Operations that may wait: far more than are ever in flight. Whoever comes when it is full waits at the door.
 pub(crate) const QUEUE: usize = 1024;
@@ -261,11 +261,11 @@ impl Writer {
 
     /// One transaction. Crash before the commit: nothing happened, and nobody was told otherwise.
     async fn commit(&mut self, group: &mut [Operation]) -> Result<(), sqlx::Error> {
-        let applied = match operation::as_hot(group) {
+        let applied = match apply::as_hot(group) {
             Some(hot) => match hot::run(&mut self.conn, &hot).await {
                 Ok(done) => {
                     let committed = done.committed;
-                    operation::answer_hot(group, done);
+                    apply::answer_hot(group, done);
                     Ok(committed)
                 }
                 Err(error) => Err(error),
@@ -288,7 +288,7 @@ impl Writer {
 impl Writer {
     async fn apply(&mut self, group: &mut [Operation]) -> Result<Committed, sqlx::Error> {
         let mut transaction = Transaction::begin(&mut self.conn).await?;
-        operation::apply(group, &mut transaction).await?;
+        apply::apply(group, &mut transaction).await?;
         transaction.commit().await
     }
 }

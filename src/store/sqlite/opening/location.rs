@@ -9,7 +9,7 @@ use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as 
 use std::path::{Path, PathBuf};
 
 use crate::store::OpenError;
-use crate::store::sqlite::processes::lock;
+use crate::store::beside::lock;
 
 /// What is free for us on the disk of this directory, in bytes; `None` where it cannot be asked.
 pub fn free_bytes(directory: &Path) -> Option<u64> {

@@ -13,10 +13,10 @@ use sqlx::{ConnectOptions as _, Connection as _, Row as _};
 use tokio::time::{Instant, sleep};
 
 use crate::sqlite_file::Identity;
+use crate::store::beside::lock::{self, Lock};
 use crate::store::sqlite::copying::swap;
 use crate::store::sqlite::machine::trouble::Trouble;
 use crate::store::sqlite::machine::{hot, transaction};
-use crate::store::sqlite::processes::lock::{self, Lock};
 use crate::store::sqlite::processes::usage::{self, Usage};
 use crate::store::{OpenError, Role, StoreError};
 

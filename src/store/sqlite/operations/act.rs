@@ -7,25 +7,13 @@ use sqlx::sqlite::SqliteConnection;
 
 use crate::clock::Timestamp;
 use crate::model::{Act, ActName, DeadReason, State, StateName, SubmissionId};
+use crate::store::rules::acts::{Found, Fresh, answers, detail, lifted};
 use crate::store::sqlite::machine::transaction::Transaction;
 use crate::store::sqlite::machine::{batch, row};
 use crate::store::sqlite::reading::list;
 use crate::store::{ActRequest, Acted};
 
 use super::{edit, history, lanes, moves};
-
-/// What is known of a submission before an act.
-#[derive(Debug, Clone, Copy)]
-struct Found {
-    state: State,
-    lane: Option<i64>,
-    /// The newest delivered one of its activity.
-    delivered_last: Option<SubmissionId>,
-    /// Where it is pending: what of its `not_before` still has to be waited for.
-    held_until: Option<Timestamp>,
-    /// Its `not_before` as it was asked for.
-    asked: Option<Timestamp>,
-}
 
 /// Does what can be done; one answer an id, in order.
 pub(crate) async fn act(
@@ -119,60 +107,6 @@ async fn changed(conn: &mut SqliteConnection, request: &ActRequest) -> Result<Ha
     Ok(changed)
 }
 
-fn answers(
-    request: &ActRequest,
-    found: &HashMap<SubmissionId, Found>,
-    changed: &HashSet<SubmissionId>,
-    there: Option<SubmissionId>,
-) -> Vec<(SubmissionId, Acted)> {
-    let decide = |id: &SubmissionId| match found.get(id) {
-        None => (*id, Acted::NoSuch),
-        Some(_) if changed.contains(id) => (*id, Acted::Changed),
-        Some(found) => (*id, decide(request, *id, found, there)),
-    };
-    request.ids.iter().map(decide).collect()
-}
-
-fn decide(request: &ActRequest, id: SubmissionId, found: &Found, there: Option<SubmissionId>) -> Acted {
-    if !is_allowed(&request.act, &found.state) {
-        return Acted::WrongState(found.state);
-    }
-    let later = found.delivered_last.max(there).filter(|delivered| *delivered > id);
-    match later {
-        Some(later) if !request.force && sends_again(&request.act) => Acted::Superseded(later),
-        Some(_) | None => match held(found, request.now) {
-            Some(until) if !request.force && request.act == Act::Requeue => Acted::HeldUntil(until),
-            Some(_) | None => Acted::Done,
-        },
-    }
-}
-
-/// Until when a pending one is held. A dead or parked one is nothing yet: it leaves that state, and is held then.
-fn held(found: &Found, now: Timestamp) -> Option<Timestamp> {
-    found
-        .held_until
-        .filter(|until| found.state.name() == StateName::Pending && *until > now)
-}
-
-/// A rule takes less than an operator may: what an operator took in hand since it was looked at is that operator's.
-fn is_allowed(act: &Act, state: &State) -> bool {
-    match act {
-        Act::Revalidate => *state == State::Dead(DeadReason::Invalid),
-        Act::Requeue | Act::Override | Act::Accept | Act::Dismiss | Act::Edit(_) => {
-            ActName::from(act).allowed_from().contains(&state.name())
-        }
-    }
-}
-
-/// Whether an act could send an old result after a newer one. To close a superseded one is just what should be done
-/// with it.
-fn sends_again(act: &Act) -> bool {
-    match act {
-        Act::Requeue | Act::Revalidate | Act::Override | Act::Edit(_) => true,
-        Act::Accept | Act::Dismiss => false,
-    }
-}
-
 async fn perform(
     transaction: &mut Transaction<'_>,
     request: &ActRequest,
@@ -199,15 +133,15 @@ async fn perform(
     }
     let lift = request.force;
     let to = match &request.act {
-        Act::Requeue => moves::put_back(transaction.conn, &ids, &moves::Fresh::by_operator(request.now, lift)).await?,
+        Act::Requeue => moves::put_back(transaction.conn, &ids, &Fresh::by_operator(request.now, lift)).await?,
         Act::Revalidate => {
             sqlx::query(moves::VALID_NOW)
                 .bind(&ids)
                 .execute(&mut *transaction.conn)
                 .await?;
-            moves::put_back(transaction.conn, &ids, &moves::Fresh::by_result_types(request.now)).await?
+            moves::put_back(transaction.conn, &ids, &Fresh::by_result_types(request.now)).await?
         }
-        Act::Override => moves::put_back(transaction.conn, &ids, &moves::Fresh::overriding(request.now, lift)).await?,
+        Act::Override => moves::put_back(transaction.conn, &ids, &Fresh::overriding(request.now, lift)).await?,
         Act::Accept => moves::accept(transaction.conn, &ids, request.now).await?,
         Act::Dismiss => moves::dismiss(transaction.conn, &ids, request.now).await?,
         Act::Edit(entry) => {
@@ -227,17 +161,6 @@ async fn perform(
     Ok(())
 }
 
-/// Those whose `not_before` an operator lifts.
-fn lifted(request: &ActRequest, doing: &[(SubmissionId, Found)]) -> Vec<i64> {
-    let lifts = match request.act {
-        Act::Requeue | Act::Override => request.force,
-        Act::Revalidate | Act::Accept | Act::Dismiss | Act::Edit(_) => false,
-    };
-    let lies_ahead = |found: &Found| found.asked.is_some_and(|asked| asked > request.now);
-    let lifted = doing.iter().filter(|(_, found)| lifts && lies_ahead(found));
-    lifted.map(|(id, _)| id.0).collect()
-}
-
 /// The lines in the history of those that an act changes; an edit writes its own, with the payload that it replaces.
 async fn write_down(
     conn: &mut SqliteConnection,
@@ -255,12 +178,4 @@ async fn write_down(
         return Ok(());
     }
     history::write_lifted(conn, &batch::json(lifted)?, line).await
-}
-
-/// What history says of an act beyond its name.
-fn detail(request: &ActRequest) -> Option<&'static str> {
-    match request.act {
-        Act::Revalidate => Some("the list of result types has changed, and it is valid now"),
-        Act::Requeue | Act::Override | Act::Accept | Act::Dismiss | Act::Edit(_) => request.force.then_some("forced"),
-    }
 }

@@ -12,10 +12,11 @@ use sqlx::{AssertSqlSafe, Column as _, Row as _};
 
 use crate::clock::Timestamp;
 use crate::model::{Admission, Admitted, DeadReason, Digest, Entry, StateName, SubmissionId};
+use crate::store::rules::admission::{self, KeyHolder, Known, NewRow, Plan};
+use crate::store::rules::words::DEAD;
 use crate::store::sqlite::machine::transaction::Transaction;
 use crate::store::sqlite::machine::{batch, row};
 
-use super::admission::{self, DEAD, KeyHolder, Known, NewRow, Plan};
 use super::{lanes, receipts, replace};
 
 /// A query with some of its values.
@@ -72,9 +73,12 @@ async fn query_known(conn: &mut SqliteConnection, admission: &Admission) -> Resu
                     return Ok(None);
                 }
             }
-            "hash" => drop(known.lanes.insert(row.try_get(0)?, lanes::KnownLane::read(row)?)),
+            "hash" => drop(known.lanes.insert(row.try_get(0)?, lanes::read_known(row)?)),
             "place" => drop(known.taken.insert(receipts::place(row)?)),
-            _ => known.next_id = row.try_get::<i64, _>(0)? + 1,
+            _ => {
+                let last: i64 = row.try_get(0)?;
+                known.ids = (last + 1..).take(admission.entries.len()).collect();
+            }
         }
     }
     known.holders = holders(conn, &admission.entries).await?;

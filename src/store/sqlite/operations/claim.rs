@@ -10,9 +10,10 @@ use sqlx::query::Query;
 use sqlx::sqlite::{Sqlite, SqliteArguments};
 
 use crate::model::SubmissionId;
+use crate::store::operation::Turn;
 use crate::store::sqlite::machine::batch;
 use crate::store::sqlite::machine::transaction::Transaction;
-use crate::store::{ClaimOrder, ClaimRequest, Claimed, Leap};
+use crate::store::{ClaimOrder, Claimed};
 
 use super::{claimed, gate};
 
@@ -110,15 +111,6 @@ static STATEMENTS: LazyLock<[String; 5]> = LazyLock::new(|| {
         .map(|look| format!("{LET_GO}; {CLEAR}; {look}; {IN_BYTES}; {CLAIM}; {}", claimed::CLAIMED))
 });
 
-/// A claim, and who gets the odd place where both kinds are due. With one slot free at a time, which is how a busy
-/// queue claims, that place is all there is: it has to change hands from claim to claim.
-#[derive(Debug, Clone)]
-pub(crate) struct Turn {
-    pub(crate) request: ClaimRequest,
-    pub(crate) odd_one_to_requeued: bool,
-    pub(crate) leap: Leap,
-}
-
 /// The statements of a claim in this order.
 pub(crate) fn sql(order: &ClaimOrder) -> &'static str {
     let [due, least_tried, lead, this, trial] = &*STATEMENTS;
@@ -131,40 +123,38 @@ pub(crate) fn sql(order: &ClaimOrder) -> &'static str {
     }
 }
 
-impl Turn {
-    /// What they need, as $1 to $9: the time, the latest due time that is left alone, the number wanted, the half of
-    /// the fresh ones, the one that is asked for, the last leap of the clock, and of a trial who was refused and
-    /// whether dead letters are spared.
-    pub(crate) fn bind<'q>(
-        &self,
-        query: Query<'q, Sqlite, SqliteArguments>,
-        refused: &[SubmissionId],
-    ) -> Result<Query<'q, Sqlite, SqliteArguments>, sqlx::Error> {
-        let request = &self.request;
-        let half = if self.odd_one_to_requeued {
-            request.limit / 2
-        } else {
-            request.limit.div_ceil(2)
-        };
-        let (wanted, refused, spare_dead) = match &request.order {
-            ClaimOrder::This(id) => (Some(id.0), None, false),
-            ClaimOrder::Trial { refused: _, spare_dead } => {
-                let refused: Vec<i64> = refused.iter().map(|id| id.0).collect();
-                (None, Some(batch::json(&refused)?), *spare_dead)
-            }
-            ClaimOrder::Due | ClaimOrder::LeastTried | ClaimOrder::Lead => (None, None, false),
-        };
-        Ok(query
-            .bind(request.now.millis())
-            .bind(request.now.plus(request.wait_max).millis())
-            .bind(request.limit)
-            .bind(half)
-            .bind(wanted)
-            .bind(self.leap.before.millis())
-            .bind(i64::try_from(self.leap.by.as_millis()).unwrap_or(i64::MAX))
-            .bind(refused)
-            .bind(spare_dead))
-    }
+/// What they need, as $1 to $9: the time, the latest due time that is left alone, the number wanted, the half of
+/// the fresh ones, the one that is asked for, the last leap of the clock, and of a trial who was refused and
+/// whether dead letters are spared.
+pub(crate) fn bind<'q>(
+    turn: &Turn,
+    query: Query<'q, Sqlite, SqliteArguments>,
+    refused: &[SubmissionId],
+) -> Result<Query<'q, Sqlite, SqliteArguments>, sqlx::Error> {
+    let request = &turn.request;
+    let half = if turn.odd_one_to_requeued {
+        request.limit / 2
+    } else {
+        request.limit.div_ceil(2)
+    };
+    let (wanted, refused, spare_dead) = match &request.order {
+        ClaimOrder::This(id) => (Some(id.0), None, false),
+        ClaimOrder::Trial { refused: _, spare_dead } => {
+            let refused: Vec<i64> = refused.iter().map(|id| id.0).collect();
+            (None, Some(batch::json(&refused)?), *spare_dead)
+        }
+        ClaimOrder::Due | ClaimOrder::LeastTried | ClaimOrder::Lead => (None, None, false),
+    };
+    Ok(query
+        .bind(request.now.millis())
+        .bind(request.now.plus(request.wait_max).millis())
+        .bind(request.limit)
+        .bind(half)
+        .bind(wanted)
+        .bind(turn.leap.before.millis())
+        .bind(i64::try_from(turn.leap.by.as_millis()).unwrap_or(i64::MAX))
+        .bind(refused)
+        .bind(spare_dead))
 }
 
 /// Claims, in the order asked for. Crash after the commit: `recover` counts these attempts as begun.
@@ -174,7 +164,7 @@ pub(crate) async fn claim(transaction: &mut Transaction<'_>, turn: &Turn) -> Res
         ClaimOrder::Due | ClaimOrder::LeastTried | ClaimOrder::Lead | ClaimOrder::This(_) => &[],
     };
     loop {
-        let query = turn.bind(sqlx::query(sql(&turn.request.order)), refused)?;
+        let query = bind(turn, sqlx::query(sql(&turn.request.order)), refused)?;
         let claimed = claimed::read(&query.fetch_one(&mut *transaction.conn).await?, turn.request.now)?;
         match refused.split_first() {
             // Who goes on trial: each further look allows the one that was refused longest ago.

@@ -5,25 +5,12 @@ use std::collections::HashSet;
 
 use crate::clock::Timestamp;
 use crate::model::{ActName, Actor, StateName, SubmissionId};
+use crate::store::operation::{Note, Opening, Revival};
+use crate::store::rules::acts::Fresh;
 use crate::store::sqlite::machine::transaction::Transaction;
 use crate::store::sqlite::machine::{batch, row};
 
-use super::moves::{self, Fresh};
-use super::{history, lanes, notes};
-
-/// What is to be stored, and whether this episode's dead letters come back.
-pub(crate) struct Opening {
-    pub(crate) name: String,
-    pub(crate) value: String,
-    pub(crate) requeue: bool,
-    pub(crate) now: Timestamp,
-}
-
-/// A dead letter to be put back for a trial, and what is known of it.
-pub(crate) struct Revival {
-    pub(crate) refused: Vec<SubmissionId>,
-    pub(crate) now: Timestamp,
-}
+use super::{history, lanes, moves, notes};
 
 /// How many are put back at a time: the episode is put back in one transaction, however many they are, and in as much
 /// memory as this.
@@ -64,7 +51,7 @@ pub(crate) const END_EPISODE: &str = "DELETE FROM episode";
 
 /// Opens; returns how many came back.
 pub(crate) async fn open(transaction: &mut Transaction<'_>, opening: &Opening) -> Result<u64, sqlx::Error> {
-    let note = notes::Note {
+    let note = Note {
         name: opening.name.clone(),
         value: Some(opening.value.clone()),
         now: opening.now,

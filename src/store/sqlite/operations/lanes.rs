@@ -12,6 +12,7 @@ use sqlx::Row as _;
 use sqlx::sqlite::{SqliteConnection, SqliteRow};
 
 use crate::model::{Lane, SubmissionId};
+use crate::store::rules::admission::KnownLane;
 use crate::store::sqlite::machine::batch;
 
 /// A head with an older one behind it (put back by a requeue) steps back, unless it is being sent.
@@ -41,22 +42,12 @@ pub(crate) async fn relane(conn: &mut SqliteConnection, lanes: &HashSet<i64>) ->
     sqlx::query(RELANE.as_str()).bind(lanes).execute(conn).await.map(drop)
 }
 
-/// What intake has to know of an activity that is there already.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct KnownLane {
-    pub(crate) number: i64,
-    /// Whether one is head: a new submission has to wait.
-    pub(crate) is_busy: bool,
-}
-
-impl KnownLane {
-    /// Out of a row of [`KNOWN`].
-    pub(crate) fn read(row: &SqliteRow) -> Result<Self, sqlx::Error> {
-        Ok(Self {
-            number: row.try_get(1)?,
-            is_busy: row.try_get(2)?,
-        })
-    }
+/// What intake has to know of an activity, out of a row of [`KNOWN`].
+pub(crate) fn read_known(row: &SqliteRow) -> Result<KnownLane, sqlx::Error> {
+    Ok(KnownLane {
+        number: row.try_get(1)?,
+        is_busy: row.try_get(2)?,
+    })
 }
 
 pub(crate) const KNOWN: &str = "SELECT l.hash, l.number, \
@@ -69,9 +60,7 @@ pub(crate) async fn known(conn: &mut SqliteConnection, lanes: &[i64]) -> Result<
         return Ok(HashMap::new());
     }
     let rows = sqlx::query(KNOWN).bind(batch::json(lanes)?).fetch_all(conn).await?;
-    rows.iter()
-        .map(|row| Ok((row.try_get(0)?, KnownLane::read(row)?)))
-        .collect()
+    rows.iter().map(|row| Ok((row.try_get(0)?, read_known(row)?))).collect()
 }
 
 pub(crate) const FOUND: &str = "INSERT INTO lane (hash, number) SELECT value ->> 0, value ->> 1 FROM json_each($1)";

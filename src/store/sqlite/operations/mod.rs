@@ -1,7 +1,6 @@
 //! What changes the outbox: each is one step of the writer's transaction and safe to repeat.
 
 pub(crate) mod act;
-pub(crate) mod admission;
 pub(crate) mod admit;
 pub(crate) mod claim;
 pub(crate) mod claimed;
@@ -9,10 +8,8 @@ pub(crate) mod edit;
 pub(crate) mod gate;
 pub(crate) mod history;
 pub(crate) mod lanes;
-pub(crate) mod marks;
 pub(crate) mod moves;
 pub(crate) mod notes;
-pub(crate) mod originals;
 pub(crate) mod receipts;
 pub(crate) mod recount;
 pub(crate) mod recover;

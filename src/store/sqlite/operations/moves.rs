@@ -4,62 +4,11 @@ use sqlx::sqlite::SqliteConnection;
 
 use crate::clock::Timestamp;
 use crate::model::StateName;
+use crate::store::rules::acts::Fresh;
+use crate::store::sqlite::machine::batch;
 
 /// The date is in its history; what is shown and exported is what is in force.
 pub(crate) const LIFT: &str = "UPDATE submission SET not_before = NULL WHERE id IN (SELECT value FROM json_each(?1))";
-
-/// How a submission starts anew.
-pub(crate) struct Fresh {
-    now: Timestamp,
-    /// An operator says that ours replaces the registered one.
-    overriding: bool,
-    was_unauthorized: bool,
-    /// An operator says that `not_before` holds no longer.
-    lift: bool,
-    /// The states it may come from, and of a dead one the reason.
-    from: &'static str,
-    reason: Option<&'static str>,
-}
-
-impl Fresh {
-    pub(super) fn by_operator(now: Timestamp, lift: bool) -> Self {
-        Self {
-            now,
-            overriding: false,
-            was_unauthorized: false,
-            lift,
-            from: r#"["head","waiting","dead","parked"]"#,
-            reason: None,
-        }
-    }
-
-    pub(super) fn overriding(now: Timestamp, lift: bool) -> Self {
-        Self {
-            overriding: true,
-            from: r#"["parked"]"#,
-            ..Self::by_operator(now, lift)
-        }
-    }
-
-    /// What another list of result types puts back.
-    pub(super) fn by_result_types(now: Timestamp) -> Self {
-        Self {
-            from: r#"["dead"]"#,
-            reason: Some("invalid"),
-            ..Self::by_operator(now, false)
-        }
-    }
-
-    /// What the gate's opening puts back.
-    pub(crate) fn by_gate(now: Timestamp) -> Self {
-        Self {
-            was_unauthorized: true,
-            from: r#"["dead"]"#,
-            reason: Some("unauthorized"),
-            ..Self::by_operator(now, false)
-        }
-    }
-}
 
 /// Due now, or when its `not_before` lets it go; attempts and age begin anew. One with an activity steps back to
 /// `waiting`, and the lane decides; the mark of a lost response stays, and so does an operator's word to override. A
@@ -87,7 +36,7 @@ pub(crate) async fn put_back(conn: &mut SqliteConnection, ids: &str, fresh: &Fre
         .bind(fresh.now.millis())
         .bind(fresh.overriding)
         .bind(fresh.was_unauthorized)
-        .bind(fresh.from)
+        .bind(batch::json(fresh.from)?)
         .bind(fresh.reason)
         .bind(fresh.lift)
         .execute(conn)

@@ -6,14 +6,8 @@ use sqlx::sqlite::SqliteConnection;
 use crate::clock::Timestamp;
 use crate::store::sqlite::machine::transaction::Transaction;
 
-use super::marks::SECRET;
-
-/// A value to remember under a name; none forgets the name.
-pub(crate) struct Note {
-    pub(crate) name: String,
-    pub(crate) value: Option<String>,
-    pub(crate) now: Timestamp,
-}
+use crate::store::operation::Note;
+use crate::store::rules::marks::SECRET;
 
 pub(crate) const REMEMBER: &str = "INSERT INTO memory (name, value, at) VALUES (?1, ?2, ?3) \
      ON CONFLICT (name) DO UPDATE SET value = ?2, at = ?3";

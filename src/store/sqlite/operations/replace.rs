@@ -11,23 +11,10 @@ use crate::model::{Actor, Entry, REPLACED, ReplaceToken, StateName, SubmissionId
 use crate::store::sqlite::machine::transaction::Transaction;
 use crate::store::sqlite::machine::{batch, row};
 
-use super::marks::{self, Marks};
-use super::originals::{Originals, Standing};
 use super::{history, lanes, notes};
-
-/// One whose place another takes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Replaced {
-    pub(crate) old: SubmissionId,
-    pub(crate) new: SubmissionId,
-    pub(crate) by: By,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum By {
-    Key,
-    Token,
-}
+use crate::store::rules::admission::{By, Replaced};
+use crate::store::rules::marks::{self, Marks};
+use crate::store::rules::originals::{Originals, Standing};
 
 /// What is known of the tokens of these entries. Without tokens it costs nothing.
 pub(crate) async fn query_originals(conn: &mut SqliteConnection, entries: &[Entry]) -> Result<Originals, sqlx::Error> {

@@ -11,26 +11,11 @@ use strum::VariantArray as _;
 
 use crate::clock::Timestamp;
 use crate::model::{Ending, EndingName, StateName};
-use crate::store::sqlite::machine::row::HEAD;
+use crate::store::rules::effect::{answers, effect, worth_asking};
+use crate::store::rules::words::HEAD;
 use crate::store::sqlite::machine::transaction::Transaction;
 use crate::store::sqlite::machine::{batch, trouble};
 use crate::store::{Settled, Settlement};
-
-/// What a settlement writes into its row of `delivery`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Effect {
-    state: &'static str,
-    reason: Option<&'static str>,
-    due: Option<i64>,
-    /// Due then, or when it was due before, whichever is earlier.
-    latest: Option<i64>,
-    /// The try is given back, and nothing is remembered of the attempt.
-    is_released: bool,
-    overriding: bool,
-    /// The opening of the gate puts it back.
-    of_episode: bool,
-    at: i64,
-}
 
 /// The outcomes of a group, as far as they are fenced: a table of this connection, in memory, emptied by each group.
 pub(crate) const OUTCOME: &str = "CREATE TEMP TABLE outcome (id INTEGER PRIMARY KEY, attempt, state, reason, due, \
@@ -175,36 +160,10 @@ fn word(word: &'static str) -> Arc<str> {
     WORDS.get(word).cloned().unwrap_or_else(|| Arc::from(word))
 }
 
-/// Which settlements can do something: not the second word on a submission in one group, which comes too late as it
-/// would alone.
-pub(crate) fn worth_asking<'s>(
-    settlements: &[&'s (Arc<Settlement>, Timestamp)],
-) -> Vec<&'s (Arc<Settlement>, Timestamp)> {
-    let mut seen = HashSet::with_capacity(settlements.len());
-    settlements
-        .iter()
-        .filter(|(settlement, _)| seen.insert(settlement.id))
-        .copied()
-        .collect()
-}
-
 /// The ids that the row of [`DONE`] names.
 pub(crate) fn ended(row: &SqliteRow) -> Result<HashSet<i64>, sqlx::Error> {
     let ids: &str = row.try_get("settled")?;
     serde_json::from_str(ids).map_err(|error| trouble::corrupt("settlement", &error.to_string()))
-}
-
-/// One answer a settlement, in order, from the ids that [`DONE`] names.
-pub(crate) fn answers(settlements: &[&(Arc<Settlement>, Timestamp)], mut done: HashSet<i64>) -> Vec<Settled> {
-    let mut answer = |settlement: &Settlement| {
-        // The first word on it counts.
-        if done.remove(&settlement.id.0) {
-            Settled::Done
-        } else {
-            Settled::Stale
-        }
-    };
-    settlements.iter().map(|(settlement, _)| answer(settlement)).collect()
 }
 
 /// Settles beside other operations; one answer a settlement, in order.
@@ -226,42 +185,4 @@ pub(crate) async fn settle(
         }
     }
     Ok(answers(settlements, done))
-}
-
-fn effect(settlement: &Settlement, now: Timestamp) -> Effect {
-    let mut effect = Effect {
-        state: match settlement.ending.state() {
-            StateName::Pending => HEAD,
-            final_state => final_state.into_str(),
-        },
-        reason: None,
-        due: None,
-        latest: None,
-        is_released: false,
-        overriding: false,
-        of_episode: false,
-        at: now.millis(),
-    };
-    match settlement.ending {
-        // What of the wait is served is known, and counted, at the next claim.
-        Ending::Retry { wait } | Ending::Interrupted { wait } => effect.due = Some(now.plus(wait).millis()),
-        // It had its turn already: with its old due time it comes before everything that became due since.
-        Ending::Override => {
-            effect.latest = Some(now.millis());
-            effect.overriding = true;
-        }
-        Ending::Dead {
-            reason,
-            requeue_on_opening,
-        } => {
-            effect.reason = Some(reason.into_str());
-            effect.of_episode = requeue_on_opening;
-        }
-        Ending::Parked(reason) => effect.reason = Some(reason.into_str()),
-        // The try is given back; the attempt's number is not, or a late outcome of this attempt would pass for the next
-        // one's. Nothing is remembered of it.
-        Ending::Released => effect.is_released = true,
-        Ending::Delivered | Ending::Accepted => {}
-    }
-    effect
 }

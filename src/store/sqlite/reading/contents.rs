@@ -6,10 +6,11 @@ use sqlx::sqlite::SqliteConnection;
 
 use crate::clock::Timestamp;
 use crate::model::{Digest, SubmissionId};
+use crate::store::sqlite::Database;
 use crate::store::sqlite::machine::row;
-use crate::store::{Content, Outbox, StoreError};
+use crate::store::{Content, StoreError};
 
-impl Outbox {
+impl Database {
     /// What it holds, by its contents, with numbers above `after`, at most `limit`: to compare it with another one.
     pub async fn contents(&self, after: SubmissionId, limit: u32) -> Result<Vec<Content>, StoreError> {
         Ok(contents(&mut *self.reader().await?, after, limit).await?)

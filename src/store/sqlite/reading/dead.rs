@@ -4,8 +4,9 @@ use sqlx::Row as _;
 use sqlx::sqlite::SqliteConnection;
 
 use crate::model::SubmissionId;
+use crate::store::sqlite::Database;
 use crate::store::sqlite::machine::row;
-use crate::store::{DeadLetter, Outbox, StoreError};
+use crate::store::{DeadLetter, StoreError};
 
 /// Bytes of an answer that are looked at: a documented error is much shorter.
 const BODY_BYTES: i64 = 2048;
@@ -18,7 +19,7 @@ pub(crate) const NEWEST: &str = "SELECT d.id AS id, d.reason AS reason, d.http_s
      CROSS JOIN submission AS s ON s.id = newest.id \
      LEFT JOIN attempt AS a ON a.submission = newest.id AND a.number = d.attempts";
 
-impl Outbox {
+impl Database {
     /// The newest dead letters, newest first, at most `limit`: what they have in common.
     pub async fn newest_dead(&self, limit: u32) -> Result<Vec<DeadLetter>, StoreError> {
         Ok(newest(&mut *self.reader().await?, limit).await?)

@@ -224,6 +224,7 @@ pub(crate) fn read(row: &SqliteRow) -> Result<Listed, sqlx::Error> {
         invalid: row.try_get("invalid")?,
         waits_behind: row.try_get::<Option<i64>, _>("waits_behind")?.map(SubmissionId),
         lost_response: row.try_get("lost_response")?,
+        node: None,
         last: attempts::read(row)?,
     })
 }

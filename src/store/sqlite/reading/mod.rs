@@ -10,13 +10,14 @@ pub(crate) mod sources;
 pub(crate) mod tally;
 
 use crate::model::{FileReceipt, Payload, SubmissionId};
-use crate::store::{Filter, Listed, Outbox, StoreError};
+use crate::store::sqlite::Database;
+use crate::store::{Filter, Listed, StoreError};
 
 use super::opening::inspect;
 use super::operations::{notes, receipts};
 
 /// What the writer's own steps read too; the other methods are beside their queries.
-impl Outbox {
+impl Database {
     /// The numbers of what matches, oldest first.
     pub async fn select(&self, filter: &Filter) -> Result<Vec<SubmissionId>, StoreError> {
         Ok(list::select(&mut *self.reader().await?, filter).await?)

@@ -4,9 +4,10 @@ use sqlx::Row as _;
 use sqlx::sqlite::SqliteConnection;
 
 use crate::model::SubmissionId;
-use crate::store::{Outbox, Relations, StoreError};
+use crate::store::sqlite::Database;
+use crate::store::{Relations, StoreError};
 
-impl Outbox {
+impl Database {
     /// What the others of its activity say.
     pub async fn relations(&self, id: SubmissionId) -> Result<Relations, StoreError> {
         Ok(relations(&mut *self.reader().await?, id).await?)

@@ -4,13 +4,15 @@ use sqlx::sqlite::SqliteConnection;
 use sqlx::{AssertSqlSafe, Connection as _};
 
 use crate::model::SubmissionId;
+use crate::store::sqlite::Database;
 use crate::store::sqlite::machine::row;
 use crate::store::sqlite::operations::history;
-use crate::store::{Outbox, StoreError, Story};
+use crate::store::{StoreError, Story};
 
 use super::{attempts, list, relations};
 
-impl Outbox {
+impl Database {
+    /// Everything about one.
     pub async fn show(&self, id: SubmissionId) -> Result<Option<Story>, StoreError> {
         Ok(show(&mut *self.reader().await?, id).await?)
     }

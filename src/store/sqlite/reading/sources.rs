@@ -6,10 +6,11 @@ use sqlx::Row as _;
 use sqlx::sqlite::SqliteConnection;
 
 use crate::model::SubmissionId;
+use crate::store::sqlite::Database;
 use crate::store::sqlite::machine::row;
-use crate::store::{Outbox, SourceCursor, StoreError, Stretch};
+use crate::store::{SourceCursor, StoreError, Stretch};
 
-impl Outbox {
+impl Database {
     /// Goes through the next pending heads after this place, the least tried first, a bounded number of them: whose
     /// they are.
     pub async fn find_sources(&self, after: SourceCursor) -> Result<Stretch, StoreError> {

@@ -8,10 +8,12 @@ use strum::VariantArray as _;
 
 use crate::clock::Timestamp;
 use crate::model::StateName;
+use crate::store::rules::dues::Dues;
+use crate::store::sqlite::Database;
 use crate::store::sqlite::machine::row;
-use crate::store::{Outbox, StoreError, Tally};
+use crate::store::{StoreError, Tally};
 
-impl Outbox {
+impl Database {
     /// The queue in numbers.
     pub async fn tally(&self) -> Result<Tally, StoreError> {
         Ok(tally(&mut *self.reader().await?).await?)
@@ -20,7 +22,7 @@ impl Outbox {
     /// When the next claim of [`ClaimOrder::Due`] could find something; `None` when nothing is pending. May lie in the
     /// past.
     pub async fn next_due(&self, wait_max: Duration) -> Result<Option<Timestamp>, StoreError> {
-        let dues = Dues::query(&mut *self.reader().await?).await?;
+        let dues = dues(&mut *self.reader().await?).await?;
         Ok(dues.next(wait_max))
     }
 }
@@ -51,7 +53,7 @@ pub(crate) async fn tally(conn: &mut SqliteConnection) -> Result<Tally, sqlx::Er
     Ok(Tally {
         counts,
         oldest_pending: row::time(&oldest, "pending")?,
-        oldest_due: Dues::query(conn).await?.first(),
+        oldest_due: dues(conn).await?.earliest(),
         oldest_dead: row::time(&oldest, "dead")?,
     })
 }
@@ -70,40 +72,17 @@ pub(crate) const DUES: &str = "SELECT \
      (SELECT not_before FROM delivery INDEXED BY delivery_held WHERE state = 'head' AND not_before IS NOT NULL \
        ORDER BY not_before LIMIT 1) AS held";
 
-/// When heads are due: the first and the last of those that may be clamped, and the first of those that are held.
-pub(crate) struct Dues {
-    first: Option<Timestamp>,
-    last: Option<Timestamp>,
-    held: Option<Timestamp>,
-}
-
-impl Dues {
-    pub(crate) async fn query(conn: &mut SqliteConnection) -> Result<Self, sqlx::Error> {
-        let row = sqlx::query(DUES).fetch_one(conn).await?;
-        Ok(Self {
-            first: row::time(&row, "first")?
-                .into_iter()
-                .chain(row::time(&row, "first_requeued")?)
-                .min(),
-            last: row::time(&row, "last")?
-                .into_iter()
-                .chain(row::time(&row, "last_requeued")?)
-                .max(),
-            held: row::time(&row, "held")?,
-        })
-    }
-
-    /// The earliest, as it is written down.
-    pub(crate) fn first(&self) -> Option<Timestamp> {
-        [self.first, self.held].into_iter().flatten().min()
-    }
-
-    /// When a claim could find something. The claim takes what is due by `t`, and what lies more than `wait_max` behind
-    /// `t`: where these two meet, every `t` finds something, and the answer lies in the past.
-    pub(crate) fn next(&self, wait_max: Duration) -> Option<Timestamp> {
-        match (self.first, self.last) {
-            (Some(first), Some(last)) if last.minus(wait_max) > first => Some(Timestamp::default()),
-            _ => self.first(),
-        }
-    }
+async fn dues(conn: &mut SqliteConnection) -> Result<Dues, sqlx::Error> {
+    let row = sqlx::query(DUES).fetch_one(conn).await?;
+    Ok(Dues {
+        first: row::time(&row, "first")?
+            .into_iter()
+            .chain(row::time(&row, "first_requeued")?)
+            .min(),
+        last: row::time(&row, "last")?
+            .into_iter()
+            .chain(row::time(&row, "last_requeued")?)
+            .max(),
+        held: row::time(&row, "held")?,
+    })
 }

@@ -29,7 +29,7 @@ fn invalid(entry: Entry) -> Entry {
 
 fn from(next_id: i64) -> Known {
     Known {
-        next_id,
+        ids: (next_id..).take(9).collect(),
         ..Known::default()
     }
 }

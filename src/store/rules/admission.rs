@@ -1,13 +1,10 @@
 //! What an admission will do, decided before anything is written: pure, from what the database said.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{HashMap, HashSet, VecDeque};
 
-use crate::model::{Admitted, Digest, Entry, SubmissionId};
-use crate::store::sqlite::machine::row::{HEAD, WAITING};
-
-use super::lanes;
 use super::originals::{Originals, Replacing};
-use super::replace::{By, Replaced};
+use super::words::{DEAD, HEAD, WAITING};
+use crate::model::{Admitted, Digest, Entry, SubmissionId};
 
 /// What has to be known of the outbox to decide about an admission.
 #[derive(Debug, Default)]
@@ -17,10 +14,36 @@ pub(crate) struct Known {
     /// Who holds the keys that entries bring.
     pub(crate) holders: HashMap<String, KeyHolder>,
     /// The activities that are there already, by their hash.
-    pub(crate) lanes: HashMap<i64, lanes::KnownLane>,
-    pub(crate) next_id: i64,
+    pub(crate) lanes: HashMap<i64, KnownLane>,
+    /// Numbers that nobody has yet, ascending: as many as there are entries. Those of entries that do not come in are
+    /// never given out.
+    pub(crate) ids: VecDeque<i64>,
     /// What the tokens of entries lead to.
     pub(crate) originals: Originals,
+}
+
+/// What intake has to know of an activity that is there already.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct KnownLane {
+    /// Its number.
+    pub(crate) number: i64,
+    /// Whether one is next or being sent: a new submission has to wait.
+    pub(crate) is_busy: bool,
+}
+
+/// One whose place another takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Replaced {
+    pub(crate) old: SubmissionId,
+    pub(crate) new: SubmissionId,
+    pub(crate) by: By,
+}
+
+/// By which directive.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum By {
+    Key,
+    Token,
 }
 
 /// Who holds a key.
@@ -56,9 +79,6 @@ pub(crate) struct Plan<'e> {
     /// Which yields its place to which, in order.
     pub(crate) replaced: Vec<Replaced>,
 }
-
-/// The state of a row that will never be sent as it is.
-pub(crate) const DEAD: &str = "dead";
 
 /// Decides about each entry in order: one of them may hold the key that the next one brings, or stand in the place that
 /// the next one takes.
@@ -139,8 +159,7 @@ impl<'e> Plan<'e> {
             digest,
             replaced,
         } = coming;
-        let id = SubmissionId(known.next_id);
-        known.next_id += 1;
+        let id = SubmissionId(known.ids.pop_front().unwrap_or_default());
         let old: Vec<SubmissionId> = replaced.iter().map(|(old, _)| *old).collect();
         if !old.is_empty() {
             known.holders.retain(|_, holder| !old.contains(&holder.id));
@@ -163,7 +182,7 @@ impl<'e> Plan<'e> {
             let hash = activity.lane().0;
             known.lanes.entry(hash).or_insert_with(|| {
                 self.founded.push((hash, id.0));
-                lanes::KnownLane {
+                KnownLane {
                     number: id.0,
                     is_busy: false,
                 }
@@ -182,7 +201,7 @@ impl<'e> Plan<'e> {
 }
 
 /// An invalid one takes no place in its activity.
-fn first_state(lane: Option<&mut lanes::KnownLane>, invalid: bool) -> &'static str {
+fn first_state(lane: Option<&mut KnownLane>, invalid: bool) -> &'static str {
     match lane {
         _ if invalid => DEAD,
         None => HEAD,

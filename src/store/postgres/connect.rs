@@ -1,0 +1,138 @@
+//! Connections to the server: how they are made, what is set on each, and what is looked at before any of it is trusted.
+
+use std::time::Duration;
+
+use sqlx::postgres::{PgConnectOptions, PgConnection, PgSslMode};
+use sqlx::{AssertSqlSafe, ConnectOptions as _, Row as _};
+use tokio::time::timeout;
+
+use crate::model::{Host, Server, SslMode};
+
+use super::trouble;
+
+/// How long a connection may take to be made and set up.
+pub(super) const CONNECT_MAX: Duration = Duration::from_secs(5);
+
+/// What a connection is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Purpose {
+    Writing,
+    Reading,
+    /// Signs of life and hints: losing the last of them in a crash of the server costs nothing.
+    Beating,
+}
+
+/// Makes connections.
+#[derive(Debug, Clone)]
+pub(super) struct Connector {
+    options: PgConnectOptions,
+    pub(super) schema: String,
+    /// As a message names it, without a password.
+    pub(super) place: String,
+}
+
+/// On every connection. No `statement_timeout`: it would cut a COMMIT that waits for a synchronous standby, which then
+/// reports success although it is not replicated. Limits of time are ours ([`super::link`]).
+const ON_ALL: &str = "SET client_encoding = 'UTF8'; SET idle_in_transaction_session_timeout = '5s'; \
+     SET lock_timeout = '10s'; SET statement_timeout = 0; SET jit = off; SET max_parallel_workers_per_gather = 0; \
+     SET default_transaction_isolation = 'read committed'; SET standard_conforming_strings = on; \
+     SET client_min_messages = error; SET timezone = 'UTC'";
+
+/// Only over a network; the server's side of it (ours is [`super::link`]'s limits).
+const ON_NETWORK: &str = "SET tcp_keepalives_idle = 5; SET tcp_keepalives_interval = 1; SET tcp_keepalives_count = 3; \
+     SET tcp_user_timeout = '5s'";
+
+/// Plans that hold whatever the statistics say: a statement that was planned while the tables were small must not walk
+/// them whole when they are large.
+const ON_WRITERS: &str = "SET synchronous_commit = on; SET plan_cache_mode = force_generic_plan; SET enable_seqscan = off; \
+     SET enable_bitmapscan = off; SET enable_hashjoin = off; SET enable_mergejoin = off; SET enable_sort = off; \
+     SET enable_material = off";
+
+const ON_BEAT: &str =
+    "SET synchronous_commit = off; SET plan_cache_mode = force_generic_plan; SET enable_seqscan = off";
+
+impl Connector {
+    /// To this server. Every part is named, so that nothing of libpq's environment stands in for it.
+    pub(super) fn to(server: &Server) -> Self {
+        let mut options = PgConnectOptions::new_without_pgpass()
+            .port(server.port)
+            .username(&server.user)
+            .database(&server.database)
+            .password(server.password.as_ref().map_or("", |password| password.reveal()))
+            .ssl_mode(ssl_mode(server))
+            .application_name("reten-outbox")
+            .disable_statement_logging();
+        options = match &server.host {
+            Host::Network(host) => options.host(host),
+            Host::Socket(directory) => options.socket(directory),
+        };
+        if let Some(file) = &server.sslrootcert {
+            options = options.ssl_root_cert(file);
+        }
+        if let (Some(certificate), Some(key)) = (&server.sslcert, &server.sslkey) {
+            options = options.ssl_client_cert(certificate).ssl_client_key(key);
+        }
+        Self {
+            options,
+            schema: server.schema.clone(),
+            place: server.to_string(),
+        }
+    }
+
+    /// A connection for this, under a name that says whose it is (seen in `pg_stat_activity`, and what a take-over ends
+    /// the sessions of a lost node by).
+    pub(super) async fn connect(&self, purpose: Purpose, name: &str) -> Result<PgConnection, sqlx::Error> {
+        let connecting = async {
+            let mut conn = self.options.clone().application_name(name).connect().await?;
+            self.set_up(&mut conn, purpose).await?;
+            Ok(conn)
+        };
+        timeout(CONNECT_MAX, connecting)
+            .await
+            .map_err(|_| trouble::timed_out("connecting", CONNECT_MAX))?
+    }
+
+    async fn set_up(&self, conn: &mut PgConnection, purpose: Purpose) -> Result<(), sqlx::Error> {
+        let of_purpose = match purpose {
+            Purpose::Writing => ON_WRITERS,
+            Purpose::Reading => "SET default_transaction_read_only = on",
+            Purpose::Beating => ON_BEAT,
+        };
+        // The schema's name was checked when the configuration was: lower case, digits and underscores.
+        let schema = &self.schema;
+        let mut sql = format!("{ON_ALL}; SET search_path = \"{schema}\"; {of_purpose}");
+        if self.options.get_socket().is_none() {
+            sql = format!("{sql}; {ON_NETWORK}");
+        }
+        sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut *conn).await?;
+        let row = sqlx::query(
+            "SELECT pg_is_in_recovery(), current_setting('synchronous_commit'), current_setting('search_path')",
+        )
+        .fetch_one(&mut *conn)
+        .await?;
+        if row.try_get::<bool, _>(0)? {
+            return Err(trouble::standby());
+        }
+        let (commit, path): (String, String) = (row.try_get(1)?, row.try_get(2)?);
+        if path.trim_matches('"') != schema || (purpose == Purpose::Writing && commit != "on") {
+            return Err(sqlx::Error::Configuration(
+                "the settings of this connection do not hold: something between us and the server (a pooler) undoes them; connect to the server itself"
+                    .into(),
+            ));
+        }
+        Ok(())
+    }
+}
+
+fn ssl_mode(server: &Server) -> PgSslMode {
+    match server.sslmode {
+        // A socket has no TLS, and no wire to listen at.
+        _ if matches!(server.host, Host::Socket(_)) => PgSslMode::Disable,
+        SslMode::Disable => PgSslMode::Disable,
+        SslMode::Allow => PgSslMode::Allow,
+        SslMode::Prefer => PgSslMode::Prefer,
+        SslMode::Require => PgSslMode::Require,
+        SslMode::VerifyCa => PgSslMode::VerifyCa,
+        SslMode::VerifyFull => PgSslMode::VerifyFull,
+    }
+}

@@ -1,0 +1,114 @@
+//! The tables: made at the first start, by whichever daemon comes first, and moved forward by migrations.
+
+use sqlx::postgres::PgConnection;
+use sqlx::{AssertSqlSafe, Row as _};
+
+use crate::model::Digest;
+use crate::store::{OpenError, Role};
+
+use super::connect::Connector;
+use super::trouble;
+
+/// What `schema_version` says of a schema that is ours.
+const APPLICATION: &str = "reten-outbox";
+/// The version of the tables that this program knows.
+const VERSION: i32 = 1;
+const TABLES: &str = include_str!("../../../migrations/outbox-postgres/0001_outbox.sql");
+/// Debian's and most clouds' oldest that is still kept; its btree removes dead entries by itself.
+const SERVER_MIN: i32 = 140_000;
+
+/// Sees to it that the tables are there and of a version that we know. `Role::Reader` writes nothing.
+pub(super) async fn prepare(conn: &mut PgConnection, connector: &Connector, role: Role) -> Result<(), OpenError> {
+    let place = &connector.place;
+    let failed = |error: sqlx::Error| trouble::open_error(place, &error);
+    let server = sqlx::query("SELECT current_setting('server_version_num')::int4")
+        .fetch_one(&mut *conn)
+        .await
+        .and_then(|row| row.try_get::<i32, _>(0))
+        .map_err(failed)?;
+    if server < SERVER_MIN {
+        return Err(OpenError::Unusable(format!(
+            "{place}: its version {server} is older than PostgreSQL 14, the oldest that this program works with"
+        )));
+    }
+    let schema = &connector.schema;
+    if !is_there(conn, schema).await.map_err(failed)? {
+        if role == Role::Reader {
+            return Err(OpenError::Missing(format!("there is no outbox yet at {place}")));
+        }
+        create(conn, schema).await.map_err(failed)?;
+    }
+    let row = sqlx::query("SELECT application, version, oldest_version FROM schema_version")
+        .fetch_one(&mut *conn)
+        .await
+        .map_err(failed)?;
+    let read = || {
+        Ok::<_, sqlx::Error>((
+            row.try_get::<String, _>(0)?,
+            row.try_get::<i32, _>(1)?,
+            row.try_get::<i32, _>(2)?,
+        ))
+    };
+    let (application, version, oldest) = read().map_err(failed)?;
+    if application != APPLICATION {
+        return Err(OpenError::Unusable(format!(
+            "{place}: its schema {schema} belongs to {application:?}; name another one in outbox.schema"
+        )));
+    }
+    if oldest > VERSION {
+        return Err(OpenError::Unusable(format!(
+            "{place}: its tables have version {version} and are understood from version {oldest} on; this program knows version {VERSION}: install the newer one"
+        )));
+    }
+    Ok(())
+}
+
+async fn is_there(conn: &mut PgConnection, schema: &str) -> Result<bool, sqlx::Error> {
+    sqlx::query("SELECT to_regclass(format('%I.schema_version', $1::text)) IS NOT NULL")
+        .bind(schema)
+        .fetch_one(conn)
+        .await?
+        .try_get(0)
+}
+
+/// Under a lock of this schema's: who comes second waits, looks again and finds it done. `IF NOT EXISTS` alone is no
+/// lock. A crash anywhere leaves nothing.
+async fn create(conn: &mut PgConnection, schema: &str) -> Result<(), sqlx::Error> {
+    sqlx::raw_sql("BEGIN; SET LOCAL lock_timeout = '30s'")
+        .execute(&mut *conn)
+        .await?;
+    let made = make(conn, schema).await;
+    let end = if made.is_ok() { "COMMIT" } else { "ROLLBACK" };
+    let ended = sqlx::raw_sql(end).execute(conn).await;
+    made?;
+    ended.map(drop)
+}
+
+async fn make(conn: &mut PgConnection, schema: &str) -> Result<(), sqlx::Error> {
+    sqlx::query("SELECT pg_advisory_xact_lock($1)")
+        .bind(advisory_key(schema))
+        .execute(&mut *conn)
+        .await?;
+    if is_there(conn, schema).await? {
+        return Ok(());
+    }
+    let known: bool = sqlx::query("SELECT EXISTS (SELECT 1 FROM pg_namespace WHERE nspname = $1)")
+        .bind(schema)
+        .fetch_one(&mut *conn)
+        .await?
+        .try_get(0)?;
+    if !known {
+        sqlx::raw_sql(AssertSqlSafe(format!("CREATE SCHEMA \"{schema}\"")))
+            .execute(&mut *conn)
+            .await?;
+    }
+    sqlx::raw_sql(TABLES).execute(conn).await.map(drop)
+}
+
+/// One a schema: tenants on one server do not wait for one another.
+fn advisory_key(schema: &str) -> i64 {
+    let digest = Digest::of(format!("reten-outbox {schema}").as_bytes());
+    let mut first = [0; 8];
+    first.copy_from_slice(&digest.0[..8]);
+    i64::from_be_bytes(first)
+}

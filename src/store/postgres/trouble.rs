@@ -1,0 +1,85 @@
+//! What the server's errors mean to us. Of an error its code and its message are passed on, never its detail: that may
+//! hold a row, and so a payload.
+
+use std::time::Duration;
+
+use sqlx::postgres::PgDatabaseError;
+
+use crate::store::{OpenError, StoreError};
+
+/// A limit of time of ours has passed; the connection is not used any more.
+pub(super) fn timed_out(what: &str, limit: Duration) -> sqlx::Error {
+    sqlx::Error::Io(std::io::Error::new(
+        std::io::ErrorKind::TimedOut,
+        format!("{what} took longer than {} s", limit.as_secs()),
+    ))
+}
+
+/// What answered is a standby: the address still names the old place after a failover, or will soon name the new one.
+pub(super) fn standby() -> sqlx::Error {
+    sqlx::Error::Io(std::io::Error::other(
+        "the server is a standby (in recovery), which can be read only",
+    ))
+}
+
+/// The code of the server's error (SQLSTATE).
+fn code(error: &sqlx::Error) -> Option<&str> {
+    Some(error.as_database_error()?.try_downcast_ref::<PgDatabaseError>()?.code())
+}
+
+/// Whether the connection is of no use any more, or nobody knows whether it is.
+pub(super) fn is_of_connection(error: &sqlx::Error) -> bool {
+    match error {
+        sqlx::Error::Database(_) => code(error).is_some_and(|code| code.starts_with("57P") || code.starts_with("08")),
+        sqlx::Error::ColumnDecode { .. }
+        | sqlx::Error::Decode(_)
+        | sqlx::Error::Encode(_)
+        | sqlx::Error::ColumnNotFound(_)
+        | sqlx::Error::RowNotFound => false,
+        _ => true,
+    }
+}
+
+/// Whether the same transaction may succeed when it is run once more at once: a deadlock, a lock that was waited for too
+/// long, a key that another node took in the same moment, a cached plan whose tables changed.
+pub(super) fn is_worth_a_replay(error: &sqlx::Error) -> bool {
+    matches!(code(error), Some("40001" | "40P01" | "55P03" | "23505" | "0A000"))
+}
+
+/// The error of an operation.
+pub(super) fn store_error(error: &sqlx::Error) -> StoreError {
+    let text = error.to_string();
+    match (code(error), error) {
+        (Some("53100" | "53200"), _) => StoreError::Full(text),
+        (Some("40001" | "40P01" | "55P03" | "53300" | "25006" | "57014"), _) => StoreError::Busy(text),
+        (Some(code), _) if code.starts_with("57P") || code.starts_with("08") => StoreError::Busy(text),
+        (None, sqlx::Error::Io(_) | sqlx::Error::Tls(_) | sqlx::Error::Protocol(_)) => StoreError::Busy(text),
+        _ => StoreError::Broken(text),
+    }
+}
+
+/// Why it cannot be opened: what waiting mends, and what an operator has to.
+pub(super) fn open_error(place: &str, error: &sqlx::Error) -> OpenError {
+    let text = format!("{place}: {error}");
+    let mend = |what: &str| OpenError::Unusable(format!("{text}; {what}"));
+    match (code(error), error) {
+        (Some("28P01" | "28000"), _) => mend(
+            "give the right password ($CREDENTIALS_DIRECTORY/outbox-password, outbox.password_file or PGPASSFILE) and role; pg_hba.conf says who may connect how",
+        ),
+        (Some("3D000"), _) => mend("create the database, or name another one in outbox.database"),
+        (Some("3F000"), _) => mend("`reten-outbox check-config --sql` prints what an administrator creates"),
+        (Some("42501"), _) => {
+            mend("the role may not do this; `reten-outbox check-config --sql` prints the grants that it needs")
+        }
+        (Some(code), _) if !code.starts_with("57P") && !code.starts_with("08") && !code.starts_with("53") => {
+            OpenError::Unusable(text)
+        }
+        (None, sqlx::Error::Tls(_)) => {
+            mend("sslrootcert in outbox.database names who may sign the server's certificate")
+        }
+        (None, sqlx::Error::Configuration(_) | sqlx::Error::Decode(_) | sqlx::Error::ColumnDecode { .. }) => {
+            OpenError::Unusable(text)
+        }
+        _ => OpenError::Busy(text),
+    }
+}

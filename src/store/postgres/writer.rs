@@ -1,0 +1,197 @@
+//! The writers: tasks that own a connection each. Intake and sending need not queue after one another here, as they must
+//! in SQLite.
+//!
+//! Each takes what waits, applies it in one transaction, commits, and only then answers; groups grow with the load. A
+//! group that fails is rolled back and replayed, where it is worth it together, else one by one. A connection that broke,
+//! or took too long, is never used again: nobody knows what its transaction came to, and each operation is safe to
+//! repeat.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use sqlx::Connection as _;
+use sqlx::postgres::PgConnection;
+use tokio::sync::{mpsc, oneshot};
+
+use crate::store::StoreError;
+use crate::store::operation::Operation;
+
+use super::apply;
+use super::connect::{Connector, Purpose};
+use super::link::within;
+use super::own::Own;
+use super::transaction::{self, Transaction};
+use super::trouble;
+
+/// Operations that may wait for a writer.
+pub(super) const QUEUE: usize = 1024;
+/// What one transaction carries at most: rows, and bytes of payloads and answers.
+const GROUP_ROWS: usize = 512;
+const GROUP_BYTES: usize = 8 << 20;
+/// How often a group is replayed that met another node's.
+const REPLAYS: u32 = 5;
+/// How long one transaction may take before its connection is given up.
+const WRITE_MAX: Duration = Duration::from_secs(15);
+/// The same while the process ends.
+const HURRIED_MAX: Duration = Duration::from_secs(2);
+
+/// What a writer is asked.
+pub(super) enum Order {
+    Operation(Operation),
+    Close(oneshot::Sender<()>),
+}
+
+/// A writer.
+pub(super) struct Writer {
+    connector: Connector,
+    own: Arc<Own>,
+    orders: mpsc::Receiver<Order>,
+    conn: Option<PgConnection>,
+    /// Under which name it was made: a new incarnation has another.
+    name: String,
+    /// The last transaction's outcome is not known: what it claimed may be ours, and nobody sends it.
+    is_unsure: bool,
+}
+
+impl Writer {
+    pub(super) fn new(connector: Connector, own: Arc<Own>, orders: mpsc::Receiver<Order>) -> Self {
+        Self {
+            connector,
+            own,
+            orders,
+            conn: None,
+            name: String::new(),
+            is_unsure: false,
+        }
+    }
+
+    /// Works until everyone who could ask has gone, or one of them closes.
+    pub(super) async fn run(mut self) {
+        let (mut arrived, mut waiting, mut closing) = (Vec::new(), VecDeque::new(), Vec::new());
+        while self.orders.recv_many(&mut arrived, QUEUE).await > 0 {
+            for order in arrived.drain(..) {
+                match order {
+                    Order::Operation(operation) => waiting.push_back(operation),
+                    Order::Close(done) => {
+                        self.orders.close();
+                        closing.push(done);
+                    }
+                }
+            }
+            while let Some(group) = next_group(&mut waiting) {
+                self.serve(group).await;
+            }
+        }
+        if let Some(conn) = self.conn.take() {
+            drop(within(HURRIED_MAX, "closing", conn.close()).await);
+        }
+        for done in closing {
+            // Whoever closed may have gone.
+            let _ = done.send(());
+        }
+    }
+
+    /// One group, to its answers.
+    async fn serve(&mut self, mut group: Vec<Operation>) {
+        let outcome = self.replay(&mut group).await;
+        if group.len() == 1 || !matches!(outcome, Err(StoreError::Broken(_))) {
+            group.into_iter().for_each(|operation| operation.reply(outcome.clone()));
+            return;
+        }
+        for mut operation in group {
+            let outcome = self.replay(std::slice::from_mut(&mut operation)).await;
+            operation.reply(outcome);
+        }
+    }
+
+    /// The same once more, while that may help.
+    async fn replay(&mut self, group: &mut [Operation]) -> Result<(), StoreError> {
+        let mut replays = 0;
+        loop {
+            match self.attempt(group).await {
+                Ok(()) => {
+                    self.own.worked();
+                    return Ok(());
+                }
+                Err(error) if trouble::is_worth_a_replay(&error) && replays < REPLAYS => replays += 1,
+                Err(error) => {
+                    if trouble::is_of_connection(&error) {
+                        self.own.failed();
+                    }
+                    return Err(trouble::store_error(&error));
+                }
+            }
+        }
+    }
+
+    /// One transaction. Crash before the commit: nothing happened, and nobody was told otherwise.
+    async fn attempt(&mut self, group: &mut [Operation]) -> Result<(), sqlx::Error> {
+        let limit = if self.own.is_hurried() { HURRIED_MAX } else { WRITE_MAX };
+        let mut conn = self.connected(limit).await?;
+        let (node, scope) = (self.own.node(), self.own.scope());
+        let work = async {
+            let mut transaction = Transaction::begin(&mut conn, node, scope).await?;
+            apply::apply(group, &mut transaction, &self.own).await?;
+            transaction.commit().await
+        };
+        match within(limit, "a transaction", work).await {
+            Ok(()) => {
+                apply::take_note(group, &self.own);
+                self.conn = Some(conn);
+                Ok(())
+            }
+            Err(error) if trouble::is_of_connection(&error) => {
+                self.is_unsure = true;
+                Err(error)
+            }
+            Err(error) => {
+                if within(limit, "a rollback", transaction::roll_back(&mut conn))
+                    .await
+                    .is_ok()
+                {
+                    self.conn = Some(conn);
+                }
+                Err(error)
+            }
+        }
+    }
+
+    /// The connection, made anew where it is gone or another incarnation's. After a transaction whose outcome is not
+    /// known, what it may have claimed is given back first: nobody would send it.
+    async fn connected(&mut self, limit: Duration) -> Result<PgConnection, sqlx::Error> {
+        let name = self.own.name();
+        let kept = self.conn.take().filter(|_| self.name == name);
+        let mut conn = match kept {
+            Some(conn) => conn,
+            None => self.connector.connect(Purpose::Writing, &name).await?,
+        };
+        self.name = name;
+        if self.is_unsure && self.own.node() != 0 {
+            within(
+                limit,
+                "a look for claims",
+                apply::give_back_unknown(&mut conn, &self.own),
+            )
+            .await?;
+        }
+        self.is_unsure = false;
+        Ok(conn)
+    }
+}
+
+/// The next operations that go together: at least one, as many as the bounds allow.
+fn next_group(waiting: &mut VecDeque<Operation>) -> Option<Vec<Operation>> {
+    let mut group = Vec::new();
+    let (mut rows, mut bytes) = (0, 0);
+    while let Some(next) = waiting.front() {
+        let (more_rows, more_bytes) = next.weight();
+        if !group.is_empty() && (rows + more_rows > GROUP_ROWS || bytes + more_bytes > GROUP_BYTES) {
+            break;
+        }
+        rows += more_rows;
+        bytes += more_bytes;
+        group.extend(waiting.pop_front());
+    }
+    (!group.is_empty()).then_some(group)
+}
