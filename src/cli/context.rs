@@ -107,7 +107,7 @@ impl Context {
 
     /// Opens the outbox to look at it; `None` before the first start.
     pub async fn open_to_read(&self) -> anyhow::Result<Option<Outbox>> {
-        match Outbox::open(&self.config.outbox.database.clone().into(), Role::Reader, self.now).await {
+        match Outbox::open(&self.config.outbox.database, Role::Reader, self.now).await {
             Ok(outbox) => Ok(Some(outbox)),
             Err(OpenError::Missing(_)) => Ok(None),
             Err(error @ (OpenError::InUse(_) | OpenError::Busy(_) | OpenError::Unusable(_))) => Err(error.into()),
@@ -117,7 +117,7 @@ impl Context {
     /// Opens the outbox to change it, and creates it where there is none.
     pub async fn change(&self) -> anyhow::Result<Outbox> {
         self.home.make()?;
-        Ok(Outbox::open(&self.config.outbox.database.clone().into(), Role::Tool, self.now).await?)
+        Ok(Outbox::open(&self.config.outbox.database, Role::Tool, self.now).await?)
     }
 
     /// Opens the outbox to change what is in it; `None` before the first start, when there is nothing to change.

@@ -101,7 +101,7 @@ impl Here {
     /// Reads it; `lineage` is what lies in the other.
     async fn read(database: &Path, lineage: &HashSet<(SubmissionId, Timestamp)>) -> anyhow::Result<Self> {
         let mut here = Self::default();
-        let outbox = match Outbox::open(&database.into(), Role::Reader, clock::now()).await {
+        let outbox = match Outbox::open(database, Role::Reader, clock::now()).await {
             Ok(outbox) => outbox,
             Err(OpenError::Missing(_)) => return Ok(here),
             Err(error) => {

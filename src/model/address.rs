@@ -110,6 +110,18 @@ impl From<&Path> for Address {
     }
 }
 
+impl From<&PathBuf> for Address {
+    fn from(path: &PathBuf) -> Self {
+        Self::File(path.clone())
+    }
+}
+
+impl From<&Self> for Address {
+    fn from(address: &Self) -> Self {
+        address.clone()
+    }
+}
+
 /// As a message names it: a path, or a URL without password and options.
 impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -39,10 +39,10 @@ macro_rules! ask {
 impl Outbox {
     /// Opens the outbox: whether it is ours to use is found out before a byte changes; then it is created or migrated,
     /// and as [`Role::Daemon`] what a crash left in `sending` is recovered (see [`Outbox::recovered`]).
-    pub async fn open(address: &Address, role: Role, now: Timestamp) -> Result<Self, OpenError> {
-        Ok(Self(match address {
-            Address::File(path) => Kind::Sqlite(sqlite::Database::open(path, role, now).await?),
-            Address::Server(server) => Kind::Postgres(postgres::Database::open(server, role, now).await?),
+    pub async fn open(address: impl Into<Address>, role: Role, now: Timestamp) -> Result<Self, OpenError> {
+        Ok(Self(match address.into() {
+            Address::File(path) => Kind::Sqlite(sqlite::Database::open(&path, role, now).await?),
+            Address::Server(server) => Kind::Postgres(postgres::Database::open(&server, role, now).await?),
         }))
     }
 

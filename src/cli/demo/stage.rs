@@ -69,7 +69,7 @@ impl DemoStage {
             notifier: Arc::new(Notifier::default()),
         };
         let services = Services::open(setup, clock::now()).await?;
-        let outbox = Outbox::open(&database.clone().into(), Role::Tool, clock::now()).await?;
+        let outbox = Outbox::open(&database, Role::Tool, clock::now()).await?;
         Ok(Self {
             dir,
             sandbox,

@@ -23,7 +23,7 @@ const READERS: usize = 4;
 #[derive(Debug)]
 pub(super) struct Readers {
     connector: Connector,
-    name: Mutex<String>,
+    name: String,
     idle: Mutex<Vec<PgConnection>>,
     permits: Arc<Semaphore>,
 }
@@ -40,7 +40,7 @@ impl Readers {
     pub(super) fn new(connector: Connector, name: &str) -> Self {
         Self {
             connector,
-            name: Mutex::new(name.to_owned()),
+            name: name.to_owned(),
             idle: Mutex::default(),
             permits: Arc::new(Semaphore::new(READERS)),
         }
@@ -62,14 +62,8 @@ impl Readers {
         })
     }
 
-    /// Under this name from now on; those that are there keep theirs.
-    pub(super) fn rename(&self, name: &str) {
-        name.clone_into(&mut self.name.lock().unwrap_or_else(PoisonError::into_inner));
-    }
-
     async fn make(&self) -> Result<PgConnection, sqlx::Error> {
-        let name = self.name.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        self.connector.connect(Purpose::Reading, &name).await
+        self.connector.connect(Purpose::Reading, &self.name).await
     }
 
     /// No more are given out.

@@ -111,6 +111,10 @@ impl Joining<'_> {
                 .map_err(failed)?
                 .unwrap_or(0);
         }
+        // What one that left in order could not store any more, or whose take-over did not come to its end.
+        for id in recover::orphaned(conn).await.map_err(failed)? {
+            recovered += recover::rows_of(conn, id, now).await.map_err(failed)?;
+        }
         let began = Instant::now();
         let id = self.insert(conn, own).await.map_err(failed)?;
         own.become_node(id, began);

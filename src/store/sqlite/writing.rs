@@ -53,13 +53,7 @@ impl Database {
         *self.inner.leap.lock().unwrap_or_else(PoisonError::into_inner) = leap;
     }
 
-    /// Records how an attempt ended, and promotes the next of its activity.
-    pub async fn settle(&self, settlement: Settlement, now: Timestamp) -> Result<Settled, StoreError> {
-        let settled = self.settle_all(vec![(Arc::new(settlement), now)], None).await?;
-        settled.into_iter().next().ok_or(StoreError::Closed)
-    }
-
-    /// The same of several in one commit, one answer for each. They are on their way when this returns, before its
+    /// Records how attempts ended, in one commit, one answer for each. They are on their way when this returns, before its
     /// future is awaited: a claim that is asked for next comes into the same commit, and finds the activities that they
     /// free. `beside`: a name and what is remembered under it in the same commit.
     pub fn settle_all(

@@ -5,8 +5,7 @@ use std::collections::{HashMap, HashSet};
 use sqlx::Row as _;
 use sqlx::sqlite::SqliteConnection;
 
-use crate::clock::Timestamp;
-use crate::model::{Act, ActName, DeadReason, State, StateName, SubmissionId};
+use crate::model::{Act, ActName, StateName, SubmissionId};
 use crate::store::rules::acts::{Found, Fresh, answers, detail, lifted};
 use crate::store::sqlite::machine::transaction::Transaction;
 use crate::store::sqlite::machine::{batch, row};

@@ -3,7 +3,6 @@
 use sqlx::Row as _;
 use sqlx::sqlite::SqliteConnection;
 
-use crate::clock::Timestamp;
 use crate::store::sqlite::machine::transaction::Transaction;
 
 use crate::store::operation::Note;

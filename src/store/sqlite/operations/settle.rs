@@ -10,7 +10,7 @@ use sqlx::{Column as _, Row as _};
 use strum::VariantArray as _;
 
 use crate::clock::Timestamp;
-use crate::model::{Ending, EndingName, StateName};
+use crate::model::{EndingName, StateName};
 use crate::store::rules::effect::{answers, effect, worth_asking};
 use crate::store::rules::words::HEAD;
 use crate::store::sqlite::machine::transaction::Transaction;

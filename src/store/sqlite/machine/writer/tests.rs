@@ -4,9 +4,8 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::clock::Timestamp;
-use crate::store::sqlite::machine::operation::Asked;
+use crate::store::operation::{Asked, Note};
 use crate::store::sqlite::opening::{pragma, schema};
-use crate::store::sqlite::operations::notes::Note;
 
 type Answer = oneshot::Receiver<Result<(), StoreError>>;
 
