@@ -8,13 +8,14 @@ use anyhow::Context as _;
 use tempfile::NamedTempFile;
 
 use crate::clock;
+use crate::model::Server;
 use crate::store::Backup;
 
 use super::context::Global;
 use super::database_file::{beside, describe, sum_of};
 use super::exit::{CliError, Exit};
-use super::owner;
 use super::render::escape::visible;
+use super::{owner, postgres_tools};
 
 /// The options of `backup`.
 #[derive(Debug, clap::Args)]
@@ -34,9 +35,11 @@ pub struct Args {
 /// Crash at any point: FILE is as it was, and a draft whose name begins with a dot and ends in `.tmp` may lie beside
 /// it.
 pub async fn run(args: Args, global: &Global, out: &mut dyn Write) -> anyhow::Result<Exit> {
-    let database = global.load()?.config.outbox.database;
-    let draft = prepare(&args.file, args.overwrite, &database)?;
-    let source = owner::as_owner_of(&database, Backup::open(&database)).await??;
+    let outbox = global.load()?.config.outbox.database;
+    let instead = |server: &Server| postgres_tools::backup_words(server, &args.file);
+    let database = postgres_tools::file_of(&outbox, "backup", instead)?;
+    let draft = prepare(&args.file, args.overwrite, database)?;
+    let source = owner::as_owner_of(database, Backup::open(database)).await??;
     let counts = source.copy_into(draft.path(), clock::now()).await?;
     let (bytes, sum) = keep(draft, &args.file, args.overwrite)?;
     let total: u64 = counts.values().sum();

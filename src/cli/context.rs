@@ -10,7 +10,7 @@ use strum::VariantArray as _;
 
 use crate::clock::{self, Timestamp};
 use crate::config::{Config, ConfigError, Environment, Home, Level, Loaded};
-use crate::model::Actor;
+use crate::model::{Actor, Address};
 use crate::store::{self, OpenError, Outbox, Role, Running};
 
 use super::output::note;
@@ -83,10 +83,10 @@ impl Context {
     /// The same with a configuration that was read already.
     pub fn of(config: Config, home: Home) -> anyhow::Result<Self> {
         let user = owner::invoking_user();
-        if let Some(wrong) = owner::misplaced(&config.outbox.database) {
+        if let Some(wrong) = owner::misplaced(config.outbox.database.anchor()) {
             note(&wrong);
         }
-        owner::become_owner_of(&config.outbox.database)?;
+        owner::become_owner_of(config.outbox.database.anchor())?;
         Ok(Self {
             config,
             home,
@@ -100,14 +100,14 @@ impl Context {
         Actor::User(self.user.clone())
     }
 
-    /// The daemon that holds the lock of this outbox.
+    /// The daemon of this host that holds the lock of this outbox.
     pub fn daemon(&self) -> Option<Running> {
-        store::daemon_is_running(&self.config.outbox.database)
+        store::daemon_is_running(self.config.outbox.database.anchor())
     }
 
     /// Opens the outbox to look at it; `None` before the first start.
     pub async fn open_to_read(&self) -> anyhow::Result<Option<Outbox>> {
-        match Outbox::open(&self.config.outbox.database, Role::Reader, self.now).await {
+        match Outbox::open(self.config.outbox.address()?, Role::Reader, self.now).await {
             Ok(outbox) => Ok(Some(outbox)),
             Err(OpenError::Missing(_)) => Ok(None),
             Err(error @ (OpenError::InUse(_) | OpenError::Busy(_) | OpenError::Unusable(_))) => Err(error.into()),
@@ -117,12 +117,21 @@ impl Context {
     /// Opens the outbox to change it, and creates it where there is none.
     pub async fn change(&self) -> anyhow::Result<Outbox> {
         self.home.make()?;
-        Ok(Outbox::open(&self.config.outbox.database, Role::Tool, self.now).await?)
+        Ok(Outbox::open(self.config.outbox.address()?, Role::Tool, self.now).await?)
     }
 
     /// Opens the outbox to change what is in it; `None` before the first start, when there is nothing to change.
     pub async fn change_existing(&self) -> anyhow::Result<Option<Outbox>> {
-        let path = &self.config.outbox.database;
+        let path = match &self.config.outbox.database {
+            Address::File(path) => path,
+            Address::Server(_) => {
+                let Some(outbox) = self.open_to_read().await? else {
+                    return Ok(None);
+                };
+                outbox.close().await;
+                return self.change().await.map(Some);
+            }
+        };
         match std::fs::metadata(path) {
             Ok(_) => self.change().await.map(Some),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
@@ -136,7 +145,7 @@ impl Context {
     pub fn none_yet(&self) -> String {
         format!(
             "there is no outbox yet at {}; `reten-outbox run` (or `enqueue`) makes it",
-            self.config.outbox.database.display()
+            self.config.outbox.database
         )
     }
 }

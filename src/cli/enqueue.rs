@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context as _;
 use rustix::fs::Access;
 
+use crate::config::OutboxSettings;
 use crate::intake::entry::entry;
 use crate::intake::open_file::{CHUNK_BYTES, CHUNK_RESULTS};
 use crate::intake::parse::{ParseFault, RawResult};
@@ -79,19 +80,18 @@ fn describe_place(results: u64, into: Door, context: &Context) -> String {
             "{results} {noun} in the row inbox {}, since this user may not write the outbox {}; \
              its daemon takes {them} from there",
             config.inbox.database.display(),
-            config.outbox.database.display()
+            config.outbox.database
         ),
         Door::Outbox => {
-            let nobody = if context.daemon().is_none() {
+            let nobody = if context.daemon().is_some() {
+                ""
+            } else if config.outbox.database.server().is_some() {
+                "; no daemon runs on this host, `reten-outbox status` names those of others"
+            } else {
                 "; no daemon holds it, so nothing is sent until one is started (`systemctl start reten-outbox`, \
                  or by hand `reten-outbox run`)"
-            } else {
-                ""
             };
-            format!(
-                "{results} {noun} in the outbox {}{nobody}",
-                config.outbox.database.display()
-            )
+            format!("{results} {noun} in the outbox {}{nobody}", config.outbox.database)
         }
     }
 }
@@ -123,7 +123,7 @@ async fn enqueue(
         note("nothing was taken; mend what is named, and try again");
         return Ok(None);
     }
-    let into = if may_write(&context.config.outbox.database) {
+    let into = if may_write(&context.config.outbox) {
         Door::Outbox
     } else {
         Door::Rows
@@ -137,9 +137,14 @@ async fn enqueue(
     Ok(Some((into, results, all_good)))
 }
 
-/// Whether this user may write the outbox, or create it. Not asked of SQLite: it would take the refusal for a broken
-/// database.
-fn may_write(database: &Path) -> bool {
+/// Whether this user may write the outbox, or create it. Not asked of the database: SQLite would take the refusal for
+/// corruption. Of a server, who may neither read the password nor write what this host keeps of it is a producer.
+fn may_write(outbox: &OutboxSettings) -> bool {
+    let is_forbidden = outbox.password_error.as_ref().is_some_and(|error| error.is_forbidden);
+    !is_forbidden && may_write_at(outbox.database.anchor())
+}
+
+fn may_write_at(database: &Path) -> bool {
     let directory = database.parent().unwrap_or_else(|| Path::new("."));
     let is_refused = |path: &Path, access: Access| {
         let outcome = rustix::fs::access(path, access);
@@ -276,13 +281,9 @@ impl Enqueuing<'_> {
             if texts.is_empty() {
                 break;
             }
-            let ids = rows::insert(&config.inbox.database, &config.outbox.database, &texts).await;
-            let ids = ids.with_context(|| {
-                format!(
-                    "{} may not be written by this user, and",
-                    config.outbox.database.display()
-                )
-            })?;
+            let ids = rows::insert(&config.inbox.database, config.outbox.database.anchor(), &texts).await;
+            let ids =
+                ids.with_context(|| format!("{} may not be written by this user, and", config.outbox.database))?;
             self.results += ids.len() as u64;
             for id in ids {
                 writeln!(out, "accepted as row {id}")?;

@@ -4,7 +4,7 @@ use std::io;
 use std::process::ExitCode;
 
 use crate::api::ClientError;
-use crate::config::{ConfigError, KeyError};
+use crate::config::{ConfigError, KeyError, PasswordError};
 use crate::intake::PrepareError;
 use crate::store::{OpenError, StoreError};
 
@@ -94,7 +94,8 @@ fn of_cause(cause: &(dyn std::error::Error + 'static)) -> Option<Exit> {
             PrepareError::Wrong(_) => Exit::Mend,
         });
     }
-    let mend = cause.is::<ConfigError>() || cause.is::<KeyError>() || cause.is::<ClientError>();
+    let mend =
+        cause.is::<ConfigError>() || cause.is::<KeyError>() || cause.is::<PasswordError>() || cause.is::<ClientError>();
     mend.then_some(Exit::Mend)
 }
 

@@ -15,6 +15,7 @@ mod input;
 mod output;
 mod owner;
 mod paging;
+mod postgres_tools;
 mod render;
 mod terminal;
 

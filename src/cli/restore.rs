@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use crate::clock;
 use crate::config::{AfterLostResponse, Config};
-use crate::model::{Actor, ConflictPolicy};
+use crate::model::{Actor, ConflictPolicy, Server};
 use crate::policy::gate::{PAUSE, PauseRecord};
 use crate::store::{self, BackupFile, Restored};
 
@@ -15,8 +15,8 @@ use super::context::Global;
 use super::database_file::{beside, describe, sum_of};
 use super::exit::{CliError, Exit};
 use super::output::note;
-use super::owner;
 use super::render::escape::visible;
+use super::{owner, postgres_tools};
 
 /// The options of `restore`.
 #[derive(Debug, clap::Args)]
@@ -34,10 +34,13 @@ pub struct Args {
 /// in, so that it is the daemon's whoever restores it.
 pub async fn run(args: Args, global: &Global, out: &mut dyn Write) -> anyhow::Result<Exit> {
     let loaded = global.load()?;
-    let (backup, sum) = open(&args.file, &loaded.config.outbox.database)?;
+    let outbox = loaded.config.outbox.database.clone();
+    let instead = |server: &Server| postgres_tools::restore_words(server, &args.file);
+    let database = postgres_tools::file_of(&outbox, "restore", instead)?;
+    let (backup, sum) = open(&args.file, database)?;
     let has_wal = backup.wal.is_some();
     let user = owner::invoking_user();
-    owner::become_owner_of_directory(&loaded.config.outbox.database)?;
+    owner::become_owner_of_directory(database)?;
     loaded.home().make()?;
     let now = clock::now();
     let config = loaded.config;
@@ -49,7 +52,7 @@ pub async fn run(args: Args, global: &Global, out: &mut dyn Write) -> anyhow::Re
     let pause = args.pause.then(|| serde_json::to_string(&pause)).transpose()?;
     let pause = pause.map(|text| (PAUSE, text));
     let is_paused = pause.is_some();
-    let restored = store::restore(&config.outbox.database, backup, &Actor::User(user), pause, now).await?;
+    let restored = store::restore(database, backup, &Actor::User(user), pause, now).await?;
     if has_wal {
         note("a -wal lay beside the backup, which was copied file by file: it was read in, and all is whole");
     }
@@ -95,7 +98,7 @@ fn report(
     is_paused: bool,
     out: &mut dyn Write,
 ) -> io::Result<()> {
-    let database = visible(&config.outbox.database.display().to_string()).into_owned();
+    let database = visible(&config.outbox.database.to_string()).into_owned();
     let made = restored.made_at.map_or_else(String::new, |at| format!(", made {at}"));
     let total: u64 = restored.counts.values().sum();
     writeln!(

@@ -7,7 +7,8 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use crate::clock::{self, Timestamp};
-use crate::model::{Digest, SubmissionId};
+use crate::config::OutboxSettings;
+use crate::model::{Address, Digest, SubmissionId};
 use crate::store::{Content, Found, OpenError, Outbox, Role, Wreck, wreck};
 
 use super::context::Global;
@@ -37,10 +38,10 @@ pub struct Args {
 
 /// Salvages. The exit code is 1 where something is known to be lost.
 pub async fn run(args: Args, global: &Global, out: &mut dyn Write) -> anyhow::Result<Exit> {
-    let database = global.load()?.config.outbox.database;
+    let outbox = global.load()?.config.outbox;
     let (file, wal) = open(&args.file)?;
-    owner::become_owner_of(&database)?;
-    let is_same = is_same_file(&args.file, &database);
+    owner::become_owner_of(outbox.database.anchor())?;
+    let is_same = is_same_file(&args.file, outbox.database.anchor());
     let wreck = Wreck::read(file, wal)
         .map_err(|error| CliError::Refused(format!("{}: cannot be read: {error}", args.file.display())))?;
     if !wreck.is_ours() {
@@ -50,10 +51,10 @@ pub async fn run(args: Args, global: &Global, out: &mut dyn Write) -> anyhow::Re
     let here = if args.all || is_same {
         Here::default()
     } else {
-        Here::read(&database, &wreck.lineage()).await?
+        Here::read(&outbox, &wreck.lineage()).await?
     };
     let report = salvage(&wreck, here, out)?;
-    report.log(&args.file, &database, wreck.pages());
+    report.log(&args.file, &outbox.database, wreck.pages());
     Ok(if report.lost.is_empty() {
         Exit::Done
     } else {
@@ -99,9 +100,9 @@ struct Here {
 
 impl Here {
     /// Reads it; `lineage` is what lies in the other.
-    async fn read(database: &Path, lineage: &HashSet<(SubmissionId, Timestamp)>) -> anyhow::Result<Self> {
+    async fn read(outbox: &OutboxSettings, lineage: &HashSet<(SubmissionId, Timestamp)>) -> anyhow::Result<Self> {
         let mut here = Self::default();
-        let outbox = match Outbox::open(database, Role::Reader, clock::now()).await {
+        let outbox = match Outbox::open(outbox.address()?, Role::Reader, clock::now()).await {
             Ok(outbox) => outbox,
             Err(OpenError::Missing(_)) => return Ok(here),
             Err(error) => {
@@ -205,14 +206,14 @@ fn salvage(wreck: &Wreck, mut here: Here, out: &mut dyn Write) -> anyhow::Result
 }
 
 impl SalvageReport {
-    fn log(&self, file: &Path, database: &Path, (pages, damaged): (u64, u64)) {
+    fn log(&self, file: &Path, outbox: &Address, (pages, damaged): (u64, u64)) {
         let total: u64 = self.written.values().sum();
         note(&format!(
             "{}: {damaged} of {pages} pages cannot be read; {total} salvaged ({}), {} are in {} already",
             file.display(),
             describe(&self.written),
             self.there,
-            database.display()
+            outbox
         ));
         for (ids, what) in [
             (&self.lost, "were not final, and cannot be read: they are lost"),

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use crate::clock;
 use crate::config::{Config, ConfigError, Home};
+use crate::model::Address;
 
 use super::context::{Context, Global};
 use super::exit::Exit;
@@ -115,17 +116,25 @@ fn enter(global: &Global) -> anyhow::Result<(Context, Option<(ConfigError, Strin
         Err(error) => error.downcast::<ConfigError>()?,
     };
     // Which outbox it names cannot be told, and there is none at the usual place: that would be shown as an empty one.
-    let is_there = |(config, is_certain): &(Config, bool)| *is_certain || config.outbox.database.exists();
+    let is_there = |(config, is_certain): &(Config, bool)| *is_certain || is_known(&config.outbox.database);
     let Some((config, is_certain)) = global.salvage().filter(is_there) else {
         return Err(error.into());
     };
-    let outbox = config.outbox.database.display().to_string();
+    let outbox = config.outbox.database.to_string();
     let place = if is_certain {
         format!("the outbox that it names is shown, {outbox}")
     } else {
         format!("which outbox it names cannot be told; shown is that of the defaults, {outbox}")
     };
     Ok((Context::of(config, Home::default())?, Some((error, place))))
+}
+
+/// Whether there is something to show: of a file, that it is there; a server was named.
+fn is_known(outbox: &Address) -> bool {
+    match outbox {
+        Address::File(path) => path.exists(),
+        Address::Server(_) => true,
+    }
 }
 
 fn print(args: &Args, status: &Status, config: &Config, out: &mut dyn Write) -> anyhow::Result<()> {

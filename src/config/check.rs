@@ -1,12 +1,14 @@
 //! Whether values fit one another: the API's URLs are put together, and what contradicts is named.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use url::Url;
 
-use super::layers::{Address, Setting};
+use super::layers::{ApiParts, OutboxParts, Parts, Setting};
 use super::problem::{Problem, SetBy};
-use super::{Config, RetrySettings, endpoint};
+use super::{Config, RetrySettings, endpoint, server};
+use crate::model::{Address, Server};
 
 /// Everything that is wrong so far, and the settings with their places.
 pub(super) struct Checker<'a> {
@@ -25,16 +27,43 @@ impl<'a> Checker<'a> {
         }
     }
 
-    /// The configuration; `None` when a problem leaves nothing to put in its place.
-    pub fn config(&mut self, address: &Address, mut config: Config) -> Option<Config> {
+    /// The configuration; `None` when a problem leaves nothing to put in its place. `state` is the directory of what
+    /// this host keeps of an outbox that is elsewhere.
+    pub fn config(&mut self, parts: Parts, state: &Path, mut config: Config) -> Option<Config> {
+        if let Address::Server(server) = &mut config.outbox.database {
+            self.server(server, parts.outbox, state);
+        }
         self.paths(&config);
         self.retry(&config.retry);
-        (config.api.submit_url, config.api.result_types_url) = self.urls(address)?;
+        (config.api.submit_url, config.api.result_types_url) = self.urls(&parts.api)?;
         Some(config)
     }
 
+    /// Completes what the URL says of the outbox.
+    fn server(&mut self, server: &mut Server, parts: OutboxParts, state: &Path) {
+        const KEY: &str = "outbox.database";
+        server.schema = parts.schema;
+        server.node = if parts.node.is_empty() {
+            server::host_name()
+        } else {
+            parts.node
+        };
+        server.allow_insecure = parts.allow_insecure || self.is_broken("outbox.allow_insecure");
+        server.anchor = server::anchor(state);
+        if !self.is_broken(KEY) {
+            self.value(KEY, server::check_safety(server));
+        }
+        if server.password.is_some() {
+            let wrong = "has a password in it, where everybody sees it who may read the configuration; write it into a \
+                         file of mode 0600 and name that in outbox.password_file, or give the unit the credential \
+                         outbox-password";
+            let warning = self.problem(KEY, KEY, wrong);
+            self.warnings.push(warning);
+        }
+    }
+
     /// Where results go, and where the list of result types is.
-    fn urls(&mut self, address: &Address) -> Option<(Url, Url)> {
+    fn urls(&mut self, address: &ApiParts) -> Option<(Url, Url)> {
         // With a switch that cannot be read, nobody knows what was meant.
         let insecure = address.allow_insecure_http || self.is_broken("api.allow_insecure_http");
         let base = self.value("api.base_url", endpoint::base(&address.base_url, insecure))?;
@@ -46,7 +75,14 @@ impl<'a> Checker<'a> {
 
     /// Files that must not be one another: the inbox is written by strangers, the outbox is ours.
     fn paths(&mut self, config: &Config) {
-        let (dir, rows, outbox) = (&config.inbox.dir, &config.inbox.database, &config.outbox.database);
+        let (dir, rows) = (&config.inbox.dir, &config.inbox.database);
+        if rows.starts_with(dir) {
+            let remedy = "put it into a directory of its own";
+            self.complain_of_pair("inbox.database", "inbox.dir", "lies inside", remedy);
+        }
+        let Address::File(outbox) = &config.outbox.database else {
+            return;
+        };
         if rows == outbox {
             self.complain_of_pair(
                 "inbox.database",
@@ -63,10 +99,9 @@ impl<'a> Checker<'a> {
                 remedy,
             );
         }
-        for (key, path) in [("inbox.database", rows), ("outbox.database", outbox)] {
-            if path.starts_with(dir) {
-                self.complain_of_pair(key, "inbox.dir", "lies inside", "put it into a directory of its own");
-            }
+        if outbox.starts_with(dir) {
+            let remedy = "put it into a directory of its own";
+            self.complain_of_pair("outbox.database", "inbox.dir", "lies inside", remedy);
         }
     }
 

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use config::Value;
 
 use super::environment::Environment;
+use super::keys::KEYS;
 use super::layers::Setting;
 use super::problem::{SetBy, shown};
 
@@ -16,10 +17,13 @@ const HOME: &str = "HOME";
 /// Of our own in the directories of a user.
 const NAME: &str = "reten-outbox";
 
+/// The key whose default names the directory of what the daemon keeps.
+const OUTBOX: &str = "outbox.database";
+
 /// The file's name in a directory of configuration.
 const FILE: &str = "config.toml";
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct DefaultPaths {
     /// The configuration that is read when none is named.
     pub config: PathBuf,
@@ -48,7 +52,7 @@ impl DefaultPaths {
                     setting("api.key_file", &config.join("api-key"), by),
                     setting("inbox.dir", &state.join("inbox"), by),
                     setting("inbox.database", &state.join("db/inbox.db"), by),
-                    setting("outbox.database", &state.join("outbox.db"), by),
+                    setting(OUTBOX, &state.join("outbox.db"), by),
                 ],
                 config: config.join(FILE),
             };
@@ -56,11 +60,35 @@ impl DefaultPaths {
         let key_file = configuration
             .as_ref()
             .map(|directory| setting("api.key_file", &directory.join("api-key"), "CONFIGURATION_DIRECTORY"));
-        let outbox = state.map(|directory| setting("outbox.database", &directory.join("outbox.db"), "STATE_DIRECTORY"));
+        let outbox = state.map(|directory| setting(OUTBOX, &directory.join("outbox.db"), "STATE_DIRECTORY"));
         Self {
             config: configuration.map_or_else(|| system.to_owned(), |directory| directory.join(FILE)),
             settings: key_file.into_iter().chain(outbox).collect(),
         }
+    }
+}
+
+impl DefaultPaths {
+    /// The directory in which the outbox lies when nobody says otherwise, and what says so: there the host keeps what
+    /// is its own of an outbox in PostgreSQL.
+    pub fn state(&self) -> (PathBuf, SetBy) {
+        let is_outbox = |setting: &&Setting| setting.key == OUTBOX;
+        let found = self
+            .settings
+            .iter()
+            .find(is_outbox)
+            .map(|setting| (&setting.value, setting.by.clone()));
+        let default = || {
+            KEYS.iter()
+                .find(|key| key.path() == OUTBOX)
+                .map(|key| (&key.example, SetBy::Default))
+        };
+        let (outbox, by) = found.or_else(default).unzip();
+        let outbox = PathBuf::from(outbox.map_or_else(String::new, ToString::to_string));
+        (
+            outbox.parent().unwrap_or(&outbox).to_owned(),
+            by.unwrap_or(SetBy::Default),
+        )
     }
 }
 

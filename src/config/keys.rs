@@ -103,6 +103,10 @@ pub(super) fn cure(section: &str, name: &str) -> String {
     if section == "api" && ["key", "api_key", "apikey", "token", "secret"].contains(&name) {
         return "a key does not belong in the configuration: put it into the file that api.key_file names".to_owned();
     }
+    if section == "outbox" && ["password", "passwd", "pass"].contains(&name) {
+        return "a password does not belong in the configuration: put it into the file that outbox.password_file names"
+            .to_owned();
+    }
     let with_name = |key: &'static Key| (key.name.as_str(), key);
     let elsewhere = || KEYS.iter().filter(|key| key.section != section && key.section != RULES);
     let meant = nearest(name, keys_of(section).map(with_name)).or_else(|| nearest(name, elsewhere().map(with_name)));

@@ -32,9 +32,27 @@ impl Setting {
     }
 }
 
-/// What the API's two URLs are made of; none of it is needed by itself.
+/// Keys that are no settings by themselves: parts of the addresses of the API and of the outbox.
 #[derive(Deserialize)]
-pub(super) struct Address {
+pub(super) struct Parts {
+    pub api: ApiParts,
+    pub outbox: OutboxParts,
+}
+
+/// What an outbox in PostgreSQL has besides its URL.
+#[derive(Deserialize)]
+pub(super) struct OutboxParts {
+    #[serde(deserialize_with = "values::schema")]
+    pub schema: String,
+    #[serde(deserialize_with = "values::node")]
+    pub node: String,
+    #[serde(deserialize_with = "values::switch")]
+    pub allow_insecure: bool,
+}
+
+/// What the API's two URLs are made of.
+#[derive(Deserialize)]
+pub(super) struct ApiParts {
     #[serde(deserialize_with = "values::text")]
     pub base_url: String,
     #[serde(deserialize_with = "values::text")]
@@ -50,7 +68,7 @@ const NO_URL: &str = "https://localhost/";
 
 /// The file of defaults as the lowest layer, and these values over it, each with its key. The configuration's two URLs
 /// are [`NO_URL`] as yet. The error is that of a value, in words that follow `key = value`.
-pub(super) fn overlay<'a>(over: impl IntoIterator<Item = (&'a str, &'a Value)>) -> Result<(Address, Config), String> {
+pub(super) fn overlay<'a>(over: impl IntoIterator<Item = (&'a str, &'a Value)>) -> Result<(Parts, Config), String> {
     let urls = ["api.submit_url", "api.result_types_url"].map(|key| (key, Value::new(None, NO_URL)));
     let over = over.into_iter().map(|(key, value)| (key, value.clone()));
     let mut layers = config::Config::builder().add_source(File::from_str(DEFAULTS, FileFormat::Toml));
@@ -58,8 +76,8 @@ pub(super) fn overlay<'a>(over: impl IntoIterator<Item = (&'a str, &'a Value)>) 
         layers = layers.set_override(key, value).map_err(words)?;
     }
     let whole = layers.build().map_err(words)?;
-    let address = whole.get("api").map_err(words)?;
-    Ok((address, whole.try_deserialize().map_err(words)?))
+    let parts = whole.clone().try_deserialize().map_err(words)?;
+    Ok((parts, whole.try_deserialize().map_err(words)?))
 }
 
 /// What is wrong with this value of this key, by itself.

@@ -9,7 +9,6 @@ use std::path::{Path, PathBuf};
 
 use config::Value;
 
-use super::Config;
 use super::check::Checker;
 use super::default_paths::{self, DefaultPaths};
 use super::environment::{Environment, read_environment};
@@ -17,6 +16,8 @@ use super::keys::{KEYS, RULES};
 use super::layers::{Setting, overlay};
 use super::problem::{ConfigError, Problem, SetBy, one_line};
 use super::reader::{Findings, read_file};
+use super::{Config, OutboxSettings, password};
+use crate::model::Address;
 
 /// Read when neither `--config` nor `$RETEN_OUTBOX_CONFIG` names a file (nor the service manager a directory).
 const DEFAULT_PATH: &str = "/etc/reten-outbox/config.toml";
@@ -39,6 +40,8 @@ pub struct Loaded {
     pub path: Option<PathBuf>,
     /// What is allowed and yet seldom meant; to be shown by `check-config` and at start.
     pub warnings: Vec<Problem>,
+    /// What decided where this host keeps its own.
+    state_by: SetBy,
     /// The winning settings, for [`Loaded::to_toml`].
     pub(super) settings: BTreeMap<String, Setting>,
 }
@@ -53,13 +56,18 @@ impl Loaded {
     /// The directories that lie at a plain user's home because nobody said otherwise.
     pub fn home(&self) -> Home {
         let config = &self.config;
+        let of_outbox = match &config.outbox.database {
+            Address::File(_) => self.set_by("outbox.database"),
+            Address::Server(_) => Some(&self.state_by),
+        };
         let places = [
-            ("outbox.database", config.outbox.database.parent()),
-            ("inbox.dir", Some(config.inbox.dir.as_path())),
-            ("inbox.database", config.inbox.database.parent()),
+            (of_outbox, config.outbox.database.anchor().parent()),
+            (self.set_by("inbox.dir"), Some(config.inbox.dir.as_path())),
+            (self.set_by("inbox.database"), config.inbox.database.parent()),
         ];
-        let is_default = |key| self.set_by(key).is_some_and(default_paths::is_home);
-        let at_home = places.into_iter().filter(|(key, _)| is_default(key));
+        let at_home = places
+            .into_iter()
+            .filter(|(by, _)| by.is_some_and(default_paths::is_home));
         Home(
             at_home
                 .filter_map(|(_, directory)| directory.map(Path::to_owned))
@@ -122,7 +130,7 @@ impl Config {
 
     #[cfg(test)]
     pub fn defaults() -> Result<Self, ConfigError> {
-        assemble(Findings::default(), None).map(|loaded| loaded.config)
+        assemble(Findings::default(), None, DefaultPaths::default().state()).map(|loaded| loaded.config)
     }
 }
 
@@ -136,13 +144,17 @@ pub(super) fn load_with(
     env: &Environment,
     places: DefaultPaths,
 ) -> Result<Loaded, ConfigError> {
+    let state = places.state();
     let (found, path) = find(explicit, env, places);
-    assemble(found, path)
+    let mut loaded = assemble(found, path, state)?;
+    find_password(&mut loaded.config.outbox, env);
+    Ok(loaded)
 }
 
 /// [`Config::salvage`], with the places as an argument.
 pub(super) fn salvage_with(explicit: Option<&Path>, env: &Environment, places: DefaultPaths) -> Option<(Config, bool)> {
     const OUTBOX: &str = "outbox.database";
+    let state = places.state();
     let (mut found, path) = find(explicit, env, places);
     let recovered = std::mem::take(&mut found.recovered);
     let mut settings: Vec<Setting> = recovered.into_iter().chain(found.settings).collect();
@@ -157,12 +169,28 @@ pub(super) fn salvage_with(explicit: Option<&Path>, env: &Environment, places: D
             settings: settings.clone(),
             ..Findings::default()
         };
-        match assemble(rest, None) {
-            Ok(Loaded { config, .. }) => return Some((config, is_certain)),
+        match assemble(rest, None, state.clone()) {
+            Ok(Loaded { mut config, .. }) => {
+                find_password(&mut config.outbox, env);
+                return Some((config, is_certain));
+            }
             Err(error) => problems.extend(error.problems),
         }
     }
     None
+}
+
+/// Looks for the password of a server. One that stands in the URL is used, as `psql` would.
+fn find_password(outbox: &mut OutboxSettings, env: &Environment) {
+    let Address::Server(server) = &mut outbox.database else {
+        return;
+    };
+    if server.password.is_none() {
+        match password::find(server, &outbox.password_file, env) {
+            Ok(found) => server.password = found,
+            Err(error) => outbox.password_error = Some(error),
+        }
+    }
 }
 
 /// Whether something could not be read at all, so that keys may have stood there that nobody knows of.
@@ -272,14 +300,18 @@ fn drop_ins(path: &Path) -> Result<Vec<PathBuf>, Problem> {
 }
 
 /// Lays what was found over the defaults, and checks what comes out of it.
-fn assemble(found: Findings, path: Option<PathBuf>) -> Result<Loaded, ConfigError> {
+fn assemble(
+    found: Findings,
+    path: Option<PathBuf>,
+    (state, state_by): (PathBuf, SetBy),
+) -> Result<Loaded, ConfigError> {
     let defaults = KEYS.iter().filter(|key| key.section != RULES && key.path() != RULES);
     let settings = defaults.map(Setting::default).chain(found.settings);
     // The last of each key counts.
     let mut settings: BTreeMap<String, Setting> = settings.map(|setting| (setting.key.clone(), setting)).collect();
     let mut checker = Checker::new(&settings, found.problems);
     let config = match overlay(settings.iter().map(|(key, setting)| (key.as_str(), &setting.value))) {
-        Ok((address, config)) => checker.config(&address, config),
+        Ok((parts, config)) => checker.config(parts, &state, config),
         // A fault of our own: each value was read before.
         Err(error) => {
             checker.problems.push(unreadable(Path::new("configuration"), error));
@@ -290,15 +322,16 @@ fn assemble(found: Findings, path: Option<PathBuf>) -> Result<Loaded, ConfigErro
     match config {
         Some(config) if problems.is_empty() => {
             // What is shown is what is used.
-            for (key, path) in config.paths() {
+            for (key, place) in config.places() {
                 if let Some(setting) = settings.get_mut(key) {
-                    setting.value = Value::from(path.to_string_lossy().into_owned());
+                    setting.value = Value::from(place);
                 }
             }
             Ok(Loaded {
                 config,
                 path,
                 warnings,
+                state_by,
                 settings,
             })
         }

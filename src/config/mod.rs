@@ -12,10 +12,14 @@ mod keys;
 mod layers;
 mod load;
 mod log;
+mod password;
+mod path;
 mod problem;
 mod reader;
 mod render;
 mod secret;
+mod secret_file;
+mod server;
 #[cfg(test)]
 mod tests;
 pub mod units;
@@ -27,13 +31,13 @@ use std::time::Duration;
 use serde::Deserialize;
 use url::Url;
 
-use crate::model::ConflictPolicy;
+use crate::model::{Address, ConflictPolicy};
 
 pub use environment::Environment;
 pub use keys::DEFAULTS;
 pub use load::{Home, Loaded};
 pub use log::{Level, LogFormat};
-pub use problem::ConfigError;
+pub use problem::{ConfigError, PasswordError};
 pub use secret::{ApiKey, KeyError, KeyPlace};
 
 /// Every setting, checked. A field is named as its key in `config/config.toml`, and what it takes is what its function
@@ -112,8 +116,16 @@ pub struct Inbox {
 /// `[outbox]`
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub struct OutboxSettings {
-    #[serde(deserialize_with = "values::path")]
-    pub database: PathBuf,
+    /// The SQLite file, or the schema in PostgreSQL; to open it, [`OutboxSettings::address`].
+    #[serde(deserialize_with = "values::outbox")]
+    pub database: Address,
+    /// Where the password for PostgreSQL is looked for after `$CREDENTIALS_DIRECTORY/outbox-password`; empty for
+    /// nowhere.
+    #[serde(deserialize_with = "values::path_or_empty")]
+    pub password_file: PathBuf,
+    /// Why there is no password although a place has one.
+    #[serde(skip)]
+    pub password_error: Option<PasswordError>,
     /// How long delivered ones are kept.
     #[serde(deserialize_with = "values::keep")]
     pub keep_delivered: Keep,
@@ -275,15 +287,51 @@ pub struct Log {
 }
 
 impl Config {
-    /// Every place on disk that is named, by its key; of those that may be empty, only where they are not.
-    fn paths(&self) -> Vec<(&'static str, &Path)> {
+    /// Every place that is named, by its key, as it is used; of those that may be empty, only where they are not.
+    fn places(&self) -> Vec<(&'static str, String)> {
         let mut paths = vec![
             ("api.key_file", self.api.key_file.as_path()),
             ("inbox.dir", &self.inbox.dir),
             ("inbox.database", &self.inbox.database),
-            ("outbox.database", &self.outbox.database),
+            ("outbox.password_file", &self.outbox.password_file),
         ];
         paths.extend(self.api.ca_file.as_deref().map(|path| ("api.ca_file", path)));
-        paths
+        let shown = |(key, path): (&'static str, &Path)| (key, path.to_string_lossy().into_owned());
+        let mut places: Vec<_> = paths.into_iter().map(shown).collect();
+        places.push(match &self.outbox.database {
+            Address::File(path) => shown(("outbox.database", path)),
+            Address::Server(server) => {
+                let url = server.uri();
+                // Of a password only that there is one.
+                let is_hidden = server.password.is_some();
+                let url = if is_hidden {
+                    url.replacen('@', ":[hidden]@", 1)
+                } else {
+                    url
+                };
+                ("outbox.database", url)
+            }
+        });
+        places
+    }
+}
+
+impl Config {
+    /// The directory whose disk fills as results come in: the outbox's, or the inbox's where a server has the outbox.
+    pub fn disk(&self) -> &Path {
+        match &self.outbox.database {
+            Address::File(path) => path.parent().unwrap_or_else(|| Path::new(".")),
+            Address::Server(_) => &self.inbox.dir,
+        }
+    }
+}
+
+impl OutboxSettings {
+    /// Where the outbox is, to open it. The error is why there is no password for it.
+    pub fn address(&self) -> Result<&Address, PasswordError> {
+        match &self.password_error {
+            None => Ok(&self.database),
+            Some(error) => Err(error.clone()),
+        }
     }
 }

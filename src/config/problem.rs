@@ -72,6 +72,18 @@ impl fmt::Display for ConfigError {
 
 impl std::error::Error for ConfigError {}
 
+/// Why there is no password although a place for one exists. To go on to the next place would be to connect with
+/// another one than the operator believes.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{}: the outbox's password cannot be used: {why}", .place.display())]
+pub struct PasswordError {
+    pub place: PathBuf,
+    /// What is wrong and the remedy.
+    pub why: String,
+    /// It is there, and closed to this user; another one may find a good password in it.
+    pub is_forbidden: bool,
+}
+
 /// A piece of a configuration as a message may show it: in one line, not endless, without secrets.
 pub(super) fn shown(found: &str) -> String {
     let found = one_line(&masked(found));
@@ -117,6 +129,10 @@ fn without_password(text: &str) -> String {
     let Some(start) = text.find("://").map(|at| at + 3) else {
         return text.to_owned();
     };
+    let scheme = &text[..start - 3];
+    if scheme.ends_with("postgres") || scheme.ends_with("postgresql") {
+        return without_postgres_password(text, start);
+    }
     let authority = text[start..]
         .find(['/', '?', '#'])
         .map_or(text.len(), |length| start + length);
@@ -135,6 +151,24 @@ fn without_password(text: &str) -> String {
     format!("{}{name}[hidden]{}", &text[..start], &text[at..])
 }
 
+/// `postgres://user:secret@host` as `postgres://user:[hidden]@host`; a lone word before the `@` is a role. `start` is
+/// behind the scheme. Rather too much is hidden than too little: a password may have every letter unescaped.
+fn without_postgres_password(text: &str, start: usize) -> String {
+    const OPTION: &str = "password=";
+    let mut shown = text.to_owned();
+    if let Some(at) = shown.to_ascii_lowercase().find(OPTION).map(|at| at + OPTION.len()) {
+        let end = shown[at..].find(['&', '"']).map_or(shown.len(), |length| at + length);
+        shown.replace_range(at..end, "[hidden]");
+    }
+    let end = shown.rfind('@').filter(|at| *at >= start);
+    if let Some(end) = end
+        && let Some(colon) = shown[start..end].find(':')
+    {
+        shown.replace_range(start + colon + 1..end, "[hidden]");
+    }
+    shown
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -146,6 +180,12 @@ mod tests {
             ("http://token@proxy:3128", "http://[hidden]@proxy:3128"),
             ("http://user:p/ss@proxy", "http://user:[hidden]@proxy"),
             ("https://api.reten.ai/x", "https://api.reten.ai/x"),
+            ("\"postgres://me@db:5432/x?a=b\"", "\"postgres://me@db:5432/x?a=b\""),
+            ("postgres://me:p@ss/w?rd@db/x", "postgres://me:[hidden]@db/x"),
+            (
+                "postgresql://me@db/x?Password=s3&port=1",
+                "postgresql://me@db/x?Password=[hidden]&port=1",
+            ),
             ("\"rtn_sk_0123abc\"", "\"[api key]\""),
             ("[rtn_sk_1, rtn_sk_2]", "[[api key], [api key]]"),
         ];

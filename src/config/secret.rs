@@ -4,24 +4,16 @@
 //! its own ([`KeyError::Missing`]): `check-config` warns of it, `run` ends with 78.
 
 use std::fmt;
-use std::fs::{self, File};
-use std::io::{self, ErrorKind, Read as _};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
 use super::environment::Environment;
+use super::secret_file::{UNSET, Unread, credential, read, trimmed};
 
-/// The variable that names the directory of systemd's credentials.
-const CREDENTIALS: &str = "CREDENTIALS_DIRECTORY";
 /// The name of our credential in it.
 const CREDENTIAL: &str = "api-key";
-/// What a unit's `SetCredential=` puts there until an operator gives a real one: counts as absent.
-const UNSET: &[u8] = b"unset";
 /// The variable that is asked last.
 const VARIABLE: &str = "RETEN_API_KEY";
-
-/// The most bytes of a key file that are read; keys have some dozens, and a wrong path may lead to anything.
-const KEY_FILE_BYTES_MAX: u64 = 16 * 1024;
 
 /// The API key, checked: visible ASCII, not empty.
 #[derive(Clone, PartialEq, Eq)]
@@ -150,15 +142,14 @@ impl fmt::Display for KeyPlace {
 
 /// The bytes at the first place that has any.
 fn find(key_file: &Path, env: &Environment) -> Result<Option<(Vec<u8>, KeyPlace)>, KeyError> {
-    if let Some(directory) = env.get(CREDENTIALS).filter(|directory| !directory.is_empty()) {
-        let path = Path::new(directory).join(CREDENTIAL);
-        let found = read(&path).map_err(|unread| unread.at(KeyPlace::Credential(path.clone())))?;
+    if let Some(path) = credential(env, CREDENTIAL) {
+        let found = read(&path).map_err(|unread| at(unread, KeyPlace::Credential(path.clone())))?;
         if let Some(found) = found.filter(|found| trimmed(found) != UNSET) {
             return Ok(Some((found, KeyPlace::Credential(path))));
         }
     }
     if !key_file.as_os_str().is_empty() {
-        let found = read(key_file).map_err(|unread| unread.at(KeyPlace::File(key_file.to_owned())))?;
+        let found = read(key_file).map_err(|unread| at(unread, KeyPlace::File(key_file.to_owned())))?;
         if let Some(found) = found {
             return Ok(Some((found, KeyPlace::File(key_file.to_owned()))));
         }
@@ -168,79 +159,21 @@ fn find(key_file: &Path, env: &Environment) -> Result<Option<(Vec<u8>, KeyPlace)
         .map(|found| (found.as_bytes().to_vec(), KeyPlace::Environment)))
 }
 
-/// Why a file was not read.
-struct Unread {
-    why: String,
-    is_forbidden: bool,
-}
-
-impl Unread {
-    fn at(self, place: KeyPlace) -> KeyError {
-        let Self { why, is_forbidden } = self;
-        if is_forbidden {
-            KeyError::Forbidden { place, why }
-        } else {
-            KeyError::Unreadable { place, why }
-        }
+fn at(unread: Unread, place: KeyPlace) -> KeyError {
+    let Unread { why, is_forbidden } = unread;
+    if is_forbidden {
+        KeyError::Forbidden { place, why }
+    } else {
+        KeyError::Unreadable { place, why }
     }
-
-    fn no_key(why: String) -> Self {
-        Self {
-            why,
-            is_forbidden: false,
-        }
-    }
-}
-
-impl From<io::Error> for Unread {
-    fn from(error: io::Error) -> Self {
-        let is_forbidden = error.kind() == ErrorKind::PermissionDenied;
-        let remedy = if is_forbidden {
-            "; make it readable for the user that runs this (owner or group), and for nobody else"
-        } else {
-            ""
-        };
-        Self {
-            why: format!("{error}{remedy}"),
-            is_forbidden,
-        }
-    }
-}
-
-/// A key file's content; `None` when there is no such file, an error in words with its remedy for everything else.
-fn read(path: &Path) -> Result<Option<Vec<u8>>, Unread> {
-    // Looked at before it is opened: opening a FIFO would wait for its writer.
-    let metadata = match fs::metadata(path) {
-        Ok(metadata) => metadata,
-        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => return Ok(None),
-        Err(error) => return Err(error.into()),
-    };
-    if !metadata.is_file() {
-        let why = "it is no regular file; name a file that holds the key and nothing else";
-        return Err(Unread::no_key(why.to_owned()));
-    }
-    let mut found = Vec::new();
-    File::open(path)?.take(KEY_FILE_BYTES_MAX + 1).read_to_end(&mut found)?;
-    if found.len() as u64 > KEY_FILE_BYTES_MAX {
-        return Err(Unread::no_key(format!(
-            "it is longer than {KEY_FILE_BYTES_MAX} bytes; name a file that holds the key and nothing else"
-        )));
-    }
-    Ok(Some(found))
-}
-
-/// Without the blanks that editors, shells and `echo` leave at the ends.
-fn trimmed(mut found: &[u8]) -> &[u8] {
-    while let [b' ' | b'\t' | b'\r' | b'\n', rest @ ..] | [rest @ .., b' ' | b'\t' | b'\r' | b'\n'] = found {
-        found = rest;
-    }
-    found
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
     use std::os::unix::ffi::OsStringExt as _;
 
+    use super::super::secret_file::CREDENTIALS;
     use super::*;
 
     const KEY: &str = "rtn_sk_0123456789abcdef";

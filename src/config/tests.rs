@@ -1,5 +1,6 @@
 //! The whole way: files and environment in, a checked configuration or every problem out.
 
+mod outbox;
 mod sources;
 
 use std::fs;
@@ -72,7 +73,7 @@ fn every_key_of_the_file_of_defaults_is_read() {
         };
         assert_eq!(check_value(key, &example), Ok(()), "{}", key.path());
     }
-    assert_eq!(KEYS.len(), 49, "44 of sections and 5 of a rule");
+    assert_eq!(KEYS.len(), 53, "48 of sections and 5 of a rule");
 }
 
 #[test]
@@ -159,7 +160,7 @@ fn nothing_is_coerced_in_silence() {
         ("[outbox]\nkeep_delivered = \"never\"", "\"forever\" to keep"),
         (
             "[outbox]\ndatabase = \"postgres://u:p@h/d\"",
-            "database = \"postgres://u:[hidden]@h/d\" is not a path; PostgreSQL comes later",
+            "database = \"postgres://u:[hidden]@h/d\" goes over a network with sslmode=prefer",
         ),
         ("[outbox]\ndatabase = \"sqlite:///x\"", "is a URL; write the path alone"),
         ("[inbox]\ndir = \"\"", "is empty; name a path"),

@@ -13,9 +13,11 @@ use serde::de::{self, DeserializeOwned, Deserializer};
 use toml::de::DeValue;
 use url::Url;
 
-use super::problem::{KEY_PREFIX, masked};
+use super::path::absolute;
+use super::problem::masked;
 use super::units::{parse_duration, parse_size, show_duration, show_size};
-use super::{Keep, endpoint};
+use super::{Keep, endpoint, server};
+use crate::model::Address;
 
 /// Below this a limit would be a loop without a pause, or a timeout that no answer can meet.
 const DURATION_MIN: Duration = Duration::from_millis(1);
@@ -169,25 +171,34 @@ pub(super) fn optional_path<'de, D: Deserializer<'de>>(from: D) -> Result<Option
     path_or_empty(from).map(|path| Some(path).filter(|path| !path.as_os_str().is_empty()))
 }
 
-fn absolute(path: &str) -> Result<PathBuf, String> {
-    if path.starts_with("postgres://") || path.starts_with("postgresql://") {
-        return Err("is not a path; PostgreSQL comes later: name the path of a SQLite file".to_owned());
-    }
-    if path.contains("://") || path.starts_with("file:") || path.starts_with("sqlite:") {
-        return Err("is a URL; write the path alone".to_owned());
-    }
-    if path.starts_with(KEY_PREFIX) {
-        return Err("is a key, not a path: put the key into a file, and name the file here".to_owned());
-    }
-    if path.contains('\0') {
-        return Err("has a NUL inside, which no path can have".to_owned());
-    }
-    let absolute = std::path::absolute(path)
-        .map_err(|error| format!("cannot be made absolute ({error}); write it from the root, with a leading /"))?;
-    if absolute.to_str().is_none() {
-        return Err("lies in a directory whose name is no UTF-8; write it from the root, with a leading /".to_owned());
-    }
-    Ok(absolute)
+/// Where the outbox is: a path, or a URL of PostgreSQL whose schema and node other keys name.
+pub(super) fn outbox<'de, D: Deserializer<'de>>(from: D) -> Result<Address, D::Error> {
+    read(from, |value| match as_text(value)? {
+        "" => Err("is empty; name a path, or a URL of PostgreSQL".to_owned()),
+        url if server::is_url(url) => server::parse(url).map(|server| Address::Server(Box::new(server))),
+        path => absolute(path).map(Address::File),
+    })
+}
+
+/// Text that this has nothing to say against.
+fn checked<'de, D: Deserializer<'de>>(
+    from: D,
+    check: impl FnOnce(&str) -> Result<(), String>,
+) -> Result<String, D::Error> {
+    read(from, |value| {
+        let text = as_text(value)?;
+        check(text).map(|()| text.to_owned())
+    })
+}
+
+/// A schema of PostgreSQL.
+pub(super) fn schema<'de, D: Deserializer<'de>>(from: D) -> Result<String, D::Error> {
+    checked(from, server::check_schema)
+}
+
+/// A node's name, or empty.
+pub(super) fn node<'de, D: Deserializer<'de>>(from: D) -> Result<String, D::Error> {
+    checked(from, server::check_node)
 }
 
 /// A URL that was put together and checked before.

@@ -3,7 +3,8 @@
 use std::path::PathBuf;
 
 use crate::api::client::{Client, ClientError};
-use crate::config::{ApiKey, Config, ConfigError, Environment, KeyError, Level, Loaded};
+use crate::config::{ApiKey, Config, ConfigError, Environment, KeyError, Level, Loaded, PasswordError};
+use crate::model::{Address, Server};
 
 use super::key::KeyFile;
 
@@ -23,6 +24,9 @@ pub(super) enum ReloadError {
     /// The new one is wrong.
     #[error(transparent)]
     Config(#[from] ConfigError),
+    /// A place for the outbox's password has none that could be used.
+    #[error(transparent)]
+    Password(#[from] PasswordError),
     /// There is no key to go with it.
     #[error(transparent)]
     Key(#[from] KeyError),
@@ -37,7 +41,7 @@ pub(super) enum ReloadError {
 impl ReloadError {
     pub(super) fn hint(&self) -> &'static str {
         match self {
-            Self::Config(_) | Self::Client(_) => {
+            Self::Config(_) | Self::Password(_) | Self::Client(_) => {
                 "the old configuration stays in force; `reten-outbox check-config` shows what is wrong, \
                  SIGHUP tries again"
             }
@@ -59,6 +63,7 @@ impl Source {
     /// Loads everything again, and proves that it can be used, before anything of it is in force.
     pub(super) fn reload(&self, old: &Config) -> Result<(Loaded, ApiKey, KeyFile), ReloadError> {
         let loaded = self.load()?;
+        loaded.config.outbox.address()?;
         let fixed = fixed_that_differ(old, &loaded.config);
         if !fixed.is_empty() {
             return Err(ReloadError::Restart(fixed));
@@ -74,12 +79,40 @@ fn fixed_that_differ(old: &Config, new: &Config) -> Vec<&'static str> {
     let fixed = [
         ("inbox.dir", &old.inbox.dir, &new.inbox.dir),
         ("inbox.database", &old.inbox.database, &new.inbox.database),
-        ("outbox.database", &old.outbox.database, &new.outbox.database),
     ];
-    fixed
+    let differ = fixed.into_iter().filter(|(_, old, new)| old != new);
+    let mut differ: Vec<_> = differ.map(|(key, _, _)| key).collect();
+    differ.extend(of_outbox_that_differ(&old.outbox.database, &new.outbox.database));
+    differ
+}
+
+/// Of where the outbox is.
+fn of_outbox_that_differ(old: &Address, new: &Address) -> Vec<&'static str> {
+    let (Address::Server(old), Address::Server(new)) = (old, new) else {
+        return if old == new {
+            Vec::new()
+        } else {
+            vec!["outbox.database"]
+        };
+    };
+    let of_url = Server {
+        password: old.password.clone(),
+        schema: old.schema.clone(),
+        node: old.node.clone(),
+        allow_insecure: old.allow_insecure,
+        ..Server::clone(new)
+    };
+    let parts = [
+        ("outbox.database", of_url != **old),
+        ("the outbox's password", old.password != new.password),
+        ("outbox.schema", old.schema != new.schema),
+        ("outbox.node", old.node != new.node),
+        ("outbox.allow_insecure", old.allow_insecure != new.allow_insecure),
+    ];
+    parts
         .into_iter()
-        .filter(|(_, old, new)| old != new)
-        .map(|(key, _, _)| key)
+        .filter(|(_, differs)| *differs)
+        .map(|(key, _)| key)
         .collect()
 }
 
@@ -117,6 +150,34 @@ mod tests {
         assert_eq!(
             refused.to_string(),
             "inbox.dir, outbox.database cannot change while the daemon runs"
+        );
+        let of_server = |rest: &str| format!("[outbox]\ndatabase = \"postgres://me@localhost/db{rest}");
+        let on_server = source(dir.path(), &of_server("\"\n")).load().unwrap().config;
+        let changes = [
+            ("?sslmode=require\"\n", "outbox.database"),
+            (
+                "\"\nschema = \"other\"\nnode = \"other\"\n",
+                "outbox.schema, outbox.node",
+            ),
+        ];
+        for (rest, expected) in changes {
+            let refused = source(dir.path(), &of_server(rest)).reload(&on_server).unwrap_err();
+            assert_eq!(
+                refused.to_string(),
+                format!("{expected} cannot change while the daemon runs")
+            );
+        }
+        let password = "keep_delivered = \"1d\"\npassword_file = ";
+        let password = of_server(&format!("\"\n{password}{:?}\n", dir.path().join("api-key")));
+        let refused = source(dir.path(), &password).reload(&on_server).unwrap_err();
+        assert_eq!(
+            refused.to_string(),
+            "the outbox's password cannot change while the daemon runs"
+        );
+        assert!(
+            source(dir.path(), &of_server("\"\nkeep_delivered = \"1d\"\n"))
+                .reload(&on_server)
+                .is_ok()
         );
         let (loaded, key, _) = reload("[retry]\nmax_interval = \"5m\"\n").unwrap();
         assert_eq!(loaded.config.retry.max_interval.as_secs(), 300);

@@ -201,7 +201,7 @@ impl Reporter {
         if is_known && since.delivered == 0 && since.failed == 0 {
             return;
         }
-        let free_disk = self.config.borrow().outbox.database.parent().and_then(free_bytes);
+        let free_disk = free_bytes(self.config.borrow().disk());
         events::summary(&Summary {
             counts: SUMMARISED.map(|state| tally.count(state)),
             since,

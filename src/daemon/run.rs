@@ -196,7 +196,7 @@ fn log_started(services: &Services, from: &str, seed: u64) {
         env!("CARGO_PKG_VERSION"),
         from,
         config.api.submit_url.as_str(),
-        &config.outbox.database,
+        &config.outbox.database.to_string(),
         &config.inbox.dir,
         &config.inbox.database,
         services.recovered(),

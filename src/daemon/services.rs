@@ -67,8 +67,8 @@ impl Services {
     pub async fn open(setup: Setup, now: Timestamp) -> anyhow::Result<Self> {
         // First what needs no file of ours: a certificate that cannot be read must not leave a new database behind.
         Client::new(&setup.config.api, &setup.key)?;
-        let outbox = Outbox::open(&setup.config.outbox.database, Role::Daemon, now).await?;
-        let hold = intake::prepare(&setup.config.inbox, &setup.config.outbox.database).await?;
+        let outbox = Outbox::open(setup.config.outbox.address()?, Role::Daemon, now).await?;
+        let hold = intake::prepare(&setup.config.inbox, setup.config.outbox.database.anchor()).await?;
         Ok(Self::start(outbox, hold, setup))
     }
 

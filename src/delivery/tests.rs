@@ -4,6 +4,7 @@ mod gate;
 mod life;
 mod outcomes;
 
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
@@ -68,7 +69,9 @@ fn config(base: &str) -> Config {
             min_free_disk: 0,
         },
         outbox: config::OutboxSettings {
-            database: "/nowhere".into(),
+            database: Path::new("/nowhere").into(),
+            password_file: "".into(),
+            password_error: None,
             keep_delivered: config::Keep::Forever,
             keep_dismissed: config::Keep::Forever,
         },

@@ -190,8 +190,7 @@ async fn in_space(space: &FreeSpace, config: &Config) -> Option<WaitReason> {
 }
 
 fn places(config: &Config) -> [&Path; 2] {
-    let outbox_dir = config.outbox.database.parent().unwrap_or_else(|| Path::new("."));
-    [outbox_dir, &config.inbox.dir]
+    [config.disk(), &config.inbox.dir]
 }
 
 fn too_full(dir: &Path, free: u64, min: u64) -> Option<WaitReason> {

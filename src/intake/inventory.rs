@@ -111,7 +111,7 @@ mod tests {
     async fn what_waits_is_counted_and_nothing_is_created() {
         let house = House::new().await;
         let inbox = &house.config.inbox;
-        let counted = || inventory(inbox, &house.config.outbox.database);
+        let counted = || inventory(inbox, house.config.outbox.database.anchor());
         let nothing = Inventory {
             waiting_files: Some(0),
             rejected_files: Some(0),
@@ -131,7 +131,7 @@ mod tests {
         }
         rows::insert(
             &inbox.database,
-            &house.config.outbox.database,
+            house.config.outbox.database.anchor(),
             &["{}".to_owned(), "{}".to_owned()],
         )
         .await

@@ -121,7 +121,7 @@ mod tests {
     #[tokio::test]
     async fn a_good_place_is_left_as_it_was_but_for_what_we_need() {
         let house = House::new().await;
-        prepare(&house.config.inbox, &house.config.outbox.database)
+        prepare(&house.config.inbox, house.config.outbox.database.anchor())
             .await
             .unwrap();
         assert_eq!(
@@ -131,7 +131,7 @@ mod tests {
                 vec!["inbox.db".to_owned(), "inbox.db.lock".to_owned()]
             )
         );
-        prepare(&house.config.inbox, &house.config.outbox.database)
+        prepare(&house.config.inbox, house.config.outbox.database.anchor())
             .await
             .unwrap();
         assert_eq!(house.names("inbox/.reten-outbox"), ["lock"]);
@@ -153,7 +153,7 @@ mod tests {
             std::os::unix::fs::symlink("/nowhere", house.inbox(&format!("{name}.json"))).unwrap();
             fs::set_permissions(house.inbox(name), std::os::unix::fs::PermissionsExt::from_mode(0o777)).unwrap();
         }
-        prepare(&house.config.inbox, &house.config.outbox.database)
+        prepare(&house.config.inbox, house.config.outbox.database.anchor())
             .await
             .unwrap();
     }
@@ -161,11 +161,11 @@ mod tests {
     #[tokio::test]
     async fn an_inbox_that_another_daemon_holds_is_in_use() {
         let house = House::new().await;
-        let first = prepare(&house.config.inbox, &house.config.outbox.database)
+        let first = prepare(&house.config.inbox, house.config.outbox.database.anchor())
             .await
             .unwrap();
         assert!(first.is_some());
-        let second = prepare(&house.config.inbox, &house.config.outbox.database)
+        let second = prepare(&house.config.inbox, house.config.outbox.database.anchor())
             .await
             .unwrap_err();
         assert!(
@@ -177,7 +177,7 @@ mod tests {
     #[tokio::test]
     async fn what_is_missing_or_in_the_way_is_named_with_its_setting() {
         let mut house = House::new().await;
-        let outbox = house.config.outbox.database.clone();
+        let outbox = house.config.outbox.database.anchor().to_owned();
         house.config.inbox.dir = house.dir.path().join("nowhere");
         let error = prepare(&house.config.inbox, &outbox).await.unwrap_err().to_string();
         assert!(

@@ -41,7 +41,7 @@ pub struct Server {
     /// Our own certificate (PEM), and its key.
     pub sslcert: Option<PathBuf>,
     pub sslkey: Option<PathBuf>,
-    /// The schema that holds the tables: lower case, at most 63 bytes, needs no quotes.
+    /// The schema that holds the tables: `a-z`, `0-9` and `_`, at most 63 bytes. It may be a reserved word.
     pub schema: String,
     /// This daemon's name in status, logs and history. A label, never an identity.
     pub node: String,
@@ -137,22 +137,45 @@ impl Server {
     pub fn state_directory(&self) -> &Path {
         self.anchor.parent().unwrap_or(Path::new("."))
     }
+
+    /// The URL for `psql` and its like, without the password and with every option.
+    pub fn uri(&self) -> String {
+        let path = |path: &Path| encoded_path(&path.to_string_lossy());
+        let files = [
+            ("sslrootcert", &self.sslrootcert),
+            ("sslcert", &self.sslcert),
+            ("sslkey", &self.sslkey),
+        ];
+        let mut options = Vec::new();
+        if let Host::Socket(directory) = &self.host {
+            options.push(format!("host={}", path(directory)));
+        }
+        options.push(format!("sslmode={}", <&str>::from(self.sslmode)));
+        let files = files
+            .into_iter()
+            .filter_map(|(key, file)| Some((key, file.as_deref()?)));
+        options.extend(files.map(|(key, file)| format!("{key}={}", path(file))));
+        format!("{}?{}", self.place(), options.join("&"))
+    }
+
+    /// The URL up to its options.
+    fn place(&self) -> String {
+        let (user, database, port) = (encoded(&self.user), encoded(&self.database), self.port);
+        match &self.host {
+            Host::Network(host) if host.contains(':') => format!("postgres://{user}@[{host}]:{port}/{database}"),
+            Host::Network(host) => format!("postgres://{user}@{host}:{port}/{database}"),
+            Host::Socket(_) if port == PORT => format!("postgres://{user}@/{database}"),
+            Host::Socket(_) => format!("postgres://{user}@:{port}/{database}"),
+        }
+    }
 }
 
+/// Without password and options; the schema where it is not the usual one.
 impl fmt::Display for Server {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (user, database) = (encoded(&self.user), encoded(&self.database));
-        match &self.host {
-            Host::Network(host) if host.contains(':') => {
-                write!(f, "postgres://{user}@[{host}]:{}/{database}", self.port)?;
-            }
-            Host::Network(host) => write!(f, "postgres://{user}@{host}:{}/{database}", self.port)?,
-            Host::Socket(directory) => {
-                write!(f, "postgres://{user}@/{database}?host={}", directory.display())?;
-                if self.port != PORT {
-                    write!(f, "&port={}", self.port)?;
-                }
-            }
+        f.write_str(&self.place())?;
+        if let Host::Socket(directory) = &self.host {
+            write!(f, "?host={}", directory.display())?;
         }
         if self.schema != SCHEMA {
             write!(f, " (schema {})", self.schema)?;
@@ -161,7 +184,12 @@ impl fmt::Display for Server {
     }
 }
 
-/// As it may stand in a URL.
+/// As a path may stand in a URL's options.
+fn encoded_path(path: &str) -> String {
+    encoded(path).replace("%2F", "/")
+}
+
+/// As a name may stand in a URL.
 fn encoded(text: &str) -> String {
     let encode = |byte: u8| match byte {
         // A form's blank, which a URL's path would keep as a plus.
@@ -236,7 +264,11 @@ mod tests {
         };
         assert_eq!(
             socket.to_string(),
-            "postgres://outbox@/re%20ten%2Fdb?host=/run/postgresql&port=5433 (schema tenant_a)"
+            "postgres://outbox@:5433/re%20ten%2Fdb?host=/run/postgresql (schema tenant_a)"
+        );
+        assert_eq!(
+            socket.uri(),
+            "postgres://outbox@:5433/re%20ten%2Fdb?host=/run/postgresql&sslmode=verify-full"
         );
         assert_eq!(socket.state_directory(), Path::new("/var/lib/reten-outbox"));
     }

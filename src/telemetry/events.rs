@@ -197,7 +197,7 @@ pub fn started(
     version: &str,
     config: &str,
     api: &str,
-    outbox: &Path,
+    outbox: &str,
     inbox: &Path,
     rows: &Path,
     recovered: u64,
@@ -205,7 +205,7 @@ pub fn started(
 ) {
     event!(
         target: TARGET, Level::INFO, event = "started",
-        version = version, config = config, api = api, outbox = %outbox.display(), inbox = %inbox.display(),
+        version = version, config = config, api = api, outbox = outbox, inbox = %inbox.display(),
         rows = %rows.display(), recovered = recovered, seed = seed,
     );
 }

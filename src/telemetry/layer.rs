@@ -284,7 +284,7 @@ mod tests {
     fn paths_and_times_are_text_like_any_other() {
         let path = Path::new("/tmp/in\nbox");
         let lines = lines_of(Rendering::Json, || {
-            events::started("0.1.0", "defaults", "https://api", path, path, path, 0, 7);
+            events::started("0.1.0", "defaults", "https://api", "/outbox.db", path, path, 0, 7);
         });
         let value: serde_json::Value = serde_json::from_str(&lines[0]).unwrap();
         assert_eq!(value["inbox"], "/tmp/in\nbox");

@@ -41,6 +41,7 @@ mod retention;
 mod row_inbox;
 mod salvage;
 mod secrets;
+mod server_outbox;
 mod shared;
 mod side_by_side;
 mod stopping;

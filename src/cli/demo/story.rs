@@ -50,7 +50,7 @@ async fn inserted_as_a_row(stage: &DemoStage, narrator: &mut Narrator<'_>, now: 
     let config = stage.config();
     intake::rows::insert(
         &config.inbox.database,
-        &config.outbox.database,
+        config.outbox.database.anchor(),
         &[result("call-1002", now).to_string()],
     )
     .await?;

@@ -4,7 +4,7 @@ use std::time::Duration;
 use super::*;
 use crate::clock;
 use crate::config::{Config, Home};
-use crate::store::{Filter, Role};
+use crate::store::{Filter, Outbox, Role};
 
 const GOOD: &str = r#"{"provider_activity_id":"a","commerce_external_id":"c","occurred_at":"2026-11-01T00:00:00Z","status":"EFFECTIVE","task_result":{"result":"NO_CONTACT"}}"#;
 
@@ -17,7 +17,7 @@ impl Desk {
     fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let mut config = Config::defaults().unwrap();
-        config.outbox.database = dir.path().join("outbox.db");
+        config.outbox.database = dir.path().join("outbox.db").into();
         config.inbox.database = dir.path().join("inbox.db");
         config.inbox.settle = Duration::ZERO;
         let context = Context {
@@ -83,7 +83,7 @@ async fn one_bad_result_means_that_none_is_taken() {
         !all_in && said.contains("bad.ndjson:2: invalid: occurred_at") && said.contains("bad.ndjson:3:2: not JSON"),
         "{said}"
     );
-    assert!(!desk.context.config.outbox.database.exists());
+    assert!(!desk.context.config.outbox.database.anchor().exists());
 }
 
 #[tokio::test]
@@ -113,5 +113,5 @@ async fn where_the_outbox_may_not_be_written_they_become_rows() {
         String::from_utf8(out).unwrap(),
         "accepted as row 1\naccepted as row 2\n"
     );
-    assert!(!desk.context.config.outbox.database.exists());
+    assert!(!desk.context.config.outbox.database.anchor().exists());
 }

@@ -50,7 +50,7 @@ pub async fn all(
     failed: Option<&anyhow::Error>,
 ) -> Vec<Hindered> {
     let mut said: Vec<Hindrance> = vitals.map(|vitals| vitals.hindrances.clone()).unwrap_or_default();
-    let database = &config.outbox.database;
+    let database = config.outbox.database.anchor();
     let mut found = Vec::new();
     let is_locked = said.iter().any(is_of_lock);
     if let Some(holder) = who_locks(database, daemon, is_locked).await {
@@ -127,7 +127,10 @@ async fn of_disks(said: &[Hindrance], config: &Config) -> Option<Hindered> {
     if let Some(reason) = intake::of_disk(config).await {
         return Some(of_reason(reason));
     }
-    let directory = config.outbox.database.parent().unwrap_or_else(|| Path::new("."));
+    if config.outbox.database.server().is_some() {
+        return None;
+    }
+    let directory = config.disk();
     let is_full = free_bytes(directory) == Some(0) && !said.iter().any(|one| one.why.contains("full"));
     is_full.then(|| Hindered {
         what: Cause::Lock.what().to_owned(),

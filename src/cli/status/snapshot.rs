@@ -100,8 +100,8 @@ impl Status {
 pub async fn snapshot(context: &Context, now: Timestamp) -> (Status, Option<anyhow::Error>) {
     let config = &context.config;
     let daemon = context.daemon();
-    let vitals = store::read_note(&config.outbox.database).and_then(|note| Vitals::parse(&note));
-    let inbox = intake::inventory(&config.inbox, &config.outbox.database).await;
+    let vitals = store::read_note(config.outbox.database.anchor()).and_then(|note| Vitals::parse(&note));
+    let inbox = intake::inventory(&config.inbox, config.outbox.database.anchor()).await;
     let mut status = Status {
         daemon: if daemon.is_some() { RUNNING } else { STOPPED },
         daemon_pid: daemon.and_then(|daemon| daemon.pid),

@@ -257,7 +257,7 @@ impl RowLoop {
             Some(worker) => worker,
             None => self.start()?,
         };
-        let opening = worker.open(&self.path, &config.outbox.database);
+        let opening = worker.open(&self.path, config.outbox.database.anchor());
         let opening = patiently(context, OPEN_MAX, opening).await;
         let (inbox, _) = self.kept(worker, opening, OPEN_MAX).await?;
         self.inbox = Some(inbox);

@@ -53,7 +53,7 @@ fn inserts(activities: &[String]) -> String {
 }
 
 async fn created(house: &House) {
-    try_open(&house.config.inbox.database, &house.config.outbox.database)
+    try_open(&house.config.inbox.database, house.config.outbox.database.anchor())
         .await
         .unwrap();
 }
@@ -188,9 +188,13 @@ async fn what_cannot_be_taken_moves_to_rejected_and_the_others_are_taken() {
 }
 
 async fn open(house: &House) -> Database {
-    Database::open(&house.config.inbox.database, &house.config.outbox.database, PATIENCE)
-        .await
-        .unwrap()
+    Database::open(
+        &house.config.inbox.database,
+        house.config.outbox.database.anchor(),
+        PATIENCE,
+    )
+    .await
+    .unwrap()
 }
 
 /// Admits what is there, and there the daemon dies.
@@ -288,7 +292,7 @@ async fn a_replaced_and_a_missing_database_are_noticed() {
         .await;
     house
         .eventually("it has its tables", async |house| {
-            count(&house.config.inbox.database, &house.config.outbox.database)
+            count(&house.config.inbox.database, house.config.outbox.database.anchor())
                 .await
                 .is_ok()
         })
@@ -306,7 +310,7 @@ async fn a_replaced_and_a_missing_database_are_noticed() {
     fs::remove_file(&house.config.inbox.database).unwrap();
     house
         .eventually("a new one", async |house| {
-            count(&house.config.inbox.database, &house.config.outbox.database)
+            count(&house.config.inbox.database, house.config.outbox.database.anchor())
                 .await
                 .is_ok()
         })
@@ -340,7 +344,7 @@ async fn a_locked_database_hinders_no_files_and_is_taken_when_it_is_free() {
 async fn what_is_not_our_file_is_refused_by_name() {
     let house = House::new().await;
     let path = &house.config.inbox.database;
-    let outbox = &house.config.outbox.database;
+    let outbox = house.config.outbox.database.anchor();
     let refused = async |expected: &str| {
         let error = try_open(path, outbox).await.unwrap_err().to_string();
         assert!(
@@ -425,7 +429,7 @@ async fn what_enqueue_inserts_is_what_a_producer_would() {
     let mut house = House::new().await;
     let ids = insert(
         &house.config.inbox.database,
-        &house.config.outbox.database,
+        house.config.outbox.database.anchor(),
         &[result("a"), result("b")],
     )
     .await

@@ -44,7 +44,7 @@ impl House {
         config.inbox.settle = Duration::from_millis(40);
         config.inbox.rescan = Duration::from_millis(150);
         config.inbox.min_free_disk = 0;
-        config.outbox.database = dir.path().join("outbox.db");
+        config.outbox.database = dir.path().join("outbox.db").into();
         let outbox = open(&config).await;
         Self {
             dir,

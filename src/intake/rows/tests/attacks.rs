@@ -81,7 +81,9 @@ async fn a_super_journal_is_refused_by_name_and_the_walls_hold_without_that_too(
         fs::write(&journal, journal_with_super_journal(database, &victim)).unwrap();
     };
     prepare();
-    let refused = try_open(database, &house.config.outbox.database).await.unwrap_err();
+    let refused = try_open(database, house.config.outbox.database.anchor())
+        .await
+        .unwrap_err();
     assert!(
         matches!(refused, RowsError::SuperJournal(_)) && refused.to_string().contains("victim"),
         "{refused}"
@@ -113,7 +115,7 @@ async fn wal_is_refused_with_what_mends_it_and_the_rows_stay() {
         .await
         .unwrap();
     let refused = async |house: &House| {
-        let refused = try_open(&house.config.inbox.database, &house.config.outbox.database)
+        let refused = try_open(&house.config.inbox.database, house.config.outbox.database.anchor())
             .await
             .unwrap_err();
         assert!(
@@ -171,7 +173,7 @@ async fn every_entry_of_the_schema_is_compared_letter_by_letter() {
         let house = House::new().await;
         created(&house).await;
         sql(&house, change).await;
-        let refused = try_open(&house.config.inbox.database, &house.config.outbox.database)
+        let refused = try_open(&house.config.inbox.database, house.config.outbox.database.anchor())
             .await
             .unwrap_err();
         assert!(refused.to_string().contains(expected), "{change}: {refused}");

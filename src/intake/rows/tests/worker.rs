@@ -15,7 +15,7 @@ fn serves_where_it_was_started_to() {
 #[tokio::test]
 async fn one_that_is_killed_is_an_error_and_the_next_one_goes_on() {
     let house = House::new().await;
-    let (path, outbox) = (&house.config.inbox.database, &house.config.outbox.database);
+    let (path, outbox) = (&house.config.inbox.database, house.config.outbox.database.anchor());
     let mut first = RowWorker::start().unwrap();
     let opened = first.open(path, outbox).await.unwrap();
     assert_eq!(first.insert(vec![result("a"), result("b")]).await.unwrap(), [1, 2]);
