@@ -32,12 +32,14 @@ pub fn backup_words(server: &Server, file: &Path) -> String {
     )
 }
 
-/// What puts a copy of the outbox back.
+/// What puts a copy of the outbox back. With `--schema` the schema itself is left in place: the role owns it, and may not
+/// create another one.
 pub fn restore_words(server: &Server, file: &Path) -> String {
     format!(
         "with every daemon of it stopped, PostgreSQL's own tool puts a copy of pg_dump back: \
-         pg_restore --clean --if-exists --single-transaction --dbname={} {}. What was delivered since the copy is sent \
+         pg_restore --clean --if-exists --single-transaction --schema={} --dbname={} {}. What was delivered since the copy is sent \
          again: set conflict.after_lost_response = \"accept\", or let it be parked and look through it",
+        server.schema,
         shell_word(&server.uri()),
         shell_word(&file.to_string_lossy())
     )

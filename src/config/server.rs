@@ -43,7 +43,7 @@ pub(super) fn parse(text: &str) -> Result<Server, String> {
     if url.fragment().is_some() {
         return Err("has a # inside; in a name or a password it is written %23".to_owned());
     }
-    let named = url.host().and_then(host_of);
+    let named = url.host().and_then(|host| host_of(&host));
     let mut server = Server {
         host: named.clone().unwrap_or(Host::Network(String::new())),
         port: url.port().unwrap_or(address::PORT),
@@ -152,9 +152,9 @@ fn with_host(text: &str) -> String {
     }
 }
 
-fn host_of(host: UrlHost<&str>) -> Option<Host> {
+fn host_of(host: &UrlHost<&str>) -> Option<Host> {
     match host {
-        UrlHost::Domain(NO_HOST) => None,
+        UrlHost::Domain(name) if *name == NO_HOST => None,
         UrlHost::Domain(name) => {
             let name = decoded(name).ok()?;
             Some(if name.starts_with('/') {

@@ -151,8 +151,8 @@ mod tests {
             refused.to_string(),
             "inbox.dir, outbox.database cannot change while the daemon runs"
         );
-        let of_server = |rest: &str| format!("[outbox]\ndatabase = \"postgres://me@localhost/db{rest}");
-        let on_server = source(dir.path(), &of_server("\"\n")).load().unwrap().config;
+        let outbox_at_url = |rest: &str| format!("[outbox]\ndatabase = \"postgres://me@localhost/db{rest}");
+        let on_server = source(dir.path(), &outbox_at_url("\"\n")).load().unwrap().config;
         let changes = [
             ("?sslmode=require\"\n", "outbox.database"),
             (
@@ -161,21 +161,21 @@ mod tests {
             ),
         ];
         for (rest, expected) in changes {
-            let refused = source(dir.path(), &of_server(rest)).reload(&on_server).unwrap_err();
+            let refused = source(dir.path(), &outbox_at_url(rest)).reload(&on_server).unwrap_err();
             assert_eq!(
                 refused.to_string(),
                 format!("{expected} cannot change while the daemon runs")
             );
         }
         let password = "keep_delivered = \"1d\"\npassword_file = ";
-        let password = of_server(&format!("\"\n{password}{:?}\n", dir.path().join("api-key")));
+        let password = outbox_at_url(&format!("\"\n{password}{:?}\n", dir.path().join("api-key")));
         let refused = source(dir.path(), &password).reload(&on_server).unwrap_err();
         assert_eq!(
             refused.to_string(),
             "the outbox's password cannot change while the daemon runs"
         );
         assert!(
-            source(dir.path(), &of_server("\"\nkeep_delivered = \"1d\"\n"))
+            source(dir.path(), &outbox_at_url("\"\nkeep_delivered = \"1d\"\n"))
                 .reload(&on_server)
                 .is_ok()
         );

@@ -124,12 +124,14 @@ fn the_sql_for_an_administrator_names_role_schema_and_database() {
 #[test]
 fn what_copies_a_file_names_the_tool_that_copies_a_server() {
     let world = world("postgres://outbox@localhost/reten");
-    for (verb, tool) in [("backup", "pg_dump"), ("restore", "pg_restore")] {
+    for (verb, tool) in [("backup", "pg_dump "), ("restore", "pg_restore ")] {
         let output = world.run(&[verb, "copy"]);
         assert_eq!(output.status.code(), Some(2), "{verb}: {}", both(&output));
         let told = stderr(&output);
         assert!(
-            told.contains(tool) && told.contains("postgres://outbox@localhost:5432/reten?sslmode=prefer"),
+            told.contains(tool)
+                && told.contains(" --schema=reten_outbox ")
+                && told.contains("postgres://outbox@localhost:5432/reten?sslmode=prefer"),
             "{verb}: {told}"
         );
         assert!(!world.path("copy").exists());
