@@ -9,6 +9,10 @@ const PASSWORD: &str = "s3cret-of-the-outbox";
 
 fn world(url: &str) -> World {
     let mut world = World::new();
+    // Not the system's: what the host keeps of an outbox on a server would lie there.
+    let state = world.path("state");
+    fs::create_dir(&state).unwrap();
+    world.env("STATE_DIRECTORY", &state.display().to_string());
     world.set("outbox.database", &format!("{url:?}"));
     world
 }
