@@ -16,15 +16,19 @@ async fn counts_that_would_fall_below_nothing_stop_no_claim_and_no_settlement(#[
     bench.by_hand(one_too_few).await.unwrap();
     let claimed = bench.claim().await.remove(0);
     assert_eq!(bench.settle(&claimed, Ending::Delivered).await, Settled::Done);
-    tokio::time::timeout(Duration::from_secs(10), bench.outbox.found_short())
-        .await
-        .unwrap();
+    if kind == Sqlite {
+        // The shared store adds up differences, and learns of it when it counts again.
+        tokio::time::timeout(Duration::from_secs(10), bench.outbox.found_short())
+            .await
+            .unwrap();
+    }
     assert_eq!(bench.state(id).await, State::Delivered);
     // In PostgreSQL a count is this and what came since.
     let seven = match kind {
         Sqlite => "UPDATE tally SET n = 7 WHERE state IN ('dead', 'delivered')",
         Postgres => {
-            "UPDATE tally SET dead = 7 - (SELECT coalesce(sum(dead), 0) FROM tally_delta), \
+            "UPDATE tally SET pending = -(SELECT coalesce(sum(pending), 0) FROM tally_delta), \
+                    dead = 7 - (SELECT coalesce(sum(dead), 0) FROM tally_delta), \
                     delivered = 7 - (SELECT coalesce(sum(delivered), 0) FROM tally_delta)"
         }
     };
