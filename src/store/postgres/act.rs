@@ -33,6 +33,10 @@ pub(super) async fn act(
     if !doing.is_empty() {
         perform(transaction, request, &doing, &locked).await?;
     }
+    if matches!(request.act, Act::Edit(_)) {
+        // Of where it was, and of where it was to go and did not.
+        lanes::forget_empty(transaction.conn, &locked).await?;
+    }
     Ok(answers)
 }
 
@@ -183,11 +187,7 @@ async fn perform(
     for (_, found) in doing {
         transaction.moved(Some(found.state.name()), Some(to), 1);
     }
-    lanes::relane(transaction.conn, locked).await?;
-    if matches!(request.act, Act::Edit(_)) {
-        lanes::forget_empty(transaction.conn, locked).await?;
-    }
-    Ok(())
+    lanes::relane(transaction.conn, locked).await
 }
 
 /// The lines in the history of those that an act changes; an edit writes its own, with the payload that it replaces.

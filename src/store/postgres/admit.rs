@@ -36,6 +36,12 @@ pub(super) async fn admit(
         insert_submissions(transaction.conn, &plan.rows, now).await?;
         insert_places(transaction, &plan.rows, now).await?;
     }
+    if plan.rows.len() < entries.len() {
+        // Made for what does not come in after all.
+        let all = lanes_of(entries);
+        let used: BTreeSet<i64> = plan.rows.iter().filter_map(|new| new.lane).collect();
+        lanes::forget_empty(transaction.conn, &(&all - &used)).await?;
+    }
     receipts::keep(transaction.conn, &admission.receipts).await?;
     replace::dismiss(transaction, replaced, now).await?;
     Ok(plan.answers)
@@ -44,8 +50,7 @@ pub(super) async fn admit(
 /// What the plan needs to know. From here on the lanes are ours.
 async fn look(conn: &mut PgConnection, admission: &Admission) -> Result<Known, sqlx::Error> {
     let entries = &admission.entries;
-    let activities = entries.iter().filter_map(|entry| entry.facts.activity());
-    let all: BTreeSet<i64> = activities.map(|activity| activity.lane().0).collect();
+    let all = lanes_of(entries);
     lanes::make_and_lock(conn, &all).await?;
     let busy = lanes::busy(conn, &all).await?;
     let known_lane = |lane: i64| KnownLane {
@@ -62,6 +67,11 @@ async fn look(conn: &mut PgConnection, admission: &Admission) -> Result<Known, s
         ids: draw(conn, entries.len()).await?.into(),
         originals: replace::look(conn, entries).await?,
     })
+}
+
+fn lanes_of(entries: &[Entry]) -> BTreeSet<i64> {
+    let activities = entries.iter().filter_map(|entry| entry.facts.activity());
+    activities.map(|activity| activity.lane().0).collect()
 }
 
 pub(super) const DRAW: &str = "SELECT nextval('submission_id') FROM generate_series(1, $1::bigint)";

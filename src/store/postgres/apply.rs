@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use sqlx::Row as _;
 use sqlx::postgres::PgConnection;
 
 use crate::clock::Timestamp;
@@ -52,7 +51,7 @@ pub(super) async fn apply(
             Operation::OpenGate(asked) => asked.answer = Some(gate::open(transaction, own, &asked.question).await?),
             Operation::Revive(asked) => asked.answer = Some(gate::revive(transaction, &asked.question).await?),
             Operation::Sweep(asked) => asked.answer = Some(sweep::sweep(transaction, asked.question).await?),
-            Operation::Recount(asked) => asked.answer = Some(recount::correct(transaction, &asked.question)),
+            Operation::Recount(asked) => asked.answer = Some(recount::correct(transaction, &asked.question).await?),
             Operation::PutInOrder(asked) => {
                 asked.answer = Some(recount::put_in_order(transaction, &asked.question).await?)
             }
@@ -99,26 +98,12 @@ pub(super) fn take_note(group: &[Operation], own: &Own) {
 
 /// What is `sending` by this incarnation and was never handed out: claimed by a transaction whose answer was lost. Its
 /// try is given back; nothing of it was sent.
-pub(super) const GIVE_BACK: &str = "UPDATE delivery SET state = 'head', node = NULL, tries = greatest(tries - 1, 0) \
-     WHERE state = 'sending' AND node = $1 AND NOT id = ANY ($2) RETURNING id";
+pub(super) const GIVE_BACK: &str = "WITH back AS (UPDATE delivery SET state = 'head', node = NULL, tries = greatest(tries - 1, 0) \
+     WHERE state = 'sending' AND node = $1 AND NOT id = ANY ($2) RETURNING id) \
+     INSERT INTO tally_delta (pending, sending, delivered, dead, parked, dismissed) SELECT count(*), -count(*), 0, 0, 0, 0 FROM back HAVING count(*) > 0";
 
 pub(super) async fn give_back_unknown(conn: &mut PgConnection, own: &Own) -> Result<(), sqlx::Error> {
     let known: Vec<i64> = own.claimed().iter().copied().collect();
-    let rows = sqlx::query(GIVE_BACK)
-        .bind(own.node())
-        .bind(known)
-        .fetch_all(&mut *conn)
-        .await?;
-    if rows.is_empty() {
-        return Ok(());
-    }
-    let ids = rows.iter().map(|row| row.try_get(0)).collect::<Result<Vec<i64>, _>>()?;
-    let count = i64::try_from(ids.len()).unwrap_or(i64::MAX);
-    sqlx::query(
-        "INSERT INTO tally_delta (pending, sending, delivered, dead, parked, dismissed) VALUES ($1, -$1, 0, 0, 0, 0)",
-    )
-    .bind(count)
-    .execute(conn)
-    .await
-    .map(drop)
+    let query = sqlx::query(GIVE_BACK).bind(own.node()).bind(known);
+    query.execute(conn).await.map(drop)
 }

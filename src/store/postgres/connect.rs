@@ -48,6 +48,11 @@ const ON_WRITERS: &str = "SET synchronous_commit = on; SET plan_cache_mode = for
      SET enable_bitmapscan = off; SET enable_hashjoin = off; SET enable_mergejoin = off; SET enable_sort = off; \
      SET enable_material = off";
 
+/// Each of theirs is planned for what it asks.
+const ON_READERS: &str = "SET default_transaction_read_only = on; SET plan_cache_mode = force_custom_plan; \
+     SET enable_seqscan = off; SET enable_bitmapscan = off; SET enable_hashjoin = off; SET enable_mergejoin = off; \
+     SET enable_sort = off";
+
 const ON_BEAT: &str =
     "SET synchronous_commit = off; SET plan_cache_mode = force_generic_plan; SET enable_seqscan = off";
 
@@ -95,7 +100,7 @@ impl Connector {
     async fn set_up(&self, conn: &mut PgConnection, purpose: Purpose) -> Result<(), sqlx::Error> {
         let of_purpose = match purpose {
             Purpose::Writing => ON_WRITERS,
-            Purpose::Reading => "SET default_transaction_read_only = on",
+            Purpose::Reading => ON_READERS,
             Purpose::Beating => ON_BEAT,
         };
         // The schema's name was checked when the configuration was: lower case, digits and underscores.

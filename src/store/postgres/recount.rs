@@ -55,40 +55,48 @@ const fn counted(state: StateName) -> &'static str {
 pub(super) async fn miscounts(conn: &mut PgConnection) -> Result<Vec<Miscount>, sqlx::Error> {
     let (mut wrong, mut too_many) = (Vec::new(), Vec::new());
     for state in StateName::VARIANTS {
-        let found = look(conn, *state, COUNTED_MAX).await?;
+        let (found, is_wrong) = look(conn, *state, COUNTED_MAX).await?;
         if found.is >= COUNTED_MAX.unsigned_abs() {
             too_many.push(*state);
-        } else if found.was != found.is {
+        } else if is_wrong {
             wrong.push(found);
         }
     }
     if !wrong.is_empty() {
         // What one count has too many another may have too few.
         for state in too_many {
-            let found = look(conn, state, i64::MAX).await?;
-            wrong.extend((found.was != found.is).then_some(found));
+            let (found, is_wrong) = look(conn, state, i64::MAX).await?;
+            wrong.extend(is_wrong.then_some(found));
         }
     }
     Ok(wrong)
 }
 
-/// What a count says and what there is, `most` of them at most. One below zero is told as zero, as everywhere: what is
-/// then still missing is found the next time.
-async fn look(conn: &mut PgConnection, state: StateName, most: i64) -> Result<Miscount, sqlx::Error> {
+/// What a count says and what there is, `most` of them at most; whether the count is wrong. One below zero is told as
+/// zero, as everywhere.
+async fn look(conn: &mut PgConnection, state: StateName, most: i64) -> Result<(Miscount, bool), sqlx::Error> {
     let row = sqlx::query(counted(state)).bind(most).fetch_one(conn).await?;
     let (was, is): (i64, i64) = (row.try_get("was")?, row.try_get("n")?);
-    Ok(Miscount {
+    let found = Miscount {
         state,
         was: u64::try_from(was).unwrap_or(0),
         is: is.unsigned_abs(),
-    })
+    };
+    Ok((found, was != is))
 }
 
-/// Corrects the counts by what was found: a difference, since others have changed them meanwhile.
-pub(super) fn correct(transaction: &mut Transaction<'_>, wrong: &[Miscount]) {
+/// Corrects the counts by what was found: a difference, since others have changed them meanwhile; and what is below zero
+/// comes up to it first.
+pub(super) async fn correct(transaction: &mut Transaction<'_>, wrong: &[Miscount]) -> Result<(), sqlx::Error> {
     for found in wrong {
-        transaction.corrected(found.state, found.is.cast_signed() - found.was.cast_signed());
+        let row = sqlx::query(counted(found.state))
+            .bind(0_i64)
+            .fetch_one(&mut *transaction.conn)
+            .await?;
+        let below: i64 = row.try_get::<i64, _>("was")?.min(0);
+        transaction.corrected(found.state, found.is.cast_signed() - found.was.cast_signed() - below);
     }
+    Ok(())
 }
 
 /// The next activities in which somebody waits, and whether they stand as they should: somebody is next or being sent,

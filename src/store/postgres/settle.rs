@@ -86,7 +86,7 @@ pub(super) async fn settle(
         .collect();
     record(transaction, &recorded).await?;
     lanes::relane(transaction.conn, &lanes).await?;
-    if stored.len() < ids.len() {
+    if transaction.may_be_stored && stored.len() < ids.len() {
         let late: Vec<Asked<'_>> = asked
             .iter()
             .filter(|(one, _)| !stored.contains(&one.id.0))

@@ -14,6 +14,8 @@ pub(super) struct Transaction<'c> {
     pub(super) node: i64,
     /// By which key it sends.
     pub(super) scope: String,
+    /// The answer to the last commit was lost: what is asked now may have been stored by it.
+    pub(super) may_be_stored: bool,
     changes: [i64; StateName::VARIANTS.len()],
 }
 
@@ -24,6 +26,7 @@ impl<'c> Transaction<'c> {
             conn,
             node,
             scope,
+            may_be_stored: false,
             changes: [0; StateName::VARIANTS.len()],
         })
     }

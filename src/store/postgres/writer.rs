@@ -52,6 +52,8 @@ pub(super) struct Writer {
     name: String,
     /// The last transaction's outcome is not known: what it claimed may be ours, and nobody sends it.
     is_unsure: bool,
+    /// The same of its outcomes, until outcomes are stored again: they are the first to be asked for once more.
+    may_be_stored: bool,
 }
 
 impl Writer {
@@ -63,6 +65,7 @@ impl Writer {
             conn: None,
             name: String::new(),
             is_unsure: false,
+            may_be_stored: false,
         }
     }
 
@@ -129,20 +132,25 @@ impl Writer {
     async fn attempt(&mut self, group: &mut [Operation]) -> Result<(), sqlx::Error> {
         let limit = if self.own.is_hurried() { HURRIED_MAX } else { WRITE_MAX };
         let mut conn = self.connected(limit).await?;
+        let may_be_stored = self.may_be_stored;
         let (node, scope) = (self.own.node(), self.own.scope());
         let work = async {
             let mut transaction = Transaction::begin(&mut conn, node, scope).await?;
+            transaction.may_be_stored = may_be_stored;
             apply::apply(group, &mut transaction, &self.own).await?;
             transaction.commit().await
         };
         match within(limit, "a transaction", work).await {
             Ok(()) => {
                 apply::take_note(group, &self.own);
+                let has_settled = group.iter().any(|operation| matches!(operation, Operation::Settle(_)));
+                self.may_be_stored = self.may_be_stored && !has_settled;
                 self.conn = Some(conn);
                 Ok(())
             }
             Err(error) if trouble::is_of_connection(&error) => {
                 self.is_unsure = true;
+                self.may_be_stored = true;
                 Err(error)
             }
             Err(error) => {

@@ -185,10 +185,34 @@ async fn the_numbers_are_there_without_counting(#[values(Sqlite, Postgres)] kind
     );
 }
 
-#[rstest]
+/// There the beat brings it, once a second.
 #[tokio::test]
-async fn what_another_process_writes_is_noticed_and_what_we_write_is_not(#[values(Sqlite, Postgres)] kind: Kind) {
-    let Some(bench) = Bench::fresh(kind).await else { return };
+async fn what_another_process_writes_to_a_shared_outbox_is_noticed() {
+    let Some(bench) = Bench::fresh(Postgres).await else {
+        return;
+    };
+    let tool = bench.open(Role::Tool, NOW).await.unwrap();
+    let mut touch = bench.outbox.touch();
+    assert!(touch.listen());
+    // The first beat of all is news by itself.
+    while tokio::time::timeout(Duration::from_millis(1500), touch.heard())
+        .await
+        .is_ok()
+    {
+        assert!(touch.listen());
+    }
+    bench.outbox.changed().await.unwrap();
+    tool.remember("pause", Some("now".into()), NOW).await.unwrap();
+    tokio::time::timeout(Duration::from_secs(10), touch.heard())
+        .await
+        .unwrap();
+    assert!(bench.outbox.changed().await.unwrap());
+    tool.close().await;
+}
+
+#[tokio::test]
+async fn what_another_process_writes_is_noticed_and_what_we_write_is_not() {
+    let bench = Bench::sqlite().await;
     assert!(!bench.outbox.changed().await.unwrap());
     bench.admit(entry("a")).await;
     assert!(!bench.outbox.changed().await.unwrap());

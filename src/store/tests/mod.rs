@@ -53,15 +53,6 @@ pub(super) fn at(seconds: i64) -> Timestamp {
     Timestamp::from_millis(NOW.millis() + seconds * 1000)
 }
 
-/// What is said of an outcome that is stored already, told once more. PostgreSQL's answer to the commit may have been
-/// lost on the way: it is no other outcome, and so it is done.
-pub(super) fn told_again(kind: Kind) -> Settled {
-    match kind {
-        Sqlite => Settled::Stale,
-        Postgres => Settled::Done,
-    }
-}
-
 /// A result of this activity (`provider_activity_id`); none where it is empty.
 pub(super) fn entry(activity: &str) -> Entry {
     let text = format!(r#"{{"provider_activity_id":"{activity}"}}"#);
