@@ -12,6 +12,8 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
+use crate::postgres;
+
 /// The key that the sandbox takes and the daemon has, unless a test says otherwise.
 pub const KEY: &str = "rtn_sk_test_7f3a9c2e5b81d406";
 
@@ -131,6 +133,39 @@ impl World {
             ("log.level", "\"debug\"".into()),
         ] {
             world.set(key, &value);
+        }
+        world
+    }
+
+    /// A host whose outbox is this schema of a server; its daemon calls itself `node`. What the host keeps of the outbox
+    /// lies in `state`.
+    pub fn on_server(server: &postgres::Server, schema: &str, node: &str) -> Self {
+        let mut world = Self::host(node);
+        let host = server.socket_dir().display();
+        world.set(
+            "outbox.database",
+            &format!("\"postgres://{}@/postgres?host={host}\"", postgres::USER),
+        );
+        world.set("outbox.schema", &format!("{schema:?}"));
+        world
+    }
+
+    fn host(node: &str) -> Self {
+        let mut world = Self::new();
+        let state = world.path("state");
+        fs::create_dir(&state).unwrap();
+        world.env("STATE_DIRECTORY", &state.display().to_string());
+        world.set("outbox.node", &format!("{node:?}"));
+        world
+    }
+
+    /// Another host of the same outbox, before the same API: with an inbox and a state directory of its own. The first
+    /// one's sandbox has to live as long.
+    pub fn beside(&self, node: &str) -> Self {
+        let mut world = Self::host(node);
+        for key in ["api.base_url", "outbox.database", "outbox.schema"] {
+            let known = self.settings.iter().find(|(known, _)| known == key);
+            world.set(key, &known.unwrap().1);
         }
         world
     }

@@ -1,5 +1,8 @@
 //! The server that a shared outbox needs, as the tests bring it.
 
+use serde_json::json;
+
+use crate::harness::{World, both, result};
 use crate::postgres::{Server, Stop};
 
 /// Every test of a shared outbox stands on this.
@@ -22,4 +25,18 @@ fn a_server_of_the_tests_own_stops_starts_again_and_leaves_nothing() {
     assert_ne!(server.fresh_schema(), server.fresh_schema());
     drop(server);
     assert!(!directory.exists());
+}
+
+#[test]
+fn what_one_host_takes_in_is_seen_from_another_where_no_daemon_runs() {
+    let Some(server) = Server::get() else { return };
+    let mut first = World::on_server(server, &server.fresh_schema(), "alpha");
+    let second = first.beside("beta");
+    first.start();
+    first.drop_results("a.json", &[result("A-1", &json!({}))]);
+    second.wait_for("delivered", 1);
+    let output = second.run_with_input(&["enqueue"], &result("B-1", &json!({})).to_string());
+    assert!(output.status.success(), "{}", both(&output));
+    first.wait_for("delivered", 2);
+    first.stop();
 }
