@@ -76,7 +76,6 @@ impl Serialize for Timestamp {
 }
 
 /// The system's clock, asked once a step at the edges.
-#[expect(clippy::disallowed_methods, reason = "the one caller of the system's clock")]
 pub fn now() -> Timestamp {
     Timestamp(host().saturating_add(AHEAD.load(Ordering::Relaxed)))
 }
@@ -90,6 +89,7 @@ pub fn follow(shared: Timestamp) {
     AHEAD.store(shared.0.saturating_sub(host()), Ordering::Relaxed);
 }
 
+#[expect(clippy::disallowed_methods, reason = "the one caller of the system's clock")]
 fn host() -> i64 {
     jiff::Timestamp::now().as_millisecond()
 }

@@ -6,6 +6,7 @@ use std::fs::File;
 use std::io::{self, Read as _, Seek as _};
 use std::path::{Path, PathBuf};
 
+use crate::model::hexadecimal;
 use sha2::{Digest as _, Sha256};
 
 /// The file of this name with something appended.
@@ -30,12 +31,7 @@ pub fn sum_of(file: &mut File) -> io::Result<(u64, String)> {
         bytes += read as u64;
     }
     file.rewind()?;
-    let sum = hash.finalize().iter().fold(String::new(), |mut text, byte| {
-        use std::fmt::Write as _;
-        // Writing to a String cannot fail.
-        let _ = write!(text, "{byte:02x}");
-        text
-    });
+    let sum = hexadecimal(&hash.finalize());
     Ok((bytes, sum))
 }
 

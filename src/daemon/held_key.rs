@@ -12,6 +12,7 @@ use tokio::time::sleep;
 
 use crate::clock;
 use crate::config::{ApiKey, KeyPlace};
+use crate::model::hexadecimal;
 use crate::store::Outbox;
 
 /// The name under which the outbox remembers it ([`HeldKey`] as JSON).
@@ -58,12 +59,7 @@ fn print(key: &ApiKey, salt: u64) -> String {
         .chain_update(salt.to_be_bytes())
         .chain_update(key.reveal())
         .finalize();
-    let bytes: Vec<String> = hash
-        .iter()
-        .take(PRINT_BYTES)
-        .map(|byte| format!("{byte:02x}"))
-        .collect();
-    bytes.concat()
+    hexadecimal(&hash[..PRINT_BYTES])
 }
 
 /// What brings a new key, where the daemon does not look for it by itself.

@@ -19,6 +19,7 @@ use crate::{delivery, intake};
 use super::bookkeeping;
 use super::held_key::{self, HeldKey};
 use super::housekeeping;
+use super::nodes;
 use super::reporter::Reporter;
 use super::tasks::{TaskEnded, Tasks};
 use super::watchdog::{LOOKS, Watched};
@@ -115,7 +116,7 @@ impl Services {
             hindrances: Arc::clone(meters.hindrances()),
         };
         tasks.spawn("intake", async {
-            intake::run(taking, hold).await;
+            Box::pin(intake::run(taking, hold)).await;
             anyhow::Ok(())
         });
         tasks.spawn(
@@ -126,6 +127,7 @@ impl Services {
             "bookkeeping",
             bookkeeping::run(outbox.clone(), arrivals, shutdown_seen.clone()),
         );
+        tasks.spawn("nodes", nodes::run(outbox.clone(), shutdown_seen.clone()));
         tasks.spawn(
             "housekeeping",
             housekeeping::run(outbox.clone(), config_seen.clone(), shutdown_seen.clone()),

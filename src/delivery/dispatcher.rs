@@ -25,7 +25,8 @@ use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::api::{Client, ClientError};
 use crate::clock::{self, Timestamp};
-use crate::config::{ApiKey, Config};
+use crate::config::{Api, ApiKey, Config};
+use crate::model::{Digest, hexadecimal};
 use crate::policy::gate::{Allowance, Dispatch, Input, KeyVerdict};
 use crate::store::{Claimed, StoreError, Touch};
 use crate::telemetry::events;
@@ -110,6 +111,10 @@ pub struct Dispatcher {
     unsettled: HashMap<Id, usize>,
     /// The key question; at most one.
     question: JoinSet<KeyVerdict>,
+    /// As which incarnation it sends; `None` while it may not: others may soon send, or send already, what it had claimed.
+    incarnation: Option<i64>,
+    /// How many claims in a row found nothing.
+    empty_claims: u32,
     /// Something may be due that was not when we last looked.
     may_be_due: bool,
     /// When the next one is due, as far as we know.
@@ -129,6 +134,7 @@ impl Dispatcher {
         let key = context.key.borrow_and_update().clone();
         let client = Arc::new(Client::new(&config.api, &key)?);
         context.meters.set_api(&config.api);
+        context.outbox.sends_by(&key_scope(&config.api, &key));
         pulse::recall(&context.outbox, &context.meters).await;
         let keeper = Gatekeeper::recall(
             context.outbox.clone(),
@@ -149,6 +155,8 @@ impl Dispatcher {
             settling: JoinSet::new(),
             unsettled: HashMap::new(),
             question: JoinSet::new(),
+            incarnation: None,
+            empty_claims: 0,
             may_be_due: true,
             due: None,
             clock: ClockWatch::new(clock::now(), Instant::now()),
@@ -182,6 +190,12 @@ impl Dispatcher {
             return step;
         }
         self.collect();
+        if !self.holds_its_tenure() {
+            self.store_all();
+            return Step::Idle {
+                until: Some(now.plus(POLL)),
+            };
+        }
         self.keeper.save(now).await;
         self.store_gathered(now);
         if let Some(rest) = self.keeper.rests(Instant::now()) {
@@ -312,6 +326,13 @@ impl Dispatcher {
             }
         }
     }
+}
+
+/// Which key's gate is remembered: 16 hexadecimal digits of a hash of it and of where it is shown. Daemons that share an
+/// outbox may have keys of different age.
+fn key_scope(api: &Api, key: &ApiKey) -> String {
+    let digest = Digest::of(format!("{}\n{}", api.submit_url, key.reveal()).as_bytes());
+    hexadecimal(&digest.0[..8])
 }
 
 /// Waits for another configuration or key; for ever where none can come any more.

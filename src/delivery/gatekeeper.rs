@@ -38,6 +38,8 @@ pub(super) struct Gatekeeper {
     closed: Option<GateRecord>,
     /// What is to be remembered and is not stored yet.
     unsaved: Option<GateRecord>,
+    /// When the gate came into the state that this daemon last stored or took over (milliseconds since 1970).
+    since: i64,
     /// Another process has written since its acts were last looked at. True until a look succeeds: the notice of it
     /// comes only once.
     unread_acts: bool,
@@ -72,6 +74,7 @@ impl Gatekeeper {
         meters.set_gate(gate.name());
         let retry = StoreRetry::new(meters.hindrances());
         let unsaved = record.is_some() && !restored;
+        let since = record.as_ref().map_or(0, |record| record.since);
         let mut keeper = Self {
             outbox,
             meters,
@@ -79,6 +82,7 @@ impl Gatekeeper {
             closed: record.filter(|record| record.state == GateName::Unauthorized),
             // A throttled one begins anew.
             unsaved: unsaved.then(|| Gate::started_record(now)),
+            since,
             unread_acts: false,
             pause,
             stored_pause,
@@ -112,7 +116,12 @@ impl Gatekeeper {
             Input::KeyChanged | Input::AskNow | Input::Insisted | Input::Resumed | Input::Opened => {
                 self.trials.begin_anew();
             }
-            Input::Sent(_) | Input::Asked | Input::Ended(_) | Input::Answered(_) | Input::Paused(_) => {}
+            Input::Sent(_)
+            | Input::Asked
+            | Input::Ended(_)
+            | Input::Answered(_)
+            | Input::Paused(_)
+            | Input::Adopted(_) => {}
         }
         let reaction = self.gate.step(input, now, &self.settings);
         self.carry_out(reaction);
@@ -169,6 +178,7 @@ impl Gatekeeper {
                 self.works();
                 self.closed = None;
                 self.unsaved = None;
+                self.since = record.since;
                 self.note(Input::Opened, now);
                 if count > 0 {
                     events::requeued(count, "the gate opened");
@@ -189,15 +199,36 @@ impl Gatekeeper {
         if !self.unread_acts {
             return;
         }
-        let looked = async { Ok((self.outbox.recall(PAUSE).await?, self.outbox.recall(ASK).await?)) };
+        let looked = async {
+            let gate = if self.outbox.is_shared() {
+                self.outbox.recall(GATE).await?
+            } else {
+                None
+            };
+            Ok((gate, self.outbox.recall(PAUSE).await?, self.outbox.recall(ASK).await?))
+        };
         match looked.await {
-            Ok((pause, asked)) => {
+            Ok((gate, pause, asked)) => {
                 self.unread_acts = false;
+                self.adopt(gate.as_deref(), now);
                 self.go_by_pause(pause, now);
                 self.heed(asked, now);
             }
             Err(error) => self.rest("recall", &error),
         }
+    }
+
+    /// Goes by what another daemon with our key has stored since. What we have not stored yet goes before it.
+    fn adopt(&mut self, stored: Option<&str>, now: Timestamp) {
+        let Some(record) = read::<GateRecord>(GATE, stored).filter(|record| record.since > self.since) else {
+            return;
+        };
+        if self.unsaved.is_some() {
+            return;
+        }
+        self.since = record.since;
+        self.closed = Some(record.clone()).filter(|record| record.state == GateName::Unauthorized);
+        self.note(Input::Adopted(record), now);
     }
 
     fn go_by_pause(&mut self, pause: Option<String>, now: Timestamp) {
@@ -288,6 +319,7 @@ impl Gatekeeper {
         if let Some(record) = reaction.remember {
             // A refused key's goes with the outcomes that it is due to.
             let is_by_key = record.state == GateName::Unauthorized;
+            self.since = record.since;
             (self.closed, self.unsaved) = if is_by_key {
                 (Some(record), None)
             } else {

@@ -13,18 +13,29 @@ const SLACK: Duration = Duration::from_millis(10);
 #[derive(Debug, Clone)]
 pub(super) struct Pacer {
     limit: Option<u32>,
+    /// Among how many daemons the limit is divided.
+    sharers: u32,
     next: Option<Instant>,
 }
 
 impl Pacer {
     /// A pacer for `delivery.max_per_second`.
     pub(super) const fn new(limit: Option<u32>) -> Self {
-        Self { limit, next: None }
+        Self {
+            limit,
+            sharers: 1,
+            next: None,
+        }
     }
 
     /// Another limit from now on; the last departure still counts.
     pub(super) const fn set_limit(&mut self, limit: Option<u32>) {
         self.limit = limit;
+    }
+
+    /// So many daemons divide the limit evenly, whether or not each has something to send.
+    pub(super) const fn divide_among(&mut self, sharers: u32) {
+        self.sharers = sharers;
     }
 
     /// How many may depart at `now`.
@@ -63,7 +74,7 @@ impl Pacer {
     fn gap(&self) -> Option<Duration> {
         let limit = self.limit.filter(|limit| *limit > 0)?;
         // Rounded up: a gap a nanosecond too short lets one too many into a second.
-        Some((Duration::from_secs(1) + SLACK) / limit + Duration::from_nanos(1))
+        Some((Duration::from_secs(1) + SLACK) * self.sharers / limit + Duration::from_nanos(1))
     }
 
     /// The next free place.
@@ -84,6 +95,16 @@ mod tests {
         let now = Instant::now();
         assert_eq!(Pacer::new(None).ready(now), u32::MAX);
         assert_eq!(Pacer::new(None).wait(now), None);
+    }
+
+    #[test]
+    fn a_limit_is_divided_among_those_who_share_the_outbox() {
+        let now = Instant::now();
+        let mut pacer = Pacer::new(Some(10));
+        pacer.divide_among(5);
+        pacer.departed(1, now);
+        assert_eq!(pacer.ready(now + Duration::from_millis(490)), 0);
+        assert_eq!(pacer.ready(now + Duration::from_millis(510)), 1);
     }
 
     #[test]

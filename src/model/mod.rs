@@ -12,7 +12,7 @@ pub mod submission;
 pub mod token;
 
 pub use act::{Act, ActName, Actor, REPLACEABLE, REPLACED};
-pub use activity::{ActivityKey, Digest, Lane, SubmissionKey};
+pub use activity::{ActivityKey, Digest, Lane, SubmissionKey, hexadecimal};
 pub use address::{Address, Host, Password, Server, SslMode};
 pub use answer::{Answer, Exchange, Fault, FaultKind};
 pub use attempt::{Attempt, AttemptNumber};

@@ -147,6 +147,9 @@ pub enum Input {
     Insisted,
     Paused(PauseRecord),
     Resumed,
+    /// Another daemon that shares the outbox has closed or opened the gate of our key, or blown the fuse: this is on
+    /// record.
+    Adopted(GateRecord),
 }
 
 /// A change of state, for the log and for who watches.

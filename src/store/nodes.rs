@@ -31,7 +31,8 @@ pub enum NodeState {
 /// Whether a daemon may send.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Tenure {
-    Held,
+    /// As this incarnation; 0 where there is only one.
+    Held(i64),
     /// It could not show that it lives for so long that others may soon send what it had claimed: nothing may be sent,
     /// and what is in flight is to be given up.
     CutOff,

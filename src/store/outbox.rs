@@ -185,12 +185,18 @@ impl Outbox {
     /// The same as [`Outbox::changed`] without waiting, while a commit of ours is on its way, which brings the next
     /// answer; `None` while none is, or none has brought a version.
     pub fn changed_before_this_commit(&self) -> Option<bool> {
-        ask!(self, database => database.changed_before_this_commit())
+        match &self.0 {
+            Kind::Sqlite(database) => database.changed_before_this_commit(),
+            Kind::Postgres(database) => Some(database.changed()),
+        }
     }
 
     /// Whether another process has written since the last call.
     pub async fn changed(&self) -> Result<bool, StoreError> {
-        ask!(self, database => database.changed().await)
+        match &self.0 {
+            Kind::Sqlite(database) => database.changed().await,
+            Kind::Postgres(database) => Ok(database.changed()),
+        }
     }
 
     /// How many commits there were, of ours and noticed ones of others: where it is the same, nothing has changed.
@@ -313,8 +319,29 @@ impl Outbox {
     /// Whether this daemon may send.
     pub fn tenure(&self) -> Tenure {
         match &self.0 {
-            Kind::Sqlite(_) => Tenure::Held,
+            Kind::Sqlite(_) => Tenure::Held(0),
             Kind::Postgres(database) => database.tenure(),
+        }
+    }
+
+    /// Waits until this incarnation of the daemon may not send any more; for ever where there is only one.
+    pub async fn cut_off(&self, incarnation: i64) {
+        match &self.0 {
+            Kind::Sqlite(_) => std::future::pending().await,
+            Kind::Postgres(database) => database.cut_off(incarnation).await,
+        }
+    }
+
+    /// Whether other daemons may use it too.
+    pub fn is_shared(&self) -> bool {
+        matches!(self.0, Kind::Postgres(_))
+    }
+
+    /// How many daemons share it at present, this one included.
+    pub fn sharers(&self) -> u32 {
+        match &self.0 {
+            Kind::Sqlite(_) => 1,
+            Kind::Postgres(database) => database.sharers(),
         }
     }
 

@@ -101,6 +101,8 @@ pub struct Claimed {
     pub on_conflict: Option<ConflictPolicy>,
     /// When it was claimed.
     pub claimed_at: Timestamp,
+    /// By which incarnation of this daemon: what an earlier one claimed is no longer ours. 0 where only one can.
+    pub incarnation: i64,
 }
 
 /// How a claimed one ends. Guarded by id, attempt and state: a settlement that comes too late changes nothing.

@@ -99,6 +99,7 @@ impl Dispatcher {
             Ok((wanted, Ok(claimed))) => {
                 self.keeper.works();
                 self.ahead.is_short = claimed.len() < wanted as usize;
+                self.empty_claims = if claimed.is_empty() { self.empty_claims + 1 } else { 0 };
                 self.may_be_due |= !self.ahead.is_short;
                 self.ahead.ready.extend(claimed);
                 let free = self.equipment.config.delivery.max_in_flight as usize;

@@ -14,7 +14,8 @@ use crate::telemetry::events;
 
 use super::super::attempt::{self, EndedAttempt};
 use super::super::settle::{self, Outbound};
-use super::{Dispatcher, GATHER, GATHERED_MAX, POLL, POLL_BEFORE_SENDING, Step};
+use super::sending::GIVEN_UP;
+use super::{Dispatcher, GATHER, GATHERED_MAX, POLL, POLL_BEFORE_SENDING, Step, key_scope};
 
 impl Dispatcher {
     /// A reload, a changed key, another process's acts.
@@ -60,6 +61,7 @@ impl Dispatcher {
             ),
         }
         self.pacer.set_limit(config.delivery.max_per_second);
+        self.context.outbox.sends_by(&key_scope(&config.api, &key));
         if key_changed {
             self.keeper.note(Input::KeyChanged, now);
         }
@@ -99,6 +101,13 @@ impl Dispatcher {
         self.context.meters.set_in_flight(self.requests.len());
         let mut ended = match ended {
             Ok((_, ended)) => ended,
+            Err(error) if error.is_cancelled() => attempt::interrupted(
+                &self.equipment.config,
+                &claimed,
+                GIVEN_UP.to_owned(),
+                now,
+                self.rng.f64(),
+            ),
             Err(error) => {
                 let message = format!("the attempt failed inside the daemon: {error}");
                 events::internal_error("attempt", &format!("submission {}: {message}", claimed.id));

@@ -2,18 +2,24 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
 use crate::clock::{self, Timestamp};
 use crate::policy::gate::{Allowance, Purpose, Why};
-use crate::store::{ClaimOrder, ClaimRequest, Claimed, StoreError};
+use crate::store::{ClaimOrder, ClaimRequest, Claimed, StoreError, Tenure};
 
-use super::super::attempt;
+use super::super::attempt::{self, EndedAttempt, Equipment};
 use super::super::fairness::Candidate;
 use super::super::settle::{Outbound, UNSETTLED_MAX};
 use super::clock_watch::Due;
 use super::{Dispatcher, POLL, Step, WAIT_MIN};
+
+/// What is said of a request that was given up.
+pub(super) const GIVEN_UP: &str = "given up: this daemon was cut off from the outbox, and others may send it";
+/// The first wait for what is due and other daemons hold.
+const EMPTY_WAIT: Duration = Duration::from_millis(20);
 
 impl Dispatcher {
     pub(super) async fn open(&mut self, now: Timestamp) -> Step {
@@ -208,11 +214,48 @@ impl Dispatcher {
             .await
         {
             Ok(due) => {
-                self.due = due.map(|due| Due::learned(due.max(now.plus(WAIT_MIN)), now, Instant::now()));
+                let earliest = now.plus(self.idle_after_nothing());
+                self.due = due.map(|due| Due::learned(due.max(earliest), now, Instant::now()));
                 Ok(())
             }
             Err(error) => Err(self.troubled("next_due", &error, now)),
         }
+    }
+
+    /// What is due although claims find nothing is other daemons': each further look waits longer for them.
+    fn idle_after_nothing(&self) -> Duration {
+        let doublings = self.empty_claims.saturating_sub(2).min(4);
+        if self.empty_claims < 2 {
+            WAIT_MIN
+        } else {
+            EMPTY_WAIT * 2_u32.pow(doublings)
+        }
+        .min(POLL)
+    }
+
+    /// Whether it may send, as the incarnation that it knows. Where it may not, or is another one now, what is in flight
+    /// is given up, and what lies ready goes back: others may send both.
+    pub(super) fn holds_its_tenure(&mut self) -> bool {
+        let incarnation = match self.context.outbox.tenure() {
+            Tenure::Held(incarnation) => Some(incarnation),
+            Tenure::CutOff => None,
+        };
+        if incarnation != self.incarnation {
+            if self.incarnation.is_some() {
+                self.requests.abort_all();
+                self.give_all_back();
+                self.may_be_due = true;
+            }
+            self.incarnation = incarnation;
+        }
+        if incarnation.is_none() && !self.ahead.ready.is_empty() {
+            self.give_all_back();
+        }
+        self.pacer.divide_among(self.context.outbox.sharers());
+        let gate = self.context.meters.gate().unwrap_or_default();
+        let in_flight = u32::try_from(self.requests.len()).unwrap_or(u32::MAX);
+        self.context.outbox.tell(in_flight, gate.into());
+        incarnation.is_some()
     }
 
     /// The outbox failed: the step that leaves it alone for a while.
@@ -234,10 +277,20 @@ impl Dispatcher {
         self.pacer
             .departed(u32::try_from(claimed.len()).unwrap_or(u32::MAX), Instant::now());
         for one in claimed {
+            if self.incarnation != Some(one.incarnation) {
+                // An earlier one's of this daemon: it was taken over.
+                continue;
+            }
             let claimed = Arc::new(one);
             let dispatch = self.keeper.sent(purpose, now);
             let request = attempt::send(self.equipment.clone(), Arc::clone(&claimed), self.rng.f64());
-            let id = self.requests.spawn(request).id();
+            let id = if self.context.outbox.is_shared() {
+                let equipment = self.equipment.clone();
+                let held = while_held(equipment, Arc::clone(&claimed), request, self.rng.f64());
+                self.requests.spawn(held).id()
+            } else {
+                self.requests.spawn(request).id()
+            };
             self.in_flight.insert(id, (claimed, dispatch));
         }
         self.context.meters.set_in_flight(self.requests.len());
@@ -252,6 +305,22 @@ impl Dispatcher {
             .collect();
         if !unsent.is_empty() {
             self.settle(unsent);
+        }
+    }
+}
+
+/// The request, given up when this daemon is cut off from the outbox: whatever else waits for the outbox then, others are
+/// about to send what it has in flight.
+async fn while_held(
+    equipment: Equipment,
+    claimed: Arc<Claimed>,
+    request: impl Future<Output = EndedAttempt>,
+    roll: f64,
+) -> EndedAttempt {
+    tokio::select! {
+        ended = request => ended,
+        () = equipment.outbox.cut_off(claimed.incarnation) => {
+            attempt::interrupted(&equipment.config, &claimed, GIVEN_UP.to_owned(), clock::now(), roll)
         }
     }
 }

@@ -112,6 +112,7 @@ impl Gate {
             Input::Insisted => self.insisted(now, settings),
             Input::Paused(pause) => self.paused(pause),
             Input::Resumed => self.resumed(now, settings),
+            Input::Adopted(record) => self.adopted(&record, now),
         };
         let is_news = self.name_beneath() != beneath || (self.is_held() && !held);
         if let (Beneath::Open(open), None, true) = (&self.beneath, &reaction.remember, is_news) {
@@ -187,6 +188,25 @@ impl Gate {
         Reaction {
             announce: self.changed(from, KEY_WORKS, None),
             ..Reaction::default()
+        }
+    }
+
+    /// What is on record is stored already, and nothing is remembered of it. What an outage closed here stays closed:
+    /// that another daemon gets through says nothing of this one's way.
+    fn adopted(&mut self, record: &GateRecord, now: Timestamp) -> Reaction {
+        let reaction = match (Closed::restored(record, now), &self.beneath) {
+            (Some(theirs), Beneath::Closed(ours)) if ours.why == theirs.why => return Reaction::default(),
+            (Some(theirs), Beneath::Open(_) | Beneath::Closed(_)) => {
+                self.shift(Beneath::Closed(theirs), record.clone())
+            }
+            (None, Beneath::Closed(ours)) if ours.why != Why::Outage => {
+                self.shift(Beneath::Open(Open::default()), record.clone())
+            }
+            (None, Beneath::Open(_) | Beneath::Closed(_)) => return Reaction::default(),
+        };
+        Reaction {
+            remember: None,
+            ..reaction
         }
     }
 

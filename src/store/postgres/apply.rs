@@ -46,14 +46,14 @@ pub(super) async fn apply(
             Operation::Forget(asked) => asked.answer = Some(receipts::forget(transaction.conn, &asked.question).await?),
             Operation::Act(asked) => asked.answer = Some(act::act(transaction, &asked.question).await?),
             Operation::Remember(asked) => {
-                asked.answer = Some(notes::remember(transaction, own, &asked.question).await?)
+                asked.answer = Some(notes::remember(transaction, own, &asked.question).await?);
             }
             Operation::OpenGate(asked) => asked.answer = Some(gate::open(transaction, own, &asked.question).await?),
             Operation::Revive(asked) => asked.answer = Some(gate::revive(transaction, &asked.question).await?),
             Operation::Sweep(asked) => asked.answer = Some(sweep::sweep(transaction, asked.question).await?),
             Operation::Recount(asked) => asked.answer = Some(recount::correct(transaction, &asked.question).await?),
             Operation::PutInOrder(asked) => {
-                asked.answer = Some(recount::put_in_order(transaction, &asked.question).await?)
+                asked.answer = Some(recount::put_in_order(transaction, &asked.question).await?);
             }
             // Recovery is the nodes' business here.
             Operation::Recover(asked) => asked.answer = Some(0),

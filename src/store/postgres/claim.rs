@@ -196,13 +196,18 @@ async fn run(
         .await?;
     let mut claimed = rows
         .iter()
-        .map(|row| Ok((row.try_get::<Option<i32>, _>("place")?, read(row, request.now)?)))
+        .map(|row| {
+            Ok((
+                row.try_get::<Option<i32>, _>("place")?,
+                read(row, request.now, transaction.node)?,
+            ))
+        })
         .collect::<Result<Vec<_>, sqlx::Error>>()?;
     claimed.sort_by_key(|(place, _)| *place);
     Ok(claimed.into_iter().map(|(_, claimed)| claimed).collect())
 }
 
-fn read(row: &PgRow, now: Timestamp) -> Result<(Claimed, bool), sqlx::Error> {
+fn read(row: &PgRow, now: Timestamp, node: i64) -> Result<(Claimed, bool), sqlx::Error> {
     let activity = row::facts(row)?.activity().map(|activity| activity.text().to_owned());
     let claimed = Claimed {
         id: SubmissionId(row.try_get("id")?),
@@ -218,6 +223,7 @@ fn read(row: &PgRow, now: Timestamp) -> Result<(Claimed, bool), sqlx::Error> {
         source: row.try_get("source")?,
         on_conflict: row::on_conflict(row)?,
         claimed_at: now,
+        incarnation: node,
     };
     Ok((claimed, row.try_get("requeued")?))
 }

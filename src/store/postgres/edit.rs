@@ -74,13 +74,13 @@ pub(super) async fn edit(
         .bind(key.map(|key| Digest::of(key).0.to_vec()))
         .execute(&mut *conn)
         .await?;
-    let lane = entry.facts.activity().map(|activity| activity.lane().0);
+    let activity = entry.facts.activity().map(|activity| activity.lane().0);
     let held_until = not_before.filter(|until| *until > line.at);
     for sql in [RESTART_PENDING, RESTART_SETTLED] {
         sqlx::query(sql)
             .bind(id.0)
             .bind(line.at.millis())
-            .bind(lane)
+            .bind(activity)
             .bind(brings_directives)
             .bind(held_until.map(Timestamp::millis))
             .execute(&mut *conn)

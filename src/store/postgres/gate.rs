@@ -12,7 +12,7 @@ use crate::store::rules::acts::Fresh;
 
 use super::own::Own;
 use super::transaction::Transaction;
-use super::{act, history, lanes, notes};
+use super::{history, lanes, moves, notes};
 
 /// How many are put back at a time: the episode is put back in one transaction, however many they are, and in as much
 /// memory as this.
@@ -36,7 +36,6 @@ pub(super) const REVIVABLE: &str = "SELECT d.id, d.lane FROM episode AS e CROSS 
       ORDER BY e.scope, e.id LIMIT 1";
 
 pub(super) const END_EPISODE: &str = "DELETE FROM episode WHERE scope = $1";
-pub(super) const LEAVE_EPISODE: &str = "DELETE FROM episode WHERE id = ANY ($1)";
 
 /// Opens; returns how many came back. The record goes first: who settles a refused one late waits for this commit, and
 /// then sees it.
@@ -99,22 +98,13 @@ pub(super) async fn revive(
                 let (id, lane): (i64, Option<i64>) = (row.try_get(0)?, row.try_get(1)?);
                 let why = "to find out whether the key works again";
                 let count = put_back(transaction, &[id], &lane.into_iter().collect(), why, revival.now).await?;
-                leave_episode(transaction, &[id]).await?;
+                moves::leave_episode(transaction, &[id]).await?;
                 return Ok((count > 0).then_some(SubmissionId(id)));
             }
             (None, Some((_, later))) => refused = later,
             (None, None) => return Ok(None),
         }
     }
-}
-
-/// What an operator took in hand is no longer the gate's to requeue.
-pub(super) async fn leave_episode(transaction: &mut Transaction<'_>, ids: &[i64]) -> Result<(), sqlx::Error> {
-    sqlx::query(LEAVE_EPISODE)
-        .bind(ids)
-        .execute(&mut *transaction.conn)
-        .await
-        .map(drop)
 }
 
 /// Returns how many there were: another node may have taken some in hand meanwhile.
@@ -126,7 +116,7 @@ async fn put_back(
     now: Timestamp,
 ) -> Result<u64, sqlx::Error> {
     lanes::lock(transaction.conn, lanes).await?;
-    let back = act::put_back(transaction, ids, &Fresh::by_gate(now)).await?;
+    let back = moves::put_back(transaction, ids, &Fresh::by_gate(now)).await?;
     let line = history::Line {
         submission: SubmissionId(0),
         at: now,

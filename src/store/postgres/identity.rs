@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use ring::rand::SystemRandom;
 use rustix::fs::OFlags;
 
+use crate::model::hexadecimal;
 use crate::store::OpenError;
 
 /// Where it lies.
@@ -71,10 +72,6 @@ fn make(path: &Path) -> io::Result<[u8; 16]> {
         fs::File::open(directory)?.sync_all()?;
     }
     Ok(identity)
-}
-
-pub(super) fn hexadecimal(identity: &[u8; 16]) -> String {
-    identity.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// Another one after each start of the machine; empty where the kernel does not tell.

@@ -16,6 +16,8 @@ use super::trouble;
 
 /// How long a query of a reader may take.
 pub(super) const READ_MAX: Duration = Duration::from_secs(30);
+/// The same of one that the loops wait for.
+pub(super) const GLANCE_MAX: Duration = Duration::from_secs(5);
 /// Readers at a time.
 const READERS: usize = 4;
 

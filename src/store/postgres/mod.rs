@@ -26,6 +26,7 @@ mod identity;
 mod lanes;
 mod link;
 mod list;
+mod moves;
 mod node;
 mod notes;
 mod own;
@@ -54,7 +55,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::clock::Timestamp;
 use crate::lock::Lock;
-use crate::model::{Admission, Admitted, FileReceipt, Payload, Receipt, Server, SubmissionId};
+use crate::model::{Admission, Admitted, FileReceipt, Payload, Receipt, Server, SubmissionId, hexadecimal};
 use crate::store::beside::lock;
 use crate::store::beside::note::Notepad;
 use crate::store::operation::{Asked, Note, Opening, Operation, Revival, Turn};
@@ -66,7 +67,7 @@ use crate::store::{
 };
 
 use connect::{Connector, Purpose};
-use link::{READ_MAX, Readers, within};
+use link::{GLANCE_MAX, READ_MAX, Readers, within};
 use node::{Beat, Joining};
 use own::Own;
 use writer::{Order, QUEUE, Writer};
@@ -148,7 +149,9 @@ impl Database {
         };
         let connector = Connector::to(server);
         let failed = |error: sqlx::Error| trouble::open_error(&connector.place, &error);
-        let named = identity.as_ref().map_or_else(String::new, identity::hexadecimal);
+        let named = identity
+            .as_ref()
+            .map_or_else(String::new, |identity| hexadecimal(identity));
         let own = Arc::new(Own::new(&server.schema, named, is_daemon));
         let mut conn = connector.connect(Purpose::Writing, &own.name()).await.map_err(failed)?;
         schema::prepare(&mut conn, &connector, role).await?;
@@ -333,7 +336,12 @@ impl Database {
 
     pub(crate) async fn recall(&self, name: &str) -> Result<Option<String>, StoreError> {
         let mut reader = self.inner.readers.take().await?;
-        let value = within(READ_MAX, "recalling", notes::recall(&mut reader, &self.inner.own, name)).await;
+        let value = within(
+            GLANCE_MAX,
+            "recalling",
+            notes::recall(&mut reader, &self.inner.own, name),
+        )
+        .await;
         reader.done(value)
     }
 
@@ -367,7 +375,7 @@ impl Database {
 
     /// Never: counts are sums of what was added here, and no CHECK can refuse one.
     pub(crate) async fn found_short(&self) {
-        std::future::pending().await
+        std::future::pending::<()>().await;
     }
 
     pub(crate) async fn recount(&self) -> Result<Vec<Miscount>, StoreError> {
@@ -430,12 +438,9 @@ impl Database {
         self.inner.own.failing_for()
     }
 
-    pub(crate) fn changed_before_this_commit(&self) -> Option<bool> {
-        Some(self.inner.own.changed())
-    }
-
-    pub(crate) async fn changed(&self) -> Result<bool, StoreError> {
-        std::future::ready(Ok(self.inner.own.changed())).await
+    /// As the beat has seen: nothing is asked for it.
+    pub(crate) fn changed(&self) -> bool {
+        self.inner.own.changed()
     }
 
     pub(crate) fn commits(&self) -> u64 {
@@ -460,6 +465,14 @@ impl Database {
 
     pub(crate) fn tenure(&self) -> Tenure {
         self.inner.own.tenure()
+    }
+
+    pub(crate) async fn cut_off(&self, incarnation: i64) {
+        self.inner.own.cut_off(incarnation).await;
+    }
+
+    pub(crate) fn sharers(&self) -> u32 {
+        self.inner.own.sharers()
     }
 
     pub(crate) fn node_events(&self) -> Vec<NodeEvent> {
@@ -494,7 +507,7 @@ impl Database {
 
     pub(crate) async fn relations(&self, id: SubmissionId) -> Result<Relations, StoreError> {
         let mut reader = self.inner.readers.take().await?;
-        let found = within(READ_MAX, "a look", relations::relations(&mut reader, id)).await;
+        let found = within(GLANCE_MAX, "a look", relations::relations(&mut reader, id)).await;
         reader.done(found)
     }
 
@@ -540,13 +553,13 @@ impl Database {
 
     pub(crate) async fn tally(&self) -> Result<Tally, StoreError> {
         let mut reader = self.inner.readers.take().await?;
-        let found = within(READ_MAX, "counting", tally::tally(&mut reader)).await;
+        let found = within(GLANCE_MAX, "counting", tally::tally(&mut reader)).await;
         reader.done(found)
     }
 
     pub(crate) async fn next_due(&self, wait_max: Duration) -> Result<Option<Timestamp>, StoreError> {
         let mut reader = self.inner.readers.take().await?;
-        let dues = within(READ_MAX, "a look", tally::dues(&mut reader)).await;
+        let dues = within(GLANCE_MAX, "a look", tally::dues(&mut reader)).await;
         Ok(reader.done(dues)?.next(wait_max))
     }
 

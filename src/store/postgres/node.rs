@@ -210,6 +210,7 @@ struct Watching {
     conn: Option<PgConnection>,
     seen: HashMap<i64, Seen>,
     sound: Option<Instant>,
+    has_failed: bool,
     remembered: String,
     due: Option<i64>,
     /// The server's clock at the last beat.
@@ -224,6 +225,7 @@ impl Beat {
             conn: None,
             seen: HashMap::new(),
             sound: None,
+            has_failed: false,
             remembered: String::new(),
             due: None,
             now: Timestamp::default(),
@@ -239,15 +241,18 @@ impl Beat {
             let began = Instant::now();
             match self.turn(&mut watching, began).await {
                 Ok(()) => {
-                    if watching.sound.is_none() {
-                        watching.sound = Some(began);
+                    watching.sound.get_or_insert(began);
+                    if std::mem::take(&mut watching.has_failed) {
+                        self.own.note(NodeEvent::BeatsAgain);
                     }
                 }
                 Err(error) => {
                     watching.conn = None;
                     watching.sound = None;
                     self.own.failed();
-                    self.own.note(NodeEvent::BeatFailed(error.to_string()));
+                    if !std::mem::replace(&mut watching.has_failed, true) {
+                        self.own.note(NodeEvent::BeatFailed(error.to_string()));
+                    }
                 }
             }
         }
@@ -264,7 +269,7 @@ impl Beat {
             self.take_over(id, beat, watching.now).await?;
         }
         watching.turns += 1;
-        if watching.turns % CHORES_EVERY == 0 {
+        if watching.turns.is_multiple_of(CHORES_EVERY) {
             within(BEAT_MAX, "chores", self.chores(&mut conn, watching.now)).await?;
         }
         watching.conn = Some(conn);
@@ -304,6 +309,7 @@ impl Beat {
         (watching.remembered, watching.due) = (remembered, due);
         let (ids, beats): (Vec<i64>, Vec<i64>) = (row.try_get("ids")?, row.try_get("beats")?);
         let beats: Vec<(i64, i64)> = ids.into_iter().zip(beats).collect();
+        self.own.shared_by(beats.len());
         let now = Instant::now();
         let sound = watching.sound.unwrap_or(now);
         Ok(observe(&mut watching.seen, &beats, mine, sound, now))

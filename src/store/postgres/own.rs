@@ -2,12 +2,12 @@
 //! when it was last met.
 
 use std::collections::HashSet;
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{Notify, watch};
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep_until};
 
 use crate::store::{NodeEvent, Tenure};
 
@@ -32,8 +32,9 @@ pub(super) struct Own {
     /// When the last good beat began.
     beaten: Mutex<Option<Instant>>,
     failing_since: Mutex<Option<Instant>>,
-    /// When a result was last delivered.
+    /// A result was delivered since the last beat.
     delivered: AtomicBool,
+    sharers: AtomicU32,
     commits: AtomicU64,
     pub(super) stirred: Notify,
     /// Goes up when others may have written.
@@ -56,6 +57,7 @@ impl Own {
             beaten: Mutex::default(),
             failing_since: Mutex::default(),
             delivered: AtomicBool::new(false),
+            sharers: AtomicU32::new(1),
             commits: AtomicU64::new(0),
             stirred: Notify::new(),
             others: watch::channel(0).0,
@@ -99,6 +101,16 @@ impl Own {
         *lock(&self.told)
     }
 
+    /// How many nodes there are, this one included.
+    pub(super) fn sharers(&self) -> u32 {
+        self.sharers.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn shared_by(&self, nodes: usize) {
+        self.sharers
+            .store(u32::try_from(nodes).unwrap_or(u32::MAX).max(1), Ordering::Relaxed);
+    }
+
     /// A result was delivered since this was last asked.
     pub(super) fn has_delivered(&self) -> bool {
         self.delivered.swap(false, Ordering::Relaxed)
@@ -128,9 +140,17 @@ impl Own {
     pub(super) fn tenure(&self) -> Tenure {
         let is_held = lock(&self.beaten).is_some_and(|beaten| beaten.elapsed() < STOP_AFTER);
         if is_held && self.node() != 0 || !self.is_daemon {
-            Tenure::Held
+            Tenure::Held(self.node())
         } else {
             Tenure::CutOff
+        }
+    }
+
+    /// Waits until this incarnation may not send any more.
+    pub(super) async fn cut_off(&self, incarnation: i64) {
+        while self.tenure() == Tenure::Held(incarnation) {
+            let beaten = lock(&self.beaten).unwrap_or_else(Instant::now);
+            sleep_until(beaten + STOP_AFTER).await;
         }
     }
 

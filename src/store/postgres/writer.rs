@@ -99,7 +99,9 @@ impl Writer {
     async fn serve(&mut self, mut group: Vec<Operation>) {
         let outcome = self.replay(&mut group).await;
         if group.len() == 1 || !matches!(outcome, Err(StoreError::Broken(_))) {
-            group.into_iter().for_each(|operation| operation.reply(outcome.clone()));
+            for operation in group {
+                operation.reply(outcome.clone());
+            }
             return;
         }
         for mut operation in group {

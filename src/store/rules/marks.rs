@@ -10,7 +10,7 @@ use ring::rand::SystemRandom;
 
 use crate::clock::Timestamp;
 use crate::model::token::{Mark, ReplaceToken};
-use crate::model::{Digest, SubmissionId};
+use crate::model::{Digest, SubmissionId, hexadecimal};
 
 /// Under this name the secret is remembered, in hexadecimal.
 pub(crate) const SECRET: &str = "replaces";
@@ -36,13 +36,7 @@ impl Marks {
     /// A new secret; `None` where the system has no random numbers to give.
     pub(crate) fn new_secret() -> Option<String> {
         let random: [u8; 32] = ring::rand::generate(&SystemRandom::new()).ok()?.expose();
-        Some(
-            random
-                .iter()
-                .map(|byte| format!("{byte:02x}"))
-                .collect::<Vec<_>>()
-                .concat(),
-        )
+        Some(hexadecimal(&random))
     }
 
     /// The token of a submission.

@@ -104,5 +104,6 @@ fn of_line(line: ClaimedRow, payload: Payload, now: Timestamp) -> Claimed {
         // A word that no CHECK of ours let in: an operator decides.
         on_conflict: on_conflict.map(|word| word.parse().unwrap_or(ConflictPolicy::Park)),
         claimed_at: now,
+        incarnation: 0,
     }
 }

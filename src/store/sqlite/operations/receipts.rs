@@ -6,7 +6,7 @@ use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use sqlx::Row as _;
 use sqlx::sqlite::{SqliteConnection, SqliteRow};
 
-use crate::model::{Digest, FileReceipt, Receipt, RowReceipt};
+use crate::model::{Digest, FileReceipt, Receipt, RowReceipt, hexadecimal};
 use crate::store::sqlite::machine::{batch, trouble};
 
 /// How many of these file receipts are in the outbox exactly so. All of them: the admission was committed before, and
@@ -131,14 +131,5 @@ pub(crate) fn row_texts(receipts: &[Receipt]) -> Vec<(usize, String, i64, String
         })
         .enumerate()
         .map(|(place, RowReceipt { inbox, row, digest })| (place, hexadecimal(inbox), *row, hexadecimal(&digest.0)))
-        .collect()
-}
-
-fn hexadecimal(bytes: &[u8]) -> String {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    let digit = |half: u8| char::from(DIGITS[usize::from(half)]);
-    bytes
-        .iter()
-        .flat_map(|byte| [digit(byte >> 4), digit(byte & 15)])
         .collect()
 }
