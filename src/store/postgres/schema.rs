@@ -63,8 +63,12 @@ pub(super) async fn prepare(conn: &mut PgConnection, connector: &Connector, role
     Ok(())
 }
 
+/// Of the catalogue itself: what `to_regclass` answers within a transaction may be of before it waited for the lock.
+const IS_THERE: &str = "SELECT EXISTS (SELECT 1 FROM pg_catalog.pg_class AS c JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace \
+     WHERE n.nspname = $1 AND c.relname = 'schema_version')";
+
 async fn is_there(conn: &mut PgConnection, schema: &str) -> Result<bool, sqlx::Error> {
-    sqlx::query("SELECT to_regclass(format('%I.schema_version', $1::text)) IS NOT NULL")
+    sqlx::query(IS_THERE)
         .bind(schema)
         .fetch_one(conn)
         .await?
