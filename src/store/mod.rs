@@ -6,7 +6,9 @@
 
 mod acts;
 mod beside;
+mod cargo;
 mod error;
+mod moving;
 mod nodes;
 mod operation;
 mod outbox;
@@ -25,6 +27,7 @@ pub use acts::{ACT_IDS_MAX, ActRequest, Acted, Still, Sweep};
 pub use beside::lock::{Running, daemon_is_running};
 pub use beside::note::read_note;
 pub use error::{OpenError, StoreError};
+pub use moving::{Moved, move_outbox};
 pub use nodes::{NodeEvent, NodeState, NodeView, Tenure};
 pub use outbox::Outbox;
 pub use rules::marks::Marks;

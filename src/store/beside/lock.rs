@@ -67,6 +67,16 @@ fn in_use(database: &Path, file: &File) -> OpenError {
     ))
 }
 
+/// The refusal of who needs the outbox for itself.
+pub(crate) fn stop_first(database: &Path) -> OpenError {
+    let pid = daemon_is_running(database).and_then(|running| running.pid);
+    OpenError::InUse(format!(
+        "{}: a daemon{} runs on it; stop it first (`systemctl stop reten-outbox`)",
+        database.display(),
+        lock::shown(pid)
+    ))
+}
+
 pub(crate) fn path_of(database: &Path) -> PathBuf {
     let mut name = OsString::from(real(database));
     name.push(".lock");

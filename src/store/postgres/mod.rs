@@ -15,6 +15,7 @@ mod act;
 mod admit;
 mod apply;
 mod attempts;
+pub(crate) mod carry;
 mod claim;
 mod connect;
 mod contents;

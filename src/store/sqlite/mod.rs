@@ -38,6 +38,7 @@ use processes::quiet::Quiet;
 use processes::usage;
 
 pub use copying::backup::Backup;
+pub(crate) use copying::carry;
 pub use copying::restore::{BackupFile, Restored, restore};
 pub use opening::location::free_bytes;
 pub use processes::holders::{Holder, Way, holder};

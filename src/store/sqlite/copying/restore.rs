@@ -279,7 +279,7 @@ async fn last_id(database: &Path) -> Option<i64> {
 }
 
 /// The new database is one file, its owner's alone, and on the disk.
-fn settle_on_disk(new: &Path) -> io::Result<()> {
+pub(crate) fn settle_on_disk(new: &Path) -> io::Result<()> {
     if location::has_wal(new) {
         return Err(io::Error::other("its WAL could not be copied into it"));
     }
@@ -294,7 +294,7 @@ fn settle_on_disk(new: &Path) -> io::Result<()> {
     file.sync_all()
 }
 
-fn unwritable(place: &Path, error: &io::Error) -> OpenError {
+pub(crate) fn unwritable(place: &Path, error: &io::Error) -> OpenError {
     OpenError::Unusable(format!(
         "{}: cannot be written: {error}; the outbox was not touched",
         place.display()
