@@ -7,8 +7,8 @@
 
 use super::context::Global;
 use super::{
-    act, backup, check_config, completions, demo, edit, enqueue, export, list, man, pause, purge, restore, salvage,
-    sandbox, show, status, validate,
+    act, backup, check_config, completions, demo, edit, enqueue, export, list, man, move_outbox, pause, purge, restore,
+    salvage, sandbox, show, status, validate,
 };
 
 /// The program.
@@ -179,6 +179,17 @@ pub enum Command {
     )]
     Restore(restore::Args),
 
+    /// Carry the outbox over into PostgreSQL, or back, while the daemon is stopped
+    ///
+    /// From the outbox of the configuration to the one that --to names: whole or not at all, read again and compared
+    /// before it counts. The old one stays where it is, and a move that was cut off is done again. Then the
+    /// configuration has to name the new one; never run both. The password is looked for where outbox.password_file
+    /// and PGPASSFILE say.
+    #[command(after_help = "Examples:\n  \
+             reten-outbox move --to 'postgres://outbox@db/reten?sslmode=verify-full'\n  \
+             reten-outbox move --to /var/lib/reten-outbox/outbox.db")]
+    Move(move_outbox::Args),
+
     /// Read out of a damaged or replaced outbox what this one lacks
     ///
     /// Reads the file page by page, past what is damaged, and writes nothing to it. Prints what is not delivered or
@@ -228,7 +239,8 @@ impl Command {
             | Self::Resume
             | Self::Purge(_)
             | Self::Backup(_)
-            | Self::Restore(_) => false,
+            | Self::Restore(_)
+            | Self::Move(_) => false,
         }
     }
 }

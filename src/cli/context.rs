@@ -53,6 +53,15 @@ impl Global {
         Ok(loaded)
     }
 
+    /// The effective configuration, were the outbox elsewhere: a place, and a schema instead of the configured one.
+    pub fn load_with_outbox(&self, place: &str, schema: Option<&str>) -> Result<Loaded, ConfigError> {
+        let mut env = Environment::of_process().with("RETEN_OUTBOX__OUTBOX__DATABASE", place);
+        if let Some(schema) = schema {
+            env = env.with("RETEN_OUTBOX__OUTBOX__SCHEMA", schema);
+        }
+        Config::load(self.config.as_deref(), &env)
+    }
+
     /// Of a configuration that cannot be used, what can be read of it.
     pub fn salvage(&self) -> Option<(Config, bool)> {
         Config::salvage(self.config.as_deref(), &Environment::of_process())

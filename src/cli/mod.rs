@@ -29,6 +29,7 @@ mod enqueue;
 mod export;
 mod list;
 mod man;
+mod move_outbox;
 mod new_key;
 mod pause;
 mod purge;
@@ -120,6 +121,7 @@ async fn run_verb(command: Command, global: &Global, out: &mut dyn Write) -> any
         Command::Purge(args) => purge::run(args, global, out).await,
         Command::Backup(args) => backup::run(args, global, out).await,
         Command::Restore(args) => restore::run(args, global, out).await,
+        Command::Move(args) => move_outbox::run(args, global, out).await,
         Command::Salvage(args) => salvage::run(args, global, out).await,
         Command::CheckConfig(args) => check_config::run(&args, global, out),
         Command::Completions(args) => completions::run(&args, Cli::command(), out),

@@ -19,6 +19,14 @@ impl Environment {
         Self(std::env::vars_os().collect())
     }
 
+    /// With this variable, and not as it was set before, in whatever case.
+    #[must_use]
+    pub fn with(mut self, name: &str, value: &str) -> Self {
+        self.0.retain(|(known, _)| !known.eq_ignore_ascii_case(name));
+        self.0.push((name.into(), value.into()));
+        self
+    }
+
     pub fn get(&self, name: &str) -> Option<&OsStr> {
         self.iter().find(|(known, _)| *known == name).map(|(_, value)| value)
     }

@@ -330,7 +330,7 @@ impl Dispatcher {
 
 /// Which key's gate is remembered: 16 hexadecimal digits of a hash of it and of where it is shown. Daemons that share an
 /// outbox may have keys of different age.
-fn key_scope(api: &Api, key: &ApiKey) -> String {
+pub fn key_scope(api: &Api, key: &ApiKey) -> String {
     let digest = Digest::of(format!("{}\n{}", api.submit_url, key.reveal()).as_bytes());
     hexadecimal(&digest.0[..8])
 }

@@ -35,7 +35,7 @@ mod store_retry;
 #[cfg(test)]
 mod tests;
 
-pub use dispatcher::{Dispatcher, StartError, Step};
+pub use dispatcher::{Dispatcher, StartError, Step, key_scope};
 pub use links::Links;
 pub use meters::Meters;
 

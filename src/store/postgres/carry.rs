@@ -12,7 +12,7 @@ use tokio::time::{Instant, sleep};
 
 use crate::clock::Timestamp;
 use crate::lock::Lock;
-use crate::model::Server;
+use crate::model::{Server, hexadecimal};
 use crate::policy::gate::{GATE, GateRecord, PAUSE_IN_FORCE};
 use crate::store::beside::lock;
 use crate::store::cargo::{Cell, Kind, PAGE_ROWS_MAX, Page, Remembered, Row, Table};
@@ -79,7 +79,7 @@ impl Carrier {
             OpenError::InUse(_) => lock::stop_first(&server.anchor),
             OpenError::Busy(_) | OpenError::Missing(_) | OpenError::Unusable(_) => error,
         })?;
-        let identity = identity::hexadecimal(&identity::of_host(server.state_directory())?);
+        let identity = hexadecimal(&identity::of_host(server.state_directory())?);
         let connector = Connector::to(server);
         let failed = |error: sqlx::Error| trouble::open_error(&connector.place, &error);
         let name = format!("reten-outbox {} move", server.schema);

@@ -10,6 +10,7 @@ mod looking;
 mod machine;
 mod matrix;
 mod model;
+mod moving;
 mod opening;
 mod order;
 mod recovery;
