@@ -246,7 +246,9 @@ mod tests {
 
     fn sum(rows: &[Row]) -> Sum {
         let mut sum = Sum::new();
-        rows.iter().for_each(|row| sum.add(row));
+        for row in rows {
+            sum.add(row);
+        }
         sum
     }
 

@@ -68,11 +68,7 @@ const IS_THERE: &str = "SELECT EXISTS (SELECT 1 FROM pg_catalog.pg_class AS c JO
      WHERE n.nspname = $1 AND c.relname = 'schema_version')";
 
 async fn is_there(conn: &mut PgConnection, schema: &str) -> Result<bool, sqlx::Error> {
-    sqlx::query(IS_THERE)
-        .bind(schema)
-        .fetch_one(conn)
-        .await?
-        .try_get(0)
+    sqlx::query(IS_THERE).bind(schema).fetch_one(conn).await?.try_get(0)
 }
 
 /// Under a lock of this schema's: who comes second waits, looks again and finds it done. `IF NOT EXISTS` alone is no
