@@ -83,7 +83,7 @@ fn of_cause(cause: &(dyn std::error::Error + 'static)) -> Option<Exit> {
     if let Some(error) = cause.downcast_ref::<StoreError>() {
         return Some(match error {
             // A full disk is often emptied by what fills it: rotation, retention.
-            StoreError::Busy(_) | StoreError::Full(_) => Exit::Unavailable,
+            StoreError::Busy(_) | StoreError::Away(_) | StoreError::Full(_) => Exit::Unavailable,
             StoreError::Broken(_) => Exit::Mend,
             StoreError::Closed => Exit::Failed,
         });

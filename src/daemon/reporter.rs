@@ -220,7 +220,8 @@ impl Reporter {
             match self.count().await {
                 Err(StoreError::Closed) => return Err(StoreError::Closed),
                 // Whoever needs the outbox says so in the log, and the line says what hinders.
-                Ok(()) | Err(StoreError::Busy(_) | StoreError::Full(_) | StoreError::Broken(_)) => {}
+                Ok(())
+                | Err(StoreError::Busy(_) | StoreError::Away(_) | StoreError::Full(_) | StoreError::Broken(_)) => {}
             }
         }
         let line = line(

@@ -87,7 +87,7 @@ pub(super) fn report_round(
 ) -> Result<(), StoreError> {
     match round {
         Err(StoreError::Closed) => return Err(StoreError::Closed),
-        Err(error @ (StoreError::Busy(_) | StoreError::Full(_) | StoreError::Broken(_))) => {
+        Err(error @ (StoreError::Busy(_) | StoreError::Away(_) | StoreError::Full(_) | StoreError::Broken(_))) => {
             if fails.begins() {
                 events::storage_error(operation, &error.to_string(), hint);
             }

@@ -46,6 +46,11 @@ pub(super) struct EndedAttempt {
 }
 
 impl EndedAttempt {
+    /// Whether it is one of [`given_up`].
+    pub(super) fn was_given_up(&self) -> bool {
+        matches!(&self.exchange, Exchange::Failed { fault, .. } if fault.message == GIVEN_UP)
+    }
+
     /// Shortens the wait of one that only found out whether an outage goes on: where few are pending each is a probe
     /// again and again, and must not come back minutes after the API does. What `Retry-After` asked for stays.
     pub(super) fn wait_at_most(&mut self, longest: Duration) {
@@ -131,6 +136,14 @@ fn said(exchange: &Exchange) -> String {
         }
         Exchange::Failed { fault, .. } => fault.message.clone(),
     }
+}
+
+/// What is said of a request that was given up.
+const GIVEN_UP: &str = "given up: this daemon was cut off from the outbox, and others may send it";
+
+/// What becomes of an attempt whose daemon may not send any more: nobody knows how far its request had come.
+pub(super) fn given_up(config: &Config, claimed: &Claimed, at: Timestamp, roll: f64) -> EndedAttempt {
+    interrupted(config, claimed, GIVEN_UP.to_owned(), at, roll)
 }
 
 /// What becomes of an attempt that failed inside the daemon: nobody knows how far its request had come.

@@ -80,6 +80,10 @@ const fn hint(error: &StoreError) -> &'static str {
             "end the process that holds the outbox, or wait until it is done; deliveries wait meanwhile, \
              and nothing is lost"
         }
+        StoreError::Away(_) => {
+            "see that the database runs and can be reached from here; deliveries wait, and go on by themselves when \
+             it is back; nothing is lost"
+        }
         StoreError::Full(_) => {
             "make room on the disk of the outbox; deliveries wait until their outcomes can be stored, \
              and nothing is lost"

@@ -77,7 +77,9 @@ pub async fn admit(
                 return Some(outcomes);
             }
             Err(StoreError::Closed) => return None,
-            Err(error @ (StoreError::Busy(_) | StoreError::Full(_) | StoreError::Broken(_))) => error,
+            Err(error @ (StoreError::Busy(_) | StoreError::Away(_) | StoreError::Full(_) | StoreError::Broken(_))) => {
+                error
+            }
         };
         backpressure.store_fails(&error);
         tries += 1;

@@ -149,7 +149,7 @@ impl Backpressure {
             Ok(tally) => of_backlog(tally.count(StateName::Pending), max),
             Err(StoreError::Closed) => None,
             // Whoever has something to admit finds out whether it takes that.
-            Err(error @ (StoreError::Busy(_) | StoreError::Full(_) | StoreError::Broken(_))) => {
+            Err(error @ (StoreError::Busy(_) | StoreError::Away(_) | StoreError::Full(_) | StoreError::Broken(_))) => {
                 self.store_fails(&error);
                 None
             }
@@ -161,6 +161,9 @@ fn hint(error: &StoreError) -> &'static str {
     match error {
         StoreError::Busy(_) => {
             "end the process that holds the outbox, or wait until it is done; what waits in the inbox stays there"
+        }
+        StoreError::Away(_) => {
+            "see that the database runs and can be reached from here; what waits in the inbox stays there"
         }
         StoreError::Full(_) => {
             "free some disk space; what waits in the inbox stays there, and deliveries wait until their outcomes can \

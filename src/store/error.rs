@@ -26,6 +26,9 @@ pub enum StoreError {
     /// Another process holds the write lock; waiting helps.
     #[error("the outbox is locked by another process: {0}")]
     Busy(String),
+    /// The database that keeps it cannot be reached, or takes nothing at present; it is tried again.
+    #[error("the outbox's database cannot be used at present: {0}")]
+    Away(String),
     /// The disk is full.
     #[error("the disk of the outbox is full: {0}")]
     Full(String),

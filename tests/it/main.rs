@@ -28,6 +28,7 @@ mod intake;
 mod logs;
 mod many;
 mod new_key;
+mod nodes;
 mod order;
 mod outage;
 mod outcomes;

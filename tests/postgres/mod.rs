@@ -140,6 +140,29 @@ impl Server {
         format!("outbox_{}", self.schemas.fetch_add(1, Ordering::Relaxed))
     }
 
+    /// Does this to its one database, as its owner would with `psql`.
+    #[allow(dead_code, reason = "the unit tests have connections of their own")]
+    pub fn sql(&self, statement: &str) {
+        let output = Command::new(self.bin.join("psql"))
+            .args([
+                "-X",
+                "-q",
+                "-v",
+                "ON_ERROR_STOP=1",
+                "-U",
+                USER,
+                "-d",
+                "postgres",
+                "-c",
+                statement,
+                "-h",
+            ])
+            .arg(&self.directory)
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    }
+
     /// What the server logged: for the text of a failure.
     pub fn log(&self) -> String {
         fs::read_to_string(self.directory.join("log")).unwrap_or_default()

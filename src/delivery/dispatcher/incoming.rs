@@ -14,7 +14,6 @@ use crate::telemetry::events;
 
 use super::super::attempt::{self, EndedAttempt};
 use super::super::settle::{self, Outbound};
-use super::sending::GIVEN_UP;
 use super::{Dispatcher, GATHER, GATHERED_MAX, POLL, POLL_BEFORE_SENDING, Step, key_scope};
 
 impl Dispatcher {
@@ -101,13 +100,9 @@ impl Dispatcher {
         self.context.meters.set_in_flight(self.requests.len());
         let mut ended = match ended {
             Ok((_, ended)) => ended,
-            Err(error) if error.is_cancelled() => attempt::interrupted(
-                &self.equipment.config,
-                &claimed,
-                GIVEN_UP.to_owned(),
-                now,
-                self.rng.f64(),
-            ),
+            Err(error) if error.is_cancelled() => {
+                attempt::given_up(&self.equipment.config, &claimed, now, self.rng.f64())
+            }
             Err(error) => {
                 let message = format!("the attempt failed inside the daemon: {error}");
                 events::internal_error("attempt", &format!("submission {}: {message}", claimed.id));
@@ -121,7 +116,10 @@ impl Dispatcher {
         if dispatch.purpose == Purpose::Ask(Why::Outage) {
             ended.wait_at_most(self.keeper.gap_max());
         }
-        self.keeper.ended(&claimed, dispatch, &mut ended, self.rng.f64(), now);
+        // What was given up says nothing of the API. One that was to find something out has to come to an end all the same.
+        if !ended.was_given_up() || dispatch.purpose != Purpose::Due {
+            self.keeper.ended(&claimed, dispatch, &mut ended, self.rng.f64(), now);
+        }
         self.gathered.push(Outbound::of(claimed, ended));
     }
 

@@ -16,8 +16,6 @@ use super::super::settle::{Outbound, UNSETTLED_MAX};
 use super::clock_watch::Due;
 use super::{Dispatcher, POLL, Step, WAIT_MIN};
 
-/// What is said of a request that was given up.
-pub(super) const GIVEN_UP: &str = "given up: this daemon was cut off from the outbox, and others may send it";
 /// The first wait for what is due and other daemons hold.
 const EMPTY_WAIT: Duration = Duration::from_millis(20);
 
@@ -263,7 +261,7 @@ impl Dispatcher {
         self.may_be_due = true;
         match error {
             StoreError::Closed => Step::Closed,
-            StoreError::Busy(_) | StoreError::Full(_) | StoreError::Broken(_) => {
+            StoreError::Busy(_) | StoreError::Away(_) | StoreError::Full(_) | StoreError::Broken(_) => {
                 self.keeper.rest(operation, error);
                 let rest = self.keeper.rests(Instant::now()).unwrap_or_default();
                 Step::Idle {
@@ -320,7 +318,7 @@ async fn while_held(
     tokio::select! {
         ended = request => ended,
         () = equipment.outbox.cut_off(claimed.incarnation) => {
-            attempt::interrupted(&equipment.config, &claimed, GIVEN_UP.to_owned(), clock::now(), roll)
+            attempt::given_up(&equipment.config, &claimed, clock::now(), roll)
         }
     }
 }

@@ -51,9 +51,10 @@ pub(super) fn store_error(error: &sqlx::Error) -> StoreError {
     let text = error.to_string();
     match (code(error), error) {
         (Some("53100" | "53200"), _) => StoreError::Full(text),
-        (Some("40001" | "40P01" | "55P03" | "53300" | "25006" | "57014"), _)
-        | (None, sqlx::Error::Io(_) | sqlx::Error::Tls(_) | sqlx::Error::Protocol(_)) => StoreError::Busy(text),
-        (Some(code), _) if code.starts_with("57P") || code.starts_with("08") => StoreError::Busy(text),
+        (Some("40001" | "40P01" | "55P03"), _) => StoreError::Busy(text),
+        (Some("53300" | "25006" | "57014"), _)
+        | (None, sqlx::Error::Io(_) | sqlx::Error::Tls(_) | sqlx::Error::Protocol(_)) => StoreError::Away(text),
+        (Some(code), _) if code.starts_with("57P") || code.starts_with("08") => StoreError::Away(text),
         _ => StoreError::Broken(text),
     }
 }

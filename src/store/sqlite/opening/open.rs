@@ -346,7 +346,7 @@ pub(crate) fn refusal(path: &Path, error: &sqlx::Error) -> OpenError {
 pub(crate) fn failed_after(path: &Path, error: &StoreError) -> OpenError {
     let message = format!("{}: {error}", path.display());
     match error {
-        StoreError::Busy(_) => OpenError::Busy(message),
+        StoreError::Busy(_) | StoreError::Away(_) => OpenError::Busy(message),
         StoreError::Full(_) | StoreError::Broken(_) | StoreError::Closed => OpenError::Unusable(message),
     }
 }
