@@ -74,6 +74,10 @@ struct Limits {
     /// There are more parked ones than this
     #[arg(long, value_name = "N", requires = "check")]
     max_parked: Option<u64>,
+
+    /// Put up with a daemon of a shared outbox that was taken over and has not come back
+    #[arg(long, requires = "check")]
+    ignore_lost_nodes: bool,
 }
 
 pub async fn run(args: Args, global: &Global, out: &mut dyn Write) -> anyhow::Result<Exit> {
@@ -203,6 +207,17 @@ fn problems(status: &Status, limits: &Limits) -> Vec<String> {
             ));
         }
     }
+    let lost = status
+        .nodes
+        .iter()
+        .filter(|node| node.is_lost() && !limits.ignore_lost_nodes);
+    problems.extend(lost.map(|node| {
+        format!(
+            "the node {} was taken over and has not come back, last seen {}: start the daemon there; if its host is gone \
+             for good, --ignore-lost-nodes, until it is forgotten after 30 days",
+            node.name, node.last_seen
+        )
+    }));
     let counts = status.counts.unwrap_or_default();
     for (limit, state, count) in [
         (limits.max_dead, "dead", counts.dead),
@@ -229,6 +244,7 @@ mod tests {
             max_waiting_age: Some(Duration::from_mins(1)),
             max_dead: Some(0),
             max_parked: Some(3),
+            ignore_lost_nodes: false,
         };
         let mut status = Status {
             daemon: snapshot::RUNNING,

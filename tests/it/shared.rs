@@ -40,3 +40,21 @@ fn what_one_host_takes_in_is_seen_from_another_where_no_daemon_runs() {
     first.wait_for("delivered", 2);
     first.stop();
 }
+
+#[test]
+fn a_status_lists_the_nodes_also_where_no_daemon_runs() {
+    let Some(server) = Server::get() else { return };
+    let mut first = World::on_server(server, &server.fresh_schema(), "alpha");
+    let second = first.beside("beta");
+    first.start();
+    let status = second.status();
+    let nodes = status["nodes"].as_array().unwrap();
+    assert_eq!(nodes.len(), 1, "{status}");
+    for (member, value) in [("name", "alpha"), ("state", "live"), ("gate", "open")] {
+        assert_eq!(nodes[0][member], value, "{status}");
+    }
+    let text = second.ok(&["status"]);
+    assert!(text.contains("nodes") && text.contains("alpha "), "{text}");
+    first.stop();
+    assert_eq!(second.status()["nodes"], json!([]), "it left in order");
+}

@@ -12,7 +12,7 @@ use crate::delivery::meters::LastError;
 use crate::policy::hint::ApiError;
 
 use super::next;
-use super::snapshot::{StateCounts, Status};
+use super::snapshot::{ShownNode, StateCounts, Status};
 
 /// Names are put in a column of this width, so that values start at one place.
 const NAMES: usize = 14;
@@ -36,6 +36,7 @@ pub fn text(status: &Status, config: &Config) -> String {
         None => status.daemon.to_owned(),
     };
     let mut rows = vec![("configuration", wrong), ("daemon", Some(daemon))];
+    rows.extend(nodes(status));
     rows.extend(gate(status));
     for hindered in &status.hindrances {
         let since = hindered
@@ -72,6 +73,26 @@ pub fn text(status: &Status, config: &Config) -> String {
         let _ = writeln!(out, "{name:<NAMES$}  {}", value.trim());
     }
     out + &what_next(status)
+}
+
+/// Every daemon that shares the outbox, a line each.
+fn nodes(status: &Status) -> Vec<(&'static str, Option<String>)> {
+    let line = |node: &ShownNode| {
+        let seen = ago(node.last_seen, status.at);
+        if node.is_lost() {
+            return format!("{} {}: lost, last seen {seen}", node.name, node.version);
+        }
+        format!(
+            "{} {}: live since {}, seen {seen}, {} in flight, gate {}",
+            node.name,
+            node.version,
+            full(node.since, status.at),
+            node.in_flight,
+            node.gate
+        )
+    };
+    let names = std::iter::once("nodes").chain(std::iter::repeat(""));
+    names.zip(status.nodes.iter().map(|node| Some(line(node)))).collect()
 }
 
 fn gate(status: &Status) -> [(&'static str, Option<String>); 3] {

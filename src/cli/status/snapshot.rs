@@ -16,7 +16,7 @@ use crate::delivery::pulse::{PULSE, Vitals};
 use crate::intake::{self, Inventory};
 use crate::model::{StateName, SubmissionId};
 use crate::policy::gate::GateName;
-use crate::store::{self, Outbox, Tally};
+use crate::store::{self, NodeState, NodeView, Outbox, Tally};
 
 use super::dead::{self, Dead};
 use super::hindered::{self, Hindered};
@@ -44,6 +44,8 @@ pub struct Status {
     pub gate: ShownGate,
     pub in_flight: Option<u64>,
     pub delivered_per_minute: Option<u64>,
+    /// The daemons that share the outbox; empty where only one can use it.
+    pub nodes: Vec<ShownNode>,
     pub last_error: Option<LastError>,
     /// Of what lies in the inbox, `None` where it cannot be told.
     pub rejected_files: Option<u64>,
@@ -62,6 +64,37 @@ pub struct Status {
     pub problems: Option<Vec<String>>,
     /// When it was seen.
     pub at: Timestamp,
+}
+
+/// A daemon that shares the outbox, as the others last saw it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ShownNode {
+    pub name: String,
+    pub version: String,
+    pub since: Timestamp,
+    pub last_seen: Timestamp,
+    pub in_flight: u32,
+    pub gate: String,
+    pub state: &'static str,
+}
+
+impl ShownNode {
+    fn of(node: NodeView) -> Self {
+        Self {
+            name: node.name,
+            version: node.version,
+            since: node.since,
+            last_seen: node.last_seen,
+            in_flight: node.in_flight,
+            gate: node.gate,
+            state: node.state.into_str(),
+        }
+    }
+
+    /// It was taken over and has not come back.
+    pub fn is_lost(&self) -> bool {
+        self.state == NodeState::Lost.into_str()
+    }
 }
 
 /// How many in each state.
@@ -141,6 +174,7 @@ async fn in_outbox(
     let read = async {
         let tally = outbox.tally().await?;
         queue(status, &tally, now);
+        status.nodes = outbox.nodes().await?.into_iter().map(ShownNode::of).collect();
         status.gate = ShownGate::of(GateName::Open);
         status.gate = gate::view(&outbox, now).await?;
         if status.daemon == RUNNING {
