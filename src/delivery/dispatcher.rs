@@ -134,7 +134,9 @@ impl Dispatcher {
         let key = context.key.borrow_and_update().clone();
         let client = Arc::new(Client::new(&config.api, &key)?);
         context.meters.set_api(&config.api);
-        context.outbox.sends_by(&key_scope(&config.api, &key));
+        context
+            .outbox
+            .sends_by(&key_scope(&config.api, &key), config.auth.requeue);
         pulse::recall(&context.outbox, &context.meters).await;
         let keeper = Gatekeeper::recall(
             context.outbox.clone(),

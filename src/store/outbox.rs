@@ -300,11 +300,12 @@ impl Outbox {
     }
 
     /// By which key this process sends: whose gate it remembers (16 hexadecimal digits of a hash). Where only one daemon
-    /// can use the outbox there is only one gate.
-    pub fn sends_by(&self, scope: &str) {
+    /// can use the outbox there is only one gate. `requeues`: what another key has dead-lettered is put back while this
+    /// one works.
+    pub fn sends_by(&self, scope: &str, requeues: bool) {
         match &self.0 {
             Kind::Sqlite(_) => {}
-            Kind::Postgres(database) => database.sends_by(scope),
+            Kind::Postgres(database) => database.sends_by(scope, requeues),
         }
     }
 

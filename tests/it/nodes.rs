@@ -80,7 +80,7 @@ fn a_killed_node_is_taken_over_and_every_activity_stays_in_order() {
     let (mut first, mut second, mut third) = three(server);
     first.spawn();
     second.spawn();
-    third.started();
+    third.start();
     first.started();
     second.started();
     for (world, who) in [(&first, "a"), (&second, "b"), (&third, "c")] {

@@ -60,7 +60,9 @@ impl Dispatcher {
             ),
         }
         self.pacer.set_limit(config.delivery.max_per_second);
-        self.context.outbox.sends_by(&key_scope(&config.api, &key));
+        self.context
+            .outbox
+            .sends_by(&key_scope(&config.api, &key), config.auth.requeue);
         if key_changed {
             self.keeper.note(Input::KeyChanged, now);
         }

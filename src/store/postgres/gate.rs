@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 
 use sqlx::Row as _;
+use sqlx::postgres::PgConnection;
 
 use crate::clock::Timestamp;
 use crate::model::{ActName, Actor, StateName, SubmissionId};
@@ -11,7 +12,7 @@ use crate::store::operation::{Note, Opening, Revival};
 use crate::store::rules::acts::Fresh;
 
 use super::own::Own;
-use super::transaction::Transaction;
+use super::transaction::{Transaction, roll_back};
 use super::{history, lanes, moves, notes};
 
 /// How many are put back at a time: the episode is put back in one transaction, however many they are, and in as much
@@ -55,6 +56,38 @@ pub(super) async fn open(transaction: &mut Transaction<'_>, own: &Own, opening: 
         .bind(&transaction.scope)
         .execute(&mut *transaction.conn)
         .await?;
+    Ok(count)
+}
+
+pub(super) const HAS_OTHER_SCOPES: &str = "SELECT EXISTS (SELECT 1 FROM episode WHERE scope <> $1)";
+pub(super) const OTHER_SCOPES: &str = "SELECT DISTINCT scope FROM episode WHERE scope <> $1";
+
+/// What other keys were refused for is put back while ours works: their own gates may never open again. Returns how many
+/// came back.
+pub(super) async fn requeue_of_others(
+    conn: &mut PgConnection,
+    scope: &str,
+    now: Timestamp,
+) -> Result<u64, sqlx::Error> {
+    let rows = sqlx::query(OTHER_SCOPES).bind(scope).fetch_all(&mut *conn).await?;
+    let mut count = 0;
+    for row in &rows {
+        let mut transaction = Transaction::begin(&mut *conn, 0, row.try_get(0)?).await?;
+        match requeue(&mut transaction, now).await {
+            Ok(back) => {
+                sqlx::query(END_EPISODE)
+                    .bind(&transaction.scope)
+                    .execute(&mut *transaction.conn)
+                    .await?;
+                transaction.commit().await?;
+                count += back;
+            }
+            Err(error) => {
+                drop(roll_back(transaction.conn).await);
+                return Err(error);
+            }
+        }
+    }
     Ok(count)
 }
 

@@ -456,8 +456,8 @@ impl Database {
         self.inner.own.listen()
     }
 
-    pub(crate) fn sends_by(&self, scope: &str) {
-        self.inner.own.send_by(scope);
+    pub(crate) fn sends_by(&self, scope: &str, requeues: bool) {
+        self.inner.own.send_by(scope, requeues);
     }
 
     pub(crate) fn tell(&self, in_flight: u32, gate: &'static str) {

@@ -21,7 +21,7 @@ use crate::store::{NodeEvent, NodeState, NodeView, OpenError};
 use super::connect::{Connector, Purpose};
 use super::link::within;
 use super::own::Own;
-use super::{identity, recover, tally, trouble};
+use super::{gate, identity, recover, tally, trouble};
 
 /// How often a node shows that it lives.
 const BEAT: Duration = Duration::from_secs(1);
@@ -31,6 +31,8 @@ const SILENT: Duration = Duration::from_secs(6);
 const BEAT_MAX: Duration = Duration::from_secs(3);
 /// Chores (folding the counts, orphans, nodes that are gone for long) are done every so many beats.
 const CHORES_EVERY: u64 = 5;
+/// Our key works while something was delivered within this time.
+const KEY_WORKS_FOR: Duration = Duration::from_secs(10);
 
 pub(super) const JOIN: &str = "INSERT INTO node (started_at, seen_at, identity, boot, name, version, scope) \
      VALUES ((extract(epoch FROM clock_timestamp()) * 1000)::bigint, (extract(epoch FROM clock_timestamp()) * 1000)::bigint, $1, $2, $3, $4, $5) RETURNING id";
@@ -211,6 +213,8 @@ struct Watching {
     seen: HashMap<i64, Seen>,
     sound: Option<Instant>,
     has_failed: bool,
+    /// When this node last delivered something.
+    delivered: Option<Instant>,
     remembered: String,
     due: Option<i64>,
     /// The server's clock at the last beat.
@@ -226,6 +230,7 @@ impl Beat {
             seen: HashMap::new(),
             sound: None,
             has_failed: false,
+            delivered: None,
             remembered: String::new(),
             due: None,
             now: Timestamp::default(),
@@ -270,7 +275,7 @@ impl Beat {
         }
         watching.turns += 1;
         if watching.turns.is_multiple_of(CHORES_EVERY) {
-            within(BEAT_MAX, "chores", self.chores(&mut conn, watching.now)).await?;
+            within(BEAT_MAX, "chores", self.chores(&mut conn, watching)).await?;
         }
         watching.conn = Some(conn);
         Ok(())
@@ -284,13 +289,17 @@ impl Beat {
         began: Instant,
     ) -> Result<Vec<(i64, i64)>, sqlx::Error> {
         let (in_flight, gate) = self.own.told();
+        let has_delivered = self.own.has_delivered();
+        if has_delivered {
+            watching.delivered = Some(began);
+        }
         let mine = self.own.node();
         let row = sqlx::query(BEAT_SQL)
             .bind(mine)
             .bind(i32::try_from(in_flight).unwrap_or(i32::MAX))
             .bind(gate)
             .bind(self.own.scope())
-            .bind(self.own.has_delivered())
+            .bind(has_delivered)
             .fetch_one(&mut *conn)
             .await?;
         watching.now = Timestamp::from_millis(row.try_get("now")?).plus(began.elapsed() / 2);
@@ -345,7 +354,18 @@ impl Beat {
     }
 
     /// What one of us has to do: the one with the lowest number, to save work; two that do it at once do no harm.
-    async fn chores(&self, conn: &mut PgConnection, now: Timestamp) -> Result<(), sqlx::Error> {
+    async fn chores(&self, conn: &mut PgConnection, watching: &Watching) -> Result<(), sqlx::Error> {
+        if self.own.requeues() && watching.delivered.is_some_and(|at| at.elapsed() < KEY_WORKS_FOR) {
+            let scope = self.own.scope();
+            let others: bool = sqlx::query(gate::HAS_OTHER_SCOPES)
+                .bind(scope)
+                .fetch_one(&mut *conn)
+                .await?
+                .try_get(0)?;
+            if others {
+                self.requeue_of_others(watching.now).await?;
+            }
+        }
         let lowest: Option<i64> = sqlx::query("SELECT min(id) FROM node WHERE fenced_at IS NULL")
             .fetch_one(&mut *conn)
             .await?
@@ -355,9 +375,19 @@ impl Beat {
         }
         tally::fold(conn).await?;
         for id in recover::orphaned(conn).await? {
-            self.take_over_rows(id, now).await?;
+            self.take_over_rows(id, watching.now).await?;
         }
         recover::forget_old(conn).await
+    }
+
+    async fn requeue_of_others(&self, now: Timestamp) -> Result<(), sqlx::Error> {
+        let mut conn = self.connector.connect(Purpose::Writing, &self.own.name()).await?;
+        let scope = self.own.scope();
+        let work = gate::requeue_of_others(&mut conn, &scope, now);
+        if within(Duration::from_secs(10), "a requeue", work).await? > 0 {
+            self.own.others_wrote();
+        }
+        Ok(())
     }
 
     /// Rows of a node that was fenced, and whose take-over did not come to its end.

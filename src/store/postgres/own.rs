@@ -35,6 +35,8 @@ pub(super) struct Own {
     /// A result was delivered since the last beat.
     delivered: AtomicBool,
     sharers: AtomicU32,
+    /// Whether what a refused key has dead-lettered is put back when a key works (`auth.requeue`).
+    requeues: AtomicBool,
     commits: AtomicU64,
     pub(super) stirred: Notify,
     /// Goes up when others may have written.
@@ -58,6 +60,7 @@ impl Own {
             failing_since: Mutex::default(),
             delivered: AtomicBool::new(false),
             sharers: AtomicU32::new(1),
+            requeues: AtomicBool::new(false),
             commits: AtomicU64::new(0),
             stirred: Notify::new(),
             others: watch::channel(0).0,
@@ -89,7 +92,8 @@ impl Own {
         lock(&self.scope).clone()
     }
 
-    pub(super) fn send_by(&self, scope: &str) {
+    pub(super) fn send_by(&self, scope: &str, requeues: bool) {
+        self.requeues.store(requeues, Ordering::Relaxed);
         scope.clone_into(&mut lock(&self.scope));
     }
 
@@ -99,6 +103,10 @@ impl Own {
 
     pub(super) fn told(&self) -> (u32, &'static str) {
         *lock(&self.told)
+    }
+
+    pub(super) fn requeues(&self) -> bool {
+        self.requeues.load(Ordering::Relaxed)
     }
 
     /// How many nodes there are, this one included.
