@@ -207,7 +207,6 @@ CREATE TABLE node (
     -- When it last beat, by the database's clock: for people, never for a decision.
     seen_at    bigint  NOT NULL,
     -- When a gate with this key last let a result through.
-    worked_at  bigint,
     in_flight  integer NOT NULL DEFAULT 0,
     -- It must claim and settle nothing any more.
     fenced_at  bigint,

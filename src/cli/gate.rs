@@ -6,7 +6,7 @@ use serde::{Serialize, Serializer};
 
 use crate::clock::Timestamp;
 use crate::policy::gate::{GATE, GateName, GateRecord, PAUSE, PAUSE_IN_FORCE, PauseRecord};
-use crate::store::Outbox;
+use crate::store::{NodeState, NodeView, Outbox};
 
 use super::context::Context;
 use super::render::escape::visible;
@@ -98,9 +98,18 @@ pub async fn say_what_is_in_force(gate: &mut ShownGate, outbox: &Outbox) -> anyh
     Ok(())
 }
 
+/// How many daemons are present.
+pub fn live(nodes: &[NodeView]) -> usize {
+    nodes.iter().filter(|node| node.state == NodeState::Live).count()
+}
+
 /// Why nothing is sent at present, in words that go on after a comma; `None` where nothing is in the way.
 pub async fn obstacle(context: &Context, outbox: &Outbox) -> anyhow::Result<Option<String>> {
-    if context.daemon().is_none() {
+    if outbox.is_shared() {
+        if live(&outbox.nodes().await?) == 0 {
+            return Ok(Some("no daemon runs on any host".to_owned()));
+        }
+    } else if context.daemon().is_none() {
         return Ok(Some("the daemon is stopped".to_owned()));
     }
     Ok(view(outbox, context.now).await?.obstacle())

@@ -169,15 +169,27 @@ async fn notice(outbox: &Outbox, context: &Context) -> anyhow::Result<Notice> {
     let mut is_said = false;
     loop {
         let pause = outbox.recall(PAUSE).await?;
-        if context.daemon().is_none() {
+        let late = outbox.nodes_without(PAUSE_IN_FORCE, pause.as_deref()).await?;
+        if outbox.is_shared() {
+            if gate::live(&outbox.nodes().await?) == 0 {
+                return Ok(Notice::NoDaemon);
+            }
+            if late.is_empty() && outbox.recall(ASK).await?.is_none() {
+                return Ok(Notice::Taken);
+            }
+        } else if context.daemon().is_none() {
             outbox.remember(PAUSE_IN_FORCE, pause, context.now).await?;
             return Ok(Notice::NoDaemon);
         }
-        if outbox.recall(PAUSE_IN_FORCE).await? == pause && outbox.recall(ASK).await?.is_none() {
+        if !outbox.is_shared() && outbox.recall(PAUSE_IN_FORCE).await? == pause && outbox.recall(ASK).await?.is_none() {
             return Ok(Notice::Taken);
         }
         let waited = began.elapsed();
         if waited >= NOTICE_TIMEOUT {
+            if !late.is_empty() {
+                let late: Vec<String> = late.iter().map(|name| visible(name).into_owned()).collect();
+                note(&format!("not yet heard by: {}", late.join(", ")));
+            }
             return Ok(Notice::NotYet);
         }
         if waited >= NOTICE_SAID_AFTER && !is_said {

@@ -99,6 +99,8 @@ impl Outbound {
     fn stored(&self, settled: Settled, was_tried: bool, meters: &Meters) {
         match settled {
             Settled::Done => self.tell(meters),
+            // The gate's own event has told of the key.
+            Settled::Uncharged => {}
             // After a commit of unknown outcome this is the proof that it had worked.
             Settled::Stale if was_tried => self.tell(meters),
             Settled::Stale => {
@@ -272,7 +274,8 @@ impl Keeping {
         loop {
             match answer {
                 Ok(settled) => {
-                    let was_tried = was_tried || patience.was_tried();
+                    // A shared outbox knows by itself what it stored before.
+                    let was_tried = (was_tried || patience.was_tried()) && !self.outbox.is_shared();
                     for (one, settled) in self.batch.iter().zip(settled) {
                         one.stored(settled, was_tried, &self.meters);
                     }

@@ -299,6 +299,15 @@ impl Outbox {
         }
     }
 
+    /// The names of the present daemons that do not remember this under this name for themselves; none where only one
+    /// daemon can use the outbox.
+    pub async fn nodes_without(&self, name: &str, value: Option<&str>) -> Result<Vec<String>, StoreError> {
+        match &self.0 {
+            Kind::Sqlite(_) => Ok(Vec::new()),
+            Kind::Postgres(database) => database.nodes_without(name, value).await,
+        }
+    }
+
     /// By which key this process sends: whose gate it remembers (16 hexadecimal digits of a hash). Where only one daemon
     /// can use the outbox there is only one gate. `requeues`: what another key has dead-lettered is put back while this
     /// one works.

@@ -120,6 +120,9 @@ pub struct Settlement {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Settled {
     Done,
+    /// It is pending again, uncharged, although the key was refused on it: another daemon's key is open, or the gate of this
+    /// key was opened meanwhile.
+    Uncharged,
     /// The submission was no longer `sending` with this attempt: nothing changed.
     Stale,
 }

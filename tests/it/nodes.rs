@@ -210,3 +210,24 @@ fn tables_of_a_newer_program_are_refused_with_both_versions() {
     let said = both(&output);
     assert!(said.contains("version 7") && said.contains("version 1"), "{said}");
 }
+
+#[test]
+fn a_pause_from_a_host_without_a_daemon_stops_all_and_a_resume_starts_them() {
+    let Some(server) = Server::get() else { return };
+    let (mut first, mut second, third) = three(server);
+    first.start();
+    second.start();
+    let said = third.ok(&["pause", "--why", "maintenance"]);
+    assert!(said.contains("nothing is sent"), "{said}");
+    let sent = first.sandbox.requests().len();
+    first.drop_results("x.ndjson", &results("a", 10, 1));
+    second.drop_results("y.ndjson", &results("b", 10, 1));
+    first.wait_for("pending", 20);
+    assert_eq!(first.sandbox.requests().len(), sent);
+    third.ok(&["resume"]);
+    third.wait_for("delivered", 20);
+    first.stop();
+    second.stop();
+    let output = third.run(&["pause"]);
+    assert!(output.status.success(), "{}", both(&output));
+}

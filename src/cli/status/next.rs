@@ -23,6 +23,18 @@ pub fn sentence(status: &Status) -> String {
     } else {
         format!("{waiting} results wait")
     };
+    let others = status.nodes.iter().filter(|node| !node.is_lost()).count();
+    if status.daemon != RUNNING && others > 0 {
+        let others = if others == 1 {
+            "Another host's daemon sends".to_owned()
+        } else {
+            format!("{others} other hosts' daemons send")
+        };
+        return format!(
+            "No daemon runs on this host, and nothing is taken in here until it is started. {others} what is in the \
+             outbox; {wait}."
+        );
+    }
     if status.daemon != RUNNING {
         return match waiting {
             0 => "The daemon is stopped: nothing is taken in or sent until it is started.".to_owned(),

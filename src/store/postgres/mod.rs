@@ -564,6 +564,12 @@ impl Database {
         Ok(reader.done(dues)?.next(wait_max))
     }
 
+    pub(crate) async fn nodes_without(&self, name: &str, value: Option<&str>) -> Result<Vec<String>, StoreError> {
+        let mut reader = self.inner.readers.take().await?;
+        let found = within(GLANCE_MAX, "a look", notes::nodes_without(&mut reader, name, value)).await;
+        reader.done(found)
+    }
+
     pub(crate) async fn nodes(&self) -> Result<Vec<NodeView>, StoreError> {
         let mut reader = self.inner.readers.take().await?;
         let found = within(READ_MAX, "a look", node::all(&mut reader)).await;

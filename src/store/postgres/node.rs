@@ -39,8 +39,7 @@ pub(super) const JOIN: &str = "INSERT INTO node (started_at, seen_at, identity, 
 
 /// One statement a second: our sign of life, everybody's, what others wrote, and the server's clock.
 pub(super) const BEAT_SQL: &str = "WITH me AS (UPDATE node SET beat = beat + 1, seen_at = (extract(epoch FROM clock_timestamp()) * 1000)::bigint, \
-        in_flight = $2, gate = $3, scope = $4, \
-        worked_at = CASE WHEN $5 THEN (extract(epoch FROM clock_timestamp()) * 1000)::bigint ELSE worked_at END \
+        in_flight = $2, gate = $3, scope = $4 \
       WHERE id = $1 AND fenced_at IS NULL RETURNING id) \
      SELECT (SELECT count(*) FROM me) AS mine, (extract(epoch FROM clock_timestamp()) * 1000)::bigint AS now, \
         (SELECT count(*) || ' ' || coalesce(sum(turn), 0) FROM memory WHERE name NOT LIKE 'pulse@%') AS remembered, \
@@ -241,6 +240,7 @@ impl Beat {
         loop {
             tokio::select! {
                 _ = turns.tick() => {}
+                () = self.own.news.notified() => {}
                 ended = self.end.changed() => if ended.is_err() || *self.end.borrow() { return },
             }
             let began = Instant::now();
@@ -299,7 +299,6 @@ impl Beat {
             .bind(i32::try_from(in_flight).unwrap_or(i32::MAX))
             .bind(gate)
             .bind(self.own.scope())
-            .bind(has_delivered)
             .fetch_one(&mut *conn)
             .await?;
         watching.now = Timestamp::from_millis(row.try_get("now")?).plus(began.elapsed() / 2);

@@ -17,8 +17,6 @@ use super::transaction::Transaction;
 
 /// What each node remembers for itself.
 const OF_A_NODE: [&str; 2] = [PAUSE_IN_FORCE, "pulse"];
-/// Another key works while one of its nodes delivered within this time (milliseconds).
-const WORKS_FOR_MS: i64 = 10_000;
 
 pub(super) const REMEMBER: &str = "INSERT INTO memory (name, value, at, closed) VALUES ($1, $2, $3, $4) \
      ON CONFLICT (name) DO UPDATE SET value = excluded.value, at = excluded.at, closed = excluded.closed, turn = excluded.turn";
@@ -166,18 +164,35 @@ pub(super) async fn recall(conn: &mut PgConnection, own: &Own, name: &str) -> Re
         .flatten())
 }
 
+pub(super) const NODES_WITHOUT: &str = "SELECT n.name FROM node AS n WHERE n.fenced_at IS NULL \
+     AND (SELECT m.value FROM memory AS m WHERE m.name = $1 || '@' || encode(n.identity, 'hex')) IS DISTINCT FROM $2 ORDER BY n.name";
+
+/// The present nodes that remember something else for themselves.
+pub(super) async fn nodes_without(
+    conn: &mut PgConnection,
+    name: &str,
+    value: Option<&str>,
+) -> Result<Vec<String>, sqlx::Error> {
+    let rows = sqlx::query(NODES_WITHOUT)
+        .bind(name)
+        .bind(value)
+        .fetch_all(conn)
+        .await?;
+    rows.iter().map(|row| row.try_get(0)).collect()
+}
+
 /// What was asked for and this node has not done yet.
 pub(super) const RECALL_UNHEEDED: &str = "SELECT value FROM memory WHERE name = 'ask' \
      AND value IS DISTINCT FROM (SELECT value FROM memory WHERE name = $1)";
 
-pub(super) const ANOTHER_KEY: &str = "SELECT EXISTS (SELECT 1 FROM node WHERE fenced_at IS NULL AND scope <> $1 AND scope <> '' \
-     AND worked_at >= $2)";
+pub(super) const ANOTHER_KEY: &str = "SELECT EXISTS (SELECT 1 FROM node AS n WHERE n.fenced_at IS NULL AND n.scope <> $1 AND n.scope <> '' \
+     AND (n.gate = 'open' OR n.gate = 'throttled') AND (SELECT m.name FROM memory AS m WHERE m.name = 'gate@' || n.scope AND m.closed) IS NULL)";
 
-/// Whether a node that sends by another key delivered something a moment ago.
-pub(super) async fn another_key_works(transaction: &mut Transaction<'_>, now: i64) -> Result<bool, sqlx::Error> {
+/// Whether a node that sends by another key is open: it will send what ours is refused for, in the order of its
+/// activity, which a dead letter would lose. Should that key be refused too, its gate closes, and this is asked again.
+pub(super) async fn another_key_works(transaction: &mut Transaction<'_>) -> Result<bool, sqlx::Error> {
     let row = sqlx::query(ANOTHER_KEY)
         .bind(&transaction.scope)
-        .bind(now - WORKS_FOR_MS)
         .fetch_one(&mut *transaction.conn)
         .await?;
     row.try_get(0)

@@ -39,6 +39,8 @@ pub(super) struct Own {
     requeues: AtomicBool,
     commits: AtomicU64,
     pub(super) stirred: Notify,
+    /// Something of this node that the others go by has changed: told with a beat at once.
+    pub(super) news: Notify,
     /// Goes up when others may have written.
     others: watch::Sender<u64>,
     seen: AtomicU64,
@@ -63,6 +65,7 @@ impl Own {
             requeues: AtomicBool::new(false),
             commits: AtomicU64::new(0),
             stirred: Notify::new(),
+            news: Notify::new(),
             others: watch::channel(0).0,
             seen: AtomicU64::new(0),
             events: Mutex::default(),
@@ -94,11 +97,19 @@ impl Own {
 
     pub(super) fn send_by(&self, scope: &str, requeues: bool) {
         self.requeues.store(requeues, Ordering::Relaxed);
-        scope.clone_into(&mut lock(&self.scope));
+        let mut known = lock(&self.scope);
+        if *known != scope {
+            scope.clone_into(&mut known);
+            self.news.notify_one();
+        }
     }
 
     pub(super) fn tell(&self, in_flight: u32, gate: &'static str) {
-        *lock(&self.told) = (in_flight, gate);
+        let mut told = lock(&self.told);
+        if told.1 != gate {
+            self.news.notify_one();
+        }
+        *told = (in_flight, gate);
     }
 
     pub(super) fn told(&self) -> (u32, &'static str) {

@@ -94,7 +94,13 @@ pub(super) async fn settle(
             .collect();
         stored.extend(known_already(transaction, &late).await?);
     }
-    Ok(answers(settlements, stored))
+    let mut answers = answers(settlements, stored);
+    for (answer, (settlement, _)) in answers.iter_mut().zip(settlements) {
+        if *answer == Settled::Done && ending(settlement, is_uncharged) != settlement.ending {
+            *answer = Settled::Uncharged;
+        }
+    }
+    Ok(answers)
 }
 
 /// What becomes of it: what a key's gate would put back at its opening is not charged where that gate is open again, or
@@ -109,8 +115,8 @@ fn ending(settlement: &Settlement, is_uncharged: bool) -> Ending {
     }
 }
 
-/// Of refused ones: whether the gate of this key was opened meanwhile (and none of these closes it), or another key let
-/// results through a moment ago. The record is held until the commit: an opening either sees these in its episode, or
+/// Of refused ones: whether the gate of this key was opened meanwhile (and none of these closes it), or another key is
+/// open. The record is held until the commit: an opening either sees these in its episode, or
 /// is seen here.
 async fn is_uncharged(
     transaction: &mut Transaction<'_>,
@@ -129,8 +135,7 @@ async fn is_uncharged(
     if !asked.iter().any(of_episode) {
         return Ok(false);
     }
-    let now = asked.iter().map(|(_, now)| now.millis()).max().unwrap_or_default();
-    if notes::another_key_works(transaction, now).await? {
+    if notes::another_key_works(transaction).await? {
         return Ok(true);
     }
     Ok(!closes && notes::gate_is_open_again(transaction).await?)
