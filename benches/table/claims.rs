@@ -102,6 +102,7 @@ fn settlement(claimed: &Claimed, ending: Ending) -> Settlement {
         ending,
         record: Attempt {
             number: claimed.attempt,
+            node: None,
             started_at: claimed.claimed_at,
             elapsed_ms: 1,
             hard_override: false,

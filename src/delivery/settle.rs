@@ -55,6 +55,7 @@ impl Outbound {
         };
         let record = Attempt {
             number: claimed.attempt,
+            node: None,
             started_at: claimed.claimed_at,
             elapsed_ms: u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX),
             hard_override: carried_override,
@@ -70,6 +71,7 @@ impl Outbound {
     pub(super) fn unsent(claimed: Arc<Claimed>, at: Timestamp) -> Self {
         let record = Attempt {
             number: claimed.attempt,
+            node: None,
             started_at: claimed.claimed_at,
             elapsed_ms: 0,
             hard_override: claimed.hard_override,

@@ -14,6 +14,9 @@ pub struct AttemptNumber(pub u32);
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Attempt {
     pub number: AttemptNumber,
+    /// The name of the daemon that made it, as read from an outbox that several may share; `None` for what is not
+    /// stored yet, of an outbox in a file, and of a node that was forgotten since.
+    pub node: Option<String>,
     /// When it was claimed.
     pub started_at: Timestamp,
     /// How long the request took, in milliseconds; 0 where it was interrupted.

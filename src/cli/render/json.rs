@@ -61,6 +61,9 @@ struct ListedView<'a> {
     not_before: Option<Timestamp>,
     waits_behind: Option<i64>,
     lost_response: bool,
+    /// Who sends it at present, where several daemons may share the outbox.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    node: Option<&'a str>,
 }
 
 impl<'a> ListedView<'a> {
@@ -89,6 +92,7 @@ impl<'a> ListedView<'a> {
             not_before: listed.not_before,
             waits_behind: listed.waits_behind.map(|id| id.0),
             lost_response: listed.lost_response,
+            node: listed.node.as_deref(),
         }
     }
 }
@@ -154,6 +158,21 @@ mod tests {
             shown["body"].as_str().unwrap().contains("commerce \u{202e}unknown"),
             "the very same text: {shown}"
         );
+    }
+
+    #[test]
+    fn a_node_is_named_where_there_is_one() {
+        let mut sample = sample::story("{}");
+        let alone = value(&story(&sample).unwrap());
+        assert!(alone.get("node").is_none() && alone["history"][1].get("node").is_none());
+        sample.listed.node = Some("beta".into());
+        sample.attempts[0].node = Some("alpha".into());
+        let shown = value(&story(&sample).unwrap());
+        assert_eq!(
+            (&shown["node"], &shown["history"][1]["node"]),
+            (&"beta".into(), &"alpha".into())
+        );
+        assert_eq!(value(&listed(&sample.listed).unwrap())["node"], "beta");
     }
 
     #[test]

@@ -56,6 +56,7 @@ pub fn attempt() -> Attempt {
     let body = "{\"statusCode\":400,\"error\":\"Bad Request\",\"message\":\"commerce \u{202e}unknown\"}";
     Attempt {
         number: AttemptNumber(1),
+        node: None,
         started_at: Timestamp::from_millis(1_795_428_000_500),
         elapsed_ms: 412,
         hard_override: false,

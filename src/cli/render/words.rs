@@ -29,8 +29,10 @@ pub fn attempt(attempt: &Attempt) -> String {
         ""
     };
     let number = attempt.number.0;
+    let by = attempt.node.as_deref().map(|node| format!(" on {}", visible(node)));
+    let by = by.unwrap_or_default();
     format!(
-        "attempt {number}{with}: {}{took}; {}{lost}",
+        "attempt {number}{by}{with}: {}{took}; {}{lost}",
         came_back(attempt),
         followed(attempt.outcome)
     )
@@ -171,6 +173,13 @@ mod tests {
             attempt(&lost(2, FaultKind::Reset)),
             "attempt 2: no answer, reset: as it was (412 ms); to be tried again; it may have been registered all the same"
         );
+        let on_one_of_several = Attempt {
+            node: Some("alpha".to_owned()),
+            hard_override: true,
+            ..sample::attempt()
+        };
+        let told = attempt(&on_one_of_several);
+        assert!(told.starts_with("attempt 1 on alpha with hard_override: 400"), "{told}");
     }
 
     #[test]

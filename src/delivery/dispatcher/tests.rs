@@ -122,6 +122,7 @@ async fn a_remembered_due_time_does_not_outlive_a_clock_that_was_set_back() {
         ending: Ending::Retry { wait },
         record: Attempt {
             number: claimed.attempt,
+            node: None,
             started_at: ahead,
             elapsed_ms: 0,
             hard_override: false,

@@ -27,6 +27,7 @@ fn documented(status: u16, error: &str, message: &str) -> Answer {
 fn attempt(outcome: EndingName, answer: Option<Answer>, fault: Option<FaultKind>) -> Attempt {
     Attempt {
         number: AttemptNumber(1),
+        node: None,
         started_at: Timestamp::default(),
         elapsed_ms: 1,
         hard_override: false,

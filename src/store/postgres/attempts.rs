@@ -11,7 +11,8 @@ use super::row;
 
 /// What [`read`] needs, of the table `attempt` under the name `a`.
 pub(super) const READ_COLUMNS: &str = "a.number, a.started_at, a.elapsed_ms, a.hard_override AS attempt_override, a.outcome, \
-     a.lost_response AS attempt_lost, a.status, a.headers, a.body, a.body_length, a.fault, a.fault_message";
+     a.lost_response AS attempt_lost, a.status, a.headers, a.body, a.body_length, a.fault, a.fault_message, \
+     (SELECT n.name FROM node AS n WHERE n.id = a.node) AS attempt_node";
 
 /// The attempt in this row; `None` where a join found none.
 pub(super) fn read(row: &PgRow) -> Result<Option<Attempt>, sqlx::Error> {
@@ -21,6 +22,7 @@ pub(super) fn read(row: &PgRow) -> Result<Option<Attempt>, sqlx::Error> {
     let outcome: &str = row.try_get("outcome")?;
     Ok(Some(Attempt {
         number: AttemptNumber(row::count(number)),
+        node: row.try_get("attempt_node")?,
         started_at: Timestamp::from_millis(row.try_get("started_at")?),
         elapsed_ms: row.try_get::<i64, _>("elapsed_ms")?.cast_unsigned(),
         hard_override: row.try_get("attempt_override")?,

@@ -76,6 +76,12 @@ impl Bench {
         self.address.anchor().to_owned()
     }
 
+    /// This record of its daemon as it is read again.
+    pub(in crate::store) fn stored(&self, record: Attempt) -> Attempt {
+        let node = self.address.server().map(|server| server.node.clone());
+        Attempt { node, ..record }
+    }
+
     /// Opens it once more, beside the daemon.
     pub(in crate::store) async fn open(&self, role: Role, now: Timestamp) -> Result<Outbox, OpenError> {
         open(&self.address, role, now).await

@@ -88,6 +88,7 @@ pub(super) fn keyed(activity: &str, key: &str, text: &str) -> Entry {
 pub(super) fn settlement(claimed: &Claimed, ending: Ending) -> Settlement {
     let record = Attempt {
         number: claimed.attempt,
+        node: None,
         started_at: claimed.claimed_at,
         elapsed_ms: 12,
         hard_override: claimed.hard_override,

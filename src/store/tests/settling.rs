@@ -205,8 +205,9 @@ async fn an_attempt_is_kept_as_it_was(#[values(Sqlite, Postgres)] kind: Kind) {
     });
     bench.outbox.settle(failed.clone(), NOW).await.unwrap();
     let story = bench.outbox.show(id).await.unwrap().unwrap();
-    assert_eq!(story.attempts, [answered.record, failed.record.clone()]);
-    assert_eq!(story.listed.last, Some(failed.record));
+    let failed = bench.stored(failed.record);
+    assert_eq!(story.attempts, [bench.stored(answered.record), failed.clone()]);
+    assert_eq!(story.listed.last, Some(failed));
     assert_eq!(story.listed.attempts, 2);
 }
 

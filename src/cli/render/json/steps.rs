@@ -29,6 +29,8 @@ pub struct AttemptView<'a> {
     what: &'static str,
     detail: &'static str,
     attempt: u32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    node: Option<&'a str>,
     outcome: &'static str,
     elapsed_ms: u64,
     hard_override: bool,
@@ -74,6 +76,7 @@ impl<'a> AttemptView<'a> {
             what: "attempt",
             detail: attempt.outcome.into_str(),
             attempt: attempt.number.0,
+            node: attempt.node.as_deref(),
             outcome: attempt.outcome.into_str(),
             elapsed_ms: attempt.elapsed_ms,
             hard_override: attempt.hard_override,

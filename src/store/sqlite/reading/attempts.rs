@@ -19,6 +19,7 @@ pub(crate) fn read(row: &SqliteRow) -> Result<Option<Attempt>, sqlx::Error> {
     let outcome: &str = row.try_get("outcome")?;
     Ok(Some(Attempt {
         number: AttemptNumber(number),
+        node: None,
         started_at: Timestamp::from_millis(row.try_get("started_at")?),
         elapsed_ms: row.try_get::<i64, _>("elapsed_ms")?.cast_unsigned(),
         hard_override: row.try_get("attempt_override")?,
