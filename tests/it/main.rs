@@ -27,6 +27,7 @@ mod hindered;
 mod intake;
 mod logs;
 mod many;
+mod r#move;
 mod new_key;
 mod nodes;
 mod order;
