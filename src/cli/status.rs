@@ -54,10 +54,6 @@ impl Args {
 
 /// What `--check` does not put up with.
 #[derive(Debug, Clone, Default, clap::Args)]
-#[expect(
-    clippy::struct_field_names,
-    reason = "the fields name the options: --max-dead, --max-parked"
-)]
 struct Limits {
     /// The oldest pending one was taken in longer ago than this (30m, 2h)
     #[arg(long, value_name = "AGE", requires = "check", value_parser = parse_age)]
