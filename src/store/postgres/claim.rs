@@ -111,7 +111,7 @@ pub(super) static STATEMENTS: LazyLock<Statements> = LazyLock::new(|| {
     );
     let trial = "AND NOT d.id = ANY ($8) AND NOT ($10 AND (SELECT x.id FROM settled AS x WHERE x.lane = d.lane AND x.lane IS NOT NULL \
             AND x.id < d.id AND x.id > coalesce((SELECT l.delivered_id FROM lane AS l WHERE l.lane = d.lane), 0) \
-            AND x.state = 'dead' AND x.reason = 'unauthorized' AND (SELECT e.id FROM episode AS e WHERE e.id = x.id AND e.scope = $11) IS NOT NULL \
+            AND x.reason = 'unauthorized' AND (SELECT e.id FROM episode AS e WHERE e.id = x.id AND e.scope = $11) IS NOT NULL \
             LIMIT 1) IS NOT NULL) AND $4::bigint IS NOT NULL";
     let this = format!(
         "SELECT id FROM delivery WHERE id = ANY ($8) AND state = 'head' AND not_before IS NULL {unused} AND $2::bigint IS NOT NULL LIMIT $3"

@@ -21,18 +21,18 @@ const PAGE: i64 = 500;
 
 /// The next page of this key's episode after a number.
 pub(super) const OF_EPISODE: &str = "SELECT d.id, d.lane FROM episode AS e CROSS JOIN LATERAL ( \
-        SELECT s.id, s.lane FROM settled AS s WHERE s.id = e.id AND s.state = 'dead' AND s.reason = 'unauthorized' LIMIT 1) AS d \
+        SELECT s.id, s.lane FROM settled AS s WHERE s.id = e.id AND s.reason = 'unauthorized' LIMIT 1) AS d \
       WHERE e.scope = $3 AND e.id > $1 \
         AND coalesce((SELECT l.delivered_id FROM lane AS l WHERE l.lane = d.lane), 0) <= d.id ORDER BY e.scope, e.id LIMIT $2";
 
 /// The oldest of the episode's dead letters that was not refused on trial (`$1`) and that overtakes none of them.
 pub(super) const REVIVABLE: &str = "SELECT d.id, d.lane FROM episode AS e CROSS JOIN LATERAL ( \
-        SELECT s.id, s.lane FROM settled AS s WHERE s.id = e.id AND s.state = 'dead' AND s.reason = 'unauthorized' LIMIT 1) AS d \
+        SELECT s.id, s.lane FROM settled AS s WHERE s.id = e.id AND s.reason = 'unauthorized' LIMIT 1) AS d \
       WHERE e.scope = $2 AND NOT e.id = ANY ($1) \
         AND coalesce((SELECT l.delivered_id FROM lane AS l WHERE l.lane = d.lane), 0) <= d.id \
         AND (SELECT x.id FROM settled AS x WHERE x.lane = d.lane AND x.lane IS NOT NULL AND x.id < d.id \
                AND x.id > coalesce((SELECT l.delivered_id FROM lane AS l WHERE l.lane = d.lane), 0) \
-               AND x.state = 'dead' AND x.reason = 'unauthorized' \
+               AND x.reason = 'unauthorized' \
                AND (SELECT f.id FROM episode AS f WHERE f.id = x.id AND f.scope = $2) IS NOT NULL LIMIT 1) IS NULL \
       ORDER BY e.scope, e.id LIMIT 1";
 

@@ -31,6 +31,8 @@ mod moves;
 mod node;
 mod notes;
 mod own;
+#[cfg(test)]
+mod plans;
 mod receipts;
 mod recount;
 mod recover;

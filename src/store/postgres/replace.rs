@@ -132,7 +132,9 @@ async fn digest(conn: &mut PgConnection, id: SubmissionId) -> Result<Option<Dige
     row.map(|row| Ok(row::payload(&row)?.digest())).transpose()
 }
 
-pub(super) const YIELD_KEY: &str = "UPDATE submission SET holds_key = false WHERE id = ANY ($1) AND holds_key";
+/// `coalesce`: with the bare word the index of all keys that are held may be read whole.
+pub(super) const YIELD_KEY: &str =
+    "UPDATE submission SET holds_key = false WHERE id = ANY ($1) AND coalesce(holds_key, false)";
 
 /// What is replaced gives its key up.
 pub(super) async fn yield_keys(conn: &mut PgConnection, replaced: &[Replaced]) -> Result<(), sqlx::Error> {
