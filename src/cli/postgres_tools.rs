@@ -38,7 +38,7 @@ pub fn restore_words(server: &Server, file: &Path) -> String {
     format!(
         "with every daemon of it stopped, PostgreSQL's own tool puts a copy of pg_dump back: \
          pg_restore --clean --if-exists --single-transaction --schema={} --dbname={} {}. What was delivered since the copy is sent \
-         again: set conflict.after_lost_response = \"accept\", or let it be parked and look through it",
+         again: pause first, set conflict.policy = \"park\", and look through what is parked",
         server.schema,
         shell_word(&server.uri()),
         shell_word(&file.to_string_lossy())

@@ -34,7 +34,7 @@ pub(super) struct Connector {
 /// On every connection. No `statement_timeout`: it would cut a COMMIT that waits for a synchronous standby, which then
 /// reports success although it is not replicated. Limits of time are ours ([`super::link`]).
 const ON_ALL: &str = "SET client_encoding = 'UTF8'; SET idle_in_transaction_session_timeout = '5s'; \
-     SET lock_timeout = '10s'; SET statement_timeout = 0; SET jit = off; SET max_parallel_workers_per_gather = 0; \
+     SET lock_timeout = '5s'; SET statement_timeout = 0; SET jit = off; SET max_parallel_workers_per_gather = 0; \
      SET default_transaction_isolation = 'read committed'; SET standard_conforming_strings = on; \
      SET client_min_messages = error; SET timezone = 'UTC'";
 

@@ -59,8 +59,10 @@ pub(super) async fn open(transaction: &mut Transaction<'_>, own: &Own, opening: 
     Ok(count)
 }
 
-pub(super) const HAS_OTHER_SCOPES: &str = "SELECT EXISTS (SELECT 1 FROM episode WHERE scope <> $1)";
-pub(super) const OTHER_SCOPES: &str = "SELECT DISTINCT scope FROM episode WHERE scope <> $1";
+pub(super) const HAS_OTHER_SCOPES: &str =
+    "SELECT EXISTS (SELECT 1 FROM episode WHERE scope < $1) OR EXISTS (SELECT 1 FROM episode WHERE scope > $1)";
+pub(super) const OTHER_SCOPES: &str =
+    "SELECT DISTINCT scope FROM episode WHERE scope < $1 UNION ALL SELECT DISTINCT scope FROM episode WHERE scope > $1";
 
 /// What other keys were refused for is put back while ours works: their own gates may never open again. Returns how many
 /// came back.

@@ -158,6 +158,11 @@ impl Database {
         let own = Arc::new(Own::new(&server.schema, named, is_daemon));
         let mut conn = connector.connect(Purpose::Writing, &own.name()).await.map_err(failed)?;
         schema::prepare(&mut conn, &connector, role).await?;
+        if is_daemon {
+            for event in schema::warnings(&mut conn).await.map_err(failed)? {
+                own.note(event);
+            }
+        }
         let (end, ended) = watch::channel(false);
         let mut recovered = 0;
         if let Some(identity) = identity {

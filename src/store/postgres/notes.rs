@@ -165,7 +165,7 @@ pub(super) async fn recall(conn: &mut PgConnection, own: &Own, name: &str) -> Re
 }
 
 pub(super) const NODES_WITHOUT: &str = "SELECT n.name FROM node AS n WHERE n.fenced_at IS NULL \
-     AND (SELECT m.value FROM memory AS m WHERE m.name = $1 || '@' || encode(n.identity, 'hex')) IS DISTINCT FROM $2 ORDER BY n.name";
+     AND (SELECT m.value FROM memory AS m WHERE m.name = $1 || '@' || encode(n.identity, 'hex')) IS DISTINCT FROM $2";
 
 /// The present nodes that remember something else for themselves.
 pub(super) async fn nodes_without(
@@ -178,7 +178,12 @@ pub(super) async fn nodes_without(
         .bind(value)
         .fetch_all(conn)
         .await?;
-    rows.iter().map(|row| row.try_get(0)).collect()
+    let mut names = rows
+        .iter()
+        .map(|row| row.try_get(0))
+        .collect::<Result<Vec<String>, _>>()?;
+    names.sort_unstable();
+    Ok(names)
 }
 
 /// What was asked for and this node has not done yet.

@@ -4,7 +4,7 @@ use sqlx::postgres::PgConnection;
 use sqlx::{AssertSqlSafe, Row as _};
 
 use crate::model::Digest;
-use crate::store::{OpenError, Role};
+use crate::store::{NodeEvent, OpenError, Role};
 
 use super::connect::Connector;
 use super::trouble;
@@ -66,6 +66,31 @@ pub(super) async fn prepare(conn: &mut PgConnection, connector: &Connector, role
 /// Of the catalogue itself: what `to_regclass` answers within a transaction may be of before it waited for the lock.
 const IS_THERE: &str = "SELECT EXISTS (SELECT 1 FROM pg_catalog.pg_class AS c JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace \
      WHERE n.nspname = $1 AND c.relname = 'schema_version')";
+
+/// Settings under which what is committed can be lost. How many standbys there are only a role that may look
+/// (`pg_monitor`) is told of those of others; our own walsender is none.
+pub(super) const SAFETY: &str = "SELECT current_setting('fsync') = 'on' AND current_setting('full_page_writes') = 'on', \
+     current_setting('synchronous_standby_names') = '' AND EXISTS (SELECT 1 FROM pg_stat_replication)";
+
+/// What an operator should know of this server at the start.
+pub(super) async fn warnings(conn: &mut PgConnection) -> Result<Vec<NodeEvent>, sqlx::Error> {
+    let row = sqlx::query(SAFETY).fetch_one(conn).await?;
+    let (is_durable, is_behind): (bool, bool) = (row.try_get(0)?, row.try_get(1)?);
+    let mut warnings = Vec::new();
+    if !is_durable {
+        warnings.push(NodeEvent::Unsafe {
+            what: "the database server runs with fsync or full_page_writes off: a power cut can lose or damage what was taken in".to_owned(),
+            hint: "set both to on in postgresql.conf and reload the server",
+        });
+    }
+    if is_behind {
+        warnings.push(NodeEvent::Unsafe {
+            what: "the database server has standbys and waits for none: a failover can lose results that were taken in, and their files are gone".to_owned(),
+            hint: "name a standby in synchronous_standby_names, or know that a failover may repeat and lose results",
+        });
+    }
+    Ok(warnings)
+}
 
 async fn is_there(conn: &mut PgConnection, schema: &str) -> Result<bool, sqlx::Error> {
     sqlx::query(IS_THERE).bind(schema).fetch_one(conn).await?.try_get(0)

@@ -40,10 +40,14 @@ pub(super) fn is_of_connection(error: &sqlx::Error) -> bool {
     }
 }
 
-/// Whether the same transaction may succeed when it is run once more at once: a deadlock, a lock that was waited for too
-/// long, a key that another node took in the same moment, a cached plan whose tables changed.
+/// Whether the same transaction may succeed when it is run once more at once: a deadlock, a key that another node took in the same moment, a cached plan whose tables changed.
 pub(super) fn is_worth_a_replay(error: &sqlx::Error) -> bool {
-    matches!(code(error), Some("40001" | "40P01" | "55P03" | "23505" | "0A000"))
+    matches!(code(error), Some("40001" | "40P01" | "23505" | "0A000"))
+}
+
+/// Whether somebody held a lock for longer than we wait (`lock_timeout`).
+pub(super) fn is_of_lock(error: &sqlx::Error) -> bool {
+    code(error) == Some("55P03")
 }
 
 /// The error of an operation.

@@ -10,8 +10,8 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use sqlx::Connection as _;
 use sqlx::postgres::PgConnection;
+use sqlx::{Connection as _, Row as _};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::store::StoreError;
@@ -35,6 +35,11 @@ const REPLAYS: u32 = 5;
 const WRITE_MAX: Duration = Duration::from_secs(15);
 /// The same while the process ends.
 const HURRIED_MAX: Duration = Duration::from_secs(2);
+
+/// The session that has been idle in a transaction for longest.
+pub(super) const HOLDER: &str = "SELECT 'the session ' || pid || ' of ' || coalesce(usename, '?') || ' (' || coalesce(application_name, '') || ') has been idle in a transaction since ' \
+        || to_char(state_change, 'HH24:MI:SS') || ' UTC: end it, or SELECT pg_terminate_backend(' || pid || ')' FROM pg_stat_activity \
+     WHERE datname = current_database() AND state LIKE 'idle in transaction%' AND pid <> pg_backend_pid() ORDER BY state_change LIMIT 1";
 
 /// What a writer is asked.
 pub(super) enum Order {
@@ -121,12 +126,31 @@ impl Writer {
                 }
                 Err(error) if trouble::is_worth_a_replay(&error) && replays < REPLAYS => replays += 1,
                 Err(error) => {
-                    if trouble::is_of_connection(&error) {
+                    if trouble::is_of_connection(&error) || trouble::is_of_lock(&error) {
                         self.own.failed();
                     }
-                    return Err(trouble::store_error(&error));
+                    return Err(self.name_holder(&error).await);
                 }
             }
+        }
+    }
+
+    /// The error; of a lock with who is likely to hold it: as a rule somebody's forgotten transaction.
+    async fn name_holder(&mut self, error: &sqlx::Error) -> StoreError {
+        let named = match &mut self.conn {
+            Some(conn) if trouble::is_of_lock(error) => {
+                let looking = sqlx::query(HOLDER).fetch_optional(conn);
+                within(HURRIED_MAX, "a look for who holds it", looking)
+                    .await
+                    .ok()
+                    .flatten()
+            }
+            Some(_) | None => None,
+        };
+        let holder: Option<String> = named.and_then(|row| row.try_get(0).ok());
+        match (trouble::store_error(error), holder) {
+            (StoreError::Busy(what), Some(holder)) => StoreError::Busy(format!("{what}; {holder}")),
+            (error, _) => error,
         }
     }
 

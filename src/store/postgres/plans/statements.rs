@@ -160,6 +160,20 @@ pub(super) const STATEMENTS: &[Statement] = &[
         "",
         &["episode_scope (scope)"],
     ),
+    known(
+        "gate::HAS_OTHER_SCOPES",
+        Beating,
+        gate::HAS_OTHER_SCOPES,
+        "",
+        &["episode_scope (scope)", "episode_scope (scope)"],
+    ),
+    known(
+        "gate::OTHER_SCOPES",
+        Writing,
+        gate::OTHER_SCOPES,
+        "",
+        &["episode_scope (scope)", "episode_scope (scope)"],
+    ),
     known("history::WRITE", Writing, history::WRITE, "", &[]),
     known("history::WRITE_SAME", Writing, history::WRITE_SAME, "", &[]),
     known(
@@ -336,7 +350,20 @@ pub(super) const STATEMENTS: &[Statement] = &[
         "",
         &["memory_pkey (name)", "memory_pkey (name)"],
     ),
-    known("notes::ANOTHER_KEY", Writing, notes::ANOTHER_KEY, "", &[]),
+    known(
+        "notes::ANOTHER_KEY",
+        Writing,
+        notes::ANOTHER_KEY,
+        "",
+        &["memory_pkey (name)"],
+    ),
+    known(
+        "notes::NODES_WITHOUT",
+        Reading,
+        notes::NODES_WITHOUT,
+        "",
+        &["memory_pkey (name)"],
+    ),
     known(
         "notes::GATE_FOR_SHARE",
         Writing,
