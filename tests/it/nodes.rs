@@ -231,3 +231,25 @@ fn a_pause_from_a_host_without_a_daemon_stops_all_and_a_resume_starts_them() {
     let output = third.run(&["pause"]);
     assert!(output.status.success(), "{}", both(&output));
 }
+
+#[test]
+fn a_transaction_that_somebody_forgot_is_named_and_waited_out() {
+    let Some(server) = Server::get() else { return };
+    let schema = server.fresh_schema();
+    let mut world = World::on_server(server, &schema, "alpha");
+    world.start();
+    let held = format!("BEGIN; LOCK TABLE {schema}.delivery IN EXCLUSIVE MODE; SELECT pg_sleep(9); ROLLBACK");
+    let forgotten = std::thread::spawn(move || server.sql(&held));
+    sleep(Duration::from_millis(500));
+    world.drop_results("x.ndjson", &results("a", 5, 1));
+    let names = |event: &Value| {
+        event["error"]
+            .as_str()
+            .unwrap_or_default()
+            .contains("pg_terminate_backend(")
+    };
+    world.event_where("intake_waiting", names);
+    world.wait_for("delivered", 5);
+    forgotten.join().unwrap();
+    world.stop();
+}

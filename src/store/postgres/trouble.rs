@@ -50,9 +50,17 @@ pub(super) fn is_of_lock(error: &sqlx::Error) -> bool {
     code(error) == Some("55P03")
 }
 
+/// What the error says: of the server's its message and its code.
+fn said(error: &sqlx::Error) -> String {
+    match (error.as_database_error(), code(error)) {
+        (Some(of_server), Some(code)) => format!("{} (SQLSTATE {code})", of_server.message()),
+        _ => error.to_string(),
+    }
+}
+
 /// The error of an operation.
 pub(super) fn store_error(error: &sqlx::Error) -> StoreError {
-    let text = error.to_string();
+    let text = said(error);
     match (code(error), error) {
         (Some("53100" | "53200"), _) => StoreError::Full(text),
         (Some("40001" | "40P01" | "55P03"), _) => StoreError::Busy(text),
@@ -65,7 +73,7 @@ pub(super) fn store_error(error: &sqlx::Error) -> StoreError {
 
 /// Why it cannot be opened: what waiting mends, and what an operator has to.
 pub(super) fn open_error(place: &str, error: &sqlx::Error) -> OpenError {
-    let text = format!("{place}: {error}");
+    let text = format!("{place}: {}", said(error));
     let mend = |what: &str| OpenError::Unusable(format!("{text}; {what}"));
     match (code(error), error) {
         (Some("28P01" | "28000"), _) => mend(

@@ -36,10 +36,10 @@ const WRITE_MAX: Duration = Duration::from_secs(15);
 /// The same while the process ends.
 const HURRIED_MAX: Duration = Duration::from_secs(2);
 
-/// The session that has been idle in a transaction for longest.
-pub(super) const HOLDER: &str = "SELECT 'the session ' || pid || ' of ' || coalesce(usename, '?') || ' (' || coalesce(application_name, '') || ') has been idle in a transaction since ' \
-        || to_char(state_change, 'HH24:MI:SS') || ' UTC: end it, or SELECT pg_terminate_backend(' || pid || ')' FROM pg_stat_activity \
-     WHERE datname = current_database() AND state LIKE 'idle in transaction%' AND pid <> pg_backend_pid() ORDER BY state_change LIMIT 1";
+/// The session whose transaction is open for longest, and is none of a daemon's.
+pub(super) const HOLDER: &str = "SELECT 'the session ' || pid || ' of ' || coalesce(usename, '?') || ' (' || coalesce(application_name, '') || ') has a transaction open since ' \
+        || to_char(xact_start, 'HH24:MI:SS') || ' UTC: end it, or SELECT pg_terminate_backend(' || pid || ')' FROM pg_stat_activity \
+     WHERE datname = current_database() AND xact_start < now() - interval '4 s' AND application_name NOT LIKE 'reten-outbox%' ORDER BY xact_start LIMIT 1";
 
 /// What a writer is asked.
 pub(super) enum Order {
