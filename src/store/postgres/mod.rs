@@ -55,6 +55,7 @@ use std::time::Duration;
 
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::JoinHandle;
 
 use crate::clock::Timestamp;
 use crate::lock::Lock;
@@ -75,6 +76,9 @@ use node::{Beat, Joining};
 use own::Own;
 use writer::{Order, QUEUE, Writer};
 
+/// How long a closing waits for a server that does not answer.
+const LEAVE_MAX: Duration = Duration::from_secs(2);
+
 /// The outbox. Cheap to clone; every clone shares the same connections.
 #[derive(Debug, Clone)]
 pub(crate) struct Database {
@@ -94,6 +98,7 @@ struct Inner {
     leap: Mutex<Leap>,
     /// Ends the beat when it goes.
     end: watch::Sender<bool>,
+    beating: Mutex<Option<JoinHandle<()>>>,
     connector: Connector,
     lock: Mutex<Option<Lock>>,
 }
@@ -164,7 +169,7 @@ impl Database {
             }
         }
         let (end, ended) = watch::channel(false);
-        let mut recovered = 0;
+        let (mut recovered, mut beating) = (0, None);
         if let Some(identity) = identity {
             let boot = identity::boot();
             let joining = Joining {
@@ -181,7 +186,7 @@ impl Database {
                 boot,
                 end: ended,
             };
-            tokio::spawn(beat.run());
+            beating = Some(tokio::spawn(beat.run()));
         }
         drop(conn);
         let readers = Readers::new(connector.clone(), &own.name());
@@ -196,6 +201,7 @@ impl Database {
             odd_one_to_requeued: AtomicBool::new(false),
             leap: Mutex::default(),
             end,
+            beating: Mutex::new(beating),
             connector,
             lock: Mutex::new(lock),
         };
@@ -229,9 +235,20 @@ impl Database {
             }
         }
         self.inner.end.send_replace(true);
+        self.end_beat().await;
         self.leave().await;
         self.inner.readers.close();
         drop(self.inner.lock.lock().unwrap_or_else(PoisonError::into_inner).take());
+    }
+
+    /// The last beat has to be over before the node leaves: one that came after would find it fenced, and begin anew.
+    async fn end_beat(&self) {
+        let beating = self.inner.beating.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(mut beating) = beating
+            && tokio::time::timeout(LEAVE_MAX, &mut beating).await.is_err()
+        {
+            beating.abort();
+        }
     }
 
     /// What is still `sending` (its outcome could not be stored) is the others' at once.
@@ -245,7 +262,7 @@ impl Database {
             let mut conn = self.inner.connector.connect(Purpose::Writing, &own.name()).await?;
             sqlx::query(recover::LEAVE).bind(node).execute(&mut conn).await
         };
-        drop(within(Duration::from_secs(2), "leaving", leaving).await);
+        drop(within(LEAVE_MAX, "leaving", leaving).await);
     }
 
     async fn ask<Q, A>(&self, question: Q, operation: fn(Asked<Q, A>) -> Operation) -> Result<A, StoreError> {

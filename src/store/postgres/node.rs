@@ -303,6 +303,9 @@ impl Beat {
             .await?;
         watching.now = Timestamp::from_millis(row.try_get("now")?).plus(began.elapsed() / 2);
         clock::follow(watching.now);
+        if *self.end.borrow() {
+            return Ok(Vec::new());
+        }
         if row.try_get::<i64, _>("mine")? == 0 {
             return self.begin_anew(conn).await.map(|()| Vec::new());
         }
