@@ -98,7 +98,7 @@ impl Outbound {
     }
 
     /// What the outbox made of it. `was_tried`: it was asked before, with an outcome that nobody knows.
-    fn stored(&self, settled: Settled, was_tried: bool, meters: &Meters) {
+    fn stored(&self, settled: Settled, was_tried: bool, is_shared: bool, meters: &Meters) {
         match settled {
             Settled::Done => self.tell(meters),
             // The gate's own event has told of the key.
@@ -110,7 +110,14 @@ impl Outbound {
                     "submission {} was no longer at attempt {}",
                     self.claimed.id, self.claimed.attempt.0
                 );
-                events::internal_error("settle", &which);
+                if is_shared {
+                    events::warning(
+                        &format!("a late outcome changes nothing: {which}"),
+                        "this daemon was taken for dead, and another one sends it again, as maybe sent",
+                    );
+                } else {
+                    events::internal_error("settle", &which);
+                }
             }
         }
     }
@@ -279,7 +286,7 @@ impl Keeping {
                     // A shared outbox knows by itself what it stored before.
                     let was_tried = (was_tried || patience.was_tried()) && !self.outbox.is_shared();
                     for (one, settled) in self.batch.iter().zip(settled) {
-                        one.stored(settled, was_tried, &self.meters);
+                        one.stored(settled, was_tried, self.outbox.is_shared(), &self.meters);
                     }
                     patience.worked();
                     return true;

@@ -23,10 +23,14 @@ pub(super) async fn admit(
     now: Timestamp,
 ) -> Result<Vec<Admitted>, sqlx::Error> {
     let entries = &admission.entries;
+    let all = lanes_of(entries);
+    lanes::make_and_lock(transaction.conn, &all).await?;
+    // After the locks: an admission of the same, whose answer was lost, has ended by then.
     if receipts::are_known(transaction.conn, &admission.receipts).await? {
+        lanes::forget_empty(transaction.conn, &all).await?;
         return Ok(vec![Admitted::AlreadyTaken; entries.len()]);
     }
-    let known = look(transaction.conn, admission).await?;
+    let known = look(transaction.conn, admission, &all).await?;
     let plan = admission::plan(entries, known);
     let replaced = &plan.replaced;
     // The lanes of what is replaced are others where an edit moved it; what is dead or parked is in nobody's way, so no
@@ -38,7 +42,6 @@ pub(super) async fn admit(
     }
     if plan.rows.len() < entries.len() {
         // Made for what does not come in after all.
-        let all = lanes_of(entries);
         let used: BTreeSet<i64> = plan.rows.iter().filter_map(|new| new.lane).collect();
         lanes::forget_empty(transaction.conn, &(&all - &used)).await?;
     }
@@ -47,12 +50,10 @@ pub(super) async fn admit(
     Ok(plan.answers)
 }
 
-/// What the plan needs to know. From here on the lanes are ours.
-async fn look(conn: &mut PgConnection, admission: &Admission) -> Result<Known, sqlx::Error> {
+/// What the plan needs to know; the lanes are ours.
+async fn look(conn: &mut PgConnection, admission: &Admission, all: &BTreeSet<i64>) -> Result<Known, sqlx::Error> {
     let entries = &admission.entries;
-    let all = lanes_of(entries);
-    lanes::make_and_lock(conn, &all).await?;
-    let busy = lanes::busy(conn, &all).await?;
+    let busy = lanes::busy(conn, all).await?;
     let known_lane = |lane: i64| KnownLane {
         number: lane,
         is_busy: busy.contains(&lane),

@@ -2,15 +2,17 @@
 
 use std::sync::Arc;
 
+use sqlx::Row as _;
 use sqlx::postgres::PgConnection;
 
 use crate::clock::Timestamp;
-use crate::store::Settlement;
+use crate::model::StateName;
 use crate::store::operation::{Operation, Settling};
+use crate::store::{Settled, Settlement};
 
 use super::own::Own;
 use super::transaction::Transaction;
-use super::{act, admit, claim, gate, notes, receipts, recount, settle, sweep};
+use super::{act, admit, claim, gate, lanes, notes, receipts, recount, settle, sweep};
 
 /// Applies a group. Whoever asked for one of these waits for its answer, so no two of them depend on their order:
 /// outcomes go first, all in one, since they free the next of their activities; claims go last and find them, and wait
@@ -68,42 +70,66 @@ pub(super) async fn apply(
     Ok(())
 }
 
-/// What a group has done is durable: what of it is in flight now, and what is not any more.
+/// What a group has done is durable: what of it is in flight now, and what is not any more. Outcomes first, as they were
+/// applied: what one of them put back may have been claimed again.
 pub(super) fn take_note(group: &[Operation], own: &Own) {
     let mut claimed = own.claimed();
     for operation in group {
-        match operation {
-            Operation::Settle(asked) => {
-                for (settlement, _) in &asked.question.0 {
-                    claimed.remove(&settlement.id.0);
-                    if settlement.ending.state() == crate::model::StateName::Delivered {
-                        own.delivered();
-                    }
+        if let Operation::Settle(asked) = operation {
+            let answers = asked.answer.iter().flatten();
+            for ((settlement, _), answer) in asked.question.0.iter().zip(answers) {
+                let (id, attempt) = (settlement.id.0, settlement.record.number.0);
+                if claimed.get(&id) == Some(&attempt) {
+                    claimed.remove(&id);
+                }
+                if *answer == Settled::Done && settlement.ending.state() == StateName::Delivered {
+                    own.delivered();
                 }
             }
-            Operation::Claim(asked) => claimed.extend(asked.answer.iter().flatten().map(|claimed| claimed.id.0)),
-            Operation::Recover(_)
-            | Operation::Admit(_)
-            | Operation::Forget(_)
-            | Operation::Act(_)
-            | Operation::Remember(_)
-            | Operation::OpenGate(_)
-            | Operation::Revive(_)
-            | Operation::Sweep(_)
-            | Operation::Recount(_)
-            | Operation::PutInOrder(_) => {}
+        }
+    }
+    for operation in group {
+        if let Operation::Claim(asked) = operation {
+            let handed_out = asked.answer.iter().flatten();
+            claimed.extend(handed_out.map(|one| (one.id.0, one.attempt.0)));
         }
     }
 }
 
-/// What is `sending` by this incarnation and was never handed out: claimed by a transaction whose answer was lost. Its
-/// try is given back; nothing of it was sent.
-pub(super) const GIVE_BACK: &str = "WITH back AS (UPDATE delivery SET state = 'head', node = NULL, tries = greatest(tries - 1, 0) \
-     WHERE state = 'sending' AND node = $1 AND NOT id = ANY ($2) RETURNING id) \
-     INSERT INTO tally_delta (pending, sending, delivered, dead, parked, dismissed) SELECT count(*), -count(*), 0, 0, 0, 0 FROM back HAVING count(*) > 0";
+/// What is `sending` by this incarnation and was never handed out: claimed by a transaction whose answer was lost. Nothing
+/// of it was sent.
+pub(super) const NOT_HANDED_OUT: &str = "SELECT id FROM delivery WHERE state = 'sending' AND node = $1 \
+     AND NOT (id = ANY ($2::bigint[]) AND attempts = coalesce(($3::integer[])[array_position($2::bigint[], id)], -1)) ORDER BY id";
+/// Its try is given back; the attempt's number is not.
+pub(super) const GIVE_BACK: &str = "UPDATE delivery SET state = 'head', node = NULL, tries = greatest(tries - 1, 0) \
+     WHERE id = ANY ($1) AND state = 'sending' AND node = $2";
 
+/// Gives it back. Only the writer that claims may ask: another one would take what is just being handed out for lost.
 pub(super) async fn give_back_unknown(conn: &mut PgConnection, own: &Own) -> Result<(), sqlx::Error> {
-    let known: Vec<i64> = own.claimed().iter().copied().collect();
-    let query = sqlx::query(GIVE_BACK).bind(own.node()).bind(known);
-    query.execute(conn).await.map(drop)
+    let (known, attempts): (Vec<i64>, Vec<i32>) = {
+        let claimed = own.claimed();
+        claimed.iter().map(|(id, attempt)| (*id, attempt.cast_signed())).unzip()
+    };
+    let node = own.node();
+    let rows = sqlx::query(NOT_HANDED_OUT)
+        .bind(node)
+        .bind(known)
+        .bind(attempts)
+        .fetch_all(&mut *conn)
+        .await?;
+    let ids = rows.iter().map(|row| row.try_get(0)).collect::<Result<Vec<i64>, _>>()?;
+    if ids.is_empty() {
+        return Ok(());
+    }
+    let mut transaction = Transaction::begin(conn, node, own.scope()).await?;
+    let lanes = lanes::of(transaction.conn, &ids).await?;
+    lanes::lock(transaction.conn, &lanes).await?;
+    let back = sqlx::query(GIVE_BACK)
+        .bind(&ids)
+        .bind(node)
+        .execute(&mut *transaction.conn)
+        .await?;
+    transaction.moved(Some(StateName::Sending), Some(StateName::Pending), back.rows_affected());
+    lanes::relane(transaction.conn, &lanes).await?;
+    transaction.commit().await
 }

@@ -1,7 +1,7 @@
 //! What this process is to the others: its incarnation, its key's scope, what it has in flight, and how the server was
 //! when it was last met.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -27,8 +27,8 @@ pub(super) struct Own {
     is_hurried: AtomicBool,
     scope: Mutex<String>,
     told: Mutex<(u32, &'static str)>,
-    /// Claimed by this incarnation and not settled.
-    claimed: Mutex<HashSet<i64>>,
+    /// Claimed by this incarnation and not settled, each with its attempt.
+    claimed: Mutex<HashMap<i64, u32>>,
     /// When the last good beat began.
     beaten: Mutex<Option<Instant>>,
     failing_since: Mutex<Option<Instant>>,
@@ -147,7 +147,7 @@ impl Own {
         self.is_hurried.load(Ordering::Relaxed)
     }
 
-    pub(super) fn claimed(&self) -> MutexGuard<'_, HashSet<i64>> {
+    pub(super) fn claimed(&self) -> MutexGuard<'_, HashMap<i64, u32>> {
         lock(&self.claimed)
     }
 

@@ -13,6 +13,7 @@ use std::time::Duration;
 use sqlx::postgres::PgConnection;
 use sqlx::{Connection as _, Row as _};
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
 
 use crate::store::StoreError;
 use crate::store::operation::Operation;
@@ -31,6 +32,12 @@ const GROUP_ROWS: usize = 512;
 const GROUP_BYTES: usize = 8 << 20;
 /// How often a group is replayed that met another node's.
 const REPLAYS: u32 = 5;
+/// How long outcomes may be asked for again after a commit whose answer was lost: far longer than who asks rests.
+const ASKED_AGAIN_WITHIN: Duration = Duration::from_mins(5);
+/// Ends the session of the transaction before, and waits until it has ended; none where it has already. By its name too:
+/// after a failover the number is another's.
+pub(super) const END_LAST: &str = "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity \
+     WHERE pid = $1 AND application_name = $2 AND usename = current_user AND pid <> pg_backend_pid()";
 /// How long one transaction may take before its connection is given up.
 const WRITE_MAX: Duration = Duration::from_secs(15);
 /// The same while the process ends.
@@ -53,12 +60,15 @@ pub(super) struct Writer {
     own: Arc<Own>,
     orders: mpsc::Receiver<Order>,
     conn: Option<PgConnection>,
-    /// Under which name it was made: a new incarnation has another.
+    /// Under which name it was made (a new incarnation has another), and the server's process that serves it.
     name: String,
-    /// The last transaction's outcome is not known: what it claimed may be ours, and nobody sends it.
+    pid: i32,
+    /// The outcome of the last transaction is not known.
     is_unsure: bool,
-    /// The same of its outcomes, until outcomes are stored again: they are the first to be asked for once more.
-    may_be_stored: bool,
+    /// What it claimed may be ours, and nobody sends it.
+    may_have_claimed: bool,
+    /// Since when outcomes are asked for once more that may have been stored.
+    unsure_since: Option<Instant>,
 }
 
 impl Writer {
@@ -69,8 +79,10 @@ impl Writer {
             orders,
             conn: None,
             name: String::new(),
+            pid: 0,
             is_unsure: false,
-            may_be_stored: false,
+            may_have_claimed: false,
+            unsure_since: None,
         }
     }
 
@@ -158,7 +170,9 @@ impl Writer {
     async fn attempt(&mut self, group: &mut [Operation]) -> Result<(), sqlx::Error> {
         let limit = if self.own.is_hurried() { HURRIED_MAX } else { WRITE_MAX };
         let mut conn = self.connected(limit).await?;
-        let may_be_stored = self.may_be_stored;
+        let may_be_stored = self
+            .unsure_since
+            .is_some_and(|since| since.elapsed() < ASKED_AGAIN_WITHIN);
         let (node, scope) = (self.own.node(), self.own.scope());
         let work = async {
             let mut transaction = Transaction::begin(&mut conn, node, scope).await?;
@@ -169,14 +183,13 @@ impl Writer {
         match within(limit, "a transaction", work).await {
             Ok(()) => {
                 apply::take_note(group, &self.own);
-                let has_settled = group.iter().any(|operation| matches!(operation, Operation::Settle(_)));
-                self.may_be_stored = self.may_be_stored && !has_settled;
                 self.conn = Some(conn);
                 Ok(())
             }
             Err(error) if trouble::is_of_connection(&error) => {
                 self.is_unsure = true;
-                self.may_be_stored = true;
+                self.may_have_claimed |= group.iter().any(|operation| matches!(operation, Operation::Claim(_)));
+                self.unsure_since = Some(Instant::now());
                 Err(error)
             }
             Err(error) => {
@@ -192,24 +205,37 @@ impl Writer {
     }
 
     /// The connection, made anew where it is gone or another incarnation's. After a transaction whose outcome is not
-    /// known, what it may have claimed is given back first: nobody would send it.
+    /// known, that one is ended first: it might still be about to commit, and whatever is asked for again would be done
+    /// twice. Then what it may have claimed is given back: nobody would send it.
     async fn connected(&mut self, limit: Duration) -> Result<PgConnection, sqlx::Error> {
         let name = self.own.name();
-        let kept = self.conn.take().filter(|_| self.name == name);
-        let mut conn = match kept {
-            Some(conn) => conn,
-            None => self.connector.connect(Purpose::Writing, &name).await?,
+        let kept = self.conn.take().filter(|_| self.name == name && !self.is_unsure);
+        let Some(conn) = kept else {
+            return within(limit, "connecting", self.connect(name)).await;
         };
-        self.name = name;
-        if self.is_unsure && self.own.node() != 0 {
-            within(
-                limit,
-                "a look for claims",
-                apply::give_back_unknown(&mut conn, &self.own),
-            )
-            .await?;
+        Ok(conn)
+    }
+
+    async fn connect(&mut self, name: String) -> Result<PgConnection, sqlx::Error> {
+        let mut conn = self.connector.connect(Purpose::Writing, &name).await?;
+        if self.is_unsure {
+            let last = sqlx::query(END_LAST).bind(self.pid).bind(&self.name);
+            if let Some(row) = last.fetch_optional(&mut conn).await?
+                && !row.try_get(0)?
+            {
+                return Err(sqlx::Error::Io(std::io::Error::other(
+                    "the session of the last transaction has not ended yet",
+                )));
+            }
         }
-        self.is_unsure = false;
+        if self.may_have_claimed && self.own.node() != 0 {
+            apply::give_back_unknown(&mut conn, &self.own).await?;
+        }
+        self.pid = sqlx::query("SELECT pg_backend_pid()")
+            .fetch_one(&mut conn)
+            .await?
+            .try_get(0)?;
+        (self.name, self.is_unsure, self.may_have_claimed) = (name, false, false);
         Ok(conn)
     }
 }

@@ -7,6 +7,7 @@ mod broken;
 mod claims;
 mod intake;
 mod looking;
+mod lost;
 mod machine;
 mod matrix;
 mod model;

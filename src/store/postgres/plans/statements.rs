@@ -80,11 +80,18 @@ pub(super) const STATEMENTS: &[Statement] = &[
     known("admit::INSERT_PENDING", Writing, admit::INSERT_PENDING, "", &[]),
     known("admit::INSERT_INVALID", Writing, admit::INSERT_INVALID, "", &[]),
     known(
+        "apply::NOT_HANDED_OUT",
+        Writing,
+        apply::NOT_HANDED_OUT,
+        "",
+        &["delivery_sending ()"],
+    ),
+    known(
         "apply::GIVE_BACK",
         Writing,
         apply::GIVE_BACK,
         "",
-        &["delivery_sending ()"],
+        &["delivery_sending (id)"],
     ),
     known(
         "claim::LET_GO",
