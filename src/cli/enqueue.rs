@@ -15,9 +15,9 @@ use crate::intake::open_file::{CHUNK_BYTES, CHUNK_RESULTS};
 use crate::intake::parse::{ParseFault, RawResult};
 use crate::intake::result_reader::{ReadError, ResultReader};
 use crate::intake::rows;
-use crate::model::{Admission, Admitted, Entry};
+use crate::model::{Admitted, Entry};
 use crate::policy::validate::Criteria;
-use crate::store::Outbox;
+use crate::store::{Outbox, StoreError};
 
 use super::context::{Context, Global};
 use super::exit::{CliError, Exit};
@@ -26,6 +26,10 @@ use super::output::{self, Lasting, note};
 use super::render::escape::visible;
 use super::terminal::ProgressLine;
 use super::validate::result_types;
+
+mod once;
+
+use once::Once;
 
 /// The options of `enqueue`.
 #[derive(Debug, clap::Args)]
@@ -113,6 +117,7 @@ async fn enqueue(
         criteria,
         done: 0,
         results: 0,
+        unsure: 0,
         progress: &|done| progress(done, total),
     };
     let mut wrong = 0_u64;
@@ -132,8 +137,14 @@ async fn enqueue(
         Door::Rows => reading.all_as_rows(sources, out).await.map(|()| true),
         Door::Outbox => reading.all_to_outbox(sources, out).await,
     };
-    let results = reading.results;
-    let all_good = taken.with_context(|| format!("{results} of the results are in, the rest is not"))?;
+    let (results, unsure) = (reading.results, reading.unsure);
+    let all_good = taken.with_context(|| match unsure {
+        0 => format!("{results} of the results are in, the rest is not"),
+        unsure => format!(
+            "{results} of the results are in; whether the next {unsure} are is not known (look with `reten-outbox \
+             list` before you give them again), the rest is not"
+        ),
+    })?;
     Ok(Some((into, results, all_good)))
 }
 
@@ -161,6 +172,8 @@ struct Enqueuing<'a> {
     done: u64,
     /// Results that are durably in.
     results: u64,
+    /// Results of which nobody knows whether they are.
+    unsure: usize,
     progress: &'a dyn Fn(u64),
 }
 
@@ -205,10 +218,12 @@ impl Enqueuing<'_> {
 
     async fn all_to_outbox(&mut self, sources: &[ResultFile], out: &mut dyn Write) -> anyhow::Result<bool> {
         let outbox = self.context.change().await?;
+        let mut once = Once::new();
         let mut all_good = true;
         for source in sources {
-            all_good &= self.admit_to_outbox(source, &outbox, out).await?;
+            all_good &= self.admit_to_outbox(source, &outbox, &mut once, out).await?;
         }
+        once.forget(&outbox).await;
         outbox.close().await;
         Ok(all_good)
     }
@@ -224,6 +239,7 @@ impl Enqueuing<'_> {
         &mut self,
         source: &ResultFile,
         outbox: &Outbox,
+        once: &mut Once,
         out: &mut dyn Write,
     ) -> anyhow::Result<bool> {
         let mut pieces = source.pieces(self.context.config.inbox.max_result_size)?;
@@ -243,13 +259,13 @@ impl Enqueuing<'_> {
             if entries.is_empty() {
                 break;
             }
-            let admission = Admission {
-                entries: entries.clone(),
-                receipts: Vec::new(),
-            };
             // Each line that is printed is a result that is durably in; an error between two chunks leaves no doubt
             // about the others.
-            let outcomes = outbox.admit(admission, self.context.now).await?;
+            let admitted = once.admit(outbox, &entries, self.context.now).await;
+            if let Err(StoreError::Away(_)) = &admitted {
+                self.unsure = entries.len();
+            }
+            let outcomes = admitted?;
             self.results += outcomes.len() as u64;
             for (entry, outcome) in entries.iter().zip(&outcomes) {
                 all_in &= write_outcome(entry, outcome, out)?;

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::postgres;
+use crate::postgres::{self, proxy::Proxy};
 
 /// The key that the sandbox takes and the daemon has, unless a test says otherwise.
 pub const KEY: &str = "rtn_sk_test_7f3a9c2e5b81d406";
@@ -146,6 +146,14 @@ impl World {
             "outbox.database",
             &format!("\"postgres://{}@/postgres?host={host}\"", postgres::USER),
         );
+        world.set("outbox.schema", &format!("{schema:?}"));
+        world
+    }
+
+    /// The same by way of a proxy, before an API of its own.
+    pub fn through(proxy: &Proxy, schema: &str, node: &str) -> Self {
+        let mut world = Self::host(node);
+        world.set("outbox.database", &format!("{:?}", proxy.url()));
         world.set("outbox.schema", &format!("{schema:?}"));
         world
     }

@@ -19,6 +19,7 @@ mod by_hand;
 mod commands;
 mod configuration;
 mod crash;
+mod cut_off;
 mod demo;
 mod gate;
 mod harness;

@@ -11,7 +11,7 @@ use crate::harness::{World, both, eventually, result};
 use crate::postgres::{Server, Stop};
 
 /// Results a file: so many of each of so many activities, in order. `who` is in their names: a result is known again.
-fn results(who: &str, activities: usize, of_each: usize) -> Vec<Value> {
+pub fn results(who: &str, activities: usize, of_each: usize) -> Vec<Value> {
     (0..of_each * activities)
         .map(|n| {
             let (activity, turn) = (n % activities, n / activities);
@@ -64,7 +64,7 @@ fn three(server: &Server) -> (World, World, World) {
 }
 
 /// That the daemon took over what another one had claimed.
-fn took_over(world: &World) -> bool {
+pub fn took_over(world: &World) -> bool {
     let is_it = |event: &Value| {
         event["message"]
             .as_str()

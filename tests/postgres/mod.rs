@@ -14,6 +14,7 @@
 )]
 
 mod finder;
+pub mod proxy;
 
 use std::fs::{self, File};
 use std::io::Write as _;
@@ -128,6 +129,11 @@ impl Server {
     /// Where its socket lies: the `host` of a connection.
     pub fn socket_dir(&self) -> &Path {
         &self.directory
+    }
+
+    /// Its socket itself.
+    fn socket(&self) -> PathBuf {
+        self.directory.join(".s.PGSQL.5432")
     }
 
     /// The address of its one database, for whoever takes a URL.

@@ -105,6 +105,7 @@ async fn where_the_outbox_may_not_be_written_they_become_rows() {
         criteria: Criteria::new(&desk.context.config.validation, None, desk.context.now),
         done: 0,
         results: 0,
+        unsure: 0,
         progress: &|_| {},
     };
     let mut out = Vec::new();
