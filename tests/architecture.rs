@@ -42,6 +42,8 @@ const WORDS: &[(&str, &str)] = &[
     ("sqlx::", "sqlite_file store intake::rows"),
     ("reqwest::", "api"),
     ("clap::", "cli"),
+    ("crossterm::", "cli"),
+    ("ratatui::", "cli"),
     ("inotify::", "intake::watch store::sqlite::processes::touch"),
     ("landlock::", "intake::rows::confine"),
     ("tracing_subscriber::", "telemetry"),

@@ -79,6 +79,13 @@ pub enum Command {
              reten-outbox status --check --max-pending-age 30m --max-dead 0")]
     Status(status::Args),
 
+    /// Watch the queue live, and act on it
+    ///
+    /// A view of the whole terminal that looks again about once a second, with the daemon running or stopped. It only
+    /// reads, unless a key acts; h shows the keys, q quits.
+    #[command(after_help = "Example:\n  reten-outbox top --config /etc/reten-outbox/config.toml")]
+    Top,
+
     /// List submissions, newest first
     #[command(after_help = "Examples:\n  reten-outbox list --state dead --since 24h\n  \
              reten-outbox list --http-status 409 --json | jq .id\n  \
@@ -229,7 +236,8 @@ impl Command {
             | Self::CheckConfig(_)
             | Self::Completions(_)
             | Self::Man(_) => true,
-            Self::Validate(_)
+            Self::Top
+            | Self::Validate(_)
             | Self::Requeue(_)
             | Self::Override(_)
             | Self::Accept(_)

@@ -17,6 +17,7 @@ mod owner;
 mod paging;
 mod postgres_tools;
 mod render;
+mod screen;
 mod terminal;
 
 mod act;
@@ -39,6 +40,7 @@ mod salvage;
 mod sandbox;
 mod show;
 mod status;
+mod top;
 mod validate;
 
 use std::io::{self, Write};
@@ -108,6 +110,7 @@ async fn run_verb(command: Command, global: &Global, out: &mut dyn Write) -> any
         Command::Enqueue(args) => enqueue::run(args, global, out).await,
         Command::Validate(args) => validate::run(args, global, out).await,
         Command::Status(args) => status::run(args, global, out).await,
+        Command::Top => top::run(global).await,
         Command::List(args) => list::run(args, global, out).await,
         Command::Show(args) => show::run(args, global, out).await,
         Command::Requeue(args) => act::run(Act::Requeue, args, global, out).await,

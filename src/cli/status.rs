@@ -9,7 +9,7 @@ mod snapshot;
 use std::io::{IsTerminal as _, Write};
 use std::time::Duration;
 
-use crate::clock;
+use crate::clock::{self, Timestamp};
 use crate::config::{Config, ConfigError, Home};
 use crate::model::Address;
 
@@ -97,6 +97,12 @@ pub async fn run(args: Args, global: &Global, out: &mut dyn Write) -> anyhow::Re
         (status, failed) = snapshot(&context, clock::now()).await;
         status.configuration_error = before;
     }
+}
+
+/// The snapshot in words; an error where the outbox cannot be read.
+pub async fn text(context: &Context, now: Timestamp) -> anyhow::Result<String> {
+    let (status, failed) = snapshot(context, now).await;
+    failed.map_or_else(|| Ok(show::text(&status, &context.config)), Err)
 }
 
 /// What could not be read has an exit code of its own, after everything else was shown.
