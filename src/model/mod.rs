@@ -11,7 +11,7 @@ pub mod payload;
 pub mod submission;
 pub mod token;
 
-pub use act::{Act, ActName, Actor, REPLACEABLE, REPLACED};
+pub use act::{Act, ActName, Actor, Decision, REPLACEABLE, REPLACED, Undo};
 pub use activity::{ActivityKey, Digest, Lane, SubmissionKey, hexadecimal};
 pub use address::{Address, Host, Password, Server, SslMode};
 pub use answer::{Answer, Exchange, Fault, FaultKind};

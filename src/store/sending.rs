@@ -134,4 +134,6 @@ pub struct Relations {
     pub superseded_by: Option<SubmissionId>,
     /// The last delivered result of this activity was ours and older.
     pub registered_by_us: bool,
+    /// The newest delivered one of this activity, by number; retention may have taken it away.
+    pub delivered_last: Option<SubmissionId>,
 }

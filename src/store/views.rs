@@ -80,6 +80,8 @@ pub struct Story {
     pub superseded_by: Option<SubmissionId>,
     /// Whether the last delivered result of its activity was ours and older.
     pub registered_by_us: bool,
+    /// The newest delivered one of its activity, by number; retention may have taken it away.
+    pub delivered_last: Option<SubmissionId>,
 }
 
 /// A submission by what it is made of.

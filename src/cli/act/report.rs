@@ -103,6 +103,7 @@ const fn done(act: ActName) -> &'static str {
         ActName::Accept => "accepted as delivered",
         ActName::Dismiss => "dismissed",
         ActName::Edit => "edited",
+        ActName::Undo => "parked again",
     }
 }
 

@@ -22,6 +22,7 @@ pub fn story(payload: &str) -> Story {
         }],
         superseded_by: None,
         registered_by_us: false,
+        delivered_last: None,
     }
 }
 

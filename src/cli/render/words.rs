@@ -79,6 +79,7 @@ pub fn event(event: &Event) -> String {
         "override" => "requeued, to replace the registered result,".into(),
         "accepted" => "the registered result was taken for ours".into(),
         "recovered" => "taken up again".into(),
+        "undone" => "the decision was taken back, and it is parked again,".into(),
         "replaces" => "took the place of another".into(),
         EDITED => "edited and requeued".into(),
         other => visible(other),

@@ -8,8 +8,9 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use sqlx::Row as _;
 use sqlx::postgres::PgConnection;
 
+use crate::clock::Timestamp;
 use crate::model::{Act, ActName, StateName, SubmissionId};
-use crate::store::rules::acts::{Found, Fresh, answers, detail, lifted};
+use crate::store::rules::acts::{Found, Fresh, LastLine, answers, detail, is_last_word, lifted};
 use crate::store::{ActRequest, Acted};
 
 use super::transaction::Transaction;
@@ -51,7 +52,7 @@ pub(super) async fn rehearse(
 fn target(request: &ActRequest) -> Option<i64> {
     match &request.act {
         Act::Edit(entry) => entry.facts.activity().map(|activity| activity.lane().0),
-        Act::Requeue | Act::Revalidate | Act::Override | Act::Accept | Act::Dismiss => None,
+        Act::Requeue | Act::Revalidate | Act::Override | Act::Accept | Act::Dismiss | Act::Undo(_) => None,
     }
 }
 
@@ -88,16 +89,16 @@ async fn judge(
             Some(activity) => lanes::delivered_last(conn, activity.lane()).await?,
             None => None,
         },
-        Act::Requeue | Act::Revalidate | Act::Override | Act::Accept | Act::Dismiss => None,
+        Act::Requeue | Act::Revalidate | Act::Override | Act::Accept | Act::Dismiss | Act::Undo(_) => None,
     };
     let answers = answers(request, &found, &changed, there);
     Ok((found, answers))
 }
 
-pub(super) const LOOK_PENDING: &str = "SELECT d.id, d.state, NULL::text AS reason, d.next_at, d.not_before AS held_until, s.not_before AS asked, d.lane, \
+pub(super) const LOOK_PENDING: &str = "SELECT d.id, d.state, NULL::text AS reason, d.next_at, d.not_before AS held_until, s.not_before AS asked, d.lane, d.tries, \
         (SELECT l.delivered_id FROM lane AS l WHERE l.lane = d.lane) AS delivered_id \
      FROM delivery AS d JOIN submission AS s ON s.id = d.id WHERE d.id = ANY ($1)";
-pub(super) const LOOK_SETTLED: &str = "SELECT d.id, d.state, d.reason, d.updated_at AS next_at, NULL::bigint AS held_until, s.not_before AS asked, d.lane, \
+pub(super) const LOOK_SETTLED: &str = "SELECT d.id, d.state, d.reason, d.updated_at AS next_at, NULL::bigint AS held_until, s.not_before AS asked, d.lane, d.tries, \
         (SELECT l.delivered_id FROM lane AS l WHERE l.lane = d.lane) AS delivered_id \
      FROM settled AS d JOIN submission AS s ON s.id = d.id WHERE d.id = ANY ($1)";
 
@@ -112,6 +113,7 @@ async fn look(conn: &mut PgConnection, ids: &[SubmissionId]) -> Result<HashMap<S
                 delivered_last: row.try_get::<Option<i64>, _>("delivered_id")?.map(SubmissionId),
                 held_until: row::time(&row, "held_until")?,
                 asked: row::time(&row, "asked")?,
+                tries: u32::try_from(row.try_get::<i32, _>("tries")?).unwrap_or(u32::MAX),
             };
             all.insert(SubmissionId(row.try_get("id")?), found);
         }
@@ -130,13 +132,43 @@ async fn changed(conn: &mut PgConnection, request: &ActRequest) -> Result<HashSe
     }
     if let Some(payload) = &request.still.payload {
         let ids: Vec<i64> = request.ids.iter().map(|id| id.0).collect();
-        for row in sqlx::query(PAYLOADS).bind(ids).fetch_all(conn).await? {
+        for row in sqlx::query(PAYLOADS).bind(ids).fetch_all(&mut *conn).await? {
             if row::payload(&row)? != *payload {
                 changed.insert(SubmissionId(row.try_get("id")?));
             }
         }
     }
+    if let Act::Undo(undo) = &request.act {
+        let last = last_lines(conn, &request.ids).await?;
+        let is_last = |id| {
+            last.get(&id)
+                .is_some_and(|last| is_last_word(undo, &request.actor, last))
+        };
+        changed.extend(request.ids.iter().filter(|id| !is_last(**id)));
+    }
     Ok(changed)
+}
+
+pub(super) const LAST_LINES: &str = "SELECT i, h.at, h.actor, h.what FROM unnest($1::bigint[]) AS i CROSS JOIN LATERAL ( \
+     SELECT l.at, l.actor, l.what FROM history AS l WHERE l.submission = i ORDER BY l.seq DESC LIMIT 1) AS h";
+
+/// The last line in the history of each.
+async fn last_lines(
+    conn: &mut PgConnection,
+    ids: &[SubmissionId],
+) -> Result<HashMap<SubmissionId, LastLine>, sqlx::Error> {
+    let ids: Vec<i64> = ids.iter().map(|id| id.0).collect();
+    let rows = sqlx::query(LAST_LINES).bind(ids).fetch_all(conn).await?;
+    rows.iter()
+        .map(|row| {
+            let line = LastLine {
+                at: Timestamp::from_millis(row.try_get("at")?),
+                actor: row.try_get("actor")?,
+                what: row.try_get("what")?,
+            };
+            Ok((SubmissionId(row.try_get("i")?), line))
+        })
+        .collect()
 }
 
 async fn perform(
@@ -180,11 +212,13 @@ async fn perform(
                 edit::edit(transaction.conn, *id, entry, &line).await?;
             }
         }
+        Act::Undo(undo) => moves::park_again(transaction.conn, &ids, undo, request.now).await?,
     }
     let to = match &request.act {
         Act::Requeue | Act::Revalidate | Act::Override | Act::Edit(_) => StateName::Pending,
         Act::Accept => StateName::Delivered,
         Act::Dismiss => StateName::Dismissed,
+        Act::Undo(_) => StateName::Parked,
     };
     for (_, found) in doing {
         transaction.moved(Some(found.state.name()), Some(to), 1);

@@ -123,6 +123,31 @@ pub(super) async fn delivered(
         .map(drop)
 }
 
+/// `$3`: what was written down before, which retention may have taken away since; or a later one that came in between.
+pub(super) const NOT_DELIVERED: &str = "UPDATE lane SET delivered_id = nullif(greatest(coalesce($3, 0), coalesce(( \
+        SELECT s.id FROM settled AS s WHERE s.lane = lane.lane AND s.lane IS NOT NULL AND s.state = 'delivered' \
+         ORDER BY s.lane DESC, s.id DESC LIMIT 1), 0)), 0) \
+     WHERE lane = ANY ($1) AND delivered_id = ANY ($2)";
+
+/// Takes it back that one of these was delivered, where it is the newest delivered one of its lane.
+pub(super) async fn not_delivered(
+    conn: &mut PgConnection,
+    lanes: &[i64],
+    ids: &[i64],
+    before: Option<SubmissionId>,
+) -> Result<(), sqlx::Error> {
+    if lanes.is_empty() {
+        return Ok(());
+    }
+    sqlx::query(NOT_DELIVERED)
+        .bind(lanes)
+        .bind(ids)
+        .bind(before.map(|before| before.0))
+        .execute(conn)
+        .await
+        .map(drop)
+}
+
 pub(super) const FORGET_EMPTY: &str = "DELETE FROM lane WHERE lane = ANY ($1) \
      AND (SELECT d.id FROM delivery AS d WHERE d.lane = lane.lane AND d.lane IS NOT NULL AND d.state = 'waiting' LIMIT 1) IS NULL \
      AND (SELECT d.id FROM delivery AS d WHERE d.lane = lane.lane AND d.lane IS NOT NULL AND (d.state = 'head' OR d.state = 'sending') LIMIT 1) IS NULL \

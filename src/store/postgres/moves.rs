@@ -4,6 +4,7 @@ use sqlx::Row as _;
 use sqlx::postgres::PgConnection;
 
 use crate::clock::Timestamp;
+use crate::model::{Decision, Undo};
 use crate::store::rules::acts::Fresh;
 
 use super::lanes;
@@ -87,6 +88,47 @@ pub(super) async fn accept(conn: &mut PgConnection, ids: &[i64], now: Timestamp)
         delivered.extend(lane.map(|lane| (lane, id)));
     }
     lanes::delivered(conn, delivered.into_iter()).await
+}
+
+/// Parked again, with the override that the decision had given it taken away: an operator's earlier word stays, which is
+/// the one that was neither taken back nor made of another payload. Its line in history is written by now.
+pub(super) const PARK_PENDING_AGAIN: &str = "WITH gone AS (DELETE FROM delivery WHERE id = ANY ($1) AND (state = 'head' OR state = 'waiting') \
+        AND tries = 0 RETURNING *) \
+     INSERT INTO settled (id, lane, waited_ms, updated_at, attempts, tries, http_status, hard_override, lost_response, was_unauthorized, requeued, \
+        state, reason) \
+     SELECT g.id, g.lane, g.waited_ms, $2, g.attempts, g.tries, g.http_status, CASE WHEN ( \
+            SELECT sum(CASE WHEN h.what = 'override' THEN 1 WHEN h.what = 'undone' AND h.detail = 'override' THEN -1 ELSE 0 END) \
+              FROM history AS h WHERE h.submission = g.id AND h.seq > coalesce(( \
+                   SELECT max(e.seq) FROM history AS e WHERE e.submission = g.id AND e.what = 'edited'), 0)) > 0 THEN 2 ELSE 0 END, \
+            g.lost_response, g.was_unauthorized, g.requeued, 'parked', $3 FROM gone AS g";
+pub(super) const PARK_SETTLED_AGAIN: &str = "UPDATE settled SET state = 'parked', reason = $3, updated_at = $2 WHERE id = ANY ($1) AND state = $4 RETURNING lane, id";
+
+pub(super) async fn park_again(
+    conn: &mut PgConnection,
+    ids: &[i64],
+    undo: &Undo,
+    now: Timestamp,
+) -> Result<(), sqlx::Error> {
+    let sql = match undo.decision {
+        Decision::Override => PARK_PENDING_AGAIN,
+        Decision::Accept | Decision::Dismiss => PARK_SETTLED_AGAIN,
+    };
+    let mut query = sqlx::query(sql)
+        .bind(ids)
+        .bind(now.millis())
+        .bind(undo.reason.into_str());
+    if undo.decision != Decision::Override {
+        query = query.bind(undo.decision.leads_to().into_str());
+    }
+    let rows = query.fetch_all(&mut *conn).await?;
+    if undo.decision != Decision::Accept {
+        return Ok(());
+    }
+    let mut lanes = Vec::new();
+    for row in &rows {
+        lanes.extend(row.try_get::<Option<i64>, _>("lane")?);
+    }
+    lanes::not_delivered(conn, &lanes, ids, undo.delivered_before).await
 }
 
 pub(super) const DISMISS_PENDING: &str = "WITH gone AS (DELETE FROM delivery WHERE id = ANY ($1) AND (state = 'head' OR state = 'waiting') RETURNING *) \

@@ -18,5 +18,6 @@ pub(super) async fn relations(conn: &mut PgConnection, id: SubmissionId) -> Resu
     Ok(Relations {
         superseded_by: delivered.filter(|delivered| *delivered > id),
         registered_by_us: delivered.is_some_and(|delivered| delivered < id),
+        delivered_last: delivered,
     })
 }

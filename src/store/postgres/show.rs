@@ -63,5 +63,6 @@ async fn tell(conn: &mut PgConnection, id: SubmissionId) -> Result<Option<Story>
         history: history::of(conn, id).await?,
         superseded_by: relations.superseded_by,
         registered_by_us: relations.registered_by_us,
+        delivered_last: relations.delivered_last,
     }))
 }

@@ -3,8 +3,10 @@
 use std::collections::{HashMap, HashSet};
 
 use crate::clock::Timestamp;
-use crate::model::{Act, ActName, DeadReason, State, StateName, SubmissionId};
+use crate::model::{Act, ActName, Actor, DeadReason, State, StateName, SubmissionId, Undo};
 use crate::store::{ActRequest, Acted};
+
+use super::words::without_nul;
 
 /// What is known of a submission before an act.
 #[derive(Debug, Clone, Copy)]
@@ -17,6 +19,8 @@ pub(crate) struct Found {
     pub(crate) held_until: Option<Timestamp>,
     /// Its `not_before` as it was asked for.
     pub(crate) asked: Option<Timestamp>,
+    /// Attempts charged since it last started anew.
+    pub(crate) tries: u32,
 }
 
 /// One answer an id, in order.
@@ -37,6 +41,9 @@ pub(crate) fn answers(
 fn decide(request: &ActRequest, id: SubmissionId, found: &Found, there: Option<SubmissionId>) -> Acted {
     if !is_allowed(&request.act, &found.state) {
         return Acted::WrongState(found.state);
+    }
+    if matches!(request.act, Act::Undo(_)) && found.state.name() == StateName::Pending && found.tries > 0 {
+        return Acted::Changed;
     }
     let later = found.delivered_last.max(there).filter(|delivered| *delivered > id);
     match later {
@@ -59,6 +66,7 @@ fn held(found: &Found, now: Timestamp) -> Option<Timestamp> {
 fn is_allowed(act: &Act, state: &State) -> bool {
     match act {
         Act::Revalidate => *state == State::Dead(DeadReason::Invalid),
+        Act::Undo(undo) => undo.decision.leads_to() == state.name(),
         Act::Requeue | Act::Override | Act::Accept | Act::Dismiss | Act::Edit(_) => {
             ActName::from(act).allowed_from().contains(&state.name())
         }
@@ -70,7 +78,7 @@ fn is_allowed(act: &Act, state: &State) -> bool {
 fn sends_again(act: &Act) -> bool {
     match act {
         Act::Requeue | Act::Revalidate | Act::Override | Act::Edit(_) => true,
-        Act::Accept | Act::Dismiss => false,
+        Act::Accept | Act::Dismiss | Act::Undo(_) => false,
     }
 }
 
@@ -78,17 +86,33 @@ fn sends_again(act: &Act) -> bool {
 pub(crate) fn lifted(request: &ActRequest, doing: &[(SubmissionId, Found)]) -> Vec<i64> {
     let lifts = match request.act {
         Act::Requeue | Act::Override => request.force,
-        Act::Revalidate | Act::Accept | Act::Dismiss | Act::Edit(_) => false,
+        Act::Revalidate | Act::Accept | Act::Dismiss | Act::Edit(_) | Act::Undo(_) => false,
     };
     let lies_ahead = |found: &Found| found.asked.is_some_and(|asked| asked > request.now);
     let lifted = doing.iter().filter(|(_, found)| lifts && lies_ahead(found));
     lifted.map(|(id, _)| id.0).collect()
 }
 
+/// The last line of a submission's history.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct LastLine {
+    pub(crate) at: Timestamp,
+    pub(crate) actor: String,
+    pub(crate) what: String,
+}
+
+/// Whether this decision is still the last word on a submission: neither a rule nor another operator spoke since. That
+/// an attempt speaks too is seen by its state and its tries.
+pub(crate) fn is_last_word(undo: &Undo, actor: &Actor, last: &LastLine) -> bool {
+    last.at == undo.at && last.what == undo.decision.act().recorded() && last.actor == without_nul(&actor.to_string())
+}
+
 /// What history says of an act beyond its name.
 pub(crate) fn detail(request: &ActRequest) -> Option<&'static str> {
     match request.act {
         Act::Revalidate => Some("the list of result types has changed, and it is valid now"),
+        // Counted by [`Act::Undo`] itself: which of an operator's words to override still hold.
+        Act::Undo(undo) => Some(undo.decision.act().recorded()),
         Act::Requeue | Act::Override | Act::Accept | Act::Dismiss | Act::Edit(_) => request.force.then_some("forced"),
     }
 }

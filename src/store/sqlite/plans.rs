@@ -160,6 +160,14 @@ const BOUNDS: &[(&str, &[&str])] = &[
         ],
     ),
     ("OF", &["history_submission (submission=?)"]),
+    ("LAST_LINES", &["history_submission (submission=?)"]),
+    (
+        "PARK_AGAIN",
+        &[
+            "history_submission (submission=? AND rowid>?)",
+            "history_submission (submission=?)",
+        ],
+    ),
     // `rowid>?`: the head is at most one, whose number is compared.
     (
         "DEMOTE",

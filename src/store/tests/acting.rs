@@ -105,6 +105,7 @@ async fn a_superseded_one_is_not_sent_again_unless_forced(#[values(Sqlite, Postg
     let expected = Relations {
         superseded_by: Some(new),
         registered_by_us: false,
+        delivered_last: Some(new),
     };
     assert_eq!(bench.outbox.relations(old).await.unwrap(), expected);
     assert_eq!(bench.outbox.show(old).await.unwrap().unwrap().superseded_by, Some(new));

@@ -2,7 +2,7 @@
 //! start from `sending` alone.
 
 use super::*;
-use crate::model::{ActName, AttemptNumber, EndingName, REPLACEABLE, StateName};
+use crate::model::{ActName, AttemptNumber, Decision, EndingName, REPLACEABLE, StateName, Undo};
 use strum::VariantArray as _;
 
 /// Everything that changes a state.
@@ -35,6 +35,7 @@ impl Move {
             Act::Accept,
             Act::Dismiss,
             Act::Edit(Box::new(entry("a"))),
+            Act::Undo(undo(Decision::Dismiss)),
         ];
         let moves = endings
             .into_iter()
@@ -49,6 +50,8 @@ impl Move {
             Self::End(_) => &[StateName::Sending],
             // The dead one of this test was rejected by the API, not by a list of result types.
             Self::Act(Act::Revalidate) => &[],
+            // The delivered one was sent, the pending one never parked: neither is what a decision led to.
+            Self::Act(Act::Undo(_)) => &[StateName::Dismissed],
             Self::Act(act) => ActName::from(act).allowed_from(),
             Self::Replace => REPLACEABLE,
         }
@@ -79,11 +82,20 @@ impl Move {
             Self::Claim => StateName::Sending,
             Self::End(Ending::Delivered | Ending::Accepted) | Self::Act(Act::Accept) => StateName::Delivered,
             Self::End(Ending::Dead { .. }) => StateName::Dead,
-            Self::End(Ending::Parked(_)) => StateName::Parked,
+            Self::End(Ending::Parked(_)) | Self::Act(Act::Undo(_)) => StateName::Parked,
             Self::Act(Act::Dismiss) | Self::Replace => StateName::Dismissed,
             Self::End(Ending::Retry { .. } | Ending::Override | Ending::Released | Ending::Interrupted { .. })
             | Self::Act(Act::Requeue | Act::Revalidate | Act::Override | Act::Edit(_)) => StateName::Pending,
         }
+    }
+}
+
+fn undo(decision: Decision) -> Undo {
+    Undo {
+        decision,
+        at: NOW,
+        reason: ParkReason::Conflict,
+        delivered_before: None,
     }
 }
 

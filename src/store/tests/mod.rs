@@ -20,6 +20,7 @@ mod retention;
 mod rules;
 mod settling;
 mod thin;
+mod undoing;
 mod upgrade;
 
 #[path = "../../../tests/postgres/mod.rs"]

@@ -233,6 +233,7 @@ impl Model {
             Act::Dismiss => (&[StateName::Pending, StateName::Dead, StateName::Parked], false),
             Act::Override => (&[StateName::Parked], true),
             Act::Accept => (&[StateName::Parked], false),
+            Act::Undo(_) => (&[], false),
         };
         if !allowed.contains(&one.state.name()) {
             return Acted::WrongState(one.state);
@@ -267,6 +268,7 @@ impl Model {
             Act::Override => self.put_back(id, Some(Who::Person), now),
             Act::Accept => self.deliver(id),
             Act::Dismiss => self.one(id).state = State::Dismissed,
+            Act::Undo(_) => unreachable!("no step of the machine"),
             Act::Edit(_) => {
                 if edited.1.is_some() {
                     let one = self.one(id);

@@ -64,6 +64,13 @@ pub(super) const STATEMENTS: &[Statement] = &[
         &["lane_pkey (lane)", "settled_pkey (id)", "submission_pkey (id)"],
     ),
     known("act::PAYLOADS", Writing, act::PAYLOADS, "", &["submission_pkey (id)"]),
+    known(
+        "act::LAST_LINES",
+        Writing,
+        act::LAST_LINES,
+        "",
+        &["history_pkey (submission)"],
+    ),
     known("admit::DRAW", Writing, admit::DRAW, "", &[]),
     known(
         "admit::HOLDERS",
@@ -237,6 +244,13 @@ pub(super) const STATEMENTS: &[Statement] = &[
         &["lane_pkey (lane)"],
     ),
     known(
+        "lanes::NOT_DELIVERED",
+        Writing,
+        lanes::NOT_DELIVERED,
+        "",
+        &["lane_pkey (lane)", "settled_lane (lane)"],
+    ),
+    known(
         "lanes::FORGET_EMPTY",
         Writing,
         lanes::FORGET_EMPTY,
@@ -292,6 +306,24 @@ pub(super) const STATEMENTS: &[Statement] = &[
         &["settled_pkey (id)", "submission_pkey (id)"],
     ),
     known("moves::ACCEPT", Writing, moves::ACCEPT, "", &["settled_parked (id)"]),
+    known(
+        "moves::PARK_PENDING_AGAIN",
+        Writing,
+        moves::PARK_PENDING_AGAIN,
+        "",
+        &[
+            "delivery_pkey (id)",
+            "history_pkey (submission)",
+            "history_pkey (submission, seq)",
+        ],
+    ),
+    known(
+        "moves::PARK_SETTLED_AGAIN",
+        Writing,
+        moves::PARK_SETTLED_AGAIN,
+        "",
+        &["settled_pkey (id)"],
+    ),
     known(
         "moves::DISMISS_PENDING",
         Writing,

@@ -5,8 +5,9 @@ use std::collections::{HashMap, HashSet};
 use sqlx::Row as _;
 use sqlx::sqlite::SqliteConnection;
 
+use crate::clock::Timestamp;
 use crate::model::{Act, ActName, StateName, SubmissionId};
-use crate::store::rules::acts::{Found, Fresh, answers, detail, lifted};
+use crate::store::rules::acts::{Found, Fresh, LastLine, answers, detail, is_last_word, lifted};
 use crate::store::sqlite::machine::transaction::Transaction;
 use crate::store::sqlite::machine::{batch, row};
 use crate::store::sqlite::reading::list;
@@ -47,7 +48,7 @@ pub(crate) async fn rehearse(
 }
 
 pub(crate) const BEFORE: &str = "SELECT d.id, CASE WHEN d.id IN (SELECT id FROM flight) THEN 'sending' ELSE d.state \
-     END AS state, d.reason, d.next_at, d.not_before AS held_until, s.not_before AS asked, d.lane, \
+     END AS state, d.reason, d.next_at, d.not_before AS held_until, s.not_before AS asked, d.lane, d.tries, \
             (SELECT m.id FROM delivered_last AS m WHERE m.lane = d.lane) AS delivered_id \
        FROM json_each(?1) AS j CROSS JOIN delivery AS d ON d.id = j.value CROSS JOIN submission AS s ON s.id = d.id";
 
@@ -65,6 +66,7 @@ async fn query_found(
                 delivered_last: row.try_get::<Option<i64>, _>("delivered_id")?.map(SubmissionId),
                 held_until: row::time(row, "held_until")?,
                 asked: row::time(row, "asked")?,
+                tries: row.try_get("tries")?,
             };
             Ok((SubmissionId(row.try_get("id")?), found))
         })
@@ -81,7 +83,7 @@ async fn delivered_where_it_goes(
             Some(activity) => lanes::delivered_last(conn, activity.lane()).await,
             None => Ok(None),
         },
-        Act::Requeue | Act::Revalidate | Act::Override | Act::Accept | Act::Dismiss => Ok(None),
+        Act::Requeue | Act::Revalidate | Act::Override | Act::Accept | Act::Dismiss | Act::Undo(_) => Ok(None),
     }
 }
 
@@ -97,13 +99,48 @@ async fn changed(conn: &mut SqliteConnection, request: &ActRequest) -> Result<Ha
     }
     if let Some(payload) = &request.still.payload {
         let ids: Vec<i64> = request.ids.iter().map(|id| id.0).collect();
-        for row in sqlx::query(PAYLOADS).bind(batch::json(&ids)?).fetch_all(conn).await? {
+        for row in sqlx::query(PAYLOADS)
+            .bind(batch::json(&ids)?)
+            .fetch_all(&mut *conn)
+            .await?
+        {
             if row::payload(&row)? != *payload {
                 changed.insert(SubmissionId(row.try_get("id")?));
             }
         }
     }
+    if let Act::Undo(undo) = &request.act {
+        let last = last_lines(conn, &request.ids).await?;
+        let is_last = |id| {
+            last.get(&id)
+                .is_some_and(|last| is_last_word(undo, &request.actor, last))
+        };
+        changed.extend(request.ids.iter().filter(|id| !is_last(**id)));
+    }
     Ok(changed)
+}
+
+pub(crate) const LAST_LINES: &str = "SELECT h.submission, h.at, h.actor, h.what FROM json_each(?1) AS j \
+     CROSS JOIN history AS h ON h.seq = (SELECT max(l.seq) FROM history AS l INDEXED BY history_submission \
+     WHERE l.submission = j.value)";
+
+/// The last line in the history of each.
+async fn last_lines(
+    conn: &mut SqliteConnection,
+    ids: &[SubmissionId],
+) -> Result<HashMap<SubmissionId, LastLine>, sqlx::Error> {
+    let ids: Vec<i64> = ids.iter().map(|id| id.0).collect();
+    let rows = sqlx::query(LAST_LINES).bind(batch::json(&ids)?).fetch_all(conn).await?;
+    rows.iter()
+        .map(|row| {
+            let line = LastLine {
+                at: Timestamp::from_millis(row.try_get("at")?),
+                actor: row.try_get("actor")?,
+                what: row.try_get("what")?,
+            };
+            Ok((SubmissionId(row.try_get("submission")?), line))
+        })
+        .collect()
 }
 
 async fn perform(
@@ -149,6 +186,7 @@ async fn perform(
             }
             StateName::Pending
         }
+        Act::Undo(undo) => moves::park_again(transaction.conn, &ids, undo, request.now).await?,
     };
     for (_, found) in doing {
         transaction.moved(Some(found.state.name()), Some(to), 1);

@@ -3,7 +3,7 @@
 use sqlx::sqlite::SqliteConnection;
 
 use crate::clock::Timestamp;
-use crate::model::StateName;
+use crate::model::{StateName, Undo};
 use crate::store::rules::acts::Fresh;
 use crate::store::sqlite::machine::batch;
 
@@ -67,6 +67,34 @@ pub(crate) const DISMISS: &str = "UPDATE delivery SET state = 'dismissed', reaso
 pub(super) async fn dismiss(conn: &mut SqliteConnection, ids: &str, now: Timestamp) -> Result<StateName, sqlx::Error> {
     sqlx::query(DISMISS).bind(ids).bind(now.millis()).execute(conn).await?;
     Ok(StateName::Dismissed)
+}
+
+/// Parked again, with the override that the decision had given it taken away: an operator's earlier word stays, which is
+/// the one that was neither taken back nor made of another payload. Its line in history is written by now.
+pub(crate) const PARK_AGAIN: &str = "UPDATE delivery SET state = 'parked', reason = ?3, updated_at = ?2, \
+        hard_override = CASE WHEN state NOT IN ('head', 'waiting') THEN hard_override \
+            WHEN (SELECT sum(CASE WHEN h.what = 'override' THEN 1 WHEN h.what = 'undone' AND h.detail = 'override' THEN -1 \
+                             ELSE 0 END) FROM history AS h INDEXED BY history_submission \
+                   WHERE h.submission = delivery.id AND h.seq > coalesce((SELECT max(e.seq) FROM history AS e \
+                         INDEXED BY history_submission WHERE e.submission = delivery.id AND e.what = 'edited'), 0)) > 0 \
+            THEN 2 ELSE 0 END \
+     WHERE id IN (SELECT value FROM json_each(?1)) AND id NOT IN (SELECT id FROM flight) \
+       AND CASE ?4 WHEN 'pending' THEN state IN ('head', 'waiting') AND tries = 0 ELSE state = ?4 END";
+
+pub(super) async fn park_again(
+    conn: &mut SqliteConnection,
+    ids: &str,
+    undo: &Undo,
+    now: Timestamp,
+) -> Result<StateName, sqlx::Error> {
+    sqlx::query(PARK_AGAIN)
+        .bind(ids)
+        .bind(now.millis())
+        .bind(undo.reason.into_str())
+        .bind(undo.decision.leads_to().into_str())
+        .execute(conn)
+        .await?;
+    Ok(StateName::Parked)
 }
 
 pub(crate) const LEAVE_EPISODE: &str = "DELETE FROM episode WHERE id IN (SELECT value FROM json_each(?1))";

@@ -12,9 +12,11 @@ use crate::store::sqlite::reading::{contents, dead, list, relations, sources, ta
 pub(super) const STATEMENTS: &[(&str, &str)] = &[
     ("BEFORE", act::BEFORE),
     ("PAYLOADS", act::PAYLOADS),
+    ("LAST_LINES", act::LAST_LINES),
     ("PUT_BACK", moves::PUT_BACK),
     ("ACCEPT", moves::ACCEPT),
     ("DISMISS", moves::DISMISS),
+    ("PARK_AGAIN", moves::PARK_AGAIN),
     ("LIFT", moves::LIFT),
     ("LEAVE_EPISODE", moves::LEAVE_EPISODE),
     ("LAST_ID", admit::LAST_ID),

@@ -26,5 +26,6 @@ pub(crate) async fn relations(conn: &mut SqliteConnection, id: SubmissionId) -> 
     Ok(Relations {
         superseded_by: delivered.filter(|delivered| *delivered > id),
         registered_by_us: delivered.is_some_and(|delivered| delivered < id),
+        delivered_last: delivered,
     })
 }

@@ -61,6 +61,7 @@ pub(crate) async fn show(conn: &mut SqliteConnection, id: SubmissionId) -> Resul
         history: history::of(&mut transaction, id).await?,
         superseded_by: relations.superseded_by,
         registered_by_us: relations.registered_by_us,
+        delivered_last: relations.delivered_last,
     };
     transaction.commit().await?;
     Ok(Some(story))
