@@ -15,9 +15,10 @@ use crate::intake::open_file::{CHUNK_BYTES, CHUNK_RESULTS};
 use crate::intake::parse::{ParseFault, RawResult};
 use crate::intake::result_reader::{ReadError, ResultReader};
 use crate::intake::rows;
-use crate::model::{Admitted, Entry};
+use crate::model::{Admitted, Entry, Figures};
 use crate::policy::validate::Criteria;
-use crate::store::{Outbox, StoreError};
+use crate::store::{Minute, Outbox, StoreError};
+use crate::telemetry::counters;
 
 use super::context::{Context, Global};
 use super::exit::{CliError, Exit};
@@ -118,6 +119,7 @@ async fn enqueue(
         done: 0,
         results: 0,
         unsure: 0,
+        figures: Figures::default(),
         progress: &|done| progress(done, total),
     };
     let mut wrong = 0_u64;
@@ -174,6 +176,8 @@ struct Enqueuing<'a> {
     results: u64,
     /// Results of which nobody knows whether they are.
     unsure: usize,
+    /// What became of those that went into the outbox.
+    figures: Figures,
     progress: &'a dyn Fn(u64),
 }
 
@@ -220,12 +224,26 @@ impl Enqueuing<'_> {
         let outbox = self.context.change().await?;
         let mut once = Once::new();
         let mut all_good = true;
+        let mut taken = Ok(());
         for source in sources {
-            all_good &= self.admit_to_outbox(source, &outbox, &mut once, out).await?;
+            match self.admit_to_outbox(source, &outbox, &mut once, out).await {
+                Ok(good) => all_good &= good,
+                Err(error) => {
+                    taken = Err(error);
+                    break;
+                }
+            }
         }
-        once.forget(&outbox).await;
+        if taken.is_ok() {
+            once.forget(&outbox).await;
+        }
+        // In figures that no delivery depends on: where they cannot be stored, the results are in all the same.
+        let figures = std::mem::take(&mut self.figures);
+        if !figures.is_empty() {
+            drop(outbox.record(vec![Minute::of_command(figures, self.context.now)]).await);
+        }
         outbox.close().await;
-        Ok(all_good)
+        taken.map(|()| all_good)
     }
 
     async fn all_as_rows(&mut self, sources: &[ResultFile], out: &mut dyn Write) -> anyhow::Result<()> {
@@ -267,6 +285,7 @@ impl Enqueuing<'_> {
             }
             let outcomes = admitted?;
             self.results += outcomes.len() as u64;
+            self.figures.add_all(&counters::admitted(&entries, &outcomes));
             for (entry, outcome) in entries.iter().zip(&outcomes) {
                 all_in &= write_outcome(entry, outcome, out)?;
             }

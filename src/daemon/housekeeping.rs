@@ -1,10 +1,10 @@
 //! Retention: what was delivered or dismissed long enough ago leaves the outbox, in small batches beside everything
-//! else.
+//! else. And on its way, once a minute, how it went is written down.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 use tokio::time::sleep;
 
 use crate::clock::{self, Timestamp};
@@ -13,6 +13,7 @@ use crate::model::StateName;
 use crate::store::{Outbox, StoreError, Sweep};
 use crate::telemetry::SaidOnce;
 
+use super::minutes::Minutes;
 use super::tasks::report_round;
 
 /// How often there is a look at what may leave, and a checkpoint.
@@ -29,7 +30,10 @@ const BATCH_GAP: Duration = Duration::from_millis(20);
 
 /// Sweeps and tidies until `shutdown` says so. The only error is an outbox whose writer has ended: with it the daemon
 /// has to end.
+///
+/// `end`: who writes the last minute, when everything else has ended.
 pub(super) async fn run(
+    (mut minutes, end): (Minutes, oneshot::Sender<Minutes>),
     outbox: Outbox,
     mut config: watch::Receiver<Arc<Config>>,
     mut shutdown: watch::Receiver<bool>,
@@ -42,16 +46,19 @@ pub(super) async fn run(
             () = sleep(if at_once { ROUND_AT_ONCE } else { ROUND }) => {}
             () = reloaded(&mut config) => {}
             // An error is a sender that is gone: the end as well.
-            _ = shutdown.wait_for(|stop| *stop) => return Ok(()),
+            _ = shutdown.wait_for(|stop| *stop) => break,
         }
         let keeps = keeps(&config.borrow());
         let round = tokio::select! {
-            round = tidy_up(&outbox, &keeps) => round,
-            _ = shutdown.wait_for(|stop| *stop) => return Ok(()),
+            round = tidy_up(&outbox, &keeps, &mut minutes) => round,
+            _ = shutdown.wait_for(|stop| *stop) => break,
         };
         let hint = "what should leave stays for now; every round tries again";
         report_round(&mut fails, round, ("retention", hint), "retention goes on")?;
     }
+    // Nobody waits for them where the daemon ends in a hurry.
+    drop(end.send(minutes));
+    Ok(())
 }
 
 /// Waits for a new configuration; for ever where none can come any more.
@@ -61,7 +68,8 @@ async fn reloaded(config: &mut watch::Receiver<Arc<Config>>) {
     }
 }
 
-async fn tidy_up(outbox: &Outbox, keeps: &[(StateName, Keep)]) -> Result<(), StoreError> {
+async fn tidy_up(outbox: &Outbox, keeps: &[(StateName, Keep)], minutes: &mut Minutes) -> Result<(), StoreError> {
+    minutes.turn().await?;
     for (state, keep) in keeps {
         let Some(older_than) = older_than(*keep, clock::now()) else {
             continue;
@@ -72,6 +80,7 @@ async fn tidy_up(outbox: &Outbox, keeps: &[(StateName, Keep)]) -> Result<(), Sto
             limit: SWEEP_ROWS_MAX,
         };
         while outbox.sweep(sweep).await? > 0 {
+            minutes.turn().await?;
             sleep(BATCH_GAP).await;
         }
     }

@@ -14,6 +14,7 @@ mod bookkeeping;
 mod held_key;
 mod housekeeping;
 mod key;
+mod minutes;
 mod nodes;
 mod reload;
 mod reporter;

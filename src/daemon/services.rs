@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
-use tokio::sync::{Notify, watch};
+use tokio::sync::{Notify, oneshot, watch};
 use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::api::Client;
@@ -19,6 +19,7 @@ use crate::{delivery, intake};
 use super::bookkeeping;
 use super::held_key::{self, HeldKey};
 use super::housekeeping;
+use super::minutes::Minutes;
 use super::nodes;
 use super::reporter::Reporter;
 use super::tasks::{TaskEnded, Tasks};
@@ -60,6 +61,8 @@ pub struct Services {
     tasks: Tasks,
     /// What the loops count up at each turn: of deliveries, of files and of rows.
     turns: [Arc<AtomicU64>; 3],
+    /// From housekeeping when it ends: the last minute is written when everything else has ended.
+    minutes: oneshot::Receiver<Minutes>,
 }
 
 impl Services {
@@ -70,10 +73,10 @@ impl Services {
         Client::new(&setup.config.api, &setup.key)?;
         let outbox = Outbox::open(setup.config.outbox.address()?, Role::Daemon, now).await?;
         let hold = intake::prepare(&setup.config.inbox, setup.config.outbox.database.anchor()).await?;
-        Ok(Self::start(outbox, hold, setup))
+        Ok(Self::start(outbox, hold, setup, now))
     }
 
-    fn start(outbox: Outbox, hold: Option<intake::InboxLock>, setup: Setup) -> Self {
+    fn start(outbox: Outbox, hold: Option<intake::InboxLock>, setup: Setup, now: Timestamp) -> Self {
         let (config, config_seen) = watch::channel(Arc::new(setup.config));
         let (held_key, held_key_seen) = watch::channel(HeldKey::of(&setup.key, &setup.key_place, fastrand::u64(..)));
         let (key, key_seen) = watch::channel(Arc::new(setup.key));
@@ -114,6 +117,7 @@ impl Services {
             rows_progress: row_turns,
             turn_max,
             hindrances: Arc::clone(meters.hindrances()),
+            counters: Arc::clone(meters.counters()),
         };
         tasks.spawn("intake", async {
             Box::pin(intake::run(taking, hold)).await;
@@ -128,9 +132,16 @@ impl Services {
             bookkeeping::run(outbox.clone(), arrivals, shutdown_seen.clone()),
         );
         tasks.spawn("nodes", nodes::run(outbox.clone(), shutdown_seen.clone()));
+        let (end, minutes_end) = oneshot::channel();
+        let minutes = Minutes::new(outbox.clone(), Arc::clone(&meters), now);
         tasks.spawn(
             "housekeeping",
-            housekeeping::run(outbox.clone(), config_seen.clone(), shutdown_seen.clone()),
+            housekeeping::run(
+                (minutes, end),
+                outbox.clone(),
+                config_seen.clone(),
+                shutdown_seen.clone(),
+            ),
         );
         let reporter = Reporter::new(outbox.clone(), config_seen, meters, setup.notifier);
         tasks.spawn("reporter", reporter.run(shutdown_seen));
@@ -142,6 +153,7 @@ impl Services {
             shutdown,
             tasks,
             turns,
+            minutes: minutes_end,
         }
     }
 
@@ -203,6 +215,10 @@ impl Services {
             );
         }
         let closing = async {
+            // Gone where housekeeping did not end by itself.
+            if let Ok(minutes) = self.minutes.await {
+                minutes.close().await;
+            }
             let tally = timeout(TALLY_MAX, self.outbox.tally()).await;
             self.outbox.close().await;
             tally

@@ -71,7 +71,8 @@ impl Gatekeeper {
         let restored = record
             .as_ref()
             .is_some_and(|record| record.state == gate.name_beneath());
-        meters.set_gate(gate.name());
+        let why = record.as_ref().map_or("", |record| record.why.as_str());
+        meters.set_gate(gate.name(), why, now);
         let retry = StoreRetry::new(meters.hindrances());
         let unsaved = record.is_some() && !restored;
         let since = record.as_ref().map_or(0, |record| record.since);
@@ -124,7 +125,7 @@ impl Gatekeeper {
             | Input::Adopted(_) => {}
         }
         let reaction = self.gate.step(input, now, &self.settings);
-        self.carry_out(reaction);
+        self.carry_out(reaction, now);
     }
 
     /// An exchange ended: the gate hears of it, and decides what becomes of a refused submission.
@@ -144,7 +145,7 @@ impl Gatekeeper {
         let input = Input::Ended(ended.for_gate(claimed, dispatch, refused_before, roll));
         let reaction = self.gate.step(input, now, &self.settings);
         let refused = reaction.refused;
-        self.carry_out(reaction);
+        self.carry_out(reaction, now);
         let is_trial = matches!(dispatch.purpose, Purpose::Ask(Why::Key(_)));
         if refused == Some(Ending::Released) && is_trial && self.trials.refused(claimed.id) {
             ended.ending = Ending::unauthorized(true);
@@ -315,7 +316,7 @@ impl Gatekeeper {
         self.retry.has_read();
     }
 
-    fn carry_out(&mut self, reaction: Reaction) {
+    fn carry_out(&mut self, reaction: Reaction, now: Timestamp) {
         if let Some(record) = reaction.remember {
             // A refused key's goes with the outcomes that it is due to.
             let is_by_key = record.state == GateName::Unauthorized;
@@ -328,7 +329,7 @@ impl Gatekeeper {
         }
         if let Some(change) = reaction.announce {
             events::gate(change.from, change.to, &change.why, change.hint.as_deref());
-            self.meters.set_gate(change.to);
+            self.meters.set_gate(change.to, &change.why, now);
         }
     }
 }

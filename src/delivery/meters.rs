@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::clock::Timestamp;
 use crate::config::Api;
 use crate::policy::gate::GateName;
+use crate::telemetry::counters;
 use crate::telemetry::events::{How, Who, Window};
 use crate::telemetry::hindrance::Hindrances;
 
@@ -26,6 +27,8 @@ pub struct Meters {
     in_flight: AtomicU64,
     counts: Mutex<Counters>,
     hindrances: Arc<Hindrances>,
+    /// What is written down once a minute.
+    counters: Arc<counters::Counters>,
 }
 
 #[derive(Debug, Default)]
@@ -89,6 +92,7 @@ pub struct Pulse {
 impl Meters {
     /// An answer came, after so long.
     pub fn answered(&self, elapsed: Duration) {
+        self.counters.answered(elapsed);
         let mut counts = self.counts();
         if counts.times.len() == TIMES_MAX {
             counts.times.pop_front();
@@ -133,8 +137,10 @@ impl Meters {
         self.in_flight.load(Ordering::Relaxed)
     }
 
-    pub fn set_gate(&self, name: GateName) {
+    /// The gate came into this state, for this reason.
+    pub fn set_gate(&self, name: GateName, why: &str, at: Timestamp) {
         self.counts().gate = Some(name);
+        self.counters.gate(name, why, at);
         self.hindrances.wake_observer();
     }
 
@@ -167,6 +173,11 @@ impl Meters {
     pub fn is_acquainted(&self) -> bool {
         let counts = self.counts();
         counts.api.is_some() && counts.works_with == counts.api
+    }
+
+    /// What is counted for the minutes that the outbox keeps.
+    pub const fn counters(&self) -> &Arc<counters::Counters> {
+        &self.counters
     }
 
     /// What hinders intake and deliveries.

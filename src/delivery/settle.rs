@@ -102,7 +102,7 @@ impl Outbound {
         match settled {
             Settled::Done => self.tell(meters),
             // The gate's own event has told of the key.
-            Settled::Uncharged => {}
+            Settled::Uncharged => self.count(meters),
             // After a commit of unknown outcome this is the proof that it had worked.
             Settled::Stale if was_tried => self.tell(meters),
             Settled::Stale => {
@@ -122,6 +122,16 @@ impl Outbound {
         }
     }
 
+    /// An attempt that was made, for the minutes; `Released` without an answer was none.
+    fn count(&self, meters: &Meters) {
+        let record = &self.settlement.record;
+        let answer = record.answer.as_ref().map(|answer| answer.status);
+        let of_fault = record.fault.as_ref().and_then(|fault| fault.status);
+        if answer.is_some() || record.fault.is_some() {
+            meters.counters().attempted(record.outcome, answer.or(of_fault));
+        }
+    }
+
     /// The event of the contract for what is now durable.
     fn tell(&self, meters: &Meters) {
         let claimed = &self.claimed;
@@ -136,6 +146,7 @@ impl Outbound {
             // Claimed and never sent: nothing happened that anyone could watch.
             return;
         }
+        self.count(meters);
         let answer = record.answer.as_ref();
         let documented = answer.and_then(|answer| ApiError::parse(&answer.body));
         let fault = record.fault.as_ref();

@@ -66,6 +66,7 @@ pub async fn admit(
         let error = match context.outbox.admit(admission.clone(), clock::now()).await {
             Ok(outcomes) => {
                 backpressure.store_works();
+                context.counters.admitted(&admission.entries, &outcomes);
                 admission
                     .entries
                     .iter()

@@ -12,6 +12,7 @@ use crate::clock;
 use crate::config::{Config, ValidationMode};
 use crate::policy::validate::{Criteria, ResultType};
 use crate::store::Outbox;
+use crate::telemetry::counters::Counters;
 use crate::telemetry::hindrance::Hindrances;
 use crate::telemetry::liveness::lively;
 
@@ -45,6 +46,8 @@ pub struct IntakeContext {
     pub turn_max: Duration,
     /// Where what hinders is reported.
     pub hindrances: Arc<Hindrances>,
+    /// Where what comes in is counted.
+    pub counters: Arc<Counters>,
 }
 
 impl IntakeContext {

@@ -11,7 +11,7 @@ use super::submission::{DeadReason, ParkReason, StateName};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, EnumDiscriminants)]
 #[strum_discriminants(
     name(EndingName),
-    derive(Hash, EnumString, IntoStaticStr, VariantArray),
+    derive(Hash, PartialOrd, Ord, EnumString, IntoStaticStr, VariantArray),
     strum(serialize_all = "snake_case", const_into_str)
 )]
 pub enum Ending {

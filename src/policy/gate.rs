@@ -32,7 +32,7 @@ mod throttle;
 
 pub use key::KeyVerdict;
 pub use machine::Gate;
-pub use record::{ASK, GATE, GateName, GateRecord, PAUSE, PAUSE_IN_FORCE, PauseRecord};
+pub use record::{ASK, GATE, GateChange, GateName, GateRecord, PAUSE, PAUSE_IN_FORCE, PauseRecord};
 
 /// What of the configuration the gate goes by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

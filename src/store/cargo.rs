@@ -44,6 +44,8 @@ pub(crate) enum Table {
     Episode,
     ReceiptFile,
     ReceiptRow,
+    Minute,
+    Total,
 }
 
 impl Table {
@@ -122,6 +124,26 @@ impl Table {
                 ("digest", Bytes),
             ],
             Self::ReceiptRow => &[("inbox", Bytes), ("row", Number), ("digest", Bytes)],
+            Self::Minute => &[
+                ("until", Number),
+                ("since", Number),
+                ("node", Text),
+                ("name", Text),
+                ("counts", Text),
+                ("pending", Number),
+                ("sending", Number),
+                ("delivered", Number),
+                ("dead", Number),
+                ("parked", Number),
+                ("dismissed", Number),
+                ("oldest_pending", Number),
+                ("oldest_due", Number),
+                ("oldest_dead", Number),
+                ("in_flight", Number),
+                ("gate", Text),
+                ("gate_changes", Text),
+            ],
+            Self::Total => &[("figure", Text), ("value", Number)],
         }
     }
 
@@ -135,6 +157,8 @@ impl Table {
             Self::History => &["submission", "seq"],
             Self::ReceiptFile => &["inbox", "name", "inode"],
             Self::ReceiptRow => &["inbox", "row", "digest"],
+            Self::Minute => &["until", "node"],
+            Self::Total => &["figure"],
         }
     }
 }

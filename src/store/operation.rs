@@ -8,7 +8,7 @@ use tokio::sync::oneshot;
 use crate::clock::Timestamp;
 use crate::model::{Admission, Admitted, Receipt, SubmissionId};
 
-use super::{ActRequest, Acted, ClaimRequest, Claimed, Leap, Miscount, Settled, Settlement, StoreError, Sweep};
+use super::{ActRequest, Acted, ClaimRequest, Claimed, Leap, Minute, Miscount, Settled, Settlement, StoreError, Sweep};
 
 /// A value to remember under a name; none forgets the name.
 pub(crate) struct Note {
@@ -81,6 +81,7 @@ pub(crate) enum Operation {
     Sweep(Asked<Sweep, u64>),
     Recount(Asked<Vec<Miscount>, ()>),
     PutInOrder(Asked<Vec<i64>, ()>),
+    Record(Asked<Vec<Minute>, ()>),
     Claim(Asked<Turn, Vec<Claimed>>),
 }
 
@@ -108,6 +109,7 @@ impl Operation {
             Self::Sweep(asked) => (asked.question.limit as usize, 0),
             Self::Claim(asked) => (asked.question.request.limit as usize, 0),
             Self::PutInOrder(asked) => (asked.question.len(), 0),
+            Self::Record(asked) => (asked.question.len(), 0),
             Self::Recover(_) | Self::Remember(_) | Self::OpenGate(_) | Self::Revive(_) | Self::Recount(_) => (1, 0),
         }
     }
@@ -126,6 +128,7 @@ impl Operation {
             Self::Sweep(asked) => asked.reply(outcome),
             Self::Recount(asked) => asked.reply(outcome),
             Self::PutInOrder(asked) => asked.reply(outcome),
+            Self::Record(asked) => asked.reply(outcome),
             Self::Claim(asked) => asked.reply(outcome),
         }
     }

@@ -7,13 +7,13 @@ use std::time::Duration;
 use futures_util::future::Either;
 
 use crate::clock::Timestamp;
-use crate::model::{Address, Admission, Admitted, FileReceipt, Payload, Receipt, SubmissionId};
+use crate::model::{Address, Admission, Admitted, Figures, FileReceipt, Payload, Receipt, SubmissionId};
 
 use super::rules::marks::Marks;
 use super::{
-    ActRequest, Acted, ClaimRequest, Claimed, Content, DeadLetter, Filter, Leap, Listed, Miscount, NodeEvent, NodeView,
-    OpenError, Relations, Role, Settled, Settlement, SourceCursor, StoreError, Story, Stretch, Sweep, Tally, Tenure,
-    Touch, postgres, sqlite,
+    ActRequest, Acted, ClaimRequest, Claimed, Content, DeadLetter, Filter, Leap, Listed, Minute, MinuteCursor,
+    Miscount, NodeEvent, NodeView, OpenError, Relations, Role, Settled, Settlement, SourceCursor, StoreError, Story,
+    Stretch, Sweep, Tally, Tenure, Touch, postgres, sqlite,
 };
 
 /// The outbox. Cheap to clone; every clone shares the same connections.
@@ -140,6 +140,22 @@ impl Outbox {
     /// Deletes a batch of what may leave, oldest first; returns how many. None: nothing is left that may.
     pub async fn sweep(&self, sweep: Sweep) -> Result<u64, StoreError> {
         ask!(self, database => database.sweep(sweep).await)
+    }
+
+    /// Writes minutes down, and adds them to the totals: each once, also where the answer to an earlier call with the same
+    /// ones was lost. Some that are older than [`super::MINUTES_KEPT`] leave with them.
+    pub async fn record(&self, minutes: Vec<Minute>) -> Result<(), StoreError> {
+        ask!(self, database => database.record(minutes).await)
+    }
+
+    /// The minutes behind this place, oldest first, at most `limit`.
+    pub async fn minutes(&self, after: &MinuteCursor, limit: u32) -> Result<Vec<Minute>, StoreError> {
+        ask!(self, database => database.minutes(after, limit).await)
+    }
+
+    /// All that was ever counted, by whichever node, also of minutes that have left.
+    pub async fn totals(&self) -> Result<Figures, StoreError> {
+        ask!(self, database => database.totals().await)
     }
 
     /// Waits until a count would have fallen below nothing: they are to be counted again.

@@ -9,6 +9,7 @@
 //! A full pipe, a stuck terminal or a full disk costs log lines, never time: what is lost is counted and told by
 //! [`events::lines_lost`] when writing works again. [`systemd`] tells the service manager how we are.
 
+pub mod counters;
 pub mod escape;
 pub mod events;
 mod fields;

@@ -106,6 +106,7 @@ async fn where_the_outbox_may_not_be_written_they_become_rows() {
         done: 0,
         results: 0,
         unsure: 0,
+        figures: Figures::default(),
         progress: &|_| {},
     };
     let mut out = Vec::new();

@@ -66,6 +66,7 @@ impl House {
             rows_progress: Arc::default(),
             turn_max: super::TURN_MAX,
             hindrances: Arc::default(),
+            counters: Arc::default(),
         }
     }
 

@@ -2,7 +2,7 @@
 //! databases, so both stay as they are.
 
 use serde::{Deserialize, Serialize};
-use strum::{Display, IntoStaticStr};
+use strum::{Display, EnumString, IntoStaticStr};
 
 use crate::clock::Timestamp;
 
@@ -18,7 +18,7 @@ pub const PAUSE_IN_FORCE: &str = "pause_in_force";
 pub const ASK: &str = "ask";
 
 /// The public names of the gate's states, as status, log and database have them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, Display, IntoStaticStr)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, Display, EnumString, IntoStaticStr)]
 #[serde(rename_all = "lowercase")]
 #[strum(serialize_all = "lowercase", const_into_str)]
 pub enum GateName {
@@ -54,6 +54,15 @@ impl GateName {
             Self::Throttled | Self::Probing => false,
         }
     }
+}
+
+/// The gate came into a state: kept by the minute, for who asks later how it went.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GateChange {
+    pub at: Timestamp,
+    pub to: GateName,
+    /// Why, in words that may come from the API.
+    pub why: String,
 }
 
 /// The gate beneath a pause, and why. Times are milliseconds since 1970.

@@ -12,7 +12,7 @@ use crate::store::{Settled, Settlement};
 
 use super::own::Own;
 use super::transaction::Transaction;
-use super::{act, admit, claim, gate, lanes, notes, receipts, recount, settle, sweep};
+use super::{act, admit, claim, gate, lanes, minutes, notes, receipts, recount, settle, sweep};
 
 /// Applies a group. Whoever asked for one of these waits for its answer, so no two of them depend on their order:
 /// outcomes go first, all in one, since they free the next of their activities; claims go last and find them, and wait
@@ -57,6 +57,7 @@ pub(super) async fn apply(
             Operation::PutInOrder(asked) => {
                 asked.answer = Some(recount::put_in_order(transaction, &asked.question).await?);
             }
+            Operation::Record(asked) => asked.answer = Some(minutes::record(transaction.conn, &asked.question).await?),
             // Recovery is the nodes' business here.
             Operation::Recover(asked) => asked.answer = Some(0),
             Operation::Settle(_) | Operation::Claim(_) => {}

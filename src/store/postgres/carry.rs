@@ -39,7 +39,7 @@ pub(crate) struct Carrier {
 /// For the transaction of a move: it waits as long as the other side takes. The locks let readers be, and nobody else;
 /// `node` among them, so that no daemon joins meanwhile.
 const BEGIN: &str = "BEGIN; SET LOCAL idle_in_transaction_session_timeout = 0; \
-     LOCK TABLE node, submission, lane, delivery, settled, attempt, history, episode, receipt_file, receipt_row, memory, tally, tally_delta \
+     LOCK TABLE node, submission, lane, delivery, settled, attempt, history, episode, receipt_file, receipt_row, memory, minute, total, tally, tally_delta \
      IN SHARE ROW EXCLUSIVE MODE";
 
 /// Everybody that has not left or was not taken over, with its beat and how long ago that was (milliseconds).
@@ -85,6 +85,7 @@ impl Carrier {
         let name = format!("reten-outbox {} move", server.schema);
         let mut conn = connector.connect(Purpose::Writing, &name).await.map_err(failed)?;
         schema::prepare(&mut conn, &connector, role).await?;
+        schema::upgrade(&mut conn, &connector).await.map_err(failed)?;
         let recovered = put_back_of_the_dead(&mut conn, &connector, now).await?;
         sqlx::raw_sql(BEGIN).execute(&mut conn).await.map_err(failed)?;
         // Under the lock: who joined between the two.
@@ -159,7 +160,13 @@ impl Carrier {
                 let query = sqlx::query(JOIN_EPISODE).bind(numbers(rows, 0)).bind(&self.scope);
                 query.execute(conn).await.map(drop)
             }
-            Table::Submission | Table::Attempt | Table::History | Table::ReceiptFile | Table::ReceiptRow => {
+            Table::Submission
+            | Table::Attempt
+            | Table::History
+            | Table::ReceiptFile
+            | Table::ReceiptRow
+            | Table::Minute
+            | Table::Total => {
                 let rows: Vec<&Row> = rows.iter().collect();
                 insert(conn, table.into(), table, |_| true, &rows).await
             }
@@ -460,6 +467,8 @@ const fn place(table: Table) -> &'static str {
         Table::Episode => "episode AS t",
         Table::ReceiptFile => "receipt_file AS t",
         Table::ReceiptRow => "receipt_row AS t",
+        Table::Minute => "minute AS t",
+        Table::Total => "total AS t",
     }
 }
 
@@ -516,6 +525,7 @@ fn page_sql(table: Table, has_after: bool) -> String {
 fn key_kind(name: &str) -> Kind {
     match name {
         "inbox" | "name" | "digest" => Kind::Bytes,
+        "node" | "figure" => Kind::Text,
         _ => Kind::Number,
     }
 }

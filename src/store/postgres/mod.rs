@@ -27,6 +27,7 @@ mod identity;
 mod lanes;
 mod link;
 mod list;
+mod minutes;
 mod moves;
 mod node;
 mod notes;
@@ -59,15 +60,15 @@ use tokio::task::JoinHandle;
 
 use crate::clock::Timestamp;
 use crate::lock::Lock;
-use crate::model::{Admission, Admitted, FileReceipt, Payload, Receipt, Server, SubmissionId, hexadecimal};
+use crate::model::{Admission, Admitted, Figures, FileReceipt, Payload, Receipt, Server, SubmissionId, hexadecimal};
 use crate::store::beside::lock;
 use crate::store::beside::note::Notepad;
 use crate::store::operation::{Asked, Note, Opening, Operation, Revival, Turn};
 use crate::store::rules::marks::{Marks, SECRET};
 use crate::store::{
-    ActRequest, Acted, ClaimOrder, ClaimRequest, Claimed, Content, DeadLetter, Filter, Leap, Listed, Miscount,
-    NodeEvent, NodeView, OpenError, Relations, Role, Settled, Settlement, SourceCursor, StoreError, Story, Stretch,
-    Sweep, Tally, Tenure,
+    ActRequest, Acted, ClaimOrder, ClaimRequest, Claimed, Content, DeadLetter, Filter, Leap, Listed, Minute,
+    MinuteCursor, Miscount, NodeEvent, NodeView, OpenError, Relations, Role, Settled, Settlement, SourceCursor,
+    StoreError, Story, Stretch, Sweep, Tally, Tenure,
 };
 
 use connect::{Connector, Purpose};
@@ -100,6 +101,8 @@ struct Inner {
     end: watch::Sender<bool>,
     beating: Mutex<Option<JoinHandle<()>>>,
     connector: Connector,
+    /// `outbox.node`.
+    label: String,
     lock: Mutex<Option<Lock>>,
 }
 
@@ -135,7 +138,8 @@ impl Writers {
             | Operation::Remember(_)
             | Operation::Sweep(_)
             | Operation::Recount(_)
-            | Operation::PutInOrder(_) => &self.keeping,
+            | Operation::PutInOrder(_)
+            | Operation::Record(_) => &self.keeping,
         }
     }
 }
@@ -203,6 +207,7 @@ impl Database {
             end,
             beating: Mutex::new(beating),
             connector,
+            label: server.node.clone(),
             lock: Mutex::new(lock),
         };
         let database = Self {
@@ -398,6 +403,14 @@ impl Database {
         self.ask(sweep, Operation::Sweep).await
     }
 
+    pub(crate) async fn record(&self, mut all: Vec<Minute>) -> Result<(), StoreError> {
+        for minute in all.iter_mut().filter(|minute| !minute.adds_up()) {
+            minute.node.clone_from(&self.inner.own.identity);
+            minute.name.clone_from(&self.inner.label);
+        }
+        self.ask(all, Operation::Record).await
+    }
+
     /// Never: counts are sums of what was added here, and no CHECK can refuse one.
     pub(crate) async fn found_short(&self) {
         std::future::pending::<()>().await;
@@ -591,6 +604,18 @@ impl Database {
     pub(crate) async fn nodes_without(&self, name: &str, value: Option<&str>) -> Result<Vec<String>, StoreError> {
         let mut reader = self.inner.readers.take().await?;
         let found = within(GLANCE_MAX, "a look", notes::nodes_without(&mut reader, name, value)).await;
+        reader.done(found)
+    }
+
+    pub(crate) async fn minutes(&self, after: &MinuteCursor, limit: u32) -> Result<Vec<Minute>, StoreError> {
+        let mut reader = self.inner.readers.take().await?;
+        let found = within(READ_MAX, "a look", minutes::behind(&mut reader, after, limit)).await;
+        reader.done(found)
+    }
+
+    pub(crate) async fn totals(&self) -> Result<Figures, StoreError> {
+        let mut reader = self.inner.readers.take().await?;
+        let found = within(GLANCE_MAX, "a look", minutes::totals(&mut reader)).await;
         reader.done(found)
     }
 

@@ -15,7 +15,7 @@ use crate::store::tests::{Bench, Kind};
 use statements::{SOURCES, STATEMENTS};
 
 /// Tables of which every row is read: there are a few.
-const SMALL: &[&str] = &["node", "tally", "tally_delta", "memory"];
+const SMALL: &[&str] = &["node", "tally", "tally_delta", "memory", "total"];
 
 /// Statements that read a big table whole, and why they may.
 const WALKS: &[&str] = &[

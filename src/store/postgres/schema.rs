@@ -12,8 +12,13 @@ use super::trouble;
 /// What `schema_version` says of a schema that is ours.
 const APPLICATION: &str = "reten-outbox";
 /// The version of the tables that this program knows.
-const VERSION: i32 = 1;
-const TABLES: &str = include_str!("../../../migrations/outbox-postgres/0001_outbox.sql");
+const VERSION: i32 = 2;
+
+/// Each leads to the version of its number; the first one makes the tables.
+const MIGRATIONS: [&str; 2] = [
+    include_str!("../../../migrations/outbox-postgres/0001_outbox.sql"),
+    include_str!("../../../migrations/outbox-postgres/0002_minutes.sql"),
+];
 /// Debian's and most clouds' oldest that is still kept; its btree removes dead entries by itself.
 const SERVER_MIN: i32 = 140_000;
 
@@ -54,6 +59,9 @@ pub(super) async fn prepare(conn: &mut PgConnection, connector: &Connector, role
         return Err(OpenError::Unusable(format!(
             "{place}: its schema {schema} belongs to {application:?}; name another one in outbox.schema"
         )));
+    }
+    if version < VERSION && role != Role::Reader {
+        upgrade(conn, connector).await.map_err(failed)?;
     }
     if oldest > VERSION {
         return Err(OpenError::Unusable(format!(
@@ -96,13 +104,21 @@ async fn is_there(conn: &mut PgConnection, schema: &str) -> Result<bool, sqlx::E
     sqlx::query(IS_THERE).bind(schema).fetch_one(conn).await?.try_get(0)
 }
 
-/// Under a lock of this schema's: who comes second waits, looks again and finds it done. `IF NOT EXISTS` alone is no
-/// lock. A crash anywhere leaves nothing.
+/// Makes the tables, or brings them to the newest version. Under a lock of this schema's: who comes second waits, looks
+/// again and finds it done. `IF NOT EXISTS` alone is no lock. A crash anywhere leaves what was there.
 async fn create(conn: &mut PgConnection, schema: &str) -> Result<(), sqlx::Error> {
     sqlx::raw_sql("BEGIN; SET LOCAL lock_timeout = '30s'")
         .execute(&mut *conn)
         .await?;
-    let made = make(conn, schema).await;
+    let made = async {
+        sqlx::query("SELECT pg_advisory_xact_lock($1)")
+            .bind(advisory_key(schema))
+            .execute(&mut *conn)
+            .await?;
+        make(conn, schema).await?;
+        migrate(conn).await
+    };
+    let made = made.await;
     let end = if made.is_ok() { "COMMIT" } else { "ROLLBACK" };
     let ended = sqlx::raw_sql(end).execute(conn).await;
     made?;
@@ -110,10 +126,6 @@ async fn create(conn: &mut PgConnection, schema: &str) -> Result<(), sqlx::Error
 }
 
 async fn make(conn: &mut PgConnection, schema: &str) -> Result<(), sqlx::Error> {
-    sqlx::query("SELECT pg_advisory_xact_lock($1)")
-        .bind(advisory_key(schema))
-        .execute(&mut *conn)
-        .await?;
     if is_there(conn, schema).await? {
         return Ok(());
     }
@@ -127,7 +139,28 @@ async fn make(conn: &mut PgConnection, schema: &str) -> Result<(), sqlx::Error> 
             .execute(&mut *conn)
             .await?;
     }
-    sqlx::raw_sql(TABLES).execute(conn).await.map(drop)
+    sqlx::raw_sql(MIGRATIONS[0]).execute(conn).await.map(drop)
+}
+
+/// Brings tables that are there to the newest version.
+pub(super) async fn upgrade(conn: &mut PgConnection, connector: &Connector) -> Result<(), sqlx::Error> {
+    create(conn, &connector.schema).await
+}
+
+/// The steps that are still to be made. Tables of other hands, or of a newer version, are left as they are.
+async fn migrate(conn: &mut PgConnection) -> Result<(), sqlx::Error> {
+    let row = sqlx::query("SELECT application, version FROM schema_version")
+        .fetch_one(&mut *conn)
+        .await?;
+    let (application, version): (String, i32) = (row.try_get(0)?, row.try_get(1)?);
+    if application != APPLICATION {
+        return Ok(());
+    }
+    let done = usize::try_from(version).unwrap_or(0);
+    for migration in MIGRATIONS.iter().skip(done) {
+        sqlx::raw_sql(*migration).execute(&mut *conn).await?;
+    }
+    Ok(())
 }
 
 /// One a schema: tenants on one server do not wait for one another.

@@ -45,6 +45,11 @@ pub(super) fn is_worth_a_replay(error: &sqlx::Error) -> bool {
     matches!(code(error), Some("40001" | "40P01" | "23505" | "0A000"))
 }
 
+/// Whether a table is not there: those of this schema are of a version before it.
+pub(super) fn is_of_older_tables(error: &sqlx::Error) -> bool {
+    code(error) == Some("42P01")
+}
+
 /// Whether somebody held a lock for longer than we wait (`lock_timeout`).
 pub(super) fn is_of_lock(error: &sqlx::Error) -> bool {
     code(error) == Some("55P03")

@@ -11,7 +11,8 @@ use crate::clock::Timestamp;
 use crate::model::{Admission, Admitted, Receipt, SubmissionId};
 use crate::store::sqlite::Database;
 use crate::store::{
-    ActRequest, Acted, ClaimOrder, ClaimRequest, Claimed, Leap, Miscount, Settled, Settlement, StoreError, Sweep,
+    ActRequest, Acted, ClaimOrder, ClaimRequest, Claimed, Leap, Minute, Miscount, Settled, Settlement, StoreError,
+    Sweep,
 };
 
 use super::machine::writer::Order;
@@ -134,6 +135,11 @@ impl Database {
             self.ask(wrong, Operation::PutInOrder).await?;
         }
         Ok((count, end))
+    }
+
+    /// Writes minutes down, and adds them to the totals, each once.
+    pub async fn record(&self, minutes: Vec<Minute>) -> Result<(), StoreError> {
+        self.ask(minutes, Operation::Record).await
     }
 
     /// Checkpoints, gives a bounded number of free pages back, and keeps the WAL bounded. Cheap when there is nothing

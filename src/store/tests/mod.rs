@@ -10,6 +10,7 @@ mod looking;
 mod lost;
 mod machine;
 mod matrix;
+mod minutes;
 mod model;
 mod moving;
 mod opening;

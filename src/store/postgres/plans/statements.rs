@@ -3,8 +3,8 @@
 
 use crate::store::postgres::connect::Purpose::{self, Beating, Reading, Writing};
 use crate::store::postgres::{
-    act, admit, apply, claim, contents, dead, edit, gate, history, lanes, list, moves, node, notes, receipts, recount,
-    recover, relations, replace, settle, sources, sweep, tally,
+    act, admit, apply, claim, contents, dead, edit, gate, history, lanes, list, minutes, moves, node, notes, receipts,
+    recount, recover, relations, replace, settle, sources, sweep, tally,
 };
 
 /// A statement. `types` are those of its parameters where the server cannot tell them: what is bound names them.
@@ -669,6 +669,37 @@ pub(super) const STATEMENTS: &[Statement] = &[
         "",
         &["delivery_pkey (id)"],
     ),
+    known("minutes::WRITE", Writing, minutes::WRITE, "", &[]),
+    known(
+        "minutes::COUNTED",
+        Writing,
+        minutes::COUNTED,
+        "",
+        &["minute_pkey (until, node)"],
+    ),
+    known(
+        "minutes::ADD_TO_MINUTE",
+        Writing,
+        minutes::ADD_TO_MINUTE,
+        "",
+        &["minute_pkey (until, node)"],
+    ),
+    known("minutes::ADD_TO_TOTAL", Writing, minutes::ADD_TO_TOTAL, "", &[]),
+    known(
+        "minutes::EXPIRE",
+        Writing,
+        minutes::EXPIRE,
+        "",
+        &["minute_pkey ()", "minute_pkey (until, until)"],
+    ),
+    known(
+        "minutes::MINUTES",
+        Reading,
+        minutes::MINUTES,
+        "",
+        &["minute_pkey (ROW(until,)"],
+    ),
+    known("minutes::TOTALS", Reading, minutes::TOTALS, "", &[]),
     known("tally::COUNTS", Reading, tally::COUNTS, "", &[]),
     known(
         "tally::OLDEST",
@@ -706,6 +737,7 @@ pub(super) const SOURCES: &[(&str, &str)] = &[
     ("history", include_str!("../history.rs")),
     ("lanes", include_str!("../lanes.rs")),
     ("list", include_str!("../list.rs")),
+    ("minutes", include_str!("../minutes.rs")),
     ("moves", include_str!("../moves.rs")),
     ("node", include_str!("../node.rs")),
     ("notes", include_str!("../notes.rs")),

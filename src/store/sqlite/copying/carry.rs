@@ -372,6 +372,8 @@ const fn place(table: Table) -> &'static str {
         Table::Episode => "episode AS t",
         Table::ReceiptFile => "receipt_file AS t",
         Table::ReceiptRow => "receipt_row AS t",
+        Table::Minute => "minute AS t",
+        Table::Total => "total AS t",
     }
 }
 
@@ -441,6 +443,7 @@ pub(crate) fn put_sql(table: Table) -> String {
 fn key_kind(name: &str) -> Kind {
     match name {
         "inbox" | "name" | "digest" => Kind::Bytes,
+        "node" | "figure" => Kind::Text,
         _ => Kind::Number,
     }
 }

@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use crate::clock::Timestamp;
 use crate::store::operation::{Operation, Settling};
-use crate::store::sqlite::operations::{act, admit, claim, gate, notes, receipts, recount, recover, settle, sweep};
+use crate::store::sqlite::operations::{
+    act, admit, claim, gate, minutes, notes, receipts, recount, recover, settle, sweep,
+};
 use crate::store::{ClaimOrder, Settlement};
 
 use super::hot;
@@ -25,6 +27,7 @@ async fn apply_between(operation: &mut Operation, transaction: &mut Transaction<
         Operation::Sweep(asked) => asked.answer = Some(sweep::sweep(transaction, asked.question).await?),
         Operation::Recount(asked) => asked.answer = Some(recount::correct(transaction, &asked.question).await?),
         Operation::PutInOrder(asked) => asked.answer = Some(recount::put_in_order(transaction, &asked.question).await?),
+        Operation::Record(asked) => asked.answer = Some(minutes::record(transaction.conn, &asked.question).await?),
         Operation::Settle(_) | Operation::Claim(_) => {}
     }
     Ok(())

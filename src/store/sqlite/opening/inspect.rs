@@ -84,6 +84,8 @@ pub(crate) const TABLES: &[(&str, &str)] = &[
     ("receipt_file", "inbox, name, inode"),
     ("receipt_row", "inbox, row, digest"),
     ("memory", "rowid"),
+    ("minute", "until, node"),
+    ("total", "figure"),
 ];
 
 /// Every index with its table, its columns and its condition.

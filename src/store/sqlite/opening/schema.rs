@@ -52,7 +52,7 @@ pub(crate) async fn identity_within(conn: &mut SqliteConnection) -> Result<Ident
 pub(crate) async fn migrate(conn: &mut SqliteConnection) -> Result<(), sqlx::Error> {
     match identity(conn).await? {
         Identity::Ours | Identity::Newer(_) | Identity::Foreign => return Ok(()),
-        Identity::Older(1..) => refuse_without_room(conn).await?,
+        Identity::Older(1..REWRITTEN) => refuse_without_room(conn).await?,
         Identity::Older(_) | Identity::Empty => {}
     }
     // Indexes are sorted while they are built: in a file, so that memory is bounded however many submissions there are.
@@ -70,6 +70,9 @@ pub(crate) async fn migrate(conn: &mut SqliteConnection) -> Result<(), sqlx::Err
     }
     migrated
 }
+
+/// The last version that wrote rows anew: what comes after it only adds tables.
+const REWRITTEN: i64 = 3;
 
 /// What bringing an old outbox up to date may write: its narrow rows and their indexes anew, into the WAL first and
 /// then into the file, where the old ones are given up only at the end. About twice what was measured.

@@ -8,6 +8,7 @@ pub(crate) mod edit;
 pub(crate) mod gate;
 pub(crate) mod history;
 pub(crate) mod lanes;
+pub(crate) mod minutes;
 pub(crate) mod moves;
 pub(crate) mod notes;
 pub(crate) mod receipts;

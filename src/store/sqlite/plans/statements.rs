@@ -3,10 +3,10 @@
 use crate::store::sqlite::machine::transaction;
 use crate::store::sqlite::opening::schema;
 use crate::store::sqlite::operations::{
-    act, admit, claim, claimed, edit, gate, history, lanes, moves, notes, receipts, recount, recover, replace, settle,
-    sweep,
+    act, admit, claim, claimed, edit, gate, history, lanes, minutes, moves, notes, receipts, recount, recover, replace,
+    settle, sweep,
 };
-use crate::store::sqlite::reading::{contents, dead, list, relations, sources, tally};
+use crate::store::sqlite::reading::{self, contents, dead, list, relations, sources, tally};
 
 /// Statements that end a source file's `const NAME: &str`, by name.
 pub(super) const STATEMENTS: &[(&str, &str)] = &[
@@ -63,6 +63,13 @@ pub(super) const STATEMENTS: &[(&str, &str)] = &[
     ("REFUSED_BY_RESULT_TYPES", list::REFUSED_BY_RESULT_TYPES),
     ("CONTENTS", contents::CONTENTS),
     ("PLACE", schema::PLACE),
+    ("WRITE_MINUTE", minutes::WRITE_MINUTE),
+    ("COUNTED", minutes::COUNTED),
+    ("ADD_TO_MINUTE", minutes::ADD_TO_MINUTE),
+    ("ADD_TO_TOTAL", minutes::ADD_TO_TOTAL),
+    ("EXPIRE_MINUTES", minutes::EXPIRE_MINUTES),
+    ("MINUTES", reading::minutes::MINUTES),
+    ("TOTALS", reading::minutes::TOTALS),
     ("REMEMBER", notes::REMEMBER),
     ("REMEMBER_FIRST", notes::REMEMBER_FIRST),
     ("FORGET", notes::FORGET),
@@ -124,12 +131,14 @@ pub(super) const SOURCES: &[&str] = &[
     include_str!("../operations/history.rs"),
     include_str!("../opening/inspect.rs"),
     include_str!("../operations/lanes.rs"),
+    include_str!("../operations/minutes.rs"),
     include_str!("../operations/moves.rs"),
     include_str!("../reading/list.rs"),
     include_str!("../operations/notes.rs"),
     include_str!("../operations/receipts.rs"),
     include_str!("../operations/recount.rs"),
     include_str!("../operations/recover.rs"),
+    include_str!("../reading/minutes.rs"),
     include_str!("../reading/relations.rs"),
     include_str!("../operations/replace.rs"),
     include_str!("../opening/schema.rs"),

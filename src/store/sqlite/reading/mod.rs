@@ -4,6 +4,7 @@ pub(crate) mod attempts;
 pub(crate) mod contents;
 pub(crate) mod dead;
 pub(crate) mod list;
+pub(crate) mod minutes;
 pub(crate) mod relations;
 pub(crate) mod show;
 pub(crate) mod sources;
