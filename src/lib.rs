@@ -46,7 +46,8 @@ pub use cli::main;
 #[doc(hidden)]
 pub mod bench {
     pub use crate::clock::{Timestamp, now};
+    pub use crate::model::{Address, Host, Server, SslMode};
     pub use crate::model::{Admission, Answer, Attempt, Directives, Ending, Entry, Object, Origin, StateName};
     pub use crate::sandbox::SUBMIT_PATH;
-    pub use crate::store::{ClaimOrder, ClaimRequest, Claimed, Outbox, Role, Settlement};
+    pub use crate::store::{ClaimOrder, ClaimRequest, Claimed, Outbox, Role, Settlement, statements_of_a_turn};
 }

@@ -79,12 +79,16 @@ async fn cycle(outbox: &Outbox) -> Duration {
     let began = Instant::now();
     let claimed = claim(outbox, GROUP).await;
     assert_eq!(claimed.len(), GROUP as usize);
+    settled_as_delivered(outbox, &claimed).await;
+    began.elapsed()
+}
+
+pub async fn settled_as_delivered(outbox: &Outbox, claimed: &[Claimed]) {
     let now = bench::now();
     let settlements = claimed
         .iter()
         .map(|claimed| (settlement(claimed, Ending::Delivered).into(), now));
     outbox.settle_all(settlements.collect(), None).await.unwrap();
-    began.elapsed()
 }
 
 /// Makes the oldest one wait, and with it all of its activity.

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use reten_outbox::bench::StateName;
 use reten_outbox::bench::Timestamp;
-use reten_outbox::bench::{Outbox, Role};
+use reten_outbox::bench::{Address, Outbox, Role};
 
 use crate::process::{self, Usage};
 use crate::sizes::Sizes;
@@ -22,6 +22,8 @@ const PATIENCE: Duration = Duration::from_mins(2);
 pub struct Place {
     dir: tempfile::TempDir,
     settings: Vec<(String, String)>,
+    /// On a server, instead of the file.
+    shared: Option<Address>,
 }
 
 /// A daemon that runs.
@@ -53,7 +55,23 @@ impl Place {
             ("log.level", format!("{:?}", sizes.log)),
         ];
         let settings = settings.map(|(key, value)| (key.to_owned(), value)).into();
-        Self { dir, settings }
+        Self {
+            dir,
+            settings,
+            shared: None,
+        }
+    }
+
+    /// Where its state lies that is not in a shared outbox.
+    pub fn state(&self) -> PathBuf {
+        self.path("outbox")
+    }
+
+    /// Has its outbox on a server: where, and as the configuration names it.
+    pub fn share(&mut self, outbox: Address, url: &str) {
+        self.settings.retain(|(key, _)| key != "outbox.database");
+        self.set("outbox.database", &format!("{url:?}"));
+        self.shared = Some(outbox);
     }
 
     /// Sets another key of the configuration, to a TOML value.
@@ -79,6 +97,9 @@ impl Place {
         fs::write(self.path("config.toml"), text.concat()).unwrap();
         let mut program = Command::new(env!("CARGO_BIN_EXE_reten-outbox"));
         program.env_clear().arg("--config").arg(self.path("config.toml"));
+        if self.shared.is_some() {
+            program.env("STATE_DIRECTORY", self.state());
+        }
         program
     }
 
@@ -114,17 +135,20 @@ impl Place {
             .build()
             .unwrap();
         let began = Instant::now();
+        let (address, rest) = match &self.shared {
+            // A look is a server's work, too.
+            Some(address) => (address.clone(), Duration::from_millis(20)),
+            None => (Address::from(self.outbox()), Duration::from_millis(1)),
+        };
         runtime.block_on(async {
-            let outbox = Outbox::open(&self.outbox(), Role::Reader, Timestamp::default())
-                .await
-                .unwrap();
+            let outbox = Outbox::open(address, Role::Reader, Timestamp::default()).await.unwrap();
             loop {
                 let tally = outbox.tally().await.unwrap();
                 if tally.counts.contains(&(state, results)) {
                     break;
                 }
                 assert!(began.elapsed() < PATIENCE, "{:?}", tally.counts);
-                tokio::time::sleep(Duration::from_millis(1)).await;
+                tokio::time::sleep(rest).await;
             }
         });
     }
@@ -156,6 +180,18 @@ impl Daemon {
 
     pub fn usage(&self) -> Usage {
         process::usage(self.child.id())
+    }
+
+    /// Sends it a signal, by name.
+    pub fn signal(&self, name: &str) {
+        let pid = self.child.id().to_string();
+        assert!(
+            Command::new("kill")
+                .args(["-s", name, &pid])
+                .status()
+                .unwrap()
+                .success()
+        );
     }
 
     /// Asks it to end, and waits until it has.

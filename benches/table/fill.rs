@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use reten_outbox::bench::{self, Timestamp};
+use reten_outbox::bench::{Address, Outbox, Role};
 use reten_outbox::bench::{Admission, Directives, Entry, Object, Origin};
-use reten_outbox::bench::{Outbox, Role};
 
 use crate::sizes::Sizes;
 
@@ -57,7 +57,7 @@ pub fn outbox(sizes: &Sizes, results: u64, activities: Activities, place: &Path)
             .unwrap();
         // One that an earlier run did not finish.
         remove(&half);
-        runtime.block_on(fill(&half, results, activities));
+        runtime.block_on(fill(half.as_path(), results, activities));
         std::fs::rename(&half, &full).unwrap();
         remove(&half);
     }
@@ -86,7 +86,7 @@ pub fn sync() {
     assert!(Command::new("sync").status().unwrap().success());
 }
 
-async fn fill(database: &Path, results: u64, activities: Activities) {
+pub async fn fill(database: impl Into<Address>, results: u64, activities: Activities) {
     let outbox = Outbox::open(database, Role::Tool, Timestamp::default()).await.unwrap();
     let now = bench::now();
     let mut from = 0;

@@ -32,6 +32,7 @@ mod process;
 mod rest;
 mod serve;
 mod server;
+mod shared;
 mod sizes;
 
 use machine::Ticks;
@@ -90,6 +91,36 @@ const ROWS: &[Row] = &[
         "outage",
         "an outage with a large backlog: from its end to 0.9 of the full rate",
         backlog::outage,
+    ),
+    (
+        "shared-drain",
+        "drain of an outbox in PostgreSQL, against one in SQLite and against pgbench with the same statements",
+        shared::drain,
+    ),
+    (
+        "shared-nodes",
+        "drain by two and four daemons, the API 20 ms away, against one",
+        shared::nodes,
+    ),
+    (
+        "shared-claims",
+        "claim of 64 from PostgreSQL with a large backlog, against 10,000 pending",
+        shared::claims,
+    ),
+    (
+        "shared-takeover",
+        "from a daemon's end or stand-still to the first delivery of its claims by another",
+        shared::takeover,
+    ),
+    (
+        "shared-idle",
+        "a minute in which nothing happens in PostgreSQL",
+        shared::idle,
+    ),
+    (
+        "shared-held",
+        "drain while another session's transaction holds back the vacuum, against one without",
+        shared::held,
     ),
 ];
 

@@ -39,6 +39,11 @@ pub use touch::Touch;
 pub use views::{Content, DeadLetter, Event, Filter, Listed, Miscount, Story, Tally};
 pub use wreck::{Found, Wreck};
 
+/// See [`postgres::turn`].
+pub fn statements_of_a_turn() -> [(&'static str, &'static str); 9] {
+    postgres::turn()
+}
+
 /// Who opens the outbox, and so what it may do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Role {

@@ -45,7 +45,8 @@ pub const USER: &str = "postgres";
 /// One word on its input is the signal that ends the server; the end of the input (we are gone) is the same as `QUIT`,
 /// which saves nothing and so takes no time.
 const UNDER_WATCH: &str = r#"
-"$1/postgres" -D "$2/data" -k "$2" -c listen_addresses= -c fsync=off -c max_connections=400 >>"$2/log" 2>&1 &
+bin=$1 directory=$2; shift 2
+"$bin/postgres" -D "$directory/data" -k "$directory" -c listen_addresses= -c fsync=off -c max_connections=400 "$@" >>"$directory/log" 2>&1 &
 read -r how
 kill -"${how:-QUIT}" $!
 wait $!
@@ -69,6 +70,7 @@ pub struct Server {
     bin: PathBuf,
     directory: PathBuf,
     owner: Option<User>,
+    settings: Vec<String>,
     running: Option<Running>,
     /// How many names were given out.
     schemas: AtomicU32,
@@ -92,6 +94,11 @@ impl Server {
 
     /// A server for one test, which may stop and start it. It ends with the value.
     pub fn own() -> Option<Self> {
+        Self::with(&[])
+    }
+
+    /// The same with more settings (`name=value`), which go before those of all tests.
+    pub fn with(settings: &[&str]) -> Option<Self> {
         let Some(bin) = finder::bin() else {
             static SAID: OnceLock<()> = OnceLock::new();
             // Not by a macro: what those print is shown for failed tests only.
@@ -116,6 +123,7 @@ impl Server {
             bin,
             directory,
             owner,
+            settings: settings.iter().map(|setting| format!("-c{setting}")).collect(),
             running: None,
             schemas: AtomicU32::new(0),
             remover,
@@ -169,6 +177,19 @@ impl Server {
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     }
 
+    /// One of PostgreSQL's programs, with this server as its own.
+    pub fn program(&self, name: &str) -> Command {
+        let mut program = Command::new(self.bin.join(name));
+        program.env("PGHOST", &self.directory).env("PGUSER", USER);
+        program
+    }
+
+    /// The server's first process.
+    pub fn pid(&self) -> u32 {
+        let file = fs::read_to_string(self.directory.join("data/postmaster.pid")).unwrap();
+        file.lines().next().unwrap().trim().parse().unwrap()
+    }
+
     /// What the server logged: for the text of a failure.
     pub fn log(&self) -> String {
         fs::read_to_string(self.directory.join("log")).unwrap_or_default()
@@ -183,7 +204,8 @@ impl Server {
         shell
             .args(["-c", UNDER_WATCH, "sh"])
             .arg(&self.bin)
-            .arg(&self.directory);
+            .arg(&self.directory)
+            .args(&self.settings);
         let kept = self.kept.as_ref().unwrap().try_clone().unwrap();
         let mut shell = shell
             .stdin(Stdio::piped())

@@ -223,7 +223,7 @@ async fn perform(
     for (_, found) in doing {
         transaction.moved(Some(found.state.name()), Some(to), 1);
     }
-    lanes::relane(transaction.conn, locked).await
+    lanes::relane(transaction.conn, locked).await.map(drop)
 }
 
 /// The lines in the history of those that an act changes; an edit writes its own, with the payload that it replaces.

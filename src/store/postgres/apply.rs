@@ -33,6 +33,9 @@ pub(super) async fn apply(
         let questions: Vec<&(Arc<Settlement>, Timestamp)> =
             settling.iter().flat_map(|asked| &asked.question.0).collect();
         let mut answers = settle::settle(transaction, &questions, closes).await?.into_iter();
+        if let Some(place) = transaction.came_back.take() {
+            own.floor().lower_to(place);
+        }
         for asked in &mut settling {
             asked.answer = Some(answers.by_ref().take(asked.question.0.len()).collect());
             if let Some(note) = &asked.question.1 {
@@ -65,7 +68,7 @@ pub(super) async fn apply(
     }
     for operation in group.iter_mut() {
         if let Operation::Claim(asked) = operation {
-            asked.answer = Some(claim::claim(transaction, &asked.question).await?);
+            asked.answer = Some(claim::claim(transaction, &asked.question, own).await?);
         }
     }
     Ok(())
@@ -76,6 +79,18 @@ pub(super) async fn apply(
 pub(super) fn take_note(group: &[Operation], own: &Own) {
     let mut claimed = own.claimed();
     for operation in group {
+        match operation {
+            Operation::Admit(asked) => own.floor().lower_to((asked.question.1.millis(), i64::MIN)),
+            Operation::Settle(_) | Operation::Claim(_) | Operation::Forget(_) | Operation::Recover(_) => {}
+            // What it put back, or let come forward, may stand anywhere in the queue.
+            Operation::Act(_)
+            | Operation::Remember(_)
+            | Operation::Sweep(_)
+            | Operation::Recount(_)
+            | Operation::PutInOrder(_)
+            | Operation::OpenGate(_)
+            | Operation::Revive(_) => own.floor().forget(),
+        }
         if let Operation::Settle(asked) = operation {
             let answers = asked.answer.iter().flatten();
             for ((settlement, _), answer) in asked.question.0.iter().zip(answers) {

@@ -9,12 +9,15 @@ use std::time::Duration;
 
 use sqlx::Row as _;
 use sqlx::postgres::PgRow;
+use tokio::time::Instant;
 
 use crate::clock::Timestamp;
 use crate::model::{AttemptNumber, StateName, SubmissionId};
 use crate::store::operation::Turn;
 use crate::store::{ClaimOrder, Claimed};
 
+use super::floor::Place;
+use super::own::Own;
 use super::row;
 use super::transaction::Transaction;
 
@@ -35,10 +38,15 @@ fn due(requeued: bool, limit: &str) -> String {
     let when = |condition: &str, name: &str| {
         format!(
             "{name}_{requeued} AS MATERIALIZED (SELECT id FROM delivery WHERE state = 'head' AND not_before IS NULL AND requeued = {requeued} \
-                AND next_at {condition} AND (SELECT 1 FROM me) IS NOT NULL ORDER BY next_at, id LIMIT {limit} FOR NO KEY UPDATE SKIP LOCKED)"
+                AND {condition} AND (SELECT 1 FROM me) IS NOT NULL ORDER BY next_at, id LIMIT {limit} FOR NO KEY UPDATE SKIP LOCKED)"
         )
     };
-    format!("{}, {}", when("<= $1", "due"), when("> $2", "far"))
+    let due = if requeued {
+        "next_at <= $1"
+    } else {
+        "next_at <= $1 AND (next_at, id) >= ($12, $13)"
+    };
+    format!("{}, {}", when(due, "due"), when("next_at > $2", "far"))
 }
 
 /// Of a stretch of the least tried: those that are due, and after them the others, the one first that is due soonest.
@@ -77,7 +85,7 @@ const CLAIM: &str = "UPDATE delivery AS d SET state = 'sending', node = $5, atte
    FROM submission AS s \
   WHERE d.id = ANY ((SELECT ids FROM chosen)::bigint[]) AND s.id = d.id \
  RETURNING array_position((SELECT ids FROM chosen), d.id) AS place, d.id, d.attempts, d.tries, d.waited_ms, d.lost_response, d.hard_override, \
-        d.was_unauthorized, d.requeued, s.submission_key, s.activity_id, s.provider_activity_id, s.commerce_external_id, s.source, s.on_conflict, s.payload";
+        d.was_unauthorized, d.requeued, d.next_at, s.submission_key, s.activity_id, s.provider_activity_id, s.commerce_external_id, s.source, s.on_conflict, s.payload";
 
 /// The statements, by the order asked for.
 #[derive(Debug)]
@@ -91,11 +99,13 @@ pub(super) struct Statements {
 
 /// `$1` the time, `$2` the latest due time that is left alone, `$3` the number wanted, `$4` how many of them may be put
 /// back ones, `$5` the node, `$6` and `$7` the last leap of the clock, `$8` who was refused on trial or is asked for,
-/// `$9` the name of the gate's record, `$10` whether dead letters of the episode are spared, `$11` the key's scope.
+/// `$9` the name of the gate's record, `$10` whether dead letters of the episode are spared, `$11` the key's scope, `$12`
+/// and `$13` where what is due and fresh is looked for from.
 pub(super) static STATEMENTS: LazyLock<Statements> = LazyLock::new(|| {
     let whole = |picking: &str| format!("{ME}, {picking}, {IN_BYTES} {CLAIM}");
     // The parameters that one does not need are named, so that all are bound alike.
-    let unused = "AND ($4::bigint IS NOT NULL AND $8::bigint[] IS NOT NULL AND $10::boolean IS NOT NULL AND $11::text IS NOT NULL)";
+    let unused = "AND ($4::bigint IS NOT NULL AND $8::bigint[] IS NOT NULL AND $10::boolean IS NOT NULL AND $11::text IS NOT NULL \
+            AND $12::bigint IS NOT NULL AND $13::bigint IS NOT NULL)";
     let back = due(true, "$4");
     let fresh = due(
         false,
@@ -112,7 +122,7 @@ pub(super) static STATEMENTS: LazyLock<Statements> = LazyLock::new(|| {
     let trial = "AND NOT d.id = ANY ($8) AND NOT ($10 AND (SELECT x.id FROM settled AS x WHERE x.lane = d.lane AND x.lane IS NOT NULL \
             AND x.id < d.id AND x.id > coalesce((SELECT l.delivered_id FROM lane AS l WHERE l.lane = d.lane), 0) \
             AND x.reason = 'unauthorized' AND (SELECT e.id FROM episode AS e WHERE e.id = x.id AND e.scope = $11) IS NOT NULL \
-            LIMIT 1) IS NOT NULL) AND $4::bigint IS NOT NULL";
+            LIMIT 1) IS NOT NULL) AND $4::bigint IS NOT NULL AND $12::bigint IS NOT NULL AND $13::bigint IS NOT NULL";
     let this = format!(
         "SELECT id FROM delivery WHERE id = ANY ($8) AND state = 'head' AND not_before IS NULL {unused} AND $2::bigint IS NOT NULL LIMIT $3"
     );
@@ -126,7 +136,11 @@ pub(super) static STATEMENTS: LazyLock<Statements> = LazyLock::new(|| {
 });
 
 /// Claims, in the order asked for. Crash after the commit: a take-over counts these attempts as begun.
-pub(super) async fn claim(transaction: &mut Transaction<'_>, turn: &Turn) -> Result<Vec<Claimed>, sqlx::Error> {
+pub(super) async fn claim(
+    transaction: &mut Transaction<'_>,
+    turn: &Turn,
+    own: &Own,
+) -> Result<Vec<Claimed>, sqlx::Error> {
     let request = &turn.request;
     sqlx::query(LET_GO)
         .bind(request.now.millis())
@@ -141,13 +155,18 @@ pub(super) async fn claim(transaction: &mut Transaction<'_>, turn: &Turn) -> Res
             } else {
                 all / 2
             };
+            transaction.from = own.floor().place(Instant::now());
             let mut claimed = run(transaction, turn, &STATEMENTS.due, (all, half), &[], false).await?;
             // Where fewer fresh ones are due than their half, the others have what is left.
             let left = all - i64::try_from(claimed.len()).unwrap_or(all);
-            let were_back = claimed.iter().filter(|(_, requeued)| *requeued).count();
+            let were_back = claimed.iter().filter(|(_, at)| at.is_none()).count();
             if left > 0 && i64::try_from(were_back).is_ok_and(|back| back >= half) {
                 claimed.extend(run(transaction, turn, &STATEMENTS.due, (left, left), &[], false).await?);
             }
+            // What a clock that was set back left far ahead is no place to begin at.
+            let places = claimed.iter().filter_map(|(_, place)| *place);
+            own.floor()
+                .claimed(places.filter(|(next_at, _)| *next_at <= request.now.millis()).max());
             claimed
         }
         ClaimOrder::LeastTried => run(transaction, turn, &STATEMENTS.least_tried, (all, 0), &[], false).await?,
@@ -169,7 +188,7 @@ pub(super) async fn claim(transaction: &mut Transaction<'_>, turn: &Turn) -> Res
     Ok(claimed.into_iter().map(|(claimed, _)| claimed).collect())
 }
 
-/// What was claimed, in order, and whether each was put back.
+/// What was claimed, in order, and where each stood; `None` of one that was put back.
 async fn run(
     transaction: &mut Transaction<'_>,
     turn: &Turn,
@@ -177,7 +196,7 @@ async fn run(
     (limit, back): (i64, i64),
     ids: &[SubmissionId],
     spare_dead: bool,
-) -> Result<Vec<(Claimed, bool)>, sqlx::Error> {
+) -> Result<Vec<(Claimed, Option<Place>)>, sqlx::Error> {
     let request = &turn.request;
     let in_order = request.order == ClaimOrder::Due;
     let rows = sqlx::query(sql)
@@ -192,6 +211,8 @@ async fn run(
         .bind(in_order.then(|| super::notes::gate_of(&transaction.scope)))
         .bind(spare_dead)
         .bind(&transaction.scope)
+        .bind(transaction.from.0)
+        .bind(transaction.from.1)
         .fetch_all(&mut *transaction.conn)
         .await?;
     let mut claimed = rows
@@ -207,7 +228,7 @@ async fn run(
     Ok(claimed.into_iter().map(|(_, claimed)| claimed).collect())
 }
 
-fn read(row: &PgRow, now: Timestamp, node: i64) -> Result<(Claimed, bool), sqlx::Error> {
+fn read(row: &PgRow, now: Timestamp, node: i64) -> Result<(Claimed, Option<Place>), sqlx::Error> {
     let activity = row::facts(row)?.activity().map(|activity| activity.text().to_owned());
     let claimed = Claimed {
         id: SubmissionId(row.try_get("id")?),
@@ -225,5 +246,7 @@ fn read(row: &PgRow, now: Timestamp, node: i64) -> Result<(Claimed, bool), sqlx:
         claimed_at: now,
         incarnation: node,
     };
-    Ok((claimed, row.try_get("requeued")?))
+    let was_put_back: bool = row.try_get("requeued")?;
+    let place = (row.try_get("next_at")?, claimed.id.0);
+    Ok((claimed, (!was_put_back).then_some(place)))
 }

@@ -12,6 +12,8 @@ use sqlx::postgres::PgConnection;
 
 use crate::model::{Lane, SubmissionId};
 
+use super::floor::Place;
+
 /// In ascending order: two that make the same new ones at once wait for one another's, and never in a circle.
 pub(super) const MAKE: &str =
     "INSERT INTO lane (lane) SELECT DISTINCT l FROM unnest($1::bigint[]) AS l ORDER BY l ON CONFLICT (lane) DO NOTHING";
@@ -74,18 +76,21 @@ pub(super) const DEMOTE: &str = "UPDATE delivery SET state = 'waiting' WHERE sta
 pub(super) const PROMOTE: &str = "UPDATE delivery SET state = 'head' WHERE state = 'waiting' AND id = ANY (ARRAY( \
      SELECT (SELECT w.id FROM delivery AS w WHERE w.lane = l AND w.lane IS NOT NULL AND w.state = 'waiting' ORDER BY w.lane, w.id LIMIT 1) \
        FROM unnest($1::bigint[]) AS l \
-      WHERE (SELECT b.id FROM delivery AS b WHERE b.lane = l AND b.lane IS NOT NULL AND (b.state = 'head' OR b.state = 'sending') LIMIT 1) IS NULL))";
+      WHERE (SELECT b.id FROM delivery AS b WHERE b.lane = l AND b.lane IS NOT NULL AND (b.state = 'head' OR b.state = 'sending') LIMIT 1) IS NULL)) RETURNING next_at, id";
 
-/// Restores the invariant for these lanes, which are locked.
-pub(super) async fn relane(conn: &mut PgConnection, lanes: &BTreeSet<i64>) -> Result<(), sqlx::Error> {
+/// Restores the invariant for these lanes, which are locked; the first place in the queue of those that came forward.
+pub(super) async fn relane(conn: &mut PgConnection, lanes: &BTreeSet<i64>) -> Result<Option<Place>, sqlx::Error> {
     if lanes.is_empty() {
-        return Ok(());
+        return Ok(None);
     }
     let lanes: Vec<i64> = lanes.iter().copied().collect();
-    for sql in [DEMOTE, PROMOTE] {
-        sqlx::query(sql).bind(&lanes).execute(&mut *conn).await?;
-    }
-    Ok(())
+    sqlx::query(DEMOTE).bind(&lanes).execute(&mut *conn).await?;
+    let came_forward = sqlx::query(PROMOTE).bind(&lanes).fetch_all(&mut *conn).await?;
+    let places = came_forward
+        .iter()
+        .map(|row| Ok((row.try_get(0)?, row.try_get(1)?)))
+        .collect::<Result<Vec<Place>, sqlx::Error>>()?;
+    Ok(places.into_iter().min())
 }
 
 pub(super) const BUSY: &str =

@@ -21,6 +21,7 @@ mod connect;
 mod contents;
 mod dead;
 mod edit;
+mod floor;
 mod gate;
 mod history;
 mod identity;
@@ -44,6 +45,8 @@ mod schema;
 mod settle;
 mod show;
 mod sources;
+#[cfg(test)]
+mod stress;
 mod sweep;
 mod tally;
 mod transaction;
@@ -142,6 +145,22 @@ impl Writers {
             | Operation::Record(_) => &self.keeping,
         }
     }
+}
+
+/// What a turn of the sending writer asks of the server, by name: for the benchmark that asks the same without the
+/// program.
+pub(in crate::store) fn turn() -> [(&'static str, &'static str); 9] {
+    [
+        ("lanes_of", settle::LANES_OF),
+        ("lock", lanes::LOCK),
+        ("end", settle::END),
+        ("delivered", lanes::DELIVERED),
+        ("record", settle::RECORD),
+        ("demote", lanes::DEMOTE),
+        ("promote", lanes::PROMOTE),
+        ("let_go", claim::LET_GO),
+        ("claim", &claim::STATEMENTS.due),
+    ]
 }
 
 impl Database {

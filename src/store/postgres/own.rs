@@ -11,6 +11,8 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::store::{NodeEvent, Tenure};
 
+use super::floor::Floor;
+
 /// A daemon that has not beaten for so long sends nothing more: the others may soon send what it had claimed.
 pub(super) const STOP_AFTER: Duration = Duration::from_secs(4);
 /// What is said of nodes waits here for whoever logs it; beyond this the oldest goes.
@@ -29,6 +31,7 @@ pub(super) struct Own {
     told: Mutex<(u32, &'static str)>,
     /// Claimed by this incarnation and not settled, each with its attempt.
     claimed: Mutex<HashMap<i64, u32>>,
+    floor: Mutex<Floor>,
     /// When the last good beat began.
     beaten: Mutex<Option<Instant>>,
     failing_since: Mutex<Option<Instant>>,
@@ -58,6 +61,7 @@ impl Own {
             scope: Mutex::default(),
             told: Mutex::new((0, "open")),
             claimed: Mutex::default(),
+            floor: Mutex::default(),
             beaten: Mutex::default(),
             failing_since: Mutex::default(),
             delivered: AtomicBool::new(false),
@@ -151,6 +155,10 @@ impl Own {
         lock(&self.claimed)
     }
 
+    pub(super) fn floor(&self) -> MutexGuard<'_, Floor> {
+        lock(&self.floor)
+    }
+
     /// A good beat, by when it began: the answer may have been on its way for long.
     pub(super) fn beaten(&self, began: Instant) {
         *lock(&self.beaten) = Some(began);
@@ -190,8 +198,9 @@ impl Own {
         lock(&self.failing_since).map(|since| since.elapsed())
     }
 
-    /// Others may have written.
+    /// Others may have written, and put something back to any place of the queue.
     pub(super) fn others_wrote(&self) {
+        self.floor().forget();
         self.others.send_modify(|version| *version += 1);
         self.commits.fetch_add(1, Ordering::Relaxed);
         self.stirred.notify_one();

@@ -135,5 +135,5 @@ pub(super) async fn wrong_lanes(conn: &mut PgConnection, after: i64) -> Result<(
 pub(super) async fn put_in_order(transaction: &mut Transaction<'_>, wrong: &[i64]) -> Result<(), sqlx::Error> {
     let wrong: BTreeSet<i64> = wrong.iter().copied().collect();
     lanes::lock(transaction.conn, &wrong).await?;
-    lanes::relane(transaction.conn, &wrong).await
+    lanes::relane(transaction.conn, &wrong).await.map(drop)
 }

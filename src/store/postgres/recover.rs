@@ -8,7 +8,7 @@ use crate::model::{Actor, EndingName, FaultKind, SubmissionId};
 
 use super::own::node_name;
 use super::transaction::roll_back;
-use super::{history, lanes};
+use super::{history, lanes, trouble};
 
 /// A node that is silent is fenced only while it is as it was seen. FOR UPDATE is the point: it waits for a claim that
 /// holds the row for its share, and the next claim finds the fence. A bare UPDATE would not wait, and what is claimed
@@ -54,6 +54,8 @@ async fn fence(conn: &mut PgConnection, id: i64, beat: Option<i64>) -> Result<bo
     Ok(true)
 }
 
+/// How often a page is tried again that met another transaction.
+const REPLAYS: u32 = 5;
 /// How many are put back in one transaction.
 const PAGE: i64 = 500;
 pub(super) const PAGE_OF: &str = "SELECT id FROM delivery WHERE state = 'sending' AND node = $1 ORDER BY id LIMIT $2";
@@ -68,7 +70,7 @@ pub(super) const COUNT: &str =
 
 /// Puts back what this fenced node has claimed; how many.
 pub(super) async fn rows_of(conn: &mut PgConnection, id: i64, now: Timestamp) -> Result<u64, sqlx::Error> {
-    let mut count = 0;
+    let (mut count, mut replays) = (0, 0);
     loop {
         let page = ids(conn, id).await?;
         if page.is_empty() {
@@ -76,7 +78,13 @@ pub(super) async fn rows_of(conn: &mut PgConnection, id: i64, now: Timestamp) ->
         }
         sqlx::raw_sql("BEGIN").execute(&mut *conn).await?;
         let done = put_back(conn, id, &page, now).await;
-        let done = end(conn, done).await?;
+        let done = match end(conn, done).await {
+            Err(error) if trouble::is_worth_a_replay(&error) && replays < REPLAYS => {
+                replays += 1;
+                continue;
+            }
+            done => done?,
+        };
         if done == 0 {
             // Others hold them: they are putting them back.
             return Ok(count);

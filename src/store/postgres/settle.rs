@@ -36,7 +36,7 @@ pub(super) const GO_ON: &str = "UPDATE delivery SET state = 'head', node = NULL,
         lost_response = lost_response OR ($10)[array_position($1, id)], \
         hard_override = greatest(hard_override, ($11)[array_position($1, id)]) \
      WHERE id = ANY ($1) AND attempts = ($2)[array_position($1, id)] AND updated_at = ($3)[array_position($1, id)] \
-       AND state = 'sending' AND node = $4 RETURNING id, lane";
+       AND state = 'sending' AND node = $4 RETURNING id, next_at";
 
 pub(super) const RECORD: &str = "INSERT INTO attempt (submission, number, node, started_at, elapsed_ms, hard_override, lost_response, status, body_length, \
         outcome, headers, body, fault, fault_message) \
@@ -85,7 +85,9 @@ pub(super) async fn settle(
         .filter(|((one, _), _)| stored.contains(&one.id.0))
         .collect();
     record(transaction, &recorded).await?;
-    lanes::relane(transaction.conn, &lanes).await?;
+    if let Some(place) = lanes::relane(transaction.conn, &lanes).await? {
+        transaction.put_back(place);
+    }
     if transaction.may_be_stored && stored.len() < ids.len() {
         let late: Vec<Asked<'_>> = asked
             .iter()
@@ -254,7 +256,9 @@ async fn go_on(
         .fetch_all(&mut *transaction.conn)
         .await?;
     for row in &rows {
-        stored.insert(row.try_get(0)?);
+        let id = row.try_get(0)?;
+        stored.insert(id);
+        transaction.put_back((row.try_get(1)?, id));
     }
     transaction.moved(Some(StateName::Sending), Some(StateName::Pending), rows.len() as u64);
     Ok(())

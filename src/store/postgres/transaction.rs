@@ -6,6 +6,8 @@ use strum::VariantArray as _;
 
 use crate::model::StateName;
 
+use super::floor::{self, Place};
+
 /// What operations work in. After any error in it nothing else may be asked of the connection but a rollback: a COMMIT
 /// of a transaction that failed is answered with ROLLBACK, and passes for done.
 pub(super) struct Transaction<'c> {
@@ -16,6 +18,10 @@ pub(super) struct Transaction<'c> {
     pub(super) scope: String,
     /// The answer to the last commit was lost: what is asked now may have been stored by it.
     pub(super) may_be_stored: bool,
+    /// Where its claim begins to look.
+    pub(super) from: Place,
+    /// The first place in the queue that an outcome has put something back to.
+    pub(super) came_back: Option<Place>,
     changes: [i64; StateName::VARIANTS.len()],
 }
 
@@ -27,6 +33,8 @@ impl<'c> Transaction<'c> {
             node,
             scope,
             may_be_stored: false,
+            from: floor::BEGINNING,
+            came_back: None,
             changes: [0; StateName::VARIANTS.len()],
         })
     }
@@ -46,6 +54,11 @@ impl<'c> Transaction<'c> {
         if let Some(place) = StateName::VARIANTS.iter().position(|known| *known == state) {
             self.changes[place] += by;
         }
+    }
+
+    /// This one can be claimed.
+    pub(super) fn put_back(&mut self, place: Place) {
+        self.came_back = Some(self.came_back.map_or(place, |first| first.min(place)));
     }
 
     /// Writes the counts as a row of their own, which waits for nobody, and commits, in one way there and back: where

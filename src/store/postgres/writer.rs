@@ -187,12 +187,14 @@ impl Writer {
                 Ok(())
             }
             Err(error) if trouble::is_of_connection(&error) => {
+                self.own.floor().forget();
                 self.is_unsure = true;
                 self.may_have_claimed |= group.iter().any(|operation| matches!(operation, Operation::Claim(_)));
                 self.unsure_since = Some(Instant::now());
                 Err(error)
             }
             Err(error) => {
+                self.own.floor().forget();
                 if within(limit, "a rollback", transaction::roll_back(&mut conn))
                     .await
                     .is_ok()
@@ -240,14 +242,53 @@ impl Writer {
     }
 }
 
+/// Who locks the lanes of an operation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Locks {
+    /// It needs none.
+    Nothing,
+    /// One statement for all outcomes of a group.
+    WithOutcomes,
+    /// A statement of its own.
+    Alone,
+}
+
+/// A transaction may lock lanes by one statement only: by two it would lock them in no order, and meet another node's in
+/// a circle.
+fn locks(operation: &Operation) -> Locks {
+    match operation {
+        Operation::Settle(_) => Locks::WithOutcomes,
+        Operation::Admit(_)
+        | Operation::Act(_)
+        | Operation::OpenGate(_)
+        | Operation::Revive(_)
+        | Operation::Sweep(_)
+        | Operation::PutInOrder(_) => Locks::Alone,
+        Operation::Claim(_)
+        | Operation::Forget(_)
+        | Operation::Remember(_)
+        | Operation::Recount(_)
+        | Operation::Recover(_) => Locks::Nothing,
+    }
+}
+
 /// The next operations that go together: at least one, as many as the bounds allow.
 fn next_group(waiting: &mut VecDeque<Operation>) -> Option<Vec<Operation>> {
     let mut group = Vec::new();
     let (mut rows, mut bytes) = (0, 0);
+    let mut locked = Locks::Nothing;
     while let Some(next) = waiting.front() {
         let (more_rows, more_bytes) = next.weight();
-        if !group.is_empty() && (rows + more_rows > GROUP_ROWS || bytes + more_bytes > GROUP_BYTES) {
+        let is_much = rows + more_rows > GROUP_ROWS || bytes + more_bytes > GROUP_BYTES;
+        let may_join = match (locked, locks(next)) {
+            (Locks::Nothing, _) | (_, Locks::Nothing) | (Locks::WithOutcomes, Locks::WithOutcomes) => true,
+            (Locks::Alone, _) | (_, Locks::Alone) => false,
+        };
+        if !group.is_empty() && (is_much || !may_join) {
             break;
+        }
+        if locked == Locks::Nothing {
+            locked = locks(next);
         }
         rows += more_rows;
         bytes += more_bytes;
