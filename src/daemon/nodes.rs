@@ -44,6 +44,10 @@ fn tell(event: NodeEvent) {
             ),
             "look at that host: `reten-outbox status` says when it was last seen; it goes on by itself when it is back",
         ),
+        NodeEvent::VacuumHeld(by) => events::warning(
+            "the database server cannot clear dead rows away: the outbox grows and gets slower",
+            &by,
+        ),
         NodeEvent::Unsafe { what, hint } => events::warning(&what, hint),
     }
 }

@@ -54,6 +54,8 @@ pub enum NodeEvent {
         /// How many submissions are pending again.
         count: u64,
     },
+    /// Somebody keeps the server from clearing dead rows away: who, and what ends it.
+    VacuumHeld(String),
     /// The server is set up so that what is committed can be lost: what, and what mends it.
     Unsafe { what: String, hint: &'static str },
 }

@@ -124,6 +124,17 @@ impl Cluster {
         })
     }
 
+    /// What one statement answers, a text a row.
+    pub fn lines(&self, database: &str, statement: &str) -> Vec<String> {
+        self.runtime.block_on(async {
+            let mut conn = self.connected(database).await;
+            let asked = sqlx::query_scalar(AssertSqlSafe(statement.to_owned()));
+            let lines = asked.fetch_all(&mut conn).await;
+            conn.close().await.unwrap();
+            lines.unwrap_or_else(|error| panic!("{statement}: {error}"))
+        })
+    }
+
     /// A connection that does this and stays until it is dropped.
     pub fn holding(&self, database: &str, statements: &str) -> PgConnection {
         self.runtime.block_on(async {

@@ -12,6 +12,10 @@ use crate::sizes::Sizes;
 /// After a start, until what it began has ended.
 const CALM: Duration = Duration::from_secs(10);
 
+/// How often each was asked.
+const EACH: &str = "SELECT calls || ' of ' || left(regexp_replace(query, '\\s+', ' ', 'g'), 80) FROM public.pg_stat_statements \
+     WHERE query NOT LIKE '%pg_stat_statements%' ORDER BY calls DESC LIMIT 12";
+
 /// Statements a second, and the processor time of both.
 pub fn idle(sizes: &Sizes) {
     let Some(mut cluster) = Cluster::start() else { return };
@@ -36,6 +40,9 @@ pub fn idle(sizes: &Sizes) {
         |place: usize| 100.0 * (after[place].saturating_sub(before[place])).as_secs_f64() / span.as_secs_f64();
     let statements = u64::try_from(statements).unwrap();
     println!("  statements: {:.2}/s", crate::figures::rate(statements, span));
+    for line in cluster.lines(&database, EACH) {
+        println!("    {line}");
+    }
     println!("  processor: {:.3} %, of the server {:.3} %", percent(0), percent(1));
     daemon.stop();
 }

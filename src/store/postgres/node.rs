@@ -21,7 +21,7 @@ use crate::store::{NodeEvent, NodeState, NodeView, OpenError};
 use super::connect::{Connector, Purpose};
 use super::link::within;
 use super::own::Own;
-use super::{gate, identity, recover, tally, trouble};
+use super::{gate, identity, recover, schema, tally, trouble};
 
 /// How often a node shows that it lives.
 const BEAT: Duration = Duration::from_secs(1);
@@ -31,6 +31,9 @@ const SILENT: Duration = Duration::from_secs(6);
 const BEAT_MAX: Duration = Duration::from_secs(3);
 /// Chores (folding the counts, orphans, nodes that are gone for long) are done every so many beats.
 const CHORES_EVERY: u64 = 5;
+/// Who holds the vacuum back is told after so long, and as often as this.
+const HELD_FOR: Duration = Duration::from_mins(5);
+const HELD_EVERY: Duration = Duration::from_mins(1);
 /// Our key works while something was delivered within this time.
 const KEY_WORKS_FOR: Duration = Duration::from_secs(10);
 
@@ -47,7 +50,8 @@ pub(super) const BEAT_SQL: &str = "WITH me AS (UPDATE node SET beat = beat + 1, 
         ARRAY(SELECT n.beat FROM node AS n WHERE n.fenced_at IS NULL ORDER BY n.id) AS beats, \
         (SELECT least((SELECT next_at FROM delivery WHERE state = 'head' AND not_before IS NULL AND requeued = false ORDER BY next_at, id LIMIT 1), \
                       (SELECT next_at FROM delivery WHERE state = 'head' AND not_before IS NULL AND requeued = true ORDER BY next_at, id LIMIT 1), \
-                      (SELECT not_before FROM delivery WHERE state = 'head' AND not_before IS NOT NULL ORDER BY not_before, id LIMIT 1))) AS due";
+                      (SELECT not_before FROM delivery WHERE state = 'head' AND not_before IS NOT NULL ORDER BY not_before, id LIMIT 1))) AS due, \
+        (SELECT true FROM tally_delta LIMIT 1) IS NOT NULL OR (SELECT true FROM delivery WHERE state = 'sending' LIMIT 1) IS NOT NULL AS is_busy";
 
 pub(super) const NODES: &str = "SELECT n.name, n.version, n.started_at, n.seen_at, n.in_flight, n.gate, n.fenced_at FROM node AS n \
      WHERE n.fenced_at IS NULL OR (NOT n.is_stopped AND n.id = (SELECT max(l.id) FROM node AS l WHERE l.identity = n.identity)) \
@@ -216,9 +220,15 @@ struct Watching {
     delivered: Option<Instant>,
     remembered: String,
     due: Option<i64>,
+    /// Counts wait to be folded, or something is being sent: there may be chores.
+    is_busy: bool,
+    /// This is the live node with the lowest number.
+    is_lowest: bool,
     /// The server's clock at the last beat.
     now: Timestamp,
     turns: u64,
+    /// When it was last looked for who holds the vacuum back.
+    looked: Option<Instant>,
 }
 
 impl Beat {
@@ -232,8 +242,11 @@ impl Beat {
             delivered: None,
             remembered: String::new(),
             due: None,
+            is_busy: false,
+            is_lowest: false,
             now: Timestamp::default(),
             turns: 0,
+            looked: None,
         };
         let mut turns = interval(BEAT);
         turns.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -321,6 +334,8 @@ impl Beat {
         let (ids, beats): (Vec<i64>, Vec<i64>) = (row.try_get("ids")?, row.try_get("beats")?);
         let beats: Vec<(i64, i64)> = ids.into_iter().zip(beats).collect();
         self.own.shared_by(beats.len());
+        watching.is_lowest = beats.first().is_some_and(|(id, _)| *id == mine);
+        watching.is_busy = row.try_get("is_busy")?;
         let now = Instant::now();
         let sound = watching.sound.unwrap_or(now);
         Ok(observe(&mut watching.seen, &beats, mine, sound, now))
@@ -356,7 +371,7 @@ impl Beat {
     }
 
     /// What one of us has to do: the one with the lowest number, to save work; two that do it at once do no harm.
-    async fn chores(&self, conn: &mut PgConnection, watching: &Watching) -> Result<(), sqlx::Error> {
+    async fn chores(&self, conn: &mut PgConnection, watching: &mut Watching) -> Result<(), sqlx::Error> {
         if self.own.requeues() && watching.delivered.is_some_and(|at| at.elapsed() < KEY_WORKS_FOR) {
             let scope = self.own.scope();
             let others: bool = sqlx::query(gate::HAS_OTHER_SCOPES)
@@ -368,18 +383,23 @@ impl Beat {
                 self.requeue_of_others(watching.now).await?;
             }
         }
-        let lowest: Option<i64> = sqlx::query("SELECT min(id) FROM node WHERE fenced_at IS NULL")
-            .fetch_one(&mut *conn)
-            .await?
-            .try_get(0)?;
-        if lowest != Some(self.own.node()) {
+        if !watching.is_lowest {
             return Ok(());
         }
-        tally::fold(conn).await?;
-        for id in recover::orphaned(conn).await? {
-            self.take_over_rows(id, watching.now).await?;
+        if watching.looked.is_none_or(|looked| looked.elapsed() >= HELD_EVERY) {
+            watching.looked = Some(Instant::now());
+            recover::forget_old(conn).await?;
+            if let Some(by) = schema::held_by(conn, HELD_FOR).await? {
+                self.own.note(NodeEvent::VacuumHeld(by));
+            }
         }
-        recover::forget_old(conn).await
+        if watching.is_busy {
+            tally::fold(conn).await?;
+            for id in recover::orphaned(conn).await? {
+                self.take_over_rows(id, watching.now).await?;
+            }
+        }
+        Ok(())
     }
 
     async fn requeue_of_others(&self, now: Timestamp) -> Result<(), sqlx::Error> {

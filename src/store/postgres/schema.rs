@@ -1,5 +1,7 @@
 //! The tables: made at the first start, by whichever daemon comes first, and moved forward by migrations.
 
+use std::time::Duration;
+
 use sqlx::postgres::PgConnection;
 use sqlx::{AssertSqlSafe, Row as _};
 
@@ -100,6 +102,26 @@ pub(super) async fn warnings(conn: &mut PgConnection) -> Result<Vec<NodeEvent>, 
     Ok(warnings)
 }
 
+/// What keeps dead rows where they are, for longer than `$1` seconds: a transaction, prepared or not, or a replication
+/// slot that nobody reads. Not what it asked: that may hold anything. Of another role's sessions only a role that may look
+/// (`pg_monitor`) is told.
+const HELD_BY: &str = "SELECT by FROM ( \
+     SELECT xact_start AS since, 'the session ' || pid || ' of ' || coalesce(usename, '?') || ' (' || application_name || '), in a transaction since ' \
+            || to_char(xact_start, 'YYYY-MM-DD HH24:MI:SS') || ' UTC: end it, or SELECT pg_terminate_backend(' || pid || ')' AS by \
+       FROM pg_stat_activity WHERE datname = current_database() AND (backend_xmin IS NOT NULL OR backend_xid IS NOT NULL) AND pid <> pg_backend_pid() \
+     UNION ALL SELECT prepared, 'the prepared transaction ' || quote_literal(gid) || ' of ' || owner || ': COMMIT PREPARED or ROLLBACK PREPARED it' \
+       FROM pg_prepared_xacts WHERE database = current_database() \
+     UNION ALL SELECT NULL, 'the replication slot ' || slot_name || ', which nobody reads: start its reader, or SELECT pg_drop_replication_slot(' \
+            || quote_literal(slot_name) || ')' FROM pg_replication_slots WHERE NOT active AND xmin IS NOT NULL) AS holders \
+     WHERE since IS NULL OR since < now() - $1 * interval '1 s' ORDER BY since NULLS LAST LIMIT 1";
+
+/// Who holds the server's vacuum back for longer than this, and what ends it.
+pub(super) async fn held_by(conn: &mut PgConnection, longer: Duration) -> Result<Option<String>, sqlx::Error> {
+    let holder = sqlx::query(HELD_BY).bind(longer.as_secs_f64());
+    let row = holder.fetch_optional(conn).await?;
+    row.map(|row| row.try_get(0)).transpose()
+}
+
 async fn is_there(conn: &mut PgConnection, schema: &str) -> Result<bool, sqlx::Error> {
     sqlx::query(IS_THERE).bind(schema).fetch_one(conn).await?.try_get(0)
 }
@@ -169,4 +191,41 @@ fn advisory_key(schema: &str) -> i64 {
     let mut first = [0; 8];
     first.copy_from_slice(&digest.0[..8]);
     i64::from_be_bytes(first)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{Address, Server};
+    use crate::store::postgres::connect::Purpose;
+    use crate::store::tests::{Bench, Kind};
+
+    #[tokio::test]
+    async fn who_holds_the_vacuum_back_is_named_with_what_ends_it() {
+        let Some(bench) = Bench::fresh(Kind::Postgres).await else {
+            return;
+        };
+        let Address::Server(server) = &bench.address else {
+            unreachable!("a file has no sessions")
+        };
+        // A database in which nobody else is.
+        let database = format!("held_{}", server.schema);
+        bench.by_hand(&format!("CREATE DATABASE {database}")).await.unwrap();
+        let server = Server {
+            database,
+            schema: "public".to_owned(),
+            ..Server::clone(server)
+        };
+        let connector = Connector::to(&server);
+        let mut forgotten = connector.connect(Purpose::Writing, "a report").await.unwrap();
+        let mut conn = connector.connect(Purpose::Beating, "beat").await.unwrap();
+        assert_eq!(held_by(&mut conn, Duration::ZERO).await.unwrap(), None);
+        let begin = "BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT 'secret'";
+        sqlx::raw_sql(begin).execute(&mut forgotten).await.unwrap();
+        let by = held_by(&mut conn, Duration::ZERO).await.unwrap().unwrap();
+        assert!(by.contains("of postgres (a report), in a transaction since "), "{by}");
+        assert!(by.contains("pg_terminate_backend("), "{by}");
+        assert!(!by.contains("secret"), "{by}");
+        assert_eq!(held_by(&mut conn, Duration::from_mins(5)).await.unwrap(), None);
+    }
 }
