@@ -81,7 +81,11 @@ pub(super) fn take_note(group: &[Operation], own: &Own) {
     for operation in group {
         match operation {
             Operation::Admit(asked) => own.floor().lower_to((asked.question.1.millis(), i64::MIN)),
-            Operation::Settle(_) | Operation::Claim(_) | Operation::Forget(_) | Operation::Recover(_) => {}
+            Operation::Settle(_)
+            | Operation::Claim(_)
+            | Operation::Forget(_)
+            | Operation::Record(_)
+            | Operation::Recover(_) => {}
             // What it put back, or let come forward, may stand anywhere in the queue.
             Operation::Act(_)
             | Operation::Remember(_)

@@ -268,6 +268,7 @@ fn locks(operation: &Operation) -> Locks {
         | Operation::Forget(_)
         | Operation::Remember(_)
         | Operation::Recount(_)
+        | Operation::Record(_)
         | Operation::Recover(_) => Locks::Nothing,
     }
 }
