@@ -8,7 +8,7 @@
 use super::context::Global;
 use super::{
     act, backup, check_config, completions, demo, edit, enqueue, export, list, man, move_outbox, pause, purge, restore,
-    salvage, sandbox, show, status, validate,
+    review, salvage, sandbox, show, status, validate,
 };
 
 /// The program.
@@ -85,6 +85,14 @@ pub enum Command {
     /// reads, unless a key acts; h shows the keys, q quits.
     #[command(after_help = "Example:\n  reten-outbox top --config /etc/reten-outbox/config.toml")]
     Top,
+
+    /// Decide parked conflicts, side by side with what is registered
+    ///
+    /// Shows each with the result that we delivered last of its activity and the API's answer, and what differs; one key
+    /// decides: override, accept, dismiss, edit or skip. Capital letters decide all that are alike. The last decision is
+    /// held until the next one, for ten seconds, or until the end, and u takes it back.
+    #[command(after_help = "Examples:\n  reten-outbox review\n  reten-outbox review --source crm --since 24h")]
+    Review(review::Args),
 
     /// List submissions, newest first
     #[command(after_help = "Examples:\n  reten-outbox list --state dead --since 24h\n  \
@@ -237,6 +245,7 @@ impl Command {
             | Self::Completions(_)
             | Self::Man(_) => true,
             Self::Top
+            | Self::Review(_)
             | Self::Validate(_)
             | Self::Requeue(_)
             | Self::Override(_)

@@ -10,9 +10,10 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::Context as _;
+use tempfile::TempPath;
 
 use crate::delivery::catalogue::remembered;
-use crate::model::{Act, ActName, SubmissionId};
+use crate::model::{Act, ActName, Entry, Payload, SubmissionId};
 use crate::store::{ActRequest, Acted, Outbox, Still, Story};
 
 use super::act::{self, refusal};
@@ -128,39 +129,74 @@ fn read_payload(path: &Path) -> anyhow::Result<String> {
 /// typing is lost.
 async fn in_editor(outbox: &Outbox, context: &Context, story: &Story, force: bool) -> anyhow::Result<bool> {
     let id = story.listed.id;
-    let raw = story.payload.text();
-    let before = format!("{}\n", pretty(&raw).as_deref().unwrap_or(&raw));
+    let before = laid_out(&story.payload);
+    let typed = type_in_editor(id, &before)?;
+    if typed.text == before {
+        return Ok(false);
+    }
+    match replace(outbox, context, story, &typed.text, force).await {
+        Ok(()) => Ok(true),
+        Err(error) => {
+            note(&typed.keep(id)?);
+            Err(error)
+        }
+    }
+}
+
+/// A payload as an editor shows it.
+pub fn laid_out(payload: &Payload) -> String {
+    let raw = payload.text();
+    format!("{}\n", pretty(&raw).as_deref().unwrap_or(&raw))
+}
+
+/// What an operator has typed, in a file that goes with it unless it is kept.
+pub struct Typed {
+    pub text: String,
+    path: TempPath,
+}
+
+impl Typed {
+    /// Keeps the file; a line that says so.
+    pub fn keep(self, id: SubmissionId) -> io::Result<String> {
+        let kept = self.path.keep()?;
+        Ok(format!(
+            "your text is kept; mended, `reten-outbox edit {id} --payload {}` takes it",
+            kept.display()
+        ))
+    }
+}
+
+/// Opens this text in the operator's editor.
+pub fn type_in_editor(id: SubmissionId, before: &str) -> anyhow::Result<Typed> {
     let file = tempfile::Builder::new()
         .prefix(&format!("reten-outbox-{id}-"))
         .suffix(".json")
         .tempfile()?;
     // Closed, not deleted: some editors write a new file and rename it over this one.
     let path = file.into_temp_path();
-    fs::write(&path, &before)?;
+    fs::write(&path, before)?;
     edit_file(&path)?;
-    let after = fs::read_to_string(&path).with_context(|| format!("{} cannot be read", path.display()))?;
-    if after == before {
-        return Ok(false);
-    }
-    match replace(outbox, context, story, &after, force).await {
-        Ok(()) => Ok(true),
-        Err(error) => {
-            let kept = path.keep()?;
-            note(&format!(
-                "your text is kept; mended, `reten-outbox edit {id} --payload {}` takes it",
-                kept.display()
-            ));
-            Err(error)
-        }
-    }
+    let text = fs::read_to_string(&path).with_context(|| format!("{} cannot be read", path.display()))?;
+    Ok(Typed { text, path })
+}
+
+/// The entry that a typed payload makes, as intake judges it, with what is to be said of it; the error says why it is
+/// refused.
+pub async fn checked(
+    outbox: &Outbox,
+    context: &Context,
+    id: SubmissionId,
+    text: &str,
+) -> Result<(Entry, Option<String>), CliError> {
+    let result_types = remembered(outbox).await;
+    judged(context, result_types.as_deref(), id, text).map_err(CliError::Refused)
 }
 
 /// Checks a payload as intake does, and puts it into the submission's place; unless another one came there
 /// meanwhile.
 async fn replace(outbox: &Outbox, context: &Context, story: &Story, text: &str, force: bool) -> anyhow::Result<()> {
     let id = story.listed.id;
-    let result_types = remembered(outbox).await;
-    let (entry, warning) = judged(context, result_types.as_deref(), id, text).map_err(CliError::Refused)?;
+    let (entry, warning) = checked(outbox, context, id, text).await?;
     if let Some(warning) = warning {
         note(&format!("warning: {}", visible(&warning)));
     }

@@ -35,6 +35,7 @@ mod new_key;
 mod pause;
 mod purge;
 mod restore;
+mod review;
 mod run;
 mod salvage;
 mod sandbox;
@@ -111,6 +112,7 @@ async fn run_verb(command: Command, global: &Global, out: &mut dyn Write) -> any
         Command::Validate(args) => validate::run(args, global, out).await,
         Command::Status(args) => status::run(args, global, out).await,
         Command::Top => top::run(global).await,
+        Command::Review(args) => review::run(args, global, out).await,
         Command::List(args) => list::run(args, global, out).await,
         Command::Show(args) => show::run(args, global, out).await,
         Command::Requeue(args) => act::run(Act::Requeue, args, global, out).await,

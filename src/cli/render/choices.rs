@@ -54,6 +54,17 @@ pub fn commands(story: &Story, now: Timestamp) -> Vec<(String, String)> {
         .collect()
 }
 
+/// What most likely is right for a parked one: the decision and why; `None` for what is not parked.
+pub fn likely_decision(story: &Story) -> Option<String> {
+    match story.listed.state {
+        State::Parked(reason) => {
+            let (act, why) = likely(reason, story);
+            Some(format!("{}: {why}", act.into_str()))
+        }
+        State::Pending { .. } | State::Sending | State::Delivered | State::Dead(_) | State::Dismissed => None,
+    }
+}
+
 /// What most likely is right for a parked one, with the reason.
 fn likely(reason: ParkReason, story: &Story) -> (ActName, String) {
     if let Some(later) = story.superseded_by {

@@ -93,7 +93,7 @@ pub fn next(story: &Story, obstacle: Option<&str>, now: Timestamp) -> String {
             .to_owned(),
         State::Delivered => delivered(story),
         State::Dead(reason) => format!("Nothing, until a person acts: {}{}", dead(*reason), may_be_ours(story)),
-        State::Parked(reason) => format!("Nothing, until a person decides: {}", parked(*reason, story)),
+        State::Parked(reason) => format!("Nothing, until a person decides: {}", why_parked(*reason, story)),
         State::Dismissed => dismissed(story),
     }
 }
@@ -172,7 +172,8 @@ const fn dead(reason: DeadReason) -> &'static str {
     }
 }
 
-fn parked(reason: ParkReason, story: &Story) -> String {
+/// Why it is parked, in a sentence that goes on from a colon.
+pub fn why_parked(reason: ParkReason, story: &Story) -> String {
     match (reason, words::why_likely_ours(story)) {
         (ParkReason::Conflict, _) => "its activity already has a result, which was not ours to replace.".to_owned(),
         (ParkReason::ConflictAfterLostResponse, Some(why)) => {
