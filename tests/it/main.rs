@@ -39,6 +39,7 @@ mod owners;
 mod places;
 #[path = "../postgres/mod.rs"]
 mod postgres;
+mod recipes;
 mod result_types;
 mod retention;
 mod review;
