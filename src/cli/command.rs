@@ -7,8 +7,8 @@
 
 use super::context::Global;
 use super::{
-    act, backup, check_config, completions, demo, edit, enqueue, export, list, man, move_outbox, pause, purge, restore,
-    review, salvage, sandbox, show, status, validate,
+    act, backup, check_config, completions, demo, edit, enqueue, export, list, man, metrics, move_outbox, pause, purge,
+    restore, review, salvage, sandbox, show, status, validate,
 };
 
 /// The program.
@@ -194,6 +194,14 @@ pub enum Command {
     )]
     Restore(restore::Args),
 
+    /// Print the state of the queue and what was counted, for Prometheus
+    ///
+    /// In the OpenMetrics text format; with --out in that of node_exporter's textfile collector. Counters are of all that
+    /// the daemons have written down, once a minute, and go on after a restart. Nothing of a result is among it.
+    #[command(after_help = "Example:\n  \
+             reten-outbox metrics --out /var/lib/prometheus/node-exporter/reten-outbox.prom")]
+    Metrics(metrics::Args),
+
     /// Carry the outbox over into PostgreSQL, or back, while the daemon is stopped
     ///
     /// From the outbox of the configuration to the one that --to names: whole or not at all, read again and compared
@@ -240,6 +248,7 @@ impl Command {
             | Self::List(_)
             | Self::Show(_)
             | Self::Export(_)
+            | Self::Metrics(_)
             | Self::Salvage(_)
             | Self::CheckConfig(_)
             | Self::Completions(_)

@@ -89,6 +89,19 @@ impl Context {
         Self::of(config, home)
     }
 
+    /// To look, and to write what was seen where root may: as root the outbox has to be read as its owner
+    /// ([`owner::as_owner_of`]).
+    pub fn to_look(global: &Global) -> anyhow::Result<Self> {
+        let loaded = global.load()?;
+        let home = loaded.home();
+        Ok(Self {
+            config: loaded.config,
+            home,
+            user: owner::invoking_user(),
+            now: clock::now(),
+        })
+    }
+
     /// The same with a configuration that was read already.
     pub fn of(config: Config, home: Home) -> anyhow::Result<Self> {
         let user = owner::invoking_user();

@@ -25,11 +25,13 @@ mod backup;
 mod check_config;
 mod completions;
 mod demo;
+mod draft_file;
 mod edit;
 mod enqueue;
 mod export;
 mod list;
 mod man;
+mod metrics;
 mod move_outbox;
 mod new_key;
 mod pause;
@@ -120,6 +122,7 @@ async fn run_verb(command: Command, global: &Global, out: &mut dyn Write) -> any
         Command::Accept(args) => act::run(Act::Accept, args, global, out).await,
         Command::Dismiss(args) => act::run(Act::Dismiss, args, global, out).await,
         Command::Edit(args) => edit::run(args, global, out).await,
+        Command::Metrics(args) => metrics::run(args, global, out).await,
         Command::Export(args) => export::run(args, global, out).await,
         Command::Pause(args) => pause::pause(args, global, out).await,
         Command::Resume => pause::resume(global, out).await,

@@ -17,7 +17,9 @@ use super::context::{Context, Global};
 use super::exit::Exit;
 use super::filter::parse_age;
 use hindered::Hindered;
-use snapshot::{Status, snapshot};
+use snapshot::snapshot;
+
+pub use snapshot::Status;
 
 /// Between two snapshots of `--watch`.
 const WATCH_INTERVAL: Duration = Duration::from_secs(1);

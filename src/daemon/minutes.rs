@@ -173,7 +173,7 @@ mod tests {
     }
 
     struct Rig {
-        _directory: tempfile::TempDir,
+        directory: tempfile::TempDir,
         outbox: Outbox,
         meters: Arc<Meters>,
         minutes: Minutes,
@@ -187,7 +187,7 @@ mod tests {
         let meters = Arc::new(Meters::default());
         let minutes = Minutes::new(outbox.clone(), Arc::clone(&meters), NOW);
         Rig {
-            _directory: directory,
+            directory,
             outbox,
             meters,
             minutes,
@@ -212,7 +212,7 @@ mod tests {
     #[tokio::test]
     async fn a_quiet_stretch_is_one_row_and_what_ends_it_another() {
         let Rig {
-            _directory,
+            directory: _directory,
             outbox,
             meters,
             mut minutes,
@@ -236,7 +236,7 @@ mod tests {
     #[tokio::test]
     async fn a_row_says_how_the_gate_stood_and_what_it_went_through() {
         let Rig {
-            _directory,
+            directory: _directory,
             outbox,
             meters,
             mut minutes,
@@ -269,7 +269,7 @@ mod tests {
     #[tokio::test]
     async fn rows_that_cannot_be_stored_are_stored_later_and_nothing_is_counted_twice() {
         let mut rig = rig().await;
-        let reader = Outbox::open(rig._directory.path().join("outbox.db").as_path(), Role::Reader, NOW)
+        let reader = Outbox::open(rig.directory.path().join("outbox.db").as_path(), Role::Reader, NOW)
             .await
             .unwrap();
         // A reader can be asked how it stands, and stores nothing: as an outbox on a full disk.

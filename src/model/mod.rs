@@ -19,7 +19,7 @@ pub use answer::{Answer, Exchange, Fault, FaultKind};
 pub use attempt::{Attempt, AttemptNumber};
 pub use ending::{Ending, EndingName};
 pub use entry::{Admission, Admitted, Directives, Entry, FileReceipt, InboxId, Origin, Receipt, RowReceipt};
-pub use figures::{Door, Figure, Figures, StatusClass};
+pub use figures::{ANSWER_MS, Door, Figure, Figures, StatusClass};
 pub use payload::{Facts, Object, Payload};
 pub use submission::{ConflictPolicy, DeadReason, ParkReason, State, StateName, SubmissionId};
 pub use token::ReplaceToken;

@@ -74,7 +74,7 @@ impl Minute {
 const MINUTE_MS: i64 = 60_000;
 
 pub(super) fn counts_text(figures: &Figures) -> String {
-    serde_json::Value::from_iter(figures.by_name()).to_string()
+    figures.by_name().into_iter().collect::<serde_json::Value>().to_string()
 }
 
 /// Out of what is stored; what cannot be read (other hands) counts as nothing.
@@ -88,7 +88,7 @@ pub(super) fn changes_text(changes: &[GateChange]) -> String {
     let changes = changes
         .iter()
         .map(|change| serde_json::json!([change.at.millis(), change.to.into_str(), change.why]));
-    serde_json::Value::from_iter(changes).to_string()
+    changes.collect::<serde_json::Value>().to_string()
 }
 
 pub(super) fn changes(text: &str) -> Vec<GateChange> {

@@ -28,6 +28,7 @@ mod hindered;
 mod intake;
 mod logs;
 mod many;
+mod metrics;
 mod r#move;
 mod new_key;
 mod nodes;

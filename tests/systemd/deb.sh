@@ -17,7 +17,7 @@ install_it() {
 
 score() { systemd-analyze security --offline=yes --no-pager "$@" | sed -n 's/.*exposure level.*: \([0-9.]*\) .*/\1/p'; }
 harden() {
-    systemd-analyze verify $UNIT /usr/lib/systemd/system/reten-outbox{@acme,-tenant@acme,-check}.service /usr/lib/systemd/system/reten-outbox-check.timer || fail "verify"
+    systemd-analyze verify $UNIT /usr/lib/systemd/system/reten-outbox{@acme,-tenant@acme,-check,-metrics}.service /usr/lib/systemd/system/reten-outbox-{check,metrics}.timer || fail "verify"
     systemd-analyze security --offline=yes --no-pager --threshold=11 $UNIT >/box/out/security || fail "exposure $(score $UNIT)"
     local plain; plain=$(score $UNIT)
     install -D -m 644 "$UNIT.d/ip-allow-list.conf.example" /etc/systemd/system/reten-outbox.service.d/ip.conf
@@ -323,6 +323,19 @@ check_timer() {
     step "the check: quiet when well, fails with a reason when not"
 }
 
+metrics() {
+    systemctl start reten-outbox-metrics || fail "metrics where no node exporter is"
+    # As its package makes it: neither root's nor ours.
+    install -d -o nobody -m 755 /var/lib/prometheus/node-exporter
+    systemctl start reten-outbox-metrics || { journalctl -u reten-outbox-metrics -o cat; fail "metrics"; }
+    local written=/var/lib/prometheus/node-exporter/reten-outbox.prom
+    grep -q '^reten_outbox_up 1$' $written || { cat $written; fail "what the metrics say"; }
+    runuser -u nobody -- test -r $written || fail "who collects the metrics cannot read them"
+    [[ $(find /var/lib/reten-outbox ! -user reten-outbox | wc -l) = 0 ]] || fail "the metrics left root's files in the outbox"
+    systemctl enable --now --quiet reten-outbox-metrics.timer
+    step "metrics: written as a whole where the collector looks, and readable for it"
+}
+
 remove() {
     api '{"down": true}'
     drop_file alice 022
@@ -389,6 +402,7 @@ backup
 tenants
 no_systemd
 check_timer
+metrics
 remove
 purges
 at_home

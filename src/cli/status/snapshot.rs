@@ -121,7 +121,31 @@ impl StateCounts {
     }
 }
 
+impl StateCounts {
+    pub const fn of_state(&self, state: StateName) -> u64 {
+        match state {
+            StateName::Pending => self.pending,
+            StateName::Sending => self.sending,
+            StateName::Delivered => self.delivered,
+            StateName::Dead => self.dead,
+            StateName::Parked => self.parked,
+            StateName::Dismissed => self.dismissed,
+        }
+    }
+}
+
 impl Status {
+    /// All of it, or why it cannot be told. Before the first start everything is zero.
+    pub async fn see(context: &Context, now: Timestamp) -> anyhow::Result<Self> {
+        let (status, failed) = Box::pin(snapshot(context, now)).await;
+        failed.map_or(Ok(status), Err)
+    }
+
+    /// Whether a daemon of this host runs.
+    pub fn is_running(&self) -> bool {
+        self.daemon == RUNNING
+    }
+
     /// What may be sent or is on its way; none where that cannot be told.
     pub fn unsent(&self) -> u64 {
         self.counts.map_or(0, |counts| counts.pending + counts.sending)

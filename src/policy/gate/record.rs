@@ -2,7 +2,7 @@
 //! databases, so both stay as they are.
 
 use serde::{Deserialize, Serialize};
-use strum::{Display, EnumString, IntoStaticStr};
+use strum::{Display, EnumString, IntoStaticStr, VariantArray};
 
 use crate::clock::Timestamp;
 
@@ -18,7 +18,9 @@ pub const PAUSE_IN_FORCE: &str = "pause_in_force";
 pub const ASK: &str = "ask";
 
 /// The public names of the gate's states, as status, log and database have them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, Display, EnumString, IntoStaticStr)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, Display, EnumString, IntoStaticStr, VariantArray,
+)]
 #[serde(rename_all = "lowercase")]
 #[strum(serialize_all = "lowercase", const_into_str)]
 pub enum GateName {
