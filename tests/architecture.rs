@@ -42,6 +42,7 @@ const WORDS: &[(&str, &str)] = &[
     ("sqlx::", "sqlite_file store intake::rows"),
     ("reqwest::", "api"),
     ("clap::", "cli"),
+    ("plotters::", "cli::report"),
     ("prometheus_client::", "cli::metrics"),
     ("crossterm::", "cli"),
     ("ratatui::", "cli"),

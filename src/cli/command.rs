@@ -8,7 +8,7 @@
 use super::context::Global;
 use super::{
     act, backup, check_config, completions, demo, edit, enqueue, export, list, man, metrics, move_outbox, pause, purge,
-    restore, review, salvage, sandbox, show, status, validate,
+    report, restore, review, salvage, sandbox, show, status, validate,
 };
 
 /// The program.
@@ -194,6 +194,17 @@ pub enum Command {
     )]
     Restore(restore::Args),
 
+    /// Make one page of what happened, for whoever was not there
+    ///
+    /// An HTML page that stands alone: taken in and delivered over time, backlog, answer times, when the gate was closed,
+    /// what failed and what mends it, producers, and what is open. It opens from a file, fetches nothing, and prints
+    /// well. Payloads are not in it, unless --with-payloads. What is over time is known since the daemon that counts it
+    /// was first started.
+    #[command(after_help = "Examples:\n  \
+             reten-outbox report --since 7d --out report.html\n  \
+             reten-outbox report --since 2026-11-23T10:00:00Z --json")]
+    Report(report::Args),
+
     /// Print the state of the queue and what was counted, for Prometheus
     ///
     /// In the OpenMetrics text format; with --out in that of node_exporter's textfile collector. Counters are of all that
@@ -248,6 +259,7 @@ impl Command {
             | Self::List(_)
             | Self::Show(_)
             | Self::Export(_)
+            | Self::Report(_)
             | Self::Metrics(_)
             | Self::Salvage(_)
             | Self::CheckConfig(_)

@@ -56,7 +56,8 @@ pub enum SinceArg {
 }
 
 impl SinceArg {
-    fn before(self, now: Timestamp) -> Timestamp {
+    /// The moment itself.
+    pub fn before(self, now: Timestamp) -> Timestamp {
         match self {
             Self::At(at) => at,
             Self::Ago(age) => now.minus(age),
@@ -92,7 +93,8 @@ fn reasons() -> Vec<&'static str> {
     names
 }
 
-fn parse_since(text: &str) -> Result<SinceArg, String> {
+/// Reads a moment of an option; the error says how to write one.
+pub fn parse_since(text: &str) -> Result<SinceArg, String> {
     let age = units::parse_duration(text).map(SinceArg::Ago);
     age.or_else(|| Timestamp::parse_iso8601(text).map(SinceArg::At))
         .ok_or_else(|| "write a time, 2026-11-23T10:00:00Z, or how long ago, 2h or 7d".to_owned())

@@ -1,6 +1,6 @@
 //! `list`: submissions, newest first.
 
-mod group;
+pub mod group;
 
 use std::io::Write;
 

@@ -36,6 +36,7 @@ mod move_outbox;
 mod new_key;
 mod pause;
 mod purge;
+mod report;
 mod restore;
 mod review;
 mod run;
@@ -122,6 +123,7 @@ async fn run_verb(command: Command, global: &Global, out: &mut dyn Write) -> any
         Command::Accept(args) => act::run(Act::Accept, args, global, out).await,
         Command::Dismiss(args) => act::run(Act::Dismiss, args, global, out).await,
         Command::Edit(args) => edit::run(args, global, out).await,
+        Command::Report(args) => report::run(args, global, out).await,
         Command::Metrics(args) => metrics::run(args, global, out).await,
         Command::Export(args) => export::run(args, global, out).await,
         Command::Pause(args) => pause::pause(args, global, out).await,

@@ -41,6 +41,7 @@ mod places;
 #[path = "../postgres/mod.rs"]
 mod postgres;
 mod recipes;
+mod report;
 mod result_types;
 mod retention;
 mod review;

@@ -29,14 +29,14 @@ const TEXT_WIDTH: usize = 80;
 
 /// What those of one kind have in common.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-struct GroupKey {
+pub struct GroupKey {
     /// With the reason after it.
     shown: String,
-    state: &'static str,
-    reason: Option<&'static str>,
-    http_status: Option<u16>,
+    pub state: &'static str,
+    pub reason: Option<&'static str>,
+    pub http_status: Option<u16>,
     /// Status, error and message; the numbers in the message blanked.
-    error: Option<ApiError>,
+    pub error: Option<ApiError>,
     source: Option<String>,
 }
 
@@ -122,6 +122,14 @@ impl Occurrences {
 }
 
 impl GroupKey {
+    /// Whosever they are.
+    pub fn of_all_sources(listed: &Listed) -> Self {
+        Self {
+            source: None,
+            ..Self::of(listed)
+        }
+    }
+
     fn of(listed: &Listed) -> Self {
         let error = error_of(listed).map(|error| ApiError {
             message: error.message.as_deref().map(blanked),
