@@ -8,7 +8,7 @@ use strum::VariantArray as _;
 
 use super::model::Model;
 use super::*;
-use crate::model::StateName;
+use crate::model::{Decision, StateName, Undo};
 use crate::store::{Filter, Sweep};
 
 #[derive(Debug, Clone)]
@@ -37,6 +37,11 @@ enum Step {
         force: bool,
         lane: Option<u8>,
         held: Option<i64>,
+    },
+    /// Takes a decision back, one that can be where `which` finds one.
+    Undo {
+        which: Index,
+        any: bool,
     },
     OpenGate {
         requeue: bool,
@@ -86,6 +91,7 @@ fn step() -> impl Strategy<Value = Step> {
         8 => settle.prop_map(|(which, how, lost, wait)| Step::Settle { which, how, lost, wait }),
         1 => any::<Index>().prop_map(|which| Step::TooLate { which }),
         5 => act.prop_map(|(which, how, force, lane, held)| Step::Act { which, how, force, lane, held }),
+        3 => (any::<Index>(), prop::bool::weighted(0.2)).prop_map(|(which, any)| Step::Undo { which, any }),
         1 => any::<bool>().prop_map(|requeue| Step::OpenGate { requeue }),
         1 => refused().prop_map(|refused| Step::Revive { refused }),
         1 => (any::<Index>(), 0..60_i64).prop_map(|(which, age)| Step::Sweep { which, age }),
@@ -129,6 +135,7 @@ impl Machine {
                 lane,
                 held,
             } => self.act(which.index(12), how, force, (lane, held)).await,
+            Step::Undo { which, any } => self.undo(which, any).await,
             Step::OpenGate { requeue } => {
                 let opened = self
                     .bench
@@ -225,6 +232,36 @@ impl Machine {
         assert_eq!(settled, [Settled::Done]);
         self.model.settle(claimed.id, ending, lost, self.now);
         self.landed.push(claimed);
+    }
+
+    async fn undo(&mut self, which: Index, any: bool) {
+        let spoken = self.model.all.iter().filter(|(_, one)| any || one.last_word.is_some());
+        let spoken: Vec<(SubmissionId, Option<Undo>)> = spoken
+            .map(|(id, one)| (*id, one.last_word.map(|word| word.undo)))
+            .collect();
+        if spoken.is_empty() {
+            return;
+        }
+        let (id, undo) = spoken[which.index(spoken.len())];
+        // One that was never made.
+        let never = Undo {
+            decision: Decision::Dismiss,
+            at: Timestamp::from_millis(1),
+            reason: ParkReason::Conflict,
+            delivered_before: None,
+        };
+        let act = Act::Undo(undo.unwrap_or(never));
+        let request = ActRequest {
+            ids: vec![id],
+            act: act.clone(),
+            still: Still::default(),
+            actor: Actor::User("ana".into()),
+            force: false,
+            dry_run: false,
+            now: self.now,
+        };
+        let acted = self.bench.outbox.act(request).await.unwrap().remove(0).1;
+        assert_eq!(acted, self.model.act(id, &act, (None, None), false, self.now));
     }
 
     async fn act(&mut self, which: usize, how: u8, force: bool, edited: (Option<u8>, Option<i64>)) {

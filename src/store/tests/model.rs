@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::*;
-use crate::model::StateName;
+use crate::model::{Decision, StateName, Undo};
 
 /// One submission.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,6 +23,15 @@ pub(super) struct One {
     pub(super) was_unauthorized: bool,
     pub(super) requeued: bool,
     pub(super) updated: Timestamp,
+    /// What was decided of it while it was parked, where nothing was written into its history since.
+    pub(super) last_word: Option<Word>,
+}
+
+/// A decision that can be taken back, and what was before it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Word {
+    pub(super) undo: Undo,
+    pub(super) overriding: Option<Who>,
 }
 
 /// Who wants to override.
@@ -73,6 +82,7 @@ impl Model {
             was_unauthorized: false,
             requeued: false,
             updated: now,
+            last_word: None,
         };
         self.all.insert(SubmissionId(self.last_id), one);
         SubmissionId(self.last_id)
@@ -233,7 +243,7 @@ impl Model {
             Act::Dismiss => (&[StateName::Pending, StateName::Dead, StateName::Parked], false),
             Act::Override => (&[StateName::Parked], true),
             Act::Accept => (&[StateName::Parked], false),
-            Act::Undo(_) => (&[], false),
+            Act::Undo(undo) => return self.undo(id, undo, now),
         };
         if !allowed.contains(&one.state.name()) {
             return Acted::WrongState(one.state);
@@ -257,6 +267,24 @@ impl Model {
             return Acted::HeldUntil(until);
         }
         self.episode.remove(&id);
+        let decision = match act {
+            Act::Override => Some(Decision::Override),
+            Act::Accept => Some(Decision::Accept),
+            Act::Dismiss => Some(Decision::Dismiss),
+            Act::Requeue | Act::Revalidate | Act::Edit(_) | Act::Undo(_) => None,
+        };
+        let delivered_before = one.lane.and_then(|lane| self.delivered_last.get(&lane)).copied();
+        let word = |decision| Word {
+            undo: Undo {
+                decision,
+                at: now,
+                reason: ParkReason::Conflict,
+                delivered_before,
+            },
+            overriding: one.overriding,
+        };
+        let is_parked = one.state.name() == StateName::Parked;
+        let word = decision.filter(|_| is_parked).map(word);
         self.one(id).updated = now;
         if force && matches!(act, Act::Requeue | Act::Override) {
             let one = self.one(id);
@@ -268,7 +296,7 @@ impl Model {
             Act::Override => self.put_back(id, Some(Who::Person), now),
             Act::Accept => self.deliver(id),
             Act::Dismiss => self.one(id).state = State::Dismissed,
-            Act::Undo(_) => unreachable!("no step of the machine"),
+            Act::Undo(_) => unreachable!("answered above"),
             Act::Edit(_) => {
                 if edited.1.is_some() {
                     let one = self.one(id);
@@ -276,6 +304,38 @@ impl Model {
                 }
                 self.put_back_edited(id, edited, now);
             }
+        }
+        self.one(id).last_word = word;
+        Acted::Done
+    }
+
+    fn undo(&mut self, id: SubmissionId, undo: &Undo, now: Timestamp) -> Acted {
+        let one = self.all[&id].clone();
+        let Some(word) = one.last_word.filter(|word| word.undo == *undo) else {
+            return Acted::Changed;
+        };
+        if one.state.name() != undo.decision.leads_to() {
+            return Acted::WrongState(one.state);
+        }
+        if one.state.name() == StateName::Pending && one.tries > 0 {
+            return Acted::Changed;
+        }
+        let parked = self.one(id);
+        (parked.state, parked.updated, parked.last_word) = (State::Parked(undo.reason), now, None);
+        if undo.decision == Decision::Override {
+            parked.overriding = word.overriding.filter(|who| *who == Who::Person);
+        }
+        if let Some(lane) = one.lane
+            && undo.decision == Decision::Accept
+            && self.delivered_last.get(&lane) == Some(&id)
+        {
+            let kept = self
+                .all
+                .iter()
+                .filter(|(_, one)| one.lane == Some(lane) && one.state == State::Delivered);
+            let last = kept.map(|(id, _)| *id).max().max(undo.delivered_before);
+            self.delivered_last.remove(&lane);
+            self.delivered_last.extend(last.map(|last| (lane, last)));
         }
         Acted::Done
     }
@@ -301,6 +361,7 @@ impl Model {
     fn put_back(&mut self, id: SubmissionId, overriding: Option<Who>, now: Timestamp) {
         self.holds(id, now);
         let one = self.one(id);
+        one.last_word = None;
         one.was_unauthorized |= one.state == State::Dead(DeadReason::Unauthorized);
         one.due = one.held.map_or(now, |until| until.max(now));
         one.state = State::Pending { due: one.due };
@@ -319,6 +380,10 @@ impl Model {
     }
 
     pub(super) fn sweep(&mut self, state: StateName, older_than: Timestamp) -> u64 {
+        // What was delivered before an accepted one is not known for certain any more.
+        for one in self.all.values_mut().filter(|one| one.state == State::Delivered) {
+            one.last_word = None;
+        }
         let before = self.all.len();
         let leaves = |one: &One| state != StateName::Sending && one.state.name() == state && one.updated <= older_than;
         self.all.retain(|_, one| !leaves(one));
@@ -331,7 +396,7 @@ impl Model {
     pub(super) fn crash(&mut self, now: Timestamp) {
         self.odd_one_to_requeued = false;
         for one in self.all.values_mut().filter(|one| one.state == State::Sending) {
-            (one.due, one.lost, one.updated) = (one.due.min(now), true, now);
+            (one.due, one.lost, one.updated, one.last_word) = (one.due.min(now), true, now, None);
             one.state = State::Pending { due: one.due };
         }
     }

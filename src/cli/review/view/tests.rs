@@ -42,14 +42,8 @@ fn screen(session: &Session, width: u16, height: u16) -> Vec<String> {
         .unwrap();
     let buffer = terminal.backend().buffer().clone();
     let rows = buffer.content().chunks(usize::from(width));
-    rows.map(|row| {
-        row.iter()
-            .map(Cell::symbol)
-            .collect::<String>()
-            .trim_end()
-            .to_owned()
-    })
-    .collect()
+    rows.map(|row| row.iter().map(Cell::symbol).collect::<String>().trim_end().to_owned())
+        .collect()
 }
 
 const OURS: &str =
@@ -203,12 +197,6 @@ async fn the_time_that_is_left_goes_down() {
     let mut terminal = Terminal::new(TestBackend::new(80, 24)).unwrap();
     let later = now + Duration::from_millis(6_500);
     terminal.draw(|frame| _ = draw(&session, NOW, later, frame)).unwrap();
-    let text: String = terminal
-        .backend()
-        .buffer()
-        .content()
-        .iter()
-        .map(Cell::symbol)
-        .collect();
+    let text: String = terminal.backend().buffer().content().iter().map(Cell::symbol).collect();
     assert!(text.contains("12: accept held for 4 s"), "{text}");
 }
