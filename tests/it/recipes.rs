@@ -36,7 +36,7 @@ fn is_there(program: &str, arguments: &[&str]) -> bool {
 }
 
 fn not_tested(name: &str, why: &str) {
-    println!("NOT TESTED: the recipe {name}: {why}");
+    eprintln!("NOT TESTED: the recipe {name}: {why}");
 }
 
 /// Writes the recipe into a file of its own directory, and runs it there; what it drops is delivered as it was.
