@@ -5,9 +5,10 @@ use std::fs;
 use std::os::unix::fs::MetadataExt as _;
 use std::process::Command;
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::harness::{World, both, result, scripted, stderr};
+use crate::postgres::Server;
 
 /// Samples by their name and labels.
 fn samples(text: &str) -> BTreeMap<String, String> {
@@ -160,4 +161,39 @@ fn a_name_that_the_collector_passes_over_a_directory_and_a_newer_outbox_are_refu
     let output = world.run(&["metrics", "--out", path.to_str().unwrap()]);
     assert_eq!(output.status.code(), Some(78), "{}", both(&output));
     assert!(!path.exists(), "zeros would be taken for an empty queue");
+}
+
+#[test]
+fn daemons_that_share_an_outbox_are_counted_together_and_told_apart() {
+    let Some(server) = Server::get() else { return };
+    let mut first = World::on_server(server, &server.fresh_schema(), "alpha");
+    let mut second = first.beside("beta");
+    first.start();
+    second.start();
+    first.drop_results("a.ndjson", &[result("a", &json!({}))]);
+    second.drop_results("b.ndjson", &[result("b", &json!({})), result("c", &json!({}))]);
+    first.wait_for("delivered", 3);
+    assert_eq!(measured(&first)["reten_outbox_nodes{state=\"live\"}"], "2");
+    first.stop();
+    second.stop();
+    // From a host whose daemon counted less.
+    let all = measured(&first);
+    assert_eq!(all["reten_outbox_taken_total{by=\"file\"}"], "3");
+    let delivered = "reten_outbox_attempts_total{outcome=\"delivered\",status_class=\"2xx\"}";
+    assert_eq!(all[delivered], "3");
+    assert!(
+        !all.contains_key("reten_outbox_wal_bytes"),
+        "a server's log is not ours"
+    );
+    let report: Value = serde_json::from_str(&first.ok(&["report", "--json"])).unwrap();
+    assert_eq!(report["totals"]["taken"], 3);
+    let mut nodes: Vec<&str> = report["gate"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter_map(|band| band["node"].as_str())
+        .collect();
+    nodes.sort_unstable();
+    assert_eq!(nodes, ["alpha", "beta"]);
+    assert!(first.ok(&["report"]).contains("The gate of each daemon"));
 }
