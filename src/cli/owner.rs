@@ -60,11 +60,15 @@ pub async fn as_owner_of<T>(database: &Path, work: impl Future<Output = T>) -> a
         return Ok(work.await);
     };
     let (root, group) = (nix::unistd::geteuid(), nix::unistd::getegid());
+    let groups = nix::unistd::getgroups()?;
+    // What a process of ours inherits is the owner's alone: see `intake::rows::confine`.
+    nix::unistd::setgroups(&[gid])?;
     nix::unistd::setegid(gid)?;
     nix::unistd::seteuid(uid)?;
     let done = work.await;
     nix::unistd::seteuid(root)?;
     nix::unistd::setegid(group)?;
+    nix::unistd::setgroups(&groups)?;
     Ok(done)
 }
 

@@ -32,6 +32,7 @@ const DESCRIPTORS: u64 = 64;
 pub fn alone() -> io::Result<()> {
     // Also while it hangs or spins. Where the daemon died before this line, the socket's end says so.
     set_parent_process_death_signal(Some(Signal::KILL))?;
+    stay_who_we_are()?;
     close_others()?;
     for (resource, maximum) in [
         (Resource::Core, 0),
@@ -45,6 +46,20 @@ pub fn alone() -> io::Result<()> {
         };
         // A lower one that is in force already cannot be raised, and need not be.
         let _kept: Result<(), rustix::io::Errno> = setrlimit(resource, limit);
+    }
+    Ok(())
+}
+
+/// Root may look at an outbox as its owner and mean to be root again: whoever takes this process over must not. Asked
+/// for only where it changes something: the service may not change users at all.
+fn stay_who_we_are() -> io::Result<()> {
+    let (users, groups) = (nix::unistd::getresuid()?, nix::unistd::getresgid()?);
+    let (user, group) = (users.effective, groups.effective);
+    if groups.real != group || groups.saved != group {
+        nix::unistd::setresgid(group, group, group)?;
+    }
+    if users.real != user || users.saved != user {
+        nix::unistd::setresuid(user, user, user)?;
     }
     Ok(())
 }
