@@ -8,6 +8,7 @@ mod command;
 mod context;
 mod database_file;
 mod exit;
+mod failures;
 mod filter;
 mod gate;
 mod inbox_form;

@@ -36,7 +36,7 @@ pub use rules::marks::Marks;
 pub use sending::{ClaimOrder, ClaimRequest, Claimed, Leap, Relations, Settled, Settlement, SourceCursor, Stretch};
 pub use sqlite::{Backup, BackupFile, Holder, Restored, Way, free_bytes, holder, restore};
 pub use touch::Touch;
-pub use views::{Content, DeadLetter, Event, Filter, Listed, Miscount, Story, Tally};
+pub use views::{Content, DeadLetter, Event, Filter, Finished, Listed, Miscount, Pace, Producer, Story, Tally};
 pub use wreck::{Found, Wreck};
 
 /// See [`postgres::turn`].

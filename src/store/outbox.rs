@@ -11,9 +11,9 @@ use crate::model::{Address, Admission, Admitted, Figures, FileReceipt, Payload, 
 
 use super::rules::marks::Marks;
 use super::{
-    ActRequest, Acted, ClaimRequest, Claimed, Content, DeadLetter, Filter, Leap, Listed, Minute, MinuteCursor,
-    Miscount, NodeEvent, NodeView, OpenError, Relations, Role, Settled, Settlement, SourceCursor, StoreError, Story,
-    Stretch, Sweep, Tally, Tenure, Touch, postgres, sqlite,
+    ActRequest, Acted, ClaimRequest, Claimed, Content, DeadLetter, Filter, Finished, Leap, Listed, Minute,
+    MinuteCursor, Miscount, NodeEvent, NodeView, OpenError, Pace, Producer, Relations, Role, Settled, Settlement,
+    SourceCursor, StoreError, Story, Stretch, Sweep, Tally, Tenure, Touch, postgres, sqlite,
 };
 
 /// The outbox. Cheap to clone; every clone shares the same connections.
@@ -288,6 +288,27 @@ impl Outbox {
     /// The newest dead letters, newest first, at most `limit`: what they have in common.
     pub async fn newest_dead(&self, limit: u32) -> Result<Vec<DeadLetter>, StoreError> {
         ask!(self, database => database.newest_dead(limit).await)
+    }
+
+    /// What was delivered or became dead from `from` on and before `until`, and when the last came in and went out.
+    pub async fn pace(&self, from: Timestamp, until: Timestamp) -> Result<Pace, StoreError> {
+        ask!(self, database => database.pace(from, until).await)
+    }
+
+    /// Whose the newest submissions are, at most `limit` of them, in no order.
+    pub async fn newest_producers(&self, limit: u32) -> Result<Vec<Producer>, StoreError> {
+        ask!(self, database => database.newest_producers(limit).await)
+    }
+
+    /// What was delivered, became dead or was dismissed at `since` or later, newest first, at most `limit` of each.
+    pub async fn newest_finished(&self, since: Timestamp, limit: u32) -> Result<Vec<Finished>, StoreError> {
+        ask!(self, database => database.newest_finished(since, limit).await)
+    }
+
+    /// What goes next: what is due or was put back, then what a `not_before` holds, then what waits behind an earlier
+    /// one of its activity; at most `limit` of each, by its turn.
+    pub async fn next_up(&self, limit: u32) -> Result<Vec<Listed>, StoreError> {
+        ask!(self, database => database.next_up(limit).await)
     }
 
     /// Goes through the next pending heads after this place, the least tried first, a bounded number of them: whose

@@ -54,6 +54,17 @@ pub struct Listed {
     pub last: Option<Attempt>,
 }
 
+impl Listed {
+    /// Where it stands among what is pending: what waits behind another one after the others, each by when it is due.
+    pub fn turn(&self) -> (bool, Timestamp, SubmissionId) {
+        let due = match self.state {
+            State::Pending { due } => due,
+            State::Sending | State::Delivered | State::Dead(_) | State::Parked(_) | State::Dismissed => self.updated_at,
+        };
+        (self.waits_behind.is_some(), due, self.id)
+    }
+}
+
 /// One line of a submission's history.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Event {
@@ -96,10 +107,59 @@ pub struct Content {
     pub text: Digest,
 }
 
+/// The most that a rate counts in one look.
+pub const COUNTED_MAX: u32 = 100_000;
+
+/// How it went within a time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Pace {
+    /// When the last one was taken in, of those that are still kept.
+    pub last_in: Option<Timestamp>,
+    /// When the last one was delivered, of those that are still kept.
+    pub last_out: Option<Timestamp>,
+    /// So many were delivered, [`COUNTED_MAX`] at most.
+    pub delivered: u64,
+    /// So many became dead, likewise.
+    pub dead: u64,
+}
+
+/// What came of one producer, of the newest submissions.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Producer {
+    /// `None`: those that name none.
+    pub source: Option<String>,
+    pub taken: u64,
+    pub delivered: u64,
+    pub dead: u64,
+    /// When its newest was taken in.
+    pub last_seen: Timestamp,
+}
+
+/// A submission that is over: delivered, dead or dismissed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Finished {
+    pub id: SubmissionId,
+    pub at: Timestamp,
+    /// By its public name.
+    pub state: String,
+    /// Of a dead one, by its public name.
+    pub reason: Option<String>,
+    /// The status of its last answer.
+    pub http_status: Option<u16>,
+    /// The name of its last fault.
+    pub fault: Option<String>,
+    /// How long its last attempt took.
+    pub elapsed_ms: Option<u64>,
+    pub source: Option<String>,
+    pub activity: Option<String>,
+}
+
 /// Why a dead letter is one, and whose it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DeadLetter {
     pub id: SubmissionId,
+    /// Since when it is dead.
+    pub at: Timestamp,
     /// By its public name.
     pub reason: String,
     /// The status of its last answer.

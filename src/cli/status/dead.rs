@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use crate::policy::hint::ApiError;
+use crate::cli::failures;
 use crate::store::DeadLetter;
 
 /// So many of the newest are looked at: what went wrong last is among them, and a million others cost nothing.
@@ -31,7 +31,7 @@ pub struct DeadKind {
     pub count: u64,
     pub reason: String,
     pub http_status: Option<u16>,
-    /// What the API, the fault or the check said; words with digits are one and the same `#`.
+    /// What the API, the fault or the check said; words with digits are a `#`.
     pub message: Option<String>,
 }
 
@@ -52,7 +52,7 @@ pub fn what_they_have_in_common(newest: &[DeadLetter]) -> Option<Dead> {
         ..Dead::default()
     };
     for one in newest {
-        let message = message(one);
+        let message = failures::message(one).map(|message| short(&message));
         let same = |kind: &&mut DeadKind| {
             kind.reason == one.reason && kind.http_status == one.http_status && kind.message == message
         };
@@ -79,32 +79,9 @@ pub fn what_they_have_in_common(newest: &[DeadLetter]) -> Option<Dead> {
     Some(dead)
 }
 
-fn message(one: &DeadLetter) -> Option<String> {
-    let documented = || {
-        one.body
-            .as_deref()
-            .and_then(ApiError::parse)
-            .and_then(|error| error.message)
-    };
-    let text = one
-        .invalid
-        .clone()
-        .filter(|_| one.reason == "invalid")
-        .or_else(documented)
-        .or_else(|| one.fault.clone())?;
-    Some(blanked(&text))
-}
-
-/// Without what differs from one to the next: ids, times, counts.
-fn blanked(text: &str) -> String {
-    let words = text.split(' ').map(|word| {
-        if word.contains(|c: char| c.is_ascii_digit()) {
-            "#"
-        } else {
-            word
-        }
-    });
-    let text = words.collect::<Vec<_>>().join(" ");
+/// Without what differs from one to the next, and cut.
+fn short(message: &str) -> String {
+    let text = failures::blanked(message);
     match text.char_indices().nth(MESSAGE_CHARS_MAX) {
         Some((cut, _)) => format!("{}…", &text[..cut]),
         None => text,
@@ -151,6 +128,7 @@ fn first(parts: impl ExactSizeIterator<Item = String>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::clock::Timestamp;
     use crate::model::SubmissionId;
 
     fn letter(reason: &str, message: &str, source: Option<&str>) -> DeadLetter {
@@ -158,6 +136,7 @@ mod tests {
         let body = format!("{{\"statusCode\":404,\"error\":\"Not Found\",\"message\":\"{message}\"}}");
         DeadLetter {
             id: SubmissionId(1),
+            at: Timestamp::from_millis(1),
             reason: reason.to_owned(),
             http_status: (!is_invalid).then_some(404),
             source: source.map(str::to_owned),
@@ -196,6 +175,6 @@ mod tests {
             reasons.ends_with("2 more kinds (`reten-outbox list --state dead`)"),
             "{reasons}"
         );
-        assert_eq!(blanked(&"é".repeat(100)).chars().count(), MESSAGE_CHARS_MAX + 1);
+        assert_eq!(short(&"é".repeat(100)).chars().count(), MESSAGE_CHARS_MAX + 1);
     }
 }

@@ -3,6 +3,7 @@
 use sqlx::Row as _;
 use sqlx::postgres::PgConnection;
 
+use crate::clock::Timestamp;
 use crate::model::SubmissionId;
 use crate::store::DeadLetter;
 
@@ -10,7 +11,7 @@ use crate::store::DeadLetter;
 const BODY_BYTES: i32 = 2048;
 
 /// The newest dead letters first; what came of the last attempt of each, where it was sent.
-pub(super) const NEWEST: &str = "SELECT d.id, d.reason, d.http_status, s.source, s.invalid, substr(a.body, 1, $2::integer) AS body, a.fault \
+pub(super) const NEWEST: &str = "SELECT d.id, d.updated_at, d.reason, d.http_status, s.source, s.invalid, substr(a.body, 1, $2::integer) AS body, a.fault \
      FROM (SELECT id, reason, http_status, attempts, updated_at FROM settled WHERE state = 'dead' ORDER BY updated_at DESC, id DESC LIMIT $1) AS d \
      CROSS JOIN LATERAL (SELECT source, invalid FROM submission WHERE submission.id = d.id OFFSET 0) AS s \
      LEFT JOIN LATERAL (SELECT body, fault FROM attempt WHERE attempt.submission = d.id AND attempt.number = d.attempts OFFSET 0) AS a ON true \
@@ -28,6 +29,7 @@ pub(super) async fn newest(conn: &mut PgConnection, limit: u32) -> Result<Vec<De
             let status: Option<i32> = row.try_get("http_status")?;
             Ok(DeadLetter {
                 id: SubmissionId(row.try_get("id")?),
+                at: Timestamp::from_millis(row.try_get("updated_at")?),
                 reason: row.try_get("reason")?,
                 http_status: status.and_then(|status| u16::try_from(status).ok()),
                 source: row.try_get("source")?,

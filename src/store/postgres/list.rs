@@ -71,6 +71,22 @@ pub(super) fn list_sql(driver: &str) -> String {
     )
 }
 
+/// The SQL of what goes next. A head stands in the index of one turn alone, so none comes twice. The numbers come first,
+/// as an array: the planner would else join the views to all that is pending.
+pub(super) fn next_up_sql() -> String {
+    let attempt = attempts::READ_COLUMNS;
+    format!(
+        "SELECT {COLUMNS}, {attempt} FROM {TABLES} {LAST_ATTEMPT} WHERE d.state IN ('head', 'waiting') AND d.id = ANY (ARRAY( \
+         (SELECT f.id FROM delivery AS f WHERE f.state = 'head' AND f.not_before IS NULL AND f.requeued = false \
+            ORDER BY f.next_at, f.id LIMIT $1) UNION ALL \
+         (SELECT r.id FROM delivery AS r WHERE r.state = 'head' AND r.not_before IS NULL AND r.requeued = true \
+            ORDER BY r.next_at, r.id LIMIT $1) UNION ALL \
+         (SELECT h.id FROM delivery AS h WHERE h.state = 'head' AND h.not_before IS NOT NULL \
+            ORDER BY h.not_before, h.id LIMIT $1) UNION ALL \
+         (SELECT w.id FROM delivery AS w WHERE w.state = 'waiting' AND w.lane IS NOT NULL ORDER BY w.lane, w.id LIMIT $1)))"
+    )
+}
+
 /// The SQL of a selection through this driver.
 pub(super) fn select_sql(driver: &str) -> String {
     format!("SELECT d.id FROM {TABLES} WHERE {driver} AND {CONDITIONS} ORDER BY d.id")
@@ -176,6 +192,15 @@ pub(super) async fn select(conn: &mut PgConnection, filter: &Filter) -> Result<V
     ids.sort_unstable();
     ids.dedup();
     Ok(ids)
+}
+
+/// What goes next, by its turn.
+pub(super) async fn next_up(conn: &mut PgConnection, limit: u32) -> Result<Vec<Listed>, sqlx::Error> {
+    let query = sqlx::query(AssertSqlSafe(next_up_sql())).bind(i64::from(limit));
+    let rows = query.fetch_all(conn).await?;
+    let mut up = rows.iter().map(read).collect::<Result<Vec<_>, _>>()?;
+    up.sort_by_key(Listed::turn);
+    Ok(up)
 }
 
 /// Which of these match.

@@ -36,6 +36,7 @@ mod own;
 #[cfg(test)]
 mod plans;
 mod receipts;
+mod recent;
 mod recount;
 mod recover;
 mod relations;
@@ -69,9 +70,9 @@ use crate::store::beside::note::Notepad;
 use crate::store::operation::{Asked, Note, Opening, Operation, Revival, Turn};
 use crate::store::rules::marks::{Marks, SECRET};
 use crate::store::{
-    ActRequest, Acted, ClaimOrder, ClaimRequest, Claimed, Content, DeadLetter, Filter, Leap, Listed, Minute,
-    MinuteCursor, Miscount, NodeEvent, NodeView, OpenError, Relations, Role, Settled, Settlement, SourceCursor,
-    StoreError, Story, Stretch, Sweep, Tally, Tenure,
+    ActRequest, Acted, ClaimOrder, ClaimRequest, Claimed, Content, DeadLetter, Filter, Finished, Leap, Listed, Minute,
+    MinuteCursor, Miscount, NodeEvent, NodeView, OpenError, Pace, Producer, Relations, Role, Settled, Settlement,
+    SourceCursor, StoreError, Story, Stretch, Sweep, Tally, Tenure,
 };
 
 use connect::{Connector, Purpose};
@@ -599,6 +600,30 @@ impl Database {
     pub(crate) async fn newest_dead(&self, limit: u32) -> Result<Vec<DeadLetter>, StoreError> {
         let mut reader = self.inner.readers.take().await?;
         let found = within(READ_MAX, "a look", dead::newest(&mut reader, limit)).await;
+        reader.done(found)
+    }
+
+    pub(crate) async fn pace(&self, from: Timestamp, until: Timestamp) -> Result<Pace, StoreError> {
+        let mut reader = self.inner.readers.take().await?;
+        let found = within(GLANCE_MAX, "counting", recent::pace(&mut reader, from, until)).await;
+        reader.done(found)
+    }
+
+    pub(crate) async fn newest_producers(&self, limit: u32) -> Result<Vec<Producer>, StoreError> {
+        let mut reader = self.inner.readers.take().await?;
+        let found = within(READ_MAX, "a look", recent::producers(&mut reader, limit)).await;
+        reader.done(found)
+    }
+
+    pub(crate) async fn newest_finished(&self, since: Timestamp, limit: u32) -> Result<Vec<Finished>, StoreError> {
+        let mut reader = self.inner.readers.take().await?;
+        let found = within(READ_MAX, "a look", recent::finished(&mut reader, since, limit)).await;
+        reader.done(found)
+    }
+
+    pub(crate) async fn next_up(&self, limit: u32) -> Result<Vec<Listed>, StoreError> {
+        let mut reader = self.inner.readers.take().await?;
+        let found = within(READ_MAX, "a look", list::next_up(&mut reader, limit)).await;
         reader.done(found)
     }
 

@@ -216,6 +216,7 @@ fn composed() -> Vec<(String, Purpose, String)> {
         ("lead".to_owned(), Purpose::Writing, claims.lead.clone()),
         ("trial".to_owned(), Purpose::Writing, claims.trial.clone()),
         ("this".to_owned(), Purpose::Writing, claims.this.clone()),
+        ("next up".to_owned(), Purpose::Reading, list::next_up_sql()),
         ("one".to_owned(), Purpose::Reading, show::one_sql()),
         ("attempts".to_owned(), Purpose::Reading, show::attempts_sql()),
         // Of an act, and of its rehearsal.

@@ -11,7 +11,7 @@ mod statements;
 use super::machine::{batch, hot};
 use super::opening::{inspect, schema};
 use super::operations::{admit, claim, gate, history, lanes, settle, sweep};
-use super::reading::{list, show};
+use super::reading::{list, recent, show};
 use statements::{SOURCES, STATEMENTS};
 
 /// What a plan may say although it walks something: what is walked is small, and why.
@@ -22,6 +22,7 @@ const SMALL: &[(&str, &str)] = &[
     ("SCAN i ", "the batch itself"),
     ("SCAN lane USING COVERING INDEX lane_number", "its first entry"),
     ("SCAN l ", "the lanes of the batch"),
+    ("SCAN up", "what a bounded subquery yields"),
     ("SCAN newest", "what a bounded subquery yields"),
     ("SCAN stretch", "a bounded stretch of an index"),
     ("SCAN hop", "a bounded number of lanes"),
@@ -80,7 +81,12 @@ async fn no_statement_walks_a_big_table_or_sorts() {
     let (_directory, mut conn) = migrated().await;
     let mut statements: Vec<String> = STATEMENTS.iter().map(|(_, sql)| (*sql).to_owned()).collect();
     statements.extend(sweep::DELETIONS.map(str::to_owned));
-    statements.extend([show::one_sql(), show::attempts_sql(), list::matching_sql()]);
+    statements.extend([
+        show::one_sql(),
+        show::attempts_sql(),
+        list::matching_sql(),
+        list::next_up_sql(),
+    ]);
     statements.push(batch::insert_sql(
         admit::INSERT_SUBMISSION,
         admit::SUBMISSION_COLUMNS,
@@ -111,6 +117,7 @@ fn batch_only(sql: &str) -> bool {
         claim::LEAST_TRIED,
         claim::LEAD,
         gate::TRIAL,
+        recent::PRODUCERS,
     ]
     .contains(&sql)
 }
@@ -213,6 +220,23 @@ const BOUNDS: &[(&str, &[&str])] = &[
     ("ADD_TO_MINUTE", &["PRIMARY KEY (until=? AND node=?)"]),
     ("EXPIRE_MINUTES", &["PRIMARY KEY (until<?)"]),
     ("MINUTES", &["PRIMARY KEY ((until,node)"]),
+    (
+        "PACE",
+        &[
+            "delivery_delivered_since (updated_at>? AND updated_at<?)",
+            "delivery_dead_since (updated_at>? AND updated_at<?)",
+        ],
+    ),
+    ("PRODUCERS", &["INTEGER PRIMARY KEY (rowid<?)"]),
+    (
+        "FINISHED",
+        &[
+            "delivery_delivered_since (updated_at>?)",
+            "delivery_dead_since (updated_at>?)",
+            "delivery_dismissed_since (updated_at>?)",
+            "PRIMARY KEY (submission=? AND number=?)",
+        ],
+    ),
     (
         "NEXT_HEADS",
         &["delivery_probe (tries=? AND rowid>?)", "delivery_probe (tries>?)"],

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::model::StateName;
-use crate::store::Filter;
+use crate::store::{Filter, Pace};
 use strum::VariantArray as _;
 
 async fn found(bench: &Bench, filter: Filter) -> Vec<i64> {
@@ -288,4 +288,82 @@ async fn the_view_for_people_speaks_the_contracts_words(#[values(Sqlite, Postgre
     };
     let due = bench.texts(&format!("SELECT {due} FROM outbox WHERE id = 5")).await;
     assert_eq!(due, [NOW.to_string()]);
+}
+
+#[rstest]
+#[tokio::test]
+async fn who_watches_is_told_what_is_over_whose_it_is_and_what_goes_next(#[values(Sqlite, Postgres)] kind: Kind) {
+    let Some(bench) = Bench::fresh(kind).await else { return };
+    let nothing = bench.outbox.pace(at(0), at(10)).await.unwrap();
+    assert_eq!(nothing, Pace::default());
+    one_of_each(&bench).await;
+    let pace = bench
+        .outbox
+        .pace(Timestamp::from_millis(0), at(1_000_000))
+        .await
+        .unwrap();
+    assert_eq!((pace.delivered, pace.dead), (1, 2));
+    assert!(pace.last_in.is_some() && pace.last_out.is_some());
+    let before = bench
+        .outbox
+        .pace(Timestamp::from_millis(0), Timestamp::from_millis(1))
+        .await
+        .unwrap();
+    assert_eq!((before.delivered, before.dead), (0, 0));
+
+    let finished = bench
+        .outbox
+        .newest_finished(Timestamp::from_millis(0), 10)
+        .await
+        .unwrap();
+    let mut seen: Vec<(i64, &str, Option<u16>)> = finished
+        .iter()
+        .map(|one| (one.id.0, one.state.as_str(), one.http_status))
+        .collect();
+    assert!(finished.is_sorted_by_key(|one| std::cmp::Reverse(one.at)));
+    seen.sort_unstable();
+    assert_eq!(
+        seen,
+        [
+            (1, "dead", Some(400)),
+            (3, "delivered", Some(200)),
+            (7, "dismissed", None),
+            (8, "dead", None)
+        ]
+    );
+    assert!(
+        finished
+            .iter()
+            .any(|one| one.id.0 == 3 && one.elapsed_ms.is_some() && one.activity.as_deref() == Some("c"))
+    );
+    let newest = bench
+        .outbox
+        .newest_finished(Timestamp::from_millis(0), 1)
+        .await
+        .unwrap();
+    assert_eq!(newest.len(), 3, "one of each state");
+
+    let mut producers = bench.outbox.newest_producers(100).await.unwrap();
+    producers.sort_by_key(|one| one.taken);
+    let counts: Vec<_> = producers
+        .iter()
+        .map(|one| (one.source.as_deref(), one.taken, one.delivered, one.dead))
+        .collect();
+    assert_eq!(counts, [(Some("crm"), 1, 0, 0), (None, 7, 1, 2)]);
+    let newest = bench.outbox.newest_producers(2).await.unwrap();
+    assert_eq!(newest.iter().map(|one| one.taken).sum::<u64>(), 2);
+
+    let up: Vec<i64> = bench
+        .outbox
+        .next_up(10)
+        .await
+        .unwrap()
+        .iter()
+        .map(|listed| listed.id.0)
+        .collect();
+    assert_eq!(
+        up,
+        [5, 6],
+        "neither what is sent nor what is over; what waits comes last"
+    );
 }

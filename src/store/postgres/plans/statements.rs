@@ -4,7 +4,7 @@
 use crate::store::postgres::connect::Purpose::{self, Beating, Reading, Writing};
 use crate::store::postgres::{
     act, admit, apply, claim, contents, dead, edit, gate, history, lanes, list, minutes, moves, node, notes, receipts,
-    recount, recover, relations, replace, settle, sources, sweep, tally,
+    recent, recount, recover, relations, replace, settle, sources, sweep, tally,
 };
 
 /// A statement. `types` are those of its parameters where the server cannot tell them: what is bound names them.
@@ -449,6 +449,38 @@ pub(super) const STATEMENTS: &[Statement] = &[
         "",
         &["receipt_file_pkey ()"],
     ),
+    known(
+        "recent::PACE",
+        Reading,
+        recent::PACE,
+        "",
+        &[
+            "settled_dead_since (updated_at, updated_at)",
+            "settled_delivered_since ()",
+            "settled_delivered_since (updated_at, updated_at)",
+            "submission_pkey ()",
+        ],
+    ),
+    known(
+        "recent::PRODUCERS",
+        Reading,
+        recent::PRODUCERS,
+        "",
+        &["settled_pkey (id)", "submission_pkey ()"],
+    ),
+    known(
+        "recent::FINISHED",
+        Reading,
+        recent::FINISHED,
+        "",
+        &[
+            "attempt_pkey (submission, number)",
+            "settled_dead_since (updated_at)",
+            "settled_delivered_since (updated_at)",
+            "settled_dismissed_since (updated_at)",
+            "submission_pkey (id)",
+        ],
+    ),
     known("recount::COUNTED_PENDING", Reading, recount::COUNTED_PENDING, "", &[]),
     known(
         "recount::COUNTED_SENDING",
@@ -744,6 +776,7 @@ pub(super) const SOURCES: &[(&str, &str)] = &[
     ("node", include_str!("../node.rs")),
     ("notes", include_str!("../notes.rs")),
     ("receipts", include_str!("../receipts.rs")),
+    ("recent", include_str!("../recent.rs")),
     ("recount", include_str!("../recount.rs")),
     ("recover", include_str!("../recover.rs")),
     ("relations", include_str!("../relations.rs")),

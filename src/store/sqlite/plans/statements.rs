@@ -6,7 +6,7 @@ use crate::store::sqlite::operations::{
     act, admit, claim, claimed, edit, gate, history, lanes, minutes, moves, notes, receipts, recount, recover, replace,
     settle, sweep,
 };
-use crate::store::sqlite::reading::{self, contents, dead, list, relations, sources, tally};
+use crate::store::sqlite::reading::{self, contents, dead, list, recent, relations, sources, tally};
 
 /// Statements that end a source file's `const NAME: &str`, by name.
 pub(super) const STATEMENTS: &[(&str, &str)] = &[
@@ -110,6 +110,9 @@ pub(super) const STATEMENTS: &[(&str, &str)] = &[
     ("PARKED", sweep::PARKED),
     ("PENDING", sweep::PENDING),
     ("NEXT_HEADS", sources::NEXT_HEADS),
+    ("PACE", recent::PACE),
+    ("PRODUCERS", recent::PRODUCERS),
+    ("FINISHED", recent::FINISHED),
     ("COUNTS", tally::COUNTS),
     ("OLDEST", tally::OLDEST),
     ("DUES", tally::DUES),
@@ -136,6 +139,7 @@ pub(super) const SOURCES: &[&str] = &[
     include_str!("../reading/list.rs"),
     include_str!("../operations/notes.rs"),
     include_str!("../operations/receipts.rs"),
+    include_str!("../reading/recent.rs"),
     include_str!("../operations/recount.rs"),
     include_str!("../operations/recover.rs"),
     include_str!("../reading/minutes.rs"),

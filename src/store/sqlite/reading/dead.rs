@@ -3,6 +3,7 @@
 use sqlx::Row as _;
 use sqlx::sqlite::SqliteConnection;
 
+use crate::clock::Timestamp;
 use crate::model::SubmissionId;
 use crate::store::sqlite::Database;
 use crate::store::sqlite::machine::row;
@@ -12,7 +13,7 @@ use crate::store::{DeadLetter, StoreError};
 const BODY_BYTES: i64 = 2048;
 
 /// The newest dead letters first; what came of the last attempt of each, where it was sent.
-pub(crate) const NEWEST: &str = "SELECT d.id AS id, d.reason AS reason, d.http_status AS http_status, \
+pub(crate) const NEWEST: &str = "SELECT d.id AS id, d.updated_at AS updated_at, d.reason AS reason, d.http_status AS http_status, \
      s.source AS source, s.invalid AS invalid, substr(a.body, 1, ?2) AS body, a.fault AS fault \
      FROM (SELECT id FROM delivery INDEXED BY delivery_dead_since WHERE state = 'dead' ORDER BY updated_at DESC \
      LIMIT ?1) AS newest CROSS JOIN delivery AS d ON d.id = newest.id \
@@ -34,6 +35,7 @@ async fn newest(conn: &mut SqliteConnection, limit: u32) -> Result<Vec<DeadLette
             let status: Option<i64> = row.try_get("http_status")?;
             Ok(DeadLetter {
                 id: SubmissionId(row.try_get("id")?),
+                at: Timestamp::from_millis(row.try_get("updated_at")?),
                 reason: row.try_get("reason")?,
                 http_status: status.and_then(|status| u16::try_from(status).ok()),
                 source: row::text(row, "source")?,

@@ -70,6 +70,28 @@ pub(crate) fn list_sql(driver: &str) -> String {
     )
 }
 
+/// The SQL of what goes next. A head stands in the index of one turn alone, so none comes twice.
+pub(crate) fn next_up_sql() -> String {
+    let attempt = attempts::READ_COLUMNS;
+    let due = |requeued: u8| {
+        format!(
+            "SELECT id FROM (SELECT id FROM delivery INDEXED BY delivery_due WHERE state = 'head' \
+             AND not_before IS NULL AND requeued = {requeued} AND id NOT IN (SELECT id FROM flight) \
+             ORDER BY next_at LIMIT ?1)"
+        )
+    };
+    format!(
+        "SELECT {COLUMNS}, {attempt} FROM ({} UNION ALL {} UNION ALL \
+         SELECT id FROM (SELECT id FROM delivery INDEXED BY delivery_held WHERE state = 'head' \
+             AND not_before IS NOT NULL AND id NOT IN (SELECT id FROM flight) ORDER BY not_before LIMIT ?1) UNION ALL \
+         SELECT id FROM (SELECT id FROM delivery INDEXED BY delivery_waiting WHERE state = 'waiting' \
+             ORDER BY lane LIMIT ?1)) AS up \
+         CROSS JOIN delivery AS d ON d.id = up.id CROSS JOIN submission AS s ON s.id = d.id {LAST_ATTEMPT}",
+        due(0),
+        due(1)
+    )
+}
+
 /// The SQL of a selection through this driver.
 pub(crate) fn select_sql(driver: &str) -> String {
     format!("SELECT d.id FROM {driver} {CONDITIONS} ORDER BY d.id")
@@ -163,6 +185,17 @@ pub(crate) async fn select(conn: &mut SqliteConnection, filter: &Filter) -> Resu
     }
     ids.sort_unstable();
     Ok(ids)
+}
+
+/// What goes next, by its turn.
+pub(crate) async fn next_up(conn: &mut SqliteConnection, limit: u32) -> Result<Vec<Listed>, sqlx::Error> {
+    let rows = sqlx::query(AssertSqlSafe(next_up_sql()))
+        .bind(limit)
+        .fetch_all(conn)
+        .await?;
+    let mut up = rows.iter().map(read).collect::<Result<Vec<_>, _>>()?;
+    up.sort_by_key(Listed::turn);
+    Ok(up)
 }
 
 /// Which of these match.

@@ -5,6 +5,7 @@ pub(crate) mod contents;
 pub(crate) mod dead;
 pub(crate) mod list;
 pub(crate) mod minutes;
+pub(crate) mod recent;
 pub(crate) mod relations;
 pub(crate) mod show;
 pub(crate) mod sources;
@@ -32,6 +33,11 @@ impl Database {
         limit: u32,
     ) -> Result<Vec<Listed>, StoreError> {
         Ok(list::list(&mut *self.reader().await?, filter, before, limit).await?)
+    }
+
+    /// What goes next, at most `limit` of each kind.
+    pub async fn next_up(&self, limit: u32) -> Result<Vec<Listed>, StoreError> {
+        Ok(list::next_up(&mut *self.reader().await?, limit).await?)
     }
 
     /// Dead letters that are `invalid` by the tenant's list of result types alone, with numbers above `after`, oldest
