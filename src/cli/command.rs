@@ -81,9 +81,16 @@ pub enum Command {
 
     /// Watch the queue live, and act on it
     ///
-    /// A view of the whole terminal that looks again about once a second, with the daemon running or stopped. It only
-    /// reads, unless a key acts; h shows the keys, q quits.
-    #[command(after_help = "Example:\n  reten-outbox top --config /etc/reten-outbox/config.toml")]
+    /// A view of the whole terminal that looks again about once a second, with the daemon running or stopped: the gate
+    /// and what mends it, the counts, how many a second, and five tabs. It only reads, unless a key acts, which asks
+    /// first.
+    #[command(
+        after_help = "Keys:\n  1-5    queue, failures by what went wrong, parked, producers, log\n  \
+             Enter  everything about the chosen one; Esc goes back\n  \
+             R D    requeue, dismiss: the chosen one, or all of a kind of failure\n  \
+             O A    override, accept: a parked one\n  p r    pause, resume\n  h q    help, quit\n\n\
+             It needs a terminal; without one: reten-outbox status --watch"
+    )]
     Top,
 
     /// Decide parked conflicts, side by side with what is registered

@@ -68,7 +68,7 @@ impl Global {
     }
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Context {
     pub config: Config,
     /// What of its places is made where it is missing.
@@ -115,6 +115,11 @@ impl Context {
             user,
             now: clock::now(),
         })
+    }
+
+    /// The same at another time, for a command that stays.
+    pub fn at(&self, now: Timestamp) -> Self {
+        Self { now, ..self.clone() }
     }
 
     /// The operator, as history names them.

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
+use crate::clock::Timestamp;
 use crate::policy::gate::{ASK, GATE, GateName, GateRecord, PAUSE, PAUSE_IN_FORCE, PauseRecord};
 use crate::store::Outbox;
 
@@ -36,32 +37,59 @@ pub struct Args {
 pub async fn pause(args: Args, global: &Global, out: &mut dyn Write) -> anyhow::Result<Exit> {
     let context = Context::enter(global)?;
     let outbox = context.change().await?;
-    let before = remembered::<PauseRecord>(&outbox, PAUSE).await?;
-    let mut ours = record(&context, args.why);
+    let mut closing = close(&outbox, &context, args.why, &note).await?;
+    if closing.notice == Notice::NotYet {
+        outbox.close().await;
+        note(NOT_IN_FORCE);
+        return Ok(Exit::Unavailable);
+    }
+    writeln!(out, "{}", closing.line(context.now))?;
+    if closing.before.is_none() {
+        give_reason(&outbox, &mut closing.ours, &context).await?;
+    }
+    outbox.close().await;
+    Ok(Exit::Done)
+}
+
+/// What is to be known of a pause that no daemon has confirmed.
+pub const NOT_IN_FORCE: &str = "the pause is stored, but the daemon has not taken notice and may still send; \
+     `reten-outbox status` shows when it has";
+
+/// A pause that is stored.
+#[derive(Debug)]
+pub struct Closing {
+    /// The one that was there already, which stays.
+    before: Option<PauseRecord>,
+    ours: PauseRecord,
+    pub notice: Notice,
+}
+
+impl Closing {
+    /// What was done, in a line.
+    pub fn line(&self, now: Timestamp) -> String {
+        self.before.as_ref().map_or_else(
+            || "paused: nothing is sent until `reten-outbox resume`; taking in goes on".to_owned(),
+            |record| format!("already {}", gate::describe(record, now)),
+        )
+    }
+}
+
+/// Stores a pause, and waits until the daemons go by it. `said` hears what is waited for.
+pub async fn close(
+    outbox: &Outbox,
+    context: &Context,
+    why: Option<String>,
+    said: &impl Fn(&str),
+) -> anyhow::Result<Closing> {
+    let before = remembered::<PauseRecord>(outbox, PAUSE).await?;
+    let ours = record(context, why);
     if before.is_none() {
         outbox
             .remember(PAUSE, Some(serde_json::to_string(&ours)?), context.now)
             .await?;
     }
-    if notice(&outbox, &context).await? == Notice::NotYet {
-        outbox.close().await;
-        note(
-            "the pause is stored, but the daemon has not taken notice and may still send; \
-             `reten-outbox status` shows when it has",
-        );
-        return Ok(Exit::Unavailable);
-    }
-    if let Some(record) = before {
-        writeln!(out, "already {}", gate::describe(&record, context.now))?;
-    } else {
-        writeln!(
-            out,
-            "paused: nothing is sent until `reten-outbox resume`; taking in goes on"
-        )?;
-        give_reason(&outbox, &mut ours, &context).await?;
-    }
-    outbox.close().await;
-    Ok(Exit::Done)
+    let notice = notice(outbox, context, said).await?;
+    Ok(Closing { before, ours, notice })
 }
 
 /// Asks for a reason where none was given, after the pause, which may be urgent; those who find it will want one. Not
@@ -80,7 +108,7 @@ async fn give_reason(outbox: &Outbox, record: &mut PauseRecord, context: &Contex
             .remember(PAUSE, Some(serde_json::to_string(record)?), context.now)
             .await?;
         // So that what is in force and what is stored are the same words again.
-        notice(outbox, context).await?;
+        notice(outbox, context, &note).await?;
     }
     Ok(())
 }
@@ -93,20 +121,46 @@ pub async fn resume(global: &Global, out: &mut dyn Write) -> anyhow::Result<Exit
         note(&context.none_yet());
         return Ok(Exit::Done);
     };
-    let paused = remembered::<PauseRecord>(&outbox, PAUSE).await?;
-    let closed = remembered::<GateRecord>(&outbox, GATE)
+    let opening = reopen(&outbox, &context, &placed, &note).await;
+    outbox.close().await;
+    let opening = opening?;
+    for line in &opening.done {
+        writeln!(out, "{line}")?;
+    }
+    opening.beside.map(note);
+    Ok(Exit::Done)
+}
+
+/// What came of a resumption.
+#[derive(Debug)]
+pub struct Reopening {
+    /// What was done, a line each, escaped.
+    pub done: Vec<String>,
+    /// What is to be known beside it.
+    pub beside: Option<&'static str>,
+}
+
+/// Takes a pause away, and has a gate that is closed beneath it asked. `said` hears what is waited for.
+pub async fn reopen(
+    outbox: &Outbox,
+    context: &Context,
+    placed: &Placed,
+    said: &impl Fn(&str),
+) -> anyhow::Result<Reopening> {
+    let paused = remembered::<PauseRecord>(outbox, PAUSE).await?;
+    let closed = remembered::<GateRecord>(outbox, GATE)
         .await?
         .filter(|record| !record.state.is_open());
     // First what is asked for beneath the pause: killed between the two, the command is simply run again.
     if closed.is_some() {
-        let ask = serde_json::to_string(&record(&context, None))?;
+        let ask = serde_json::to_string(&record(context, None))?;
         outbox.remember(ASK, Some(ask), context.now).await?;
     }
     if paused.is_some() {
         outbox.remember(PAUSE, None, context.now).await?;
     }
-    let notice = notice(&outbox, &context).await?;
-    let now_open = match remembered::<GateRecord>(&outbox, GATE).await? {
+    let notice = notice(outbox, context, said).await?;
+    let now_open = match remembered::<GateRecord>(outbox, GATE).await? {
         Some(record) => record.state.is_open(),
         None => true,
     };
@@ -114,30 +168,22 @@ pub async fn resume(global: &Global, out: &mut dyn Write) -> anyhow::Result<Exit
         && closed
             .as_ref()
             .is_some_and(|record| record.state == GateName::Unauthorized);
-    let key = placed.compare(&outbox, &context, is_unauthorized).await?;
-    outbox.close().await;
-    match &paused {
-        Some(pause) => writeln!(out, "resumed; it was {}", gate::describe(pause, context.now))?,
-        None => writeln!(out, "it was not paused")?,
-    }
-    if let Some(record) = &closed {
-        writeln!(out, "{}", of_gate(record, now_open, notice))?;
-    }
-    if let Some(key) = key {
-        writeln!(out, "{key}")?;
-    }
-    match notice {
-        Notice::Taken => Ok(Exit::Done),
-        Notice::NoDaemon => {
-            note("the daemon is not running: nothing is sent until it is started");
-            Ok(Exit::Done)
-        }
+    let key = placed.compare(outbox, context, is_unauthorized).await?;
+    let mut done = vec![match &paused {
+        Some(pause) => format!("resumed; it was {}", gate::describe(pause, context.now)),
+        None => "it was not paused".to_owned(),
+    }];
+    done.extend(closed.as_ref().map(|record| of_gate(record, now_open, notice)));
+    done.extend(key);
+    let beside = match notice {
+        Notice::Taken => None,
+        Notice::NoDaemon => Some("the daemon is not running: nothing is sent until it is started"),
+        // Nothing goes wrong where it comes later: it is stored, and the daemon looks again by itself.
         Notice::NotYet => {
-            // Nothing goes wrong where it comes later: it is stored, and the daemon looks again by itself.
-            note("it is stored, but the daemon has not taken notice; `reten-outbox status` shows when it has");
-            Ok(Exit::Done)
+            Some("it is stored, but the daemon has not taken notice; `reten-outbox status` shows when it has")
         }
-    }
+    };
+    Ok(Reopening { done, beside })
 }
 
 /// What becomes of a gate that was closed beneath the pause, or without one.
@@ -155,7 +201,7 @@ fn of_gate(gate: &GateRecord, now_open: bool, notice: Notice) -> String {
 
 /// Whether the daemon goes by what an operator has said.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Notice {
+pub enum Notice {
     Taken,
     NotYet,
     /// There is none: its next start does.
@@ -164,7 +210,7 @@ enum Notice {
 
 /// Waits until the daemon has taken notice of what is stored. Where none runs, this process says in its place what will
 /// be in force.
-async fn notice(outbox: &Outbox, context: &Context) -> anyhow::Result<Notice> {
+async fn notice(outbox: &Outbox, context: &Context, said: &impl Fn(&str)) -> anyhow::Result<Notice> {
     let began = Instant::now();
     let mut is_said = false;
     loop {
@@ -188,12 +234,12 @@ async fn notice(outbox: &Outbox, context: &Context) -> anyhow::Result<Notice> {
         if waited >= NOTICE_TIMEOUT {
             if !late.is_empty() {
                 let late: Vec<String> = late.iter().map(|name| visible(name).into_owned()).collect();
-                note(&format!("not yet heard by: {}", late.join(", ")));
+                said(&format!("not yet heard by: {}", late.join(", ")));
             }
             return Ok(Notice::NotYet);
         }
         if waited >= NOTICE_SAID_AFTER && !is_said {
-            note("it is stored; waiting until the daemon has taken notice");
+            said("it is stored; waiting until the daemon has taken notice");
             is_said = true;
         }
         sleep(QUERY_EVERY).await;

@@ -62,6 +62,13 @@ pub fn find(story: Option<Story>, id: SubmissionId) -> Result<Story, CliError> {
     })
 }
 
+/// The same in lines, for who shows it in a window of their own.
+pub fn page(story: &Story, obstacle: Option<&str>, context: &Context) -> io::Result<Vec<String>> {
+    let mut text = Vec::new();
+    write_all(story, obstacle, context, &mut text)?;
+    Ok(String::from_utf8_lossy(&text).lines().map(str::to_owned).collect())
+}
+
 /// In the order in which an operator wants to know: which one, what is in it, what happened, and at the end, where
 /// the eye rests, what happens next and what can be done.
 fn write_all(story: &Story, obstacle: Option<&str>, context: &Context, out: &mut dyn Write) -> io::Result<()> {

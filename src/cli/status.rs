@@ -9,7 +9,7 @@ mod snapshot;
 use std::io::{IsTerminal as _, Write};
 use std::time::Duration;
 
-use crate::clock::{self, Timestamp};
+use crate::clock;
 use crate::config::{Config, ConfigError, Home};
 use crate::model::Address;
 
@@ -17,9 +17,12 @@ use super::context::{Context, Global};
 use super::exit::Exit;
 use super::filter::parse_age;
 use hindered::Hindered;
+pub use next::when;
+pub use show::{gate, nodes};
+#[cfg(test)]
+pub use snapshot::StateCounts;
 use snapshot::snapshot;
-
-pub use snapshot::Status;
+pub use snapshot::{RUNNING, ShownNode, Status, seen};
 
 /// Between two snapshots of `--watch`.
 const WATCH_INTERVAL: Duration = Duration::from_secs(1);
@@ -101,10 +104,9 @@ pub async fn run(args: Args, global: &Global, out: &mut dyn Write) -> anyhow::Re
     }
 }
 
-/// The snapshot in words; an error where the outbox cannot be read.
-pub async fn text(context: &Context, now: Timestamp) -> anyhow::Result<String> {
-    let (status, failed) = snapshot(context, now).await;
-    failed.map_or_else(|| Ok(show::text(&status, &context.config)), Err)
+/// What happens next with the whole queue, in a sentence or two.
+pub fn what_next(status: &Status) -> String {
+    next::sentence(status)
 }
 
 /// What could not be read has an exit code of its own, after everything else was shown.
@@ -177,7 +179,7 @@ fn check(args: &Args, status: &mut Status, context: &Context, out: &mut dyn Writ
 /// Every reason for which a check fails, a line each.
 fn problems(status: &Status, limits: &Limits) -> Vec<String> {
     let mut problems = Vec::new();
-    if status.daemon != snapshot::RUNNING {
+    if status.daemon != RUNNING {
         problems.push(format!("the daemon is {}", status.daemon));
     }
     problems.extend(status.hindrances.iter().map(Hindered::line));
@@ -251,7 +253,7 @@ mod tests {
             ignore_lost_nodes: false,
         };
         let mut status = Status {
-            daemon: snapshot::RUNNING,
+            daemon: RUNNING,
             gate: ShownGate::of(GateName::Throttled),
             oldest_pending_seconds: Some(60),
             oldest_waiting_file_seconds: Some(60),

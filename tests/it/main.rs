@@ -54,5 +54,6 @@ mod side_by_side;
 mod stopping;
 mod take;
 mod terminal;
+mod top;
 mod twins;
 mod watching;

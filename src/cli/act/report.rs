@@ -95,6 +95,19 @@ impl<'a> ActReport<'a> {
     }
 }
 
+/// In a line: what was done to how many, and why not to the others.
+pub fn summary(act: ActName, acted: &[(SubmissionId, Acted)]) -> String {
+    let report = ActReport::of(acted);
+    match (report.done.as_slice(), report.refused.as_slice()) {
+        ([id], []) => format!("submission {id} {}", done(act)),
+        ([], [(id, why)]) => format!("submission {id} {}", refusal(act, why)),
+        (all, _) => {
+            let noun = if all.len() == 1 { "submission" } else { "submissions" };
+            format!("{} {noun} {}{}", all.len(), done(act), report.skipped())
+        }
+    }
+}
+
 /// What was done, in words that go on from the submission's number.
 const fn done(act: ActName) -> &'static str {
     match act {
@@ -172,6 +185,11 @@ mod tests {
             assert_eq!(report.exit(false), *expected);
             assert_eq!(report.exit(true), Exit::Done);
         }
+        assert_eq!(summary(ActName::Dismiss, &cases[0].0), "submission 1 dismissed");
+        assert_eq!(
+            summary(ActName::Requeue, &cases[1].0),
+            "1 submission requeued, 1 skipped (1 superseded)"
+        );
         let report = ActReport::of(&cases[2].0);
         assert_eq!(report.skipped(), ", 2 skipped (1 in another state, 1 gone)");
     }

@@ -153,6 +153,14 @@ pub struct Selection {
 }
 
 impl Selection {
+    /// These, which an operator saw in this state, and of a filter's reason and status.
+    pub fn seen(ids: Vec<SubmissionId>, state: StateName, filter: Filter) -> Self {
+        Self {
+            filter: Some(filter),
+            found: ids.into_iter().map(|id| (id, Some(state))).collect(),
+        }
+    }
+
     /// What must still hold of one that was in this state: what has left it meanwhile was not what the operator saw.
     pub fn still(&self, state: Option<StateName>) -> Still {
         let matches = self

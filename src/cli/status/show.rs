@@ -36,8 +36,9 @@ pub fn text(status: &Status, config: &Config) -> String {
         None => status.daemon.to_owned(),
     };
     let mut rows = vec![("configuration", wrong), ("daemon", Some(daemon))];
-    rows.extend(nodes(status));
-    rows.extend(gate(status));
+    let below = |name| std::iter::once(name).chain(std::iter::repeat(""));
+    rows.extend(below("nodes").zip(nodes(status).into_iter().map(Some)));
+    rows.extend(below("gate").zip(gate(status)));
     for hindered in &status.hindrances {
         let since = hindered
             .since
@@ -75,8 +76,8 @@ pub fn text(status: &Status, config: &Config) -> String {
     out + &what_next(status)
 }
 
-/// Every daemon that shares the outbox, a line each.
-fn nodes(status: &Status) -> Vec<(&'static str, Option<String>)> {
+/// Every daemon that shares the outbox, a line each, not escaped.
+pub fn nodes(status: &Status) -> Vec<String> {
     let line = |node: &ShownNode| {
         let seen = ago(node.last_seen, status.at);
         if node.is_lost() {
@@ -91,25 +92,21 @@ fn nodes(status: &Status) -> Vec<(&'static str, Option<String>)> {
             node.gate
         )
     };
-    let names = std::iter::once("nodes").chain(std::iter::repeat(""));
-    names.zip(status.nodes.iter().map(|node| Some(line(node)))).collect()
+    status.nodes.iter().map(line).collect()
 }
 
-fn gate(status: &Status) -> [(&'static str, Option<String>); 3] {
+/// The gate's state, why, and what mends it, not escaped.
+pub fn gate(status: &Status) -> [Option<String>; 3] {
     if next::is_only_starting_slowly(status) {
         let why =
             "the API answers again after an outage: what comes in next goes out a few at a time at first".to_owned();
-        return [("gate", Some("open".to_owned())), ("", Some(why)), ("", None)];
+        return [Some("open".to_owned()), Some(why), None];
     }
     let gate = match status.gate.since {
         Some(since) => format!("{} since {}", status.gate.name(), full(since, status.at)),
         None => status.gate.name().to_owned(),
     };
-    [
-        ("gate", Some(gate)),
-        ("", status.gate.reason.clone()),
-        ("", status.gate.hint.clone()),
-    ]
+    [Some(gate), status.gate.reason.clone(), status.gate.hint.clone()]
 }
 
 fn queue(status: &Status, counts: StateCounts) -> [(&'static str, Option<String>); 9] {

@@ -155,6 +155,27 @@ impl Status {
 /// What is seen, and why not everything could be. Before the first start everything is zero. What cannot be read keeps
 /// nothing else from being shown.
 pub async fn snapshot(context: &Context, now: Timestamp) -> (Status, Option<anyhow::Error>) {
+    let opened = context.open_to_read().await;
+    let (failed, outbox) = match opened {
+        Ok(outbox) => (None, outbox),
+        Err(error) => (Some(error), None),
+    };
+    let seen = seen(context, outbox.as_ref(), failed, dead::LOOK_MAX, now).await;
+    if let Some(outbox) = outbox {
+        outbox.close().await;
+    }
+    seen
+}
+
+/// The same in an outbox that is open; `failed` is why it could not be opened. At most `dead_max` of the newest dead
+/// letters are looked at.
+pub async fn seen(
+    context: &Context,
+    outbox: Option<&Outbox>,
+    failed: Option<anyhow::Error>,
+    dead_max: u32,
+    now: Timestamp,
+) -> (Status, Option<anyhow::Error>) {
     let config = &context.config;
     let daemon = context.daemon();
     let vitals = store::read_note(config.outbox.database.anchor()).and_then(|note| Vitals::parse(&note));
@@ -169,7 +190,17 @@ pub async fn snapshot(context: &Context, now: Timestamp) -> (Status, Option<anyh
         at: now,
         ..Status::default()
     };
-    let read = in_outbox(&mut status, context, vitals.as_ref(), now).await;
+    let failed = match (failed, outbox) {
+        (Some(failed), _) => Some(failed),
+        (None, Some(outbox)) => in_outbox(&mut status, outbox, vitals.as_ref(), dead_max, now)
+            .await
+            .err(),
+        (None, None) => {
+            status.gate = ShownGate::of(GateName::Open);
+            status.counts = Some(StateCounts::default());
+            None
+        }
+    };
     // What another process left behind is no news of this one.
     let vitals = vitals.filter(|vitals| daemon.is_some() && daemon.and_then(|daemon| daemon.pid) == Some(vitals.pid));
     waiting(&mut status, &inbox, vitals.as_ref(), config, now);
@@ -178,43 +209,34 @@ pub async fn snapshot(context: &Context, now: Timestamp) -> (Status, Option<anyh
         status.counts.map_or(0, |counts| counts.pending),
         vitals.as_ref(),
         config,
-        read.as_ref().err(),
+        failed.as_ref(),
     )
     .await;
-    (status, read.err())
+    (status, failed)
 }
 
 async fn in_outbox(
     status: &mut Status,
-    context: &Context,
+    outbox: &Outbox,
     vitals: Option<&Vitals>,
+    dead_max: u32,
     now: Timestamp,
 ) -> anyhow::Result<()> {
-    let Some(outbox) = context.open_to_read().await? else {
-        status.gate = ShownGate::of(GateName::Open);
-        status.counts = Some(StateCounts::default());
-        return Ok(());
-    };
-    let read = async {
-        let tally = outbox.tally().await?;
-        queue(status, &tally, now);
-        status.nodes = outbox.nodes().await?.into_iter().map(ShownNode::of).collect();
-        status.gate = ShownGate::of(GateName::Open);
-        status.gate = gate::view(&outbox, now).await?;
-        if status.daemon == RUNNING {
-            gate::say_what_is_in_force(&mut status.gate, &outbox).await?;
-        }
-        pulse(status, &outbox, vitals).await?;
-        let newest = outbox.newest_dead(dead::LOOK_MAX).await?;
-        status.dead_by = dead::what_they_have_in_common(&newest);
-        if let Some(newest) = newest.first() {
-            error_of_dead(status, &outbox, newest.id).await?;
-        }
-        Ok(())
-    };
-    let read = read.await;
-    outbox.close().await;
-    read
+    let tally = outbox.tally().await?;
+    queue(status, &tally, now);
+    status.nodes = outbox.nodes().await?.into_iter().map(ShownNode::of).collect();
+    status.gate = ShownGate::of(GateName::Open);
+    status.gate = gate::view(outbox, now).await?;
+    if status.daemon == RUNNING {
+        gate::say_what_is_in_force(&mut status.gate, outbox).await?;
+    }
+    pulse(status, outbox, vitals).await?;
+    let newest = outbox.newest_dead(dead_max).await?;
+    status.dead_by = dead::what_they_have_in_common(&newest);
+    if let Some(newest) = newest.first() {
+        error_of_dead(status, outbox, newest.id).await?;
+    }
+    Ok(())
 }
 
 fn queue(status: &mut Status, tally: &Tally, now: Timestamp) {

@@ -232,7 +232,9 @@ const BOUNDS: &[(&str, &[&str])] = &[
         "FINISHED",
         &[
             "delivery_delivered_since (updated_at>?)",
+            "PRIMARY KEY (submission=? AND number=?)",
             "delivery_dead_since (updated_at>?)",
+            "PRIMARY KEY (submission=? AND number=?)",
             "delivery_dismissed_since (updated_at>?)",
             "PRIMARY KEY (submission=? AND number=?)",
         ],

@@ -326,7 +326,7 @@ async fn who_watches_is_told_what_is_over_whose_it_is_and_what_goes_next(#[value
         seen,
         [
             (1, "dead", Some(400)),
-            (3, "delivered", Some(200)),
+            (3, "delivered", Some(503)),
             (7, "dismissed", None),
             (8, "dead", None)
         ]
