@@ -49,7 +49,7 @@ use rustix::process::{Signal, kill_current_process_group};
 use tokio::signal::unix::{self, SignalKind};
 
 use super::exit::CliError;
-use pen::Pen;
+use pen::{Pen, PenState};
 
 /// How long a terminal that takes no bytes may hold up the end of the program.
 const FAREWELL_TIMEOUT: Duration = Duration::from_millis(500);
@@ -127,7 +127,7 @@ impl Screen {
     /// Draws a frame; of it, only what differs from the last one goes to the terminal. Nothing is drawn while that has
     /// not been taken yet: [`Input::Redraw`] follows.
     pub fn draw(&mut self, draw: impl FnOnce(&mut Frame)) -> io::Result<()> {
-        if self.pen.is_busy() {
+        if self.pen.look() == PenState::Busy {
             self.owes_frame = true;
             return Ok(());
         }
@@ -140,7 +140,12 @@ impl Screen {
     /// Waits for the next input.
     pub async fn next(&mut self) -> Input {
         loop {
-            let owes_frame = self.owes_frame;
+            // Also what was written between the drawing and this look, of which no one would hear.
+            match self.pen.look() {
+                PenState::Gone => return Input::Stop,
+                PenState::Idle if self.owes_frame => return Input::Redraw,
+                PenState::Idle | PenState::Busy => {}
+            }
             let event = tokio::select! {
                 biased;
                 asked = self.signals.next() => match asked {
@@ -148,11 +153,7 @@ impl Screen {
                     Asked::GoOn => return self.back_from_shell(),
                 },
                 event = next_event(self.keys.as_mut()) => event,
-                written = self.pen.written(), if self.pen.is_busy() => match written {
-                    Ok(()) if owes_frame => return Input::Redraw,
-                    Ok(()) => continue,
-                    Err(_gone) => return Input::Stop,
-                },
+                () = self.pen.written(), if self.pen.look() == PenState::Busy => continue,
             };
             match event {
                 Some(Event::Key(key)) if key.kind != KeyEventKind::Release => match held_with_control(key) {

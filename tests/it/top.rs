@@ -53,7 +53,7 @@ fn every_tab_shows_what_it_is_for_and_q_gives_the_terminal_back() {
         "reten-outbox top",
         "gate",
         "open",
-        "0 pending, 0 sending, 1 delivered, 3 dead, 1 parked, 0 dismissed",
+        "0 pending, 0 sending, 1 delivered, 3 dead, 1 parked",
         "oldest dead",
         "p50",
         "1 queue (0)  2 failures (3)  3 parked (1)  4 producers  5 log",

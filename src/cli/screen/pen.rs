@@ -16,9 +16,18 @@ pub struct Pen {
     shared: Arc<Shared>,
 }
 
+/// How it stands with the pen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PenState {
+    Idle,
+    /// The last frame is still on its way.
+    Busy,
+    /// The terminal takes nothing any more.
+    Gone,
+}
+
 #[derive(Default)]
 struct Shared {
-    /// `Some` once what was given is written, or could not be.
     written: Mutex<State>,
     is_idle: Condvar,
     wake: Notify,
@@ -27,8 +36,8 @@ struct Shared {
 #[derive(Default)]
 struct State {
     is_busy: bool,
-    /// Why the terminal takes nothing any more; from then on nothing is written.
-    gone: Option<io::ErrorKind>,
+    /// The terminal takes nothing any more.
+    is_gone: bool,
 }
 
 impl Pen {
@@ -45,31 +54,31 @@ impl Pen {
         Ok(Self { frames, shared })
     }
 
-    /// Whether the last frame is still on its way.
-    pub fn is_busy(&self) -> bool {
-        self.shared.state(|state| state.is_busy)
+    /// How it stands.
+    pub fn look(&self) -> PenState {
+        self.shared.state(|state| match (state.is_busy, state.is_gone) {
+            (true, _) => PenState::Busy,
+            (false, true) => PenState::Gone,
+            (false, false) => PenState::Idle,
+        })
     }
 
     /// Has a frame written; only while the pen is not busy.
     pub fn write(&self, frame: Vec<u8>) {
         self.shared.state(|state| state.is_busy = true);
         if self.frames.try_send(frame).is_err() {
-            self.shared.done(Err(io::ErrorKind::BrokenPipe));
+            self.shared.done(false);
         }
     }
 
-    /// Waits until the last frame is written; an error where the terminal is gone.
-    pub async fn written(&self) -> Result<(), io::ErrorKind> {
+    /// Waits until the last frame is written, or cannot be.
+    pub async fn written(&self) {
         loop {
             // Registered before the look, so that an end between the two is not missed.
             let mut woken = std::pin::pin!(self.shared.wake.notified());
             woken.as_mut().enable();
-            let (is_busy, gone) = self.shared.state(|state| (state.is_busy, state.gone));
-            if let Some(gone) = gone {
-                return Err(gone);
-            }
-            if !is_busy {
-                return Ok(());
+            if self.look() != PenState::Busy {
+                return;
             }
             woken.await;
         }
@@ -91,10 +100,10 @@ impl Shared {
         look(&mut self.written.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    fn done(&self, written: Result<(), io::ErrorKind>) {
+    fn done(&self, is_written: bool) {
         self.state(|state| {
             state.is_busy = false;
-            state.gone = state.gone.or(written.err());
+            state.is_gone |= !is_written;
         });
         self.is_idle.notify_all();
         self.wake.notify_waiters();
@@ -103,6 +112,6 @@ impl Shared {
 
 fn write_all(given: &Receiver<Vec<u8>>, terminal: &mut File, shared: &Shared) {
     while let Ok(frame) = given.recv() {
-        shared.done(terminal.write_all(&frame).map_err(|error| error.kind()));
+        shared.done(terminal.write_all(&frame).is_ok());
     }
 }

@@ -20,6 +20,9 @@ const NAMES: usize = 9;
 /// The most lines of one thing: a server's message must not push the queue off the screen.
 const LINES_MAX: usize = 3;
 
+/// And of what happens next, which begins with what matters.
+const NEXT_LINES_MAX: usize = 2;
+
 /// The most minutes of the line of bars.
 const BARS_MAX: usize = 30;
 
@@ -43,10 +46,13 @@ pub fn lines(view: &View, width: usize) -> Vec<Line<'static>> {
     }
     if let Some(counts) = status.counts {
         let tone = if counts.dead > 0 { Tone::Warning } else { Tone::Plain };
-        let words = format!(
-            "{} pending, {} sending, {} delivered, {} dead, {} parked, {} dismissed",
-            counts.pending, counts.sending, counts.delivered, counts.dead, counts.parked, counts.dismissed
+        let mut words = format!(
+            "{} pending, {} sending, {} delivered, {} dead, {} parked",
+            counts.pending, counts.sending, counts.delivered, counts.dead, counts.parked
         );
+        if counts.dismissed > 0 {
+            words = format!("{words}, {} dismissed", counts.dismissed);
+        }
         head.add("queue", &words, tone);
         head.add("", &oldest(view), Tone::Plain);
     }
@@ -78,12 +84,16 @@ struct Head {
 impl Head {
     /// Name and value, escaped and broken under itself; nothing where there is no value.
     fn add(&mut self, name: &str, value: &str, tone: Tone) {
+        self.add_at_most(LINES_MAX, name, value, tone);
+    }
+
+    fn add_at_most(&mut self, lines_max: usize, name: &str, value: &str, tone: Tone) {
         if value.is_empty() {
             return;
         }
         let wrapped = wrap(&visible(value), "", self.width.saturating_sub(NAMES + 2).max(10));
-        for (place, line) in wrapped.lines().take(LINES_MAX).enumerate() {
-            let is_cut = place + 1 == LINES_MAX && wrapped.lines().count() > LINES_MAX;
+        for (place, line) in wrapped.lines().take(lines_max).enumerate() {
+            let is_cut = place + 1 == lines_max && wrapped.lines().count() > lines_max;
             let name = if place == 0 { name } else { "" };
             let line = if is_cut { format!("{line} …") } else { line.to_owned() };
             self.lines.push(Line::from(vec![
@@ -109,7 +119,7 @@ fn gate(head: &mut Head, view: &View) {
     }
     let is_smooth = status.daemon == status::RUNNING && status.gate.is_open() && status.hindrances.is_empty();
     if !is_smooth {
-        head.add("", &status::what_next(status), Tone::Plain);
+        head.add_at_most(NEXT_LINES_MAX, "", &status::what_next(status), Tone::Plain);
     }
 }
 

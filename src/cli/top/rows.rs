@@ -192,11 +192,7 @@ fn parked(listed: &Listed, now: Timestamp) -> Row {
         ago(listed.updated_at, now),
         name(listed),
         source(listed.source.as_deref()),
-        listed
-            .state
-            .reason()
-            .map(|reason| reason.to_string())
-            .unwrap_or_default(),
+        listed.state.reason().map(ToString::to_string).unwrap_or_default(),
     ];
     of_submission(listed, cells)
 }
@@ -215,6 +211,17 @@ pub fn what(kind: &FailureKind) -> String {
 pub fn message(kind: &FailureKind) -> String {
     let told = kind.message.as_ref().or(kind.error.as_ref());
     cell(told.map_or("no message", String::as_str))
+}
+
+/// Whose most of them are, and how many other producers there are: a message needs the room.
+fn most_of(failure: &Failure) -> String {
+    let Some((first, count)) = failure.producers.first() else {
+        return String::new();
+    };
+    match failure.producers.len() - 1 {
+        0 => source(first.as_deref()),
+        others => format!("{} {count}, +{others}", source(first.as_deref())),
+    }
 }
 
 /// Whose they are, the most frequent first.
@@ -241,7 +248,7 @@ fn failure(failure: &Failure, now: Timestamp) -> Row {
             what(&failure.kind),
             message(&failure.kind),
             ago(failure.last_seen, now),
-            producers(failure),
+            most_of(failure),
             failure
                 .examples()
                 .iter()

@@ -133,7 +133,7 @@ fn what_matters_first_is_at_the_head_at_any_size() {
     let text = screen_text(&mut view, 80, 24);
     for word in [
         "daemon running, process 4711",
-        "12 pending, 2 sending, 88231 delivered, 3 dead, 1 parked, 0 dismissed",
+        "12 pending, 2 sending, 88231 delivered, 3 dead, 1 parked",
         "oldest pending 4 min",
         "oldest dead 2 h",
         "812 delivered, 1.5 retried, 0.4 dead; by minute ▂█▅",

@@ -289,16 +289,18 @@ impl Watcher {
     }
 }
 
-/// Delivered and retried of all nodes by minute, oldest first, up to the last one that is full; of those that nobody
-/// wrote down, where nothing ran or nothing happened, nothing.
+/// Delivered and retried of all nodes by minute, oldest first; of those that nobody wrote down, where nothing ran or
+/// nothing happened, nothing. The one before the present may still be on its way into the outbox: it counts as nothing
+/// when another minute has passed.
 fn delivered_by_minute(minutes: &[Minute], now: Timestamp) -> Vec<(u64, u64)> {
     const MINUTE: i64 = 60_000;
     let place = |at: Timestamp| at.millis().div_euclid(MINUTE);
     let Some(first) = minutes.iter().map(|minute| place(minute.since)).min() else {
         return Vec::new();
     };
-    let last = place(now);
-    let mut full = vec![(0, 0); usize::try_from(last - first).unwrap_or(0)];
+    let written = minutes.iter().map(|minute| place(minute.since)).max().unwrap_or(first);
+    let last = written.max(place(now) - 2);
+    let mut full = vec![(0, 0); usize::try_from(last - first + 1).unwrap_or(0)];
     for minute in minutes {
         let place = usize::try_from(place(minute.since) - first).unwrap_or(usize::MAX);
         if let Some((delivered, retried)) = full.get_mut(place) {
@@ -369,5 +371,39 @@ fn file(context: &Context) -> Option<(u64, u64)> {
     match &context.config.outbox.database {
         Address::File(path) => fs::metadata(path).ok().map(|file| (file.dev(), file.ino())),
         Address::Server(_) => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{EndingName, Figure, Figures, StatusClass};
+
+    fn minute(node: &str, place: i64, delivered: u64) -> Minute {
+        let mut figures = Figures::default();
+        figures.add(
+            Figure::Attempt(EndingName::Delivered, StatusClass::of(Some(200))),
+            delivered,
+        );
+        figures.add(Figure::Attempt(EndingName::Retry, StatusClass::NoAnswer), 1);
+        Minute {
+            since: Timestamp::from_millis(place * 60_000 + 5),
+            until: Timestamp::from_millis((place + 1) * 60_000),
+            node: node.to_owned(),
+            name: node.to_owned(),
+            figures,
+            standing: None,
+        }
+    }
+
+    #[test]
+    fn minutes_of_all_nodes_add_up_and_gaps_are_nothing() {
+        let at = |place: i64| Timestamp::from_millis(place * 60_000 + 30_000);
+        assert_eq!(delivered_by_minute(&[], at(5)), []);
+        let minutes = [minute("a", 1, 5), minute("b", 1, 6), minute("a", 3, 7)];
+        let told = [(11, 2), (0, 0), (7, 1)];
+        assert_eq!(delivered_by_minute(&minutes, at(4)), told);
+        assert_eq!(delivered_by_minute(&minutes, at(5)), told, "the fifth may come yet");
+        assert_eq!(delivered_by_minute(&minutes, at(7))[3..], [(0, 0), (0, 0)]);
     }
 }
