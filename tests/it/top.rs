@@ -5,6 +5,7 @@ use std::process::Command;
 use serde_json::json;
 
 use crate::harness::{World, both, eventually, result, scripted, stderr};
+use crate::postgres::Server;
 use crate::terminal::Terminal;
 
 /// An operator's own escape sequence in a producer's key and source, and in a server's message.
@@ -12,7 +13,10 @@ const HOSTILE: &str = "\u{1b}]0;owned\u{7}\u{1b}[31mred";
 
 /// With the daemon running: 1 delivered, 2 and 3 dead alike, 4 parked, 5 invalid and hostile.
 fn assorted() -> World {
-    let mut world = World::new();
+    filled(World::new())
+}
+
+fn filled(mut world: World) -> World {
     world.start();
     let mut invalid = result(HOSTILE, &json!({}));
     invalid["status"] = json!(HOSTILE);
@@ -182,6 +186,27 @@ fn without_colours_none_is_sent() {
     plain.types("2").shows("rejected 404");
     assert!(!sends_colours(&plain.raw()), "{:?}", plain.raw());
     leaves(plain);
+}
+
+#[test]
+fn a_shared_outbox_is_watched_with_its_daemons_and_acted_on() {
+    let Some(server) = Server::get() else { return };
+    let world = filled(World::on_server(server, "top", "alpha"));
+    let mut beta = world.beside("beta");
+    beta.start();
+    let top = top(&world, 100, 30);
+    let screen = top.shows("beta 0.");
+    for word in ["nodes", "alpha 0.", "live since", "1 delivered, 3 dead, 1 parked"] {
+        assert!(screen.contains(word), "{word}:\n{screen}");
+    }
+    top.types("4").shows("crm");
+    top.types("5").shows("dead: rejected 404");
+    top.types("2").shows("rejected 404");
+    top.types("\r").shows("2 of them, first");
+    top.types("D").shows("Dismiss 2 dead submissions? y: yes");
+    top.types("y").shows("2 submissions dismissed");
+    beta.stop();
+    leaves(top);
 }
 
 /// Whether any of its sequences names a colour.
