@@ -85,7 +85,7 @@ pub enum Command {
     /// and what mends it, the counts, how many a second, and five tabs. It only reads, unless a key acts, which asks
     /// first.
     #[command(
-        after_help = "Keys:\n  1-5    queue, failures by what went wrong, parked, producers, log\n  \
+        after_help = "Example:\n  reten-outbox top\n\nKeys:\n  1-5    queue, failures by what went wrong, parked, producers, log\n  \
              Enter  everything about the chosen one; Esc goes back\n  \
              R D    requeue, dismiss: the chosen one, or all of a kind of failure\n  \
              O A    override, accept: a parked one\n  p r    pause, resume\n  h q    help, quit\n\n\

@@ -9,6 +9,7 @@ mod draw;
 mod head;
 mod look;
 mod rows;
+mod tone;
 mod view;
 mod watch;
 

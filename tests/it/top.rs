@@ -70,7 +70,7 @@ fn every_tab_shows_what_it_is_for_and_q_gives_the_terminal_back() {
     top.types("3").shows("act-parked");
     let screen = top.types("4").shows("crm");
     assert!(screen.contains("(no source)"), "{screen}");
-    let screen = top.types("5").shows("dead: rejected 404");
+    let screen = top.types("5").shows("dead: rejected");
     assert!(screen.contains("delivered") && screen.contains("act-ok"), "{screen}");
     top.types("?").shows("every act asks first");
     top.types(" ").shows("act-ok");
@@ -200,8 +200,8 @@ fn a_shared_outbox_is_watched_with_its_daemons_and_acted_on() {
         assert!(screen.contains(word), "{word}:\n{screen}");
     }
     top.types("4").shows("crm");
-    top.types("5").shows("dead: rejected 404");
-    top.types("2").shows("rejected 404");
+    top.types("5").shows("dead: rejected");
+    top.types("2").shows("COUNT");
     top.types("\r").shows("2 of them, first");
     top.types("D").shows("Dismiss 2 dead submissions? y: yes");
     top.types("y").shows("2 submissions dismissed");

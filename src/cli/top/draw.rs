@@ -2,7 +2,7 @@
 
 use ratatui::Frame;
 use ratatui::layout::Rect;
-use ratatui::style::{Color, Modifier, Style};
+use ratatui::style::{Modifier, Style};
 use ratatui::text::{Line, Span};
 use ratatui::widgets::Paragraph;
 use unicode_width::{UnicodeWidthChar as _, UnicodeWidthStr as _};
@@ -15,6 +15,7 @@ use crate::model::SubmissionId;
 use super::head;
 use super::look::{Rows, Tab};
 use super::rows;
+use super::tone::{Tone, style};
 use super::view::{Mode, View, group};
 
 /// The least terminal on which anything can be read.
@@ -25,30 +26,6 @@ const BELOW_MIN: u16 = 7;
 
 /// The most lines of a message.
 const MESSAGE_LINES_MAX: usize = 3;
-
-/// How something is meant.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Tone {
-    Plain,
-    Title,
-    Quiet,
-    Good,
-    Warning,
-    Bad,
-}
-
-/// Without colours what is bad is bold, and nothing is told by colour alone anyway.
-pub fn style(tone: Tone, colour: bool) -> Style {
-    let style = Style::new();
-    match (tone, colour) {
-        (Tone::Plain, _) | (Tone::Good, false) => style,
-        (Tone::Title, _) | (Tone::Warning | Tone::Bad, false) => style.add_modifier(Modifier::BOLD),
-        (Tone::Quiet, _) => style.add_modifier(Modifier::DIM),
-        (Tone::Good, true) => style.fg(Color::Green),
-        (Tone::Warning, true) => style.fg(Color::Yellow),
-        (Tone::Bad, true) => style.fg(Color::Red),
-    }
-}
 
 /// Draws the view.
 pub fn draw(view: &mut View, frame: &mut Frame) {

@@ -10,8 +10,8 @@ use crate::cli::render::time::{ago, elapsed, span};
 use crate::cli::status;
 use crate::policy::gate::GateName;
 
-use super::draw::{Tone, style};
 use super::look::ShownPace;
+use super::tone::{Tone, style};
 use super::view::View;
 
 /// Names are put in a column of this width.

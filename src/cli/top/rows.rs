@@ -86,7 +86,7 @@ const PRODUCERS: [TableColumn; 5] = [
 const LOG: [TableColumn; 6] = [
     column("TIME", false, None),
     column("ID", true, None),
-    column("WHAT", false, Some(9)),
+    column("WHAT", false, Some(18)),
     column("TOOK", true, None),
     column("ACTIVITY", false, Some(10)),
     column("SOURCE", false, Some(6)),
