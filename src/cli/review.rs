@@ -86,7 +86,7 @@ pub async fn run(args: Args, global: &Global, out: &mut dyn Write) -> anyhow::Re
         looked_at: context.now,
         filter,
         drafts: HashMap::new(),
-        is_troubled: false,
+        trouble: None,
     };
     let ended = desk.run(&mut screen).await;
     drop(screen);
@@ -127,8 +127,8 @@ struct Desk<'a> {
     looked_at: Timestamp,
     /// What was typed and refused, to be opened again.
     drafts: HashMap<SubmissionId, Typed>,
-    /// The outbox did not answer: nothing is read ahead until the next look.
-    is_troubled: bool,
+    /// Why the outbox did not answer: nothing is read ahead until the next look.
+    trouble: Option<String>,
 }
 
 /// What there is to do next.
@@ -161,7 +161,7 @@ impl Desk<'_> {
                 () = wait_until(held_until) => Next::HeldLongEnough,
                 _ = looks.tick() => Next::Tick,
                 _ = seconds.tick(), if held_until.is_some() => Next::Second,
-                Some((id, found)) = self.survey.next(&expected), if !self.is_troubled => Next::Looked(id, found),
+                Some((id, found)) = self.survey.next(&expected), if self.trouble.is_none() => Next::Looked(id, found),
             };
             // What comes of the survey is drawn now and then, everything else at once.
             match next {
@@ -175,7 +175,7 @@ impl Desk<'_> {
                 Next::Input(Input::Key(key)) => {
                     let wish = self.session.key(key);
                     if wish == Wish::Quit {
-                        return Ok(self.clerk.carry_out(&mut self.session).await?);
+                        return self.clerk.carry_out(&mut self.session).await;
                     }
                     let done = self.fulfil(wish, screen).await;
                     self.told(done);
@@ -183,13 +183,12 @@ impl Desk<'_> {
                 Next::Input(Input::Stop) => return Ok(()),
                 Next::HeldLongEnough => {
                     let done = self.clerk.carry_out(&mut self.session).await;
-                    self.told(done.map_err(Into::into));
+                    self.told(done);
                 }
-                Next::Tick => {
-                    self.is_troubled = false;
-                    let done = self.look_around().await;
-                    self.told(done.map_err(Into::into));
-                }
+                Next::Tick => match self.look_around().await {
+                    Ok(()) => self.answers_again(),
+                    Err(error) => self.troubled(&error),
+                },
                 Next::Input(Input::Redraw) | Next::Second => {}
             }
             drawn_at = None;
@@ -221,10 +220,22 @@ impl Desk<'_> {
         match found {
             Ok(Found::Case(case)) => self.session.bring(*case),
             Ok(Found::Elsewhere(words)) => self.elsewhere(id, &words),
-            Err(error) => {
-                self.is_troubled = true;
-                self.session.tell(visible(&error.to_string()));
-            }
+            Err(error) => self.troubled(&error),
+        }
+    }
+
+    /// The outbox does not answer. What is said already is more than that, and goes with the next key.
+    fn troubled(&mut self, error: &StoreError) {
+        let text = visible(&error.to_string()).into_owned();
+        if self.session.message().is_empty() {
+            self.session.tell(text.clone());
+        }
+        self.trouble = Some(text);
+    }
+
+    fn answers_again(&mut self) {
+        if self.trouble.take().is_some_and(|told| told == self.session.message()) {
+            self.session.tell("");
         }
     }
 

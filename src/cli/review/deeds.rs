@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use anyhow::Context as _;
+
 use crate::cli::act::refusal;
 use crate::cli::context::Context;
 use crate::clock::{self, Timestamp};
@@ -37,13 +39,14 @@ impl Clerk<'_> {
     }
 
     /// Carries out what is held; what cannot be done is told, and open again or somebody else's.
-    pub async fn carry_out(&self, session: &mut Session) -> Result<(), StoreError> {
+    pub async fn carry_out(&self, session: &mut Session) -> anyhow::Result<()> {
         let Some(mut deed) = session.release() else {
             return Ok(());
         };
         let Some(act) = act(&deed.what) else { return Ok(()) };
         let now = clock::now();
         deed.at = Some(now);
+        let name = deed.name();
         let all = std::mem::take(&mut deed.seen);
         let mut trouble = None;
         for seen in all.chunks(ACT_IDS_MAX) {
@@ -71,7 +74,10 @@ impl Clerk<'_> {
             }
         }
         session.carried_out(deed);
-        trouble.map_or(Ok(()), Err)
+        match trouble {
+            None => Ok(()),
+            Some(error) => Err(error).with_context(|| format!("{name} was not carried out, and comes again")),
+        }
     }
 
     /// Tells what the outbox refuses, and why; what is another's by now is not asked for again.

@@ -74,11 +74,9 @@ pub fn draw(session: &Session, now: Timestamp, instant: Instant, frame: &mut Fra
             let text = if session.current().is_some() {
                 "\n Reading it …".to_owned()
             } else {
-                format!(
-                    "\n Nothing is left to decide. {}\n\n {}",
-                    session.summary(),
-                    at_the_end(session)
-                )
+                let width = usize::from(body.width).max(20);
+                let told = [&session.summary(), at_the_end(session)].map(|text| wrap(text, " ", width));
+                format!("\n Nothing is left to decide.\n\n{}", told.join("\n"))
             };
             frame.render_widget(Paragraph::new(text), body);
             0
