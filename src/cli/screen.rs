@@ -192,7 +192,8 @@ impl Screen {
         self.terminal.resize(Rect::from((Position::ORIGIN, size)))?;
         self.pen.wait(FAREWELL_TIMEOUT);
         self.pen.write(self.ink.take());
-        self.keys = Some(EventStream::new());
+        // A second one waits for the lock of the first, which a terminal that is gone never gives back.
+        self.keys.get_or_insert_with(EventStream::new);
         Ok(())
     }
 
@@ -297,6 +298,8 @@ impl Signals {
     /// Waits for one of them.
     async fn next(&mut self) -> Asked {
         tokio::select! {
+            // A terminal that is gone sends SIGHUP, and SIGCONT with it: the end comes first.
+            biased;
             _ = self.terminate.recv() => Asked::Stop,
             _ = self.interrupt.recv() => Asked::Stop,
             _ = self.hangup.recv() => Asked::Stop,
