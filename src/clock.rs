@@ -84,9 +84,15 @@ pub fn now() -> Timestamp {
 static AHEAD: AtomicI64 = AtomicI64::new(0);
 
 /// From here on [`now`] goes by the clock that shows this: of a database that several hosts share, so that none of them
-/// is early or late by its own.
-pub fn follow(shared: Timestamp) {
-    AHEAD.store(shared.0.saturating_sub(host()), Ordering::Relaxed);
+/// is early or late by its own. By how many milliseconds [`now`] is later for it.
+pub fn follow(shared: Timestamp) -> i64 {
+    let ahead = shared.0.saturating_sub(host());
+    ahead.saturating_sub(AHEAD.swap(ahead, Ordering::Relaxed))
+}
+
+/// This host's own clock: by it the times of its files are written.
+pub fn here() -> Timestamp {
+    Timestamp(host())
 }
 
 #[expect(clippy::disallowed_methods, reason = "the one caller of the system's clock")]

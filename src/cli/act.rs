@@ -35,7 +35,7 @@ pub async fn run(act: Act, args: Args, global: &Global, out: &mut dyn Write) -> 
         note(&context.none_yet());
         return Ok(if in_bulk { Exit::Done } else { Exit::NoSuch });
     };
-    let selection = args.selected(&outbox, from, context.now).await?;
+    let selection = args.selected(&outbox, from, context.now()).await?;
     let count = selection.found.len();
     if in_bulk && count > 1 && !args.yes && !args.dry_run {
         confirm(&format!("{} would touch {count} submissions.", name.into_str()))?;
@@ -45,7 +45,7 @@ pub async fn run(act: Act, args: Args, global: &Global, out: &mut dyn Write) -> 
         actor: context.actor(),
         force: args.force,
         dry_run: args.dry_run,
-        now: context.now,
+        now: context.now(),
     };
     let told = |done, total| progress.at(done as u64, total as u64);
     let acted = perform(&outbox, &act, &selection, &manner, told).await;

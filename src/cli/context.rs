@@ -75,8 +75,6 @@ pub struct Context {
     pub home: Home,
     /// Who runs the command.
     pub user: String,
-    /// When it began; its one present.
-    pub now: Timestamp,
 }
 
 impl Context {
@@ -98,7 +96,6 @@ impl Context {
             config: loaded.config,
             home,
             user: owner::invoking_user(),
-            now: clock::now(),
         })
     }
 
@@ -109,17 +106,13 @@ impl Context {
             note(&wrong);
         }
         owner::become_owner_of(config.outbox.database.anchor())?;
-        Ok(Self {
-            config,
-            home,
-            user,
-            now: clock::now(),
-        })
+        Ok(Self { config, home, user })
     }
 
-    /// The same at another time, for a command that stays.
-    pub fn at(&self, now: Timestamp) -> Self {
-        Self { now, ..self.clone() }
+    /// Its present. Asked after the outbox was opened: one that hosts share brings its own clock.
+    #[expect(clippy::unused_self, reason = "as everything else that a command goes by")]
+    pub fn now(&self) -> Timestamp {
+        clock::now()
     }
 
     /// The operator, as history names them.
@@ -134,7 +127,7 @@ impl Context {
 
     /// Opens the outbox to look at it; `None` before the first start.
     pub async fn open_to_read(&self) -> anyhow::Result<Option<Outbox>> {
-        match Outbox::open(self.config.outbox.address()?, Role::Reader, self.now).await {
+        match Outbox::open(self.config.outbox.address()?, Role::Reader, self.now()).await {
             Ok(outbox) => Ok(Some(outbox)),
             Err(OpenError::Missing(_)) => Ok(None),
             Err(error @ (OpenError::InUse(_) | OpenError::Busy(_) | OpenError::Unusable(_))) => Err(error.into()),
@@ -144,7 +137,7 @@ impl Context {
     /// Opens the outbox to change it, and creates it where there is none.
     pub async fn change(&self) -> anyhow::Result<Outbox> {
         self.home.make()?;
-        Ok(Outbox::open(self.config.outbox.address()?, Role::Tool, self.now).await?)
+        Ok(Outbox::open(self.config.outbox.address()?, Role::Tool, self.now()).await?)
     }
 
     /// Opens the outbox to change what is in it; `None` before the first start, when there is nothing to change.

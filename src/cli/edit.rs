@@ -210,7 +210,7 @@ async fn replace(outbox: &Outbox, context: &Context, story: &Story, text: &str, 
         actor: context.actor(),
         force,
         dry_run: false,
-        now: context.now,
+        now: context.now(),
     };
     for (id, acted) in outbox.act(request).await? {
         if acted != Acted::Done {

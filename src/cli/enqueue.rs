@@ -110,7 +110,7 @@ async fn enqueue(
     out: &mut dyn Write,
 ) -> anyhow::Result<Option<(Door, u64, bool)>> {
     let types = result_types(context).await;
-    let criteria = Criteria::new(&context.config.validation, types, context.now);
+    let criteria = Criteria::new(&context.config.validation, types, context.now());
     // Each input is read twice.
     let total = 2 * sources.iter().map(|source| source.size).sum::<u64>();
     let mut reading = Enqueuing {
@@ -240,7 +240,11 @@ impl Enqueuing<'_> {
         // In figures that no delivery depends on: where they cannot be stored, the results are in all the same.
         let figures = std::mem::take(&mut self.figures);
         if !figures.is_empty() {
-            drop(outbox.record(vec![Minute::of_command(figures, self.context.now)]).await);
+            drop(
+                outbox
+                    .record(vec![Minute::of_command(figures, self.context.now())])
+                    .await,
+            );
         }
         outbox.close().await;
         taken.map(|()| all_good)
@@ -279,7 +283,7 @@ impl Enqueuing<'_> {
             }
             // Each line that is printed is a result that is durably in; an error between two chunks leaves no doubt
             // about the others.
-            let admitted = once.admit(outbox, &entries, self.context.now).await;
+            let admitted = once.admit(outbox, &entries, self.context.now()).await;
             if let Err(StoreError::Away(_)) = &admitted {
                 self.unsure = entries.len();
             }

@@ -35,7 +35,7 @@ pub async fn run(args: Args, global: &Global, out: &mut dyn Write) -> anyhow::Re
     let marks = marks(&context, &outbox).await;
     let mut exit = Exit::Done;
     let mut superseded = 0_u64;
-    let ids = outbox.select(&args.filter.at(context.now)).await?;
+    let ids = outbox.select(&args.filter.at(context.now())).await?;
     for id in ids.into_iter().take(args.limit.unwrap_or(usize::MAX)) {
         // Retention may have taken it meanwhile.
         let Some(story) = outbox.show(id).await? else { continue };
@@ -64,12 +64,12 @@ pub async fn run(args: Args, global: &Global, out: &mut dyn Write) -> anyhow::Re
 /// What makes tokens. An outbox that no daemon of this version has opened yet gets its secret here, where this user may
 /// write it.
 async fn marks(context: &Context, outbox: &Outbox) -> Option<Marks> {
-    if let Ok(Some(marks)) = outbox.marks(context.now).await {
+    if let Ok(Some(marks)) = outbox.marks(context.now()).await {
         return Some(marks);
     }
     let made = async {
         let outbox = context.change().await?;
-        let marks = outbox.marks(context.now).await;
+        let marks = outbox.marks(context.now()).await;
         outbox.close().await;
         anyhow::Ok(marks?)
     };

@@ -112,7 +112,7 @@ pub async fn obstacle(context: &Context, outbox: &Outbox) -> anyhow::Result<Opti
     } else if context.daemon().is_none() {
         return Ok(Some("the daemon is stopped".to_owned()));
     }
-    Ok(view(outbox, context.now).await?.obstacle())
+    Ok(view(outbox, context.now()).await?.obstacle())
 }
 
 #[expect(

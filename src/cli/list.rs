@@ -89,7 +89,7 @@ pub async fn run(args: Args, global: &Global, out: &mut dyn Write) -> anyhow::Re
         note(&context.none_yet());
         return Ok(Exit::Done);
     };
-    let filter = args.filter.at(context.now);
+    let filter = args.filter.at(context.now());
     let limit = match args.limit {
         Some(0) => None,
         Some(limit) => Some(limit),
@@ -98,7 +98,7 @@ pub async fn run(args: Args, global: &Global, out: &mut dyn Write) -> anyhow::Re
     };
     let mut pages = PagedList::new(&outbox, &filter, limit);
     if args.group {
-        group::run(&mut pages, args.json, context.now, out).await?;
+        group::run(&mut pages, args.json, context.now(), out).await?;
         return Ok(Exit::Done);
     }
     if args.json {
@@ -109,7 +109,7 @@ pub async fn run(args: Args, global: &Global, out: &mut dyn Write) -> anyhow::Re
         }
         return Ok(Exit::Done);
     }
-    table(&mut pages, context.now, out).await?;
+    table(&mut pages, context.now(), out).await?;
     Ok(Exit::Done)
 }
 

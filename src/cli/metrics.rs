@@ -52,7 +52,7 @@ pub async fn run(args: Args, global: &Global, out: &mut dyn Write) -> anyhow::Re
 
 /// Everything that is shown. Where the outbox cannot be read nothing is: zeros would be taken for an empty queue.
 async fn measure(context: &Context) -> anyhow::Result<Measured> {
-    let status = Status::see(context, context.now).await?;
+    let status = Status::see(context).await?;
     let totals = match context.open_to_read().await? {
         Some(outbox) => {
             let totals = outbox.totals().await;
@@ -81,6 +81,6 @@ async fn measure(context: &Context) -> anyhow::Result<Measured> {
         outbox_bytes,
         wal_bytes,
         free_bytes: [("outbox", outbox_free), ("inbox", free_bytes(&config.inbox.dir))],
-        now: context.now,
+        now: context.now(),
     })
 }

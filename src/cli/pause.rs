@@ -43,7 +43,7 @@ pub async fn pause(args: Args, global: &Global, out: &mut dyn Write) -> anyhow::
         note(NOT_IN_FORCE);
         return Ok(Exit::Unavailable);
     }
-    writeln!(out, "{}", closing.line(context.now))?;
+    writeln!(out, "{}", closing.line(context.now()))?;
     if closing.before.is_none() {
         give_reason(&outbox, &mut closing.ours, &context).await?;
     }
@@ -85,7 +85,7 @@ pub async fn close(
     let ours = record(context, why);
     if before.is_none() {
         outbox
-            .remember(PAUSE, Some(serde_json::to_string(&ours)?), context.now)
+            .remember(PAUSE, Some(serde_json::to_string(&ours)?), context.now())
             .await?;
     }
     let notice = notice(outbox, context, said).await?;
@@ -105,7 +105,7 @@ async fn give_reason(outbox: &Outbox, record: &mut PauseRecord, context: &Contex
     let is_ours = (&now.by, now.at) == (&record.by, record.at);
     if record.why.is_some() && is_ours {
         outbox
-            .remember(PAUSE, Some(serde_json::to_string(record)?), context.now)
+            .remember(PAUSE, Some(serde_json::to_string(record)?), context.now())
             .await?;
         // So that what is in force and what is stored are the same words again.
         notice(outbox, context, &note).await?;
@@ -154,10 +154,10 @@ pub async fn reopen(
     // First what is asked for beneath the pause: killed between the two, the command is simply run again.
     if closed.is_some() {
         let ask = serde_json::to_string(&record(context, None))?;
-        outbox.remember(ASK, Some(ask), context.now).await?;
+        outbox.remember(ASK, Some(ask), context.now()).await?;
     }
     if paused.is_some() {
-        outbox.remember(PAUSE, None, context.now).await?;
+        outbox.remember(PAUSE, None, context.now()).await?;
     }
     let notice = notice(outbox, context, said).await?;
     let now_open = match remembered::<GateRecord>(outbox, GATE).await? {
@@ -170,7 +170,7 @@ pub async fn reopen(
             .is_some_and(|record| record.state == GateName::Unauthorized);
     let key = placed.compare(outbox, context, is_unauthorized).await?;
     let mut done = vec![match &paused {
-        Some(pause) => format!("resumed; it was {}", gate::describe(pause, context.now)),
+        Some(pause) => format!("resumed; it was {}", gate::describe(pause, context.now())),
         None => "it was not paused".to_owned(),
     }];
     done.extend(closed.as_ref().map(|record| of_gate(record, now_open, notice)));
@@ -224,7 +224,7 @@ async fn notice(outbox: &Outbox, context: &Context, said: &impl Fn(&str)) -> any
                 return Ok(Notice::Taken);
             }
         } else if context.daemon().is_none() {
-            outbox.remember(PAUSE_IN_FORCE, pause, context.now).await?;
+            outbox.remember(PAUSE_IN_FORCE, pause, context.now()).await?;
             return Ok(Notice::NoDaemon);
         }
         if !outbox.is_shared() && outbox.recall(PAUSE_IN_FORCE).await? == pause && outbox.recall(ASK).await?.is_none() {
@@ -249,7 +249,7 @@ async fn notice(outbox: &Outbox, context: &Context, said: &impl Fn(&str)) -> any
 fn record(context: &Context, why: Option<String>) -> PauseRecord {
     PauseRecord {
         by: context.user.clone(),
-        at: context.now.millis(),
+        at: context.now().millis(),
         why: why.filter(|why| !why.trim().is_empty()),
     }
 }

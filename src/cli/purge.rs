@@ -59,7 +59,7 @@ pub async fn run(args: Args, global: &Global, out: &mut dyn Write) -> anyhow::Re
         note(&context.none_yet());
         return Ok(Exit::Done);
     };
-    let older_than = context.now.minus(args.older_than);
+    let older_than = context.now().minus(args.older_than);
     if args.dry_run || (needs_yes(args.state) && !args.yes) {
         let count = count(&outbox, args.state, older_than).await?;
         if args.dry_run {

@@ -58,14 +58,14 @@ pub async fn run(args: Args, global: &Global, out: &mut dyn Write) -> anyhow::Re
 }
 
 async fn make(args: &Args, context: &Context) -> anyhow::Result<String> {
-    let from = args.since.before(context.now);
-    if from >= context.now {
+    let from = args.since.before(context.now());
+    if from >= context.now() {
         return Err(CliError::Usage("--since names a time that is still to come".to_owned()).into());
     }
     let Some(outbox) = context.open_to_read().await? else {
         return Err(CliError::Refused(context.none_yet()).into());
     };
-    let report = Report::gather(&outbox, from, context.now, args.with_payloads).await;
+    let report = Report::gather(&outbox, from, context.now(), args.with_payloads).await;
     outbox.close().await;
     let report = report?;
     if args.json {

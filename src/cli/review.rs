@@ -62,7 +62,7 @@ pub async fn run(args: Args, global: &Global, out: &mut dyn Write) -> anyhow::Re
     };
     let filter = Filter {
         states: vec![StateName::Parked],
-        ..args.filter.at(context.now)
+        ..args.filter.at(context.now())
     };
     let ids = outbox.select(&filter).await?;
     if ids.is_empty() {
@@ -83,7 +83,7 @@ pub async fn run(args: Args, global: &Global, out: &mut dyn Write) -> anyhow::Re
         },
         survey: Survey::new(outbox.clone(), &ids),
         session: Session::new(ids),
-        looked_at: context.now,
+        looked_at: context.now(),
         filter,
         drafts: HashMap::new(),
         trouble: None,

@@ -72,7 +72,7 @@ pub fn page(story: &Story, obstacle: Option<&str>, context: &Context) -> io::Res
 /// In the order in which an operator wants to know: which one, what is in it, what happened, and at the end, where
 /// the eye rests, what happens next and what can be done.
 fn write_all(story: &Story, obstacle: Option<&str>, context: &Context, out: &mut dyn Write) -> io::Result<()> {
-    let (listed, now) = (&story.listed, context.now);
+    let (listed, now) = (&story.listed, context.now());
     writeln!(out, "Submission {}, {}\n", listed.id, story::state(listed))?;
     for (name, value) in facts(listed, now) {
         writeln!(out, "  {name:<12} {value}")?;
@@ -94,7 +94,7 @@ fn write_all(story: &Story, obstacle: Option<&str>, context: &Context, out: &mut
     for sentence in sentences(story, obstacle, context) {
         write!(out, "{}", wrap(&sentence, "  ", TEXT_WIDTH))?;
     }
-    commands(story, context.now, out)
+    commands(story, context.now(), out)
 }
 
 /// A step with its time before it, broken under itself.
@@ -108,7 +108,7 @@ fn describe(step: &story::StoryStep<'_>) -> String {
 /// What happens next and why, a paragraph each.
 fn sentences(story: &Story, obstacle: Option<&str>, context: &Context) -> Vec<String> {
     let listed = &story.listed;
-    let mut sentences = vec![story::next(story, obstacle, context.now)];
+    let mut sentences = vec![story::next(story, obstacle, context.now())];
     sentences.extend(leaves(listed, context));
     sentences.extend(story.superseded_by.map(|later| {
         format!("It is superseded: submission {later} of the same activity came later and is delivered.")
@@ -142,8 +142,8 @@ fn leaves(listed: &Listed, context: &Context) -> Option<String> {
         Keep::Forever => None,
         Keep::For(span) => {
             let at = listed.updated_at.plus(span);
-            let when = if at > context.now {
-                full(at, context.now)
+            let when = if at > context.now() {
+                full(at, context.now())
             } else {
                 "soon".to_owned()
             };

@@ -9,7 +9,6 @@ mod snapshot;
 use std::io::{IsTerminal as _, Write};
 use std::time::Duration;
 
-use crate::clock;
 use crate::config::{Config, ConfigError, Home};
 use crate::model::Address;
 
@@ -83,7 +82,7 @@ struct Limits {
 
 pub async fn run(args: Args, global: &Global, out: &mut dyn Write) -> anyhow::Result<Exit> {
     let (context, wrong) = enter(global)?;
-    let (mut status, mut failed) = snapshot(&context, context.now).await;
+    let (mut status, mut failed) = snapshot(&context).await;
     status.configuration_error = wrong
         .as_ref()
         .map(|(error, place)| format!("{error}\n{place}").replace('\n', "; "));
@@ -99,7 +98,7 @@ pub async fn run(args: Args, global: &Global, out: &mut dyn Write) -> anyhow::Re
         out.flush()?;
         tokio::time::sleep(WATCH_INTERVAL).await;
         let before = status.configuration_error.take();
-        (status, failed) = snapshot(&context, clock::now()).await;
+        (status, failed) = snapshot(&context).await;
         status.configuration_error = before;
     }
 }

@@ -40,7 +40,7 @@ async fn validate(sources: &[ResultFile], context: &Context, out: &mut dyn Write
         mode: ValidationMode::Strict,
         ..context.config.validation.clone()
     };
-    let criteria = Criteria::new(&settings, types, context.now);
+    let criteria = Criteria::new(&settings, types, context.now());
     let (mut results, mut wrong) = (0_u64, 0_u64);
     for source in sources {
         let mut pieces = source.pieces(context.config.inbox.max_result_size)?;

@@ -32,7 +32,7 @@ pub fn judged(
             "the payload is longer than inbox.max_result_size, {limit} bytes"
         ));
     }
-    let criteria = Criteria::new(&context.config.validation, result_types.map(Arc::from), context.now);
+    let criteria = Criteria::new(&context.config.validation, result_types.map(Arc::from), context.now());
     let origin = Origin::User {
         name: context.user.clone(),
         line: None,

@@ -79,7 +79,7 @@ struct Count {
 pub async fn run(editing: &Editing<'_>, out: &mut dyn Write) -> anyhow::Result<Exit> {
     let (args, context) = (editing.args, editing.context);
     let selection = args
-        .selected(editing.outbox, ActName::Edit.allowed_from(), context.now)
+        .selected(editing.outbox, ActName::Edit.allowed_from(), context.now())
         .await?;
     let total = selection.found.len();
     if args.in_bulk() && total > 1 && !args.yes && !args.dry_run {
@@ -181,7 +181,7 @@ impl Editing<'_> {
                 actor: self.context.actor(),
                 force: self.args.force,
                 dry_run: self.args.dry_run,
-                now: self.context.now,
+                now: self.context.now(),
             })
         };
         // Each is told of, also where another one failed.

@@ -24,7 +24,6 @@ impl Desk {
             config,
             home: Home::default(),
             user: "ana".into(),
-            now: clock::now(),
         };
         Self { dir, context }
     }
@@ -102,7 +101,7 @@ async fn where_the_outbox_may_not_be_written_they_become_rows() {
     let sources = open_all(&[file]).unwrap();
     let mut reading = Enqueuing {
         context: &desk.context,
-        criteria: Criteria::new(&desk.context.config.validation, None, desk.context.now),
+        criteria: Criteria::new(&desk.context.config.validation, None, desk.context.now()),
         done: 0,
         results: 0,
         unsure: 0,

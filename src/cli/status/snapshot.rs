@@ -8,7 +8,7 @@ use serde::Serialize;
 use crate::cli::context::Context;
 use crate::cli::gate::{self, ShownGate, remembered};
 use crate::cli::render::outcome::{error_of, status_of};
-use crate::clock::Timestamp;
+use crate::clock::{self, Timestamp};
 use crate::config::Config;
 use crate::delivery::meters::LastError;
 use crate::delivery::meters::Pulse;
@@ -136,8 +136,8 @@ impl StateCounts {
 
 impl Status {
     /// All of it, or why it cannot be told. Before the first start everything is zero.
-    pub async fn see(context: &Context, now: Timestamp) -> anyhow::Result<Self> {
-        let (status, failed) = Box::pin(snapshot(context, now)).await;
+    pub async fn see(context: &Context) -> anyhow::Result<Self> {
+        let (status, failed) = Box::pin(snapshot(context)).await;
         failed.map_or(Ok(status), Err)
     }
 
@@ -154,13 +154,13 @@ impl Status {
 
 /// What is seen, and why not everything could be. Before the first start everything is zero. What cannot be read keeps
 /// nothing else from being shown.
-pub async fn snapshot(context: &Context, now: Timestamp) -> (Status, Option<anyhow::Error>) {
+pub async fn snapshot(context: &Context) -> (Status, Option<anyhow::Error>) {
     let opened = context.open_to_read().await;
     let (failed, outbox) = match opened {
         Ok(outbox) => (None, outbox),
         Err(error) => (Some(error), None),
     };
-    let seen = seen(context, outbox.as_ref(), failed, dead::LOOK_MAX, now).await;
+    let seen = seen(context, outbox.as_ref(), failed, dead::LOOK_MAX).await;
     if let Some(outbox) = outbox {
         outbox.close().await;
     }
@@ -174,7 +174,6 @@ pub async fn seen(
     outbox: Option<&Outbox>,
     failed: Option<anyhow::Error>,
     dead_max: u32,
-    now: Timestamp,
 ) -> (Status, Option<anyhow::Error>) {
     let config = &context.config;
     let daemon = context.daemon();
@@ -187,14 +186,12 @@ pub async fn seen(
         rejected_rows: inbox.rejected_rows,
         waiting_files: inbox.waiting_files,
         waiting_rows: inbox.waiting_rows,
-        at: now,
+        at: context.now(),
         ..Status::default()
     };
     let failed = match (failed, outbox) {
         (Some(failed), _) => Some(failed),
-        (None, Some(outbox)) => in_outbox(&mut status, outbox, vitals.as_ref(), dead_max, now)
-            .await
-            .err(),
+        (None, Some(outbox)) => in_outbox(&mut status, outbox, vitals.as_ref(), dead_max).await.err(),
         (None, None) => {
             status.gate = ShownGate::of(GateName::Open);
             status.counts = Some(StateCounts::default());
@@ -203,7 +200,7 @@ pub async fn seen(
     };
     // What another process left behind is no news of this one.
     let vitals = vitals.filter(|vitals| daemon.is_some() && daemon.and_then(|daemon| daemon.pid) == Some(vitals.pid));
-    waiting(&mut status, &inbox, vitals.as_ref(), config, now);
+    waiting(&mut status, &inbox, vitals.as_ref(), config);
     status.hindrances = hindered::all(
         status.daemon_pid,
         status.counts.map_or(0, |counts| counts.pending),
@@ -215,13 +212,8 @@ pub async fn seen(
     (status, failed)
 }
 
-async fn in_outbox(
-    status: &mut Status,
-    outbox: &Outbox,
-    vitals: Option<&Vitals>,
-    dead_max: u32,
-    now: Timestamp,
-) -> anyhow::Result<()> {
+async fn in_outbox(status: &mut Status, outbox: &Outbox, vitals: Option<&Vitals>, dead_max: u32) -> anyhow::Result<()> {
+    let now = status.at;
     let tally = outbox.tally().await?;
     queue(status, &tally, now);
     status.nodes = outbox.nodes().await?.into_iter().map(ShownNode::of).collect();
@@ -249,9 +241,9 @@ fn queue(status: &mut Status, tally: &Tally, now: Timestamp) {
 
 /// How long what lies in the inbox has waited. Of rows the daemon says it; without one, the file's last change is the
 /// least.
-fn waiting(status: &mut Status, inbox: &Inventory, vitals: Option<&Vitals>, config: &Config, now: Timestamp) {
-    let seconds = |since: Timestamp| now.since(since).as_secs();
-    status.oldest_waiting_file_seconds = inbox.oldest_file.map(seconds);
+fn waiting(status: &mut Status, inbox: &Inventory, vitals: Option<&Vitals>, config: &Config) {
+    let by_files = |since: Timestamp| clock::here().since(since).as_secs();
+    status.oldest_waiting_file_seconds = inbox.oldest_file.map(by_files);
     if inbox.waiting_rows.is_some_and(|rows| rows > 0) {
         let noted = vitals
             .and_then(|vitals| vitals.rows_wait_since)
@@ -261,7 +253,8 @@ fn waiting(status: &mut Status, inbox: &Inventory, vitals: Option<&Vitals>, conf
                 fs::metadata(&config.inbox.database).ok()?.mtime().saturating_mul(1000),
             ))
         };
-        status.oldest_waiting_row_seconds = noted.or_else(changed).map(seconds);
+        let noted = noted.map(|since| status.at.since(since).as_secs());
+        status.oldest_waiting_row_seconds = noted.or_else(|| changed().map(by_files));
     }
 }
 

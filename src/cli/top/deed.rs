@@ -8,7 +8,6 @@ use crate::cli::act::{self, Manner, Selection};
 use crate::cli::context::Context;
 use crate::cli::new_key::Placed;
 use crate::cli::pause::{self, Notice};
-use crate::clock;
 use crate::model::ActName;
 use crate::store::Filter;
 
@@ -16,7 +15,7 @@ use super::view::{ActDeed, Deed, Event};
 
 /// Does it; what came of it, or why it could not be done, goes to the view.
 pub async fn perform(deed: Deed, context: Arc<Context>, placed: Arc<Placed>, events: mpsc::Sender<Event>) {
-    let told = attempt(deed, &context.at(clock::now()), &placed, &events).await;
+    let told = attempt(deed, &context, &placed, &events).await;
     let words = told.unwrap_or_else(|error| format!("{error:#}"));
     // Nobody is left to hear it.
     let _ = events.send(Event::Done(words)).await;
@@ -39,7 +38,7 @@ async fn attempt(
             if closing.notice == Notice::NotYet {
                 pause::NOT_IN_FORCE.to_owned()
             } else {
-                closing.line(context.now)
+                closing.line(context.now())
             }
         }),
         Deed::Resume => pause::reopen(&outbox, context, placed, &said).await.map(|opening| {
@@ -69,7 +68,7 @@ async fn on_submissions(
         actor: context.actor(),
         force: false,
         dry_run: false,
-        now: context.now,
+        now: context.now(),
     };
     let progress = |done, total| {
         // Where it cannot be taken, the next one says more.

@@ -16,7 +16,7 @@ use crate::cli::gate;
 use crate::cli::render::outcome::hint_of;
 use crate::cli::show;
 use crate::cli::status;
-use crate::clock::{self, Timestamp};
+use crate::clock::Timestamp;
 use crate::config::Keep;
 use crate::model::{Address, State, StateName, SubmissionId};
 use crate::store::{Filter, Finished, Listed, Minute, MinuteCursor, Outbox, Producer, StoreError, free_bytes};
@@ -146,11 +146,10 @@ impl Watcher {
 
     /// One look.
     pub async fn look(&mut self, wish: Wish) -> Look {
-        let now = clock::now();
-        let context = Arc::new(self.context.at(now));
+        let context = Arc::clone(&self.context);
         let failed = self.reopen().await.err();
         let outbox = self.outbox.clone();
-        let (status, failed) = status::seen(&context, outbox.as_ref(), failed, 1, now).await;
+        let (status, failed) = status::seen(&context, outbox.as_ref(), failed, 1).await;
         let mut look = Look {
             status,
             failed: failed.as_ref().map(|error| format!("{error:#}")),
@@ -183,7 +182,7 @@ impl Watcher {
     }
 
     async fn rest(&mut self, outbox: &Outbox, context: &Context, wish: Wish, look: &mut Look) -> anyhow::Result<()> {
-        let now = context.now;
+        let now = context.now();
         look.pace = self.pace(outbox, context).await?;
         if context.config.outbox.keep_delivered == Keep::For(Duration::ZERO) {
             // Nothing of it stays to be counted: the daemon tells.
@@ -227,7 +226,7 @@ impl Watcher {
     }
 
     async fn pace(&mut self, outbox: &Outbox, context: &Context) -> anyhow::Result<ShownPace> {
-        let until = context.now.minus(SETTLING);
+        let until = context.now().minus(SETTLING);
         let from = self.counted_until.unwrap_or(until);
         let pace = outbox.pace(from, until).await?;
         self.counted_until = Some(until);
@@ -235,8 +234,8 @@ impl Watcher {
         #[expect(clippy::cast_precision_loss, reason = "a rate that is shown with one digit")]
         let rate = |count: u64| (seconds > 0.1).then(|| count as f64 / seconds);
         self.read_answers(outbox).await?;
-        let minutes = self.minutes(outbox, context.now).await?;
-        let full = delivered_by_minute(&minutes, context.now);
+        let minutes = self.minutes(outbox, context.now()).await?;
+        let full = delivered_by_minute(&minutes, context.now());
         let times = self.answers.iter().filter_map(|one| one.elapsed_ms).collect();
         let is_here = context.config.outbox.database.server().is_none();
         Ok(ShownPace {
