@@ -98,8 +98,8 @@ pub(super) fn take_note(group: &[Operation], own: &Own) {
         if let Operation::Settle(asked) = operation {
             let answers = asked.answer.iter().flatten();
             for ((settlement, _), answer) in asked.question.0.iter().zip(answers) {
-                let (id, attempt) = (settlement.id.0, settlement.record.number.0);
-                if claimed.get(&id) == Some(&attempt) {
+                let (id, record) = (settlement.id.0, &settlement.record);
+                if claimed.get(&id) == Some(&(record.number.0, record.started_at)) {
                     claimed.remove(&id);
                 }
                 if *answer == Settled::Done && settlement.ending.state() == StateName::Delivered {
@@ -111,7 +111,7 @@ pub(super) fn take_note(group: &[Operation], own: &Own) {
     for operation in group {
         if let Operation::Claim(asked) = operation {
             let handed_out = asked.answer.iter().flatten();
-            claimed.extend(handed_out.map(|one| (one.id.0, one.attempt.0)));
+            claimed.extend(handed_out.map(|one| (one.id.0, (one.attempt.0, one.claimed_at))));
         }
     }
 }
@@ -128,7 +128,10 @@ pub(super) const GIVE_BACK: &str = "UPDATE delivery SET state = 'head', node = N
 pub(super) async fn give_back_unknown(conn: &mut PgConnection, own: &Own) -> Result<(), sqlx::Error> {
     let (known, attempts): (Vec<i64>, Vec<i32>) = {
         let claimed = own.claimed();
-        claimed.iter().map(|(id, attempt)| (*id, attempt.cast_signed())).unzip()
+        claimed
+            .iter()
+            .map(|(id, (attempt, _))| (*id, attempt.cast_signed()))
+            .unzip()
     };
     let node = own.node();
     let rows = sqlx::query(NOT_HANDED_OUT)

@@ -96,7 +96,7 @@ pub(super) async fn settle(
             .collect();
         stored.extend(known_already(transaction, &late).await?);
     }
-    let mut answers = answers(settlements, stored);
+    let mut answers = answers(settlements, &stored);
     for (answer, (settlement, _)) in answers.iter_mut().zip(settlements) {
         if *answer == Settled::Done && ending(settlement, is_uncharged) != settlement.ending {
             *answer = Settled::Uncharged;

@@ -1,10 +1,10 @@
 //! What an outcome does to its submission.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use crate::clock::Timestamp;
-use crate::model::{Ending, StateName};
+use crate::model::{Ending, StateName, SubmissionId};
 use crate::store::{Settled, Settlement};
 
 use super::words::HEAD;
@@ -26,30 +26,50 @@ pub(crate) struct Effect {
     pub(crate) at: i64,
 }
 
+/// The place of the one settlement of a submission that can do something: of its latest claim the first word. What
+/// speaks of an earlier claim comes too late, wherever in a group it stands; after a failover that lost commits it may
+/// even have the number of a later one's attempt.
+fn words(settlements: &[&(Arc<Settlement>, Timestamp)]) -> HashMap<SubmissionId, usize> {
+    let claim = |place: usize| {
+        let record = &settlements[place].0.record;
+        (record.number, record.started_at)
+    };
+    let mut words = HashMap::with_capacity(settlements.len());
+    for (place, (settlement, _)) in settlements.iter().enumerate() {
+        let word = words.entry(settlement.id).or_insert(place);
+        if claim(place) > claim(*word) {
+            *word = place;
+        }
+    }
+    words
+}
+
 /// Which settlements can do something: not the second word on a submission in one group, which comes too late as it
 /// would alone.
 pub(crate) fn worth_asking<'s>(
     settlements: &[&'s (Arc<Settlement>, Timestamp)],
 ) -> Vec<&'s (Arc<Settlement>, Timestamp)> {
-    let mut seen = HashSet::with_capacity(settlements.len());
+    let words = words(settlements);
+    let is_word = |(place, one): &(usize, &&'s (Arc<Settlement>, Timestamp))| words.get(&one.0.id) == Some(place);
     settlements
         .iter()
-        .filter(|(settlement, _)| seen.insert(settlement.id))
-        .copied()
+        .enumerate()
+        .filter(is_word)
+        .map(|(_, one)| *one)
         .collect()
 }
 
 /// One answer a settlement, in order, from the ids of those that were fenced and stored.
-pub(crate) fn answers(settlements: &[&(Arc<Settlement>, Timestamp)], mut done: HashSet<i64>) -> Vec<Settled> {
-    let mut answer = |settlement: &Settlement| {
-        // The first word on it counts.
-        if done.remove(&settlement.id.0) {
+pub(crate) fn answers(settlements: &[&(Arc<Settlement>, Timestamp)], done: &HashSet<i64>) -> Vec<Settled> {
+    let words = words(settlements);
+    let answer = |(place, (settlement, _)): (usize, &&(Arc<Settlement>, Timestamp))| {
+        if done.contains(&settlement.id.0) && words.get(&settlement.id) == Some(&place) {
             Settled::Done
         } else {
             Settled::Stale
         }
     };
-    settlements.iter().map(|(settlement, _)| answer(settlement)).collect()
+    settlements.iter().enumerate().map(answer).collect()
 }
 
 /// What becomes of it.

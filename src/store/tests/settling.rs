@@ -27,6 +27,22 @@ async fn a_settlement_that_comes_too_late_changes_nothing_not_even_a_neighbour(#
     assert_eq!(bench.claim().await[0].id, next);
 }
 
+/// A daemon that was cut off has the late outcome in hand when the live one comes: both go in one group.
+#[rstest]
+#[tokio::test]
+async fn a_late_outcome_in_one_group_with_the_live_one_does_not_displace_it(#[values(Sqlite, Postgres)] kind: Kind) {
+    let Some(bench) = Bench::fresh(kind).await else { return };
+    bench.admit(entry("a")).await;
+    let late = bench.claim().await.remove(0);
+    bench.settle(&late, retry_in(0)).await;
+    let live = bench.claim().await.remove(0);
+    let both = [(&late, retry_in(9)), (&live, Ending::Delivered)];
+    let both = both.map(|(claimed, ending)| (settlement(claimed, ending).into(), NOW));
+    let settled = bench.outbox.settle_all(both.to_vec(), None).await.unwrap();
+    assert_eq!(settled, [Settled::Stale, Settled::Done]);
+    assert_eq!(bench.claim().await, []);
+}
+
 #[rstest]
 #[tokio::test]
 async fn outcomes_are_on_their_way_before_they_are_awaited_and_free_their_lanes_for_the_next_claim(

@@ -80,7 +80,7 @@ pub(crate) async fn run(conn: &mut SqliteConnection, group: &Group<'_>) -> Resul
             }
         }
     }
-    done.settled = effect::answers(&group.settlements, ended);
+    done.settled = effect::answers(&group.settlements, &ended);
     Ok(done)
 }
 

@@ -184,5 +184,5 @@ pub(crate) async fn settle(
             }
         }
     }
-    Ok(answers(settlements, done))
+    Ok(answers(settlements, &done))
 }
