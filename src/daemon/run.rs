@@ -1,5 +1,6 @@
 //! The process of `run`: from the first line of the log to the exit.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,6 +23,10 @@ use super::watchdog::{self, Watchdog};
 
 /// How often the key's files are looked at: one `stat` each. A new key is in force that soon.
 const KEY_LOOK: Duration = Duration::from_secs(2);
+
+/// What is said then.
+const OUTGROWN: &str = "it ends now, after what is in flight, and the other daemons go on; install the newer program on \
+                        this host, and start it";
 
 /// What `run` begins with.
 pub struct Start {
@@ -104,9 +109,12 @@ impl<'a> Daemon<'a> {
         })
     }
 
-    /// Goes on until a signal asks for the end (`Ok`) or a service ends by itself (`Err`).
+    /// Goes on until a signal asks for the end (`Ok`), a service ends by itself, or another host's newer program has moved
+    /// the outbox's tables beyond this one (`Err`).
     async fn watch(&mut self, signals: &mut Signals) -> anyhow::Result<()> {
         let mut key_look = every(KEY_LOOK);
+        let outbox = self.services.outbox();
+        let mut outgrown = pin!(outbox.outgrown());
         let mut watchdog = Watchdog::new(Arc::clone(&self.notifier), self.services.watched());
         loop {
             tokio::select! {
@@ -120,6 +128,10 @@ impl<'a> Daemon<'a> {
                 ended = self.services.ended() => {
                     events::internal_error(ended.service, &ended.to_string());
                     return Err(ended.into());
+                }
+                why = &mut outgrown => {
+                    events::storage_error("schema", &why.to_string(), OUTGROWN);
+                    return Err(why.into());
                 }
                 _ = key_look.tick() => self.check_key(),
                 () = watchdog.turn() => {}

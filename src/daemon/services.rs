@@ -189,6 +189,11 @@ impl Services {
         self.tasks.next().await
     }
 
+    /// The outbox that they share.
+    pub fn outbox(&self) -> Outbox {
+        self.outbox.clone()
+    }
+
     /// The loops without which the daemon would be dead, for the watchdog.
     pub(super) fn watched(&self) -> Vec<Watched> {
         let [delivery, files, rows] = &self.turns;

@@ -384,6 +384,15 @@ impl Outbox {
         matches!(self.0, Kind::Postgres(_))
     }
 
+    /// Waits until its tables have moved beyond this program, as a newer one on another host may move them: why nothing
+    /// may be done with them any more.
+    pub async fn outgrown(&self) -> OpenError {
+        match &self.0 {
+            Kind::Sqlite(_) => std::future::pending().await,
+            Kind::Postgres(database) => OpenError::Unusable(database.outgrown().await),
+        }
+    }
+
     /// How many daemons share it at present, this one included.
     pub fn sharers(&self) -> u32 {
         match &self.0 {

@@ -39,14 +39,19 @@ const PATIENCE: Duration = Duration::from_mins(1);
 /// A path to a socket has 107 bytes, and the socket's name is 16 of them.
 const DIRECTORY_BYTES_MAX: usize = 60;
 
+/// The port in the name of a socket that nobody but us looks for.
+const PORT: u16 = 5432;
+
+/// What is set on each.
+const SETTINGS: &str = "listen_addresses = ''\nfsync = off\nmax_connections = 400\n";
+
 /// Who owns every database.
 pub const USER: &str = "postgres";
 
 /// One word on its input is the signal that ends the server; the end of the input (we are gone) is the same as `QUIT`,
 /// which saves nothing and so takes no time.
 const UNDER_WATCH: &str = r#"
-bin=$1 directory=$2; shift 2
-"$bin/postgres" -D "$directory/data" -k "$directory" -c listen_addresses= -c fsync=off -c max_connections=400 "$@" >>"$directory/log" 2>&1 &
+"$1/postgres" -D "$2/data" -k "$2" -p "$3" >>"$2/log" 2>&1 &
 read -r how
 kill -"${how:-QUIT}" $!
 wait $!
@@ -70,7 +75,7 @@ pub struct Server {
     bin: PathBuf,
     directory: PathBuf,
     owner: Option<User>,
-    settings: Vec<String>,
+    port: u16,
     running: Option<Running>,
     /// How many names were given out.
     schemas: AtomicU32,
@@ -99,6 +104,23 @@ impl Server {
 
     /// The same with more settings (`name=value`), which go before those of all tests.
     pub fn with(settings: &[&str]) -> Option<Self> {
+        let mut server = Self::unstarted()?;
+        for setting in settings {
+            server.set(setting);
+        }
+        server.start();
+        Some(server)
+    }
+
+    /// The same, for a test that has something to set before it starts.
+    pub fn unstarted() -> Option<Self> {
+        let server = Self::empty()?;
+        server.initialize();
+        Some(server)
+    }
+
+    /// One that has nothing yet.
+    fn empty() -> Option<Self> {
         let Some(bin) = finder::bin() else {
             static SAID: OnceLock<()> = OnceLock::new();
             // Not by a macro: what those print is shown for failed tests only.
@@ -119,19 +141,73 @@ impl Server {
             .spawn()
             .unwrap();
         let kept = remover.stdin.take().map(OwnedFd::from);
-        let mut server = Self {
+        Some(Self {
             bin,
             directory,
             owner,
-            settings: settings.iter().map(|setting| format!("-c{setting}")).collect(),
+            port: PORT,
             running: None,
             schemas: AtomicU32::new(0),
             remover,
             kept,
-        };
-        server.initialize();
-        server.start();
-        Some(server)
+        })
+    }
+
+    /// A standby that follows this one; the primary waits for it only where it is told to. It ends with the value.
+    pub fn standby(&self) -> Self {
+        let mut standby = Self::empty().unwrap();
+        let log = File::create(standby.directory.join("log")).unwrap();
+        standby.hand_over("log");
+        let primary = format!("host={} user={USER}", self.directory.display());
+        let mut copying = standby.command(standby.bin.join("pg_basebackup"));
+        copying.args(["-X", "stream", "-c", "fast", "--no-sync", "-R", "-d", &primary, "-D"]);
+        let copying = copying.arg(standby.directory.join("data")).stdin(Stdio::null());
+        let copied = copying.stdout(log.try_clone().unwrap()).stderr(log).status().unwrap();
+        assert!(copied.success(), "pg_basebackup: {}", standby.log());
+        standby.start();
+        standby
+    }
+
+    /// A standby becomes the primary, and takes writes when this returns.
+    pub fn promote(&self) {
+        self.sql("DO $$ BEGIN ASSERT pg_promote(true, 60); END $$");
+    }
+
+    /// A directory of its own that the server may write.
+    pub fn directory(&self, name: &str) -> PathBuf {
+        let path = self.directory.join(name);
+        fs::create_dir(&path).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o700)).unwrap();
+        self.hand_over(name);
+        path
+    }
+
+    /// Hands something in its directory over to whom the server runs as.
+    pub fn own_again(&self, name: &str) {
+        self.hand_over(name);
+    }
+
+    /// Lines for its configuration, in force from the next start on.
+    pub fn set(&self, lines: &str) {
+        let path = self.directory.join("data/postgresql.conf");
+        let mut file = fs::OpenOptions::new().append(true).open(path).unwrap();
+        writeln!(file, "{lines}").unwrap();
+    }
+
+    /// A file in its data directory, for its eyes only.
+    pub fn put(&self, name: &str, content: &[u8]) {
+        let path = self.directory.join("data").join(name);
+        fs::write(&path, content).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+        self.hand_over(&format!("data/{name}"));
+    }
+
+    /// It listens on loopback too, from the next start on; at which port.
+    pub fn listen(&mut self) -> u16 {
+        let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        self.port = free.local_addr().unwrap().port();
+        self.set("listen_addresses = '127.0.0.1'");
+        self.port
     }
 
     /// Where its socket lies: the `host` of a connection.
@@ -141,7 +217,7 @@ impl Server {
 
     /// Its socket itself.
     fn socket(&self) -> PathBuf {
-        self.directory.join(".s.PGSQL.5432")
+        self.directory.join(format!(".s.PGSQL.{}", self.port))
     }
 
     /// The address of its one database, for whoever takes a URL.
@@ -169,6 +245,8 @@ impl Server {
                 "postgres",
                 "-c",
                 statement,
+                "-p",
+                &self.port.to_string(),
                 "-h",
             ])
             .arg(&self.directory)
@@ -205,7 +283,7 @@ impl Server {
             .args(["-c", UNDER_WATCH, "sh"])
             .arg(&self.bin)
             .arg(&self.directory)
-            .args(&self.settings);
+            .arg(self.port.to_string());
         let kept = self.kept.as_ref().unwrap().try_clone().unwrap();
         let mut shell = shell
             .stdin(Stdio::piped())
@@ -241,6 +319,7 @@ impl Server {
         let initdb = initdb.arg(self.directory.join("data")).stdin(Stdio::null());
         let initdb = initdb.stdout(log.try_clone().unwrap()).stderr(log);
         assert!(initdb.status().unwrap().success(), "initdb: {}", self.log());
+        self.set(SETTINGS);
     }
 
     fn hand_over(&self, name: &str) {
@@ -255,7 +334,7 @@ impl Server {
     }
 
     /// A process of the cluster's owner, which no variable of ours leads elsewhere.
-    fn command(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
+    pub fn command(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
         let mut command = Command::new(program);
         if let Some(owner) = &self.owner {
             command.uid(owner.uid.as_raw()).gid(owner.gid.as_raw());
@@ -272,7 +351,10 @@ impl Server {
     /// The server itself writes it when recovery is done.
     fn is_ready(&self) -> bool {
         let state = fs::read_to_string(self.directory.join("data/postmaster.pid")).unwrap_or_default();
-        state.lines().nth(7).is_some_and(|line| line.trim() == "ready")
+        state
+            .lines()
+            .nth(7)
+            .is_some_and(|line| matches!(line.trim(), "ready" | "standby"))
     }
 }
 

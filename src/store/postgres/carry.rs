@@ -18,7 +18,7 @@ use crate::store::beside::lock;
 use crate::store::cargo::{Cell, Kind, PAGE_ROWS_MAX, Page, Remembered, Row, Table};
 use crate::store::{OpenError, Role};
 
-use super::connect::{Connector, Purpose};
+use super::connect::{self, Connector, Purpose};
 use super::transaction::roll_back;
 use super::{identity, lanes, notes, recover, schema, trouble};
 
@@ -80,6 +80,7 @@ impl Carrier {
             OpenError::Busy(_) | OpenError::Missing(_) | OpenError::Unusable(_) => error,
         })?;
         let identity = hexadecimal(&identity::of_host(server.state_directory())?);
+        connect::check_files(server)?;
         let connector = Connector::to(server);
         let failed = |error: sqlx::Error| trouble::open_error(&connector.place, &error);
         let name = format!("reten-outbox {} move", server.schema);

@@ -3,10 +3,12 @@
 use std::time::Duration;
 
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgSslMode};
-use sqlx::{AssertSqlSafe, ConnectOptions as _, Row as _};
-use tokio::time::timeout;
+use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, Row as _};
+use tokio::time::{Instant, timeout};
 
+use crate::clock::{self, Timestamp};
 use crate::model::{Host, Server, SslMode};
+use crate::store::OpenError;
 
 use super::trouble;
 
@@ -56,6 +58,26 @@ const ON_READERS: &str = "SET default_transaction_read_only = on; SET plan_cache
 const ON_BEAT: &str =
     "SET synchronous_commit = off; SET plan_cache_mode = force_generic_plan; SET enable_seqscan = off";
 
+/// The files of certificates and keys that are named can be read: what comes of one that cannot, while connecting, does
+/// not say which.
+pub(super) fn check_files(server: &Server) -> Result<(), OpenError> {
+    for (name, path) in [
+        ("sslrootcert", &server.sslrootcert),
+        ("sslcert", &server.sslcert),
+        ("sslkey", &server.sslkey),
+    ] {
+        if let Some(path) = path
+            && let Err(error) = std::fs::File::open(path)
+        {
+            return Err(OpenError::Unusable(format!(
+                "{}: {name} in outbox.database cannot be read: {error}; the daemon's user must be able to",
+                path.display()
+            )));
+        }
+    }
+    Ok(())
+}
+
 impl Connector {
     /// To this server. Every part is named, so that nothing of libpq's environment stands in for it.
     pub(super) fn to(server: &Server) -> Self {
@@ -66,6 +88,8 @@ impl Connector {
             .password(server.password.as_ref().map_or("", |password| password.reveal()))
             .ssl_mode(ssl_mode(server))
             .application_name("reten-outbox")
+            // Nothing here is a floating-point number, and some poolers refuse what they do not know.
+            .extra_float_digits(None)
             .disable_statement_logging();
         options = match &server.host {
             Host::Network(host) => options.host(host),
@@ -97,6 +121,25 @@ impl Connector {
             .map_err(|_| trouble::timed_out("connecting", CONNECT_MAX))?
     }
 
+    /// The same, of a process that writes, before all its others: the server's sessions have to be ours alone. What a
+    /// connection sets would else be undone, and be set on others'.
+    pub(super) async fn connect_first(&self, name: &str) -> Result<PgConnection, sqlx::Error> {
+        let connecting = async {
+            let options = self.options.clone().application_name(name);
+            let (mut conn, mut other) = (options.connect().await?, options.connect().await?);
+            let looked = is_pooled(&mut conn, &mut other).await;
+            drop(other.close().await);
+            if looked? {
+                return Err(trouble::pooled());
+            }
+            self.set_up(&mut conn, Purpose::Writing).await?;
+            Ok(conn)
+        };
+        timeout(CONNECT_MAX, connecting)
+            .await
+            .map_err(|_| trouble::timed_out("connecting", CONNECT_MAX))?
+    }
+
     async fn set_up(&self, conn: &mut PgConnection, purpose: Purpose) -> Result<(), sqlx::Error> {
         let of_purpose = match purpose {
             Purpose::Writing => ON_WRITERS,
@@ -120,13 +163,54 @@ impl Connector {
         }
         let (commit, path): (String, String) = (row.try_get(1)?, row.try_get(2)?);
         if path.trim_matches('"') != schema || (purpose == Purpose::Writing && commit != "on") {
-            return Err(sqlx::Error::Configuration(
-                "the settings of this connection do not hold: something between us and the server (a pooler) undoes them; connect to the server itself"
-                    .into(),
-            ));
+            return Err(trouble::pooled());
         }
         Ok(())
     }
+}
+
+/// How often is looked. A pooler that others use too may hand both connections what they had, by chance.
+const LOOKS: u32 = 3;
+
+/// Whether one session serves both connections in turn, or one connection has several: a pooler that gives a session
+/// away after each transaction. With nobody else there it has one session for both; with others, one that is busy with
+/// the one connection cannot serve the other. Nothing is prepared or set for it: that would stay with somebody else's.
+async fn is_pooled(conn: &mut PgConnection, other: &mut PgConnection) -> Result<bool, sqlx::Error> {
+    for _ in 0..LOOKS {
+        let alone = session(conn).await?;
+        sqlx::raw_sql("BEGIN").execute(&mut *other).await?;
+        let is_shared = session(other).await? == alone || session(conn).await? != alone;
+        sqlx::raw_sql("ROLLBACK").execute(&mut *other).await?;
+        if is_shared {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+async fn session(conn: &mut PgConnection) -> Result<i32, sqlx::Error> {
+    sqlx::raw_sql("SELECT pg_backend_pid()")
+        .fetch_one(conn)
+        .await?
+        .try_get(0)
+}
+
+/// How far a clock may be off before that is told from the way there and back.
+const CLOCK_OFF: u64 = 1000;
+
+/// From here on this process goes by the server's clock, whatever this host's shows. `now`, by that clock.
+pub(super) async fn follow_clock(conn: &mut PgConnection, now: Timestamp) -> Result<Timestamp, sqlx::Error> {
+    let began = Instant::now();
+    let row = sqlx::query("SELECT (extract(epoch FROM clock_timestamp()) * 1000)::bigint")
+        .fetch_one(conn)
+        .await?;
+    let shared = Timestamp::from_millis(row.try_get(0)?).plus(began.elapsed() / 2);
+    let later = clock::follow(shared);
+    Ok(if later.unsigned_abs() < CLOCK_OFF {
+        now
+    } else {
+        Timestamp::from_millis(now.millis().saturating_add(later))
+    })
 }
 
 fn ssl_mode(server: &Server) -> PgSslMode {

@@ -179,14 +179,20 @@ impl Database {
         } else {
             None
         };
+        connect::check_files(server)?;
         let connector = Connector::to(server);
         let failed = |error: sqlx::Error| trouble::open_error(&connector.place, &error);
         let named = identity
             .as_ref()
             .map_or_else(String::new, |identity| hexadecimal(identity));
         let own = Arc::new(Own::new(&server.schema, named, is_daemon));
-        let mut conn = connector.connect(Purpose::Writing, &own.name()).await.map_err(failed)?;
+        let conn = match role {
+            Role::Reader => connector.connect(Purpose::Reading, &own.name()).await,
+            Role::Tool | Role::Daemon => connector.connect_first(&own.name()).await,
+        };
+        let mut conn = conn.map_err(failed)?;
         schema::prepare(&mut conn, &connector, role).await?;
+        let now = connect::follow_clock(&mut conn, now).await.map_err(failed)?;
         if is_daemon {
             for event in schema::warnings(&mut conn).await.map_err(failed)? {
                 own.note(event);
@@ -527,6 +533,11 @@ impl Database {
 
     pub(crate) async fn cut_off(&self, incarnation: i64) {
         self.inner.own.cut_off(incarnation).await;
+    }
+
+    /// Why this program may not go on: the tables have moved beyond it. Not before they have.
+    pub(crate) async fn outgrown(&self) -> String {
+        self.inner.own.outgrown().await
     }
 
     pub(crate) fn sharers(&self) -> u32 {

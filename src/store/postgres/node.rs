@@ -372,6 +372,9 @@ impl Beat {
 
     /// What one of us has to do: the one with the lowest number, to save work; two that do it at once do no harm.
     async fn chores(&self, conn: &mut PgConnection, watching: &mut Watching) -> Result<(), sqlx::Error> {
+        if let Some(why) = schema::outgrown(conn).await? {
+            self.own.outgrow(format!("{}: {why}", self.connector.place));
+        }
         if self.own.requeues() && watching.delivered.is_some_and(|at| at.elapsed() < KEY_WORKS_FOR) {
             let scope = self.own.scope();
             let others: bool = sqlx::query(gate::HAS_OTHER_SCOPES)

@@ -9,6 +9,7 @@ use std::time::Duration;
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep_until};
 
+use crate::clock::Timestamp;
 use crate::store::{NodeEvent, Tenure};
 
 use super::floor::Floor;
@@ -17,6 +18,10 @@ use super::floor::Floor;
 pub(super) const STOP_AFTER: Duration = Duration::from_secs(4);
 /// What is said of nodes waits here for whoever logs it; beyond this the oldest goes.
 const EVENTS_MAX: usize = 64;
+
+/// A claim: the attempt's number, and when it was claimed. After a failover that lost commits the number alone may be that
+/// of another submission's claim.
+pub(super) type Claim = (u32, Timestamp);
 
 /// Shared by the writers, the readers and the beat of a process.
 #[derive(Debug)]
@@ -29,8 +34,8 @@ pub(super) struct Own {
     is_hurried: AtomicBool,
     scope: Mutex<String>,
     told: Mutex<(u32, &'static str)>,
-    /// Claimed by this incarnation and not settled, each with its attempt.
-    claimed: Mutex<HashMap<i64, u32>>,
+    /// Claimed by this incarnation and not settled.
+    claimed: Mutex<HashMap<i64, Claim>>,
     floor: Mutex<Floor>,
     /// When the last good beat began.
     beaten: Mutex<Option<Instant>>,
@@ -48,6 +53,7 @@ pub(super) struct Own {
     others: watch::Sender<u64>,
     seen: AtomicU64,
     events: Mutex<Vec<NodeEvent>>,
+    outgrown: watch::Sender<Option<String>>,
 }
 
 impl Own {
@@ -73,6 +79,7 @@ impl Own {
             others: watch::channel(0).0,
             seen: AtomicU64::new(0),
             events: Mutex::default(),
+            outgrown: watch::channel(None).0,
         }
     }
 
@@ -151,7 +158,7 @@ impl Own {
         self.is_hurried.load(Ordering::Relaxed)
     }
 
-    pub(super) fn claimed(&self) -> MutexGuard<'_, HashMap<i64, u32>> {
+    pub(super) fn claimed(&self) -> MutexGuard<'_, HashMap<i64, Claim>> {
         lock(&self.claimed)
     }
 
@@ -218,6 +225,18 @@ impl Own {
 
     pub(super) fn listen(&self) -> watch::Receiver<u64> {
         self.others.subscribe()
+    }
+
+    /// The tables have moved beyond this program, in these words.
+    pub(super) fn outgrow(&self, why: String) {
+        self.outgrown.send_replace(Some(why));
+    }
+
+    pub(super) async fn outgrown(&self) -> String {
+        let mut outgrown = self.outgrown.subscribe();
+        let why = outgrown.wait_for(Option::is_some).await;
+        // The sender lives as long as we do.
+        why.ok().and_then(|why| why.clone()).unwrap_or_default()
     }
 
     pub(super) fn note(&self, event: NodeEvent) {

@@ -45,18 +45,11 @@ pub(super) async fn prepare(conn: &mut PgConnection, connector: &Connector, role
         }
         create(conn, schema).await.map_err(failed)?;
     }
-    let row = sqlx::query("SELECT application, version, oldest_version FROM schema_version")
-        .fetch_one(&mut *conn)
-        .await
-        .map_err(failed)?;
-    let read = || {
-        Ok::<_, sqlx::Error>((
-            row.try_get::<String, _>(0)?,
-            row.try_get::<i32, _>(1)?,
-            row.try_get::<i32, _>(2)?,
-        ))
-    };
-    let (application, version, oldest) = read().map_err(failed)?;
+    let Versions {
+        application,
+        version,
+        oldest,
+    } = versions(conn).await.map_err(failed)?;
     if application != APPLICATION {
         return Err(OpenError::Unusable(format!(
             "{place}: its schema {schema} belongs to {application:?}; name another one in outbox.schema"
@@ -65,12 +58,40 @@ pub(super) async fn prepare(conn: &mut PgConnection, connector: &Connector, role
     if version < VERSION && role != Role::Reader {
         upgrade(conn, connector).await.map_err(failed)?;
     }
-    if oldest > VERSION {
-        return Err(OpenError::Unusable(format!(
-            "{place}: its tables have version {version} and are understood from version {oldest} on; this program knows version {VERSION}: install the newer one"
-        )));
-    }
-    Ok(())
+    beyond(version, oldest).map_or(Ok(()), |why| Err(OpenError::Unusable(format!("{place}: {why}"))))
+}
+
+struct Versions {
+    application: String,
+    version: i32,
+    oldest: i32,
+}
+
+pub(super) const VERSIONS: &str = "SELECT application, version, oldest_version FROM schema_version";
+
+async fn versions(conn: &mut PgConnection) -> Result<Versions, sqlx::Error> {
+    let row = sqlx::query(VERSIONS).fetch_one(conn).await?;
+    Ok(Versions {
+        application: row.try_get(0)?,
+        version: row.try_get(1)?,
+        oldest: row.try_get(2)?,
+    })
+}
+
+/// Why this program may not go on with these tables, if so. A migration that only adds leaves `oldest` as it is: the
+/// daemons of the release before run on until their hosts' turn.
+fn beyond(version: i32, oldest: i32) -> Option<String> {
+    (oldest > VERSION).then(|| {
+        format!(
+            "its tables have version {version} and are understood from version {oldest} on; this program knows version {VERSION}: install the newer one"
+        )
+    })
+}
+
+/// The same of a daemon that runs, while another host's newer program may have moved the tables on.
+pub(super) async fn outgrown(conn: &mut PgConnection) -> Result<Option<String>, sqlx::Error> {
+    let now = versions(conn).await?;
+    Ok(beyond(now.version, now.oldest))
 }
 
 /// Of the catalogue itself: what `to_regclass` answers within a transaction may be of before it waited for the lock.

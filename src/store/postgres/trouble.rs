@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use rustls::{CertificateError, Error as TlsError};
 use sqlx::postgres::PgDatabaseError;
 
 use crate::store::{OpenError, StoreError};
@@ -21,6 +22,14 @@ pub(super) fn standby() -> sqlx::Error {
         "the server is a standby (in recovery), which can be read only",
     ))
 }
+
+/// What answered gives its sessions to others between our transactions.
+pub(super) fn pooled() -> sqlx::Error {
+    sqlx::Error::Configuration(format!("before the server is a pooler in transaction mode; {PAST_IT}").into())
+}
+
+const PAST_IT: &str = "its sessions are not ours: settings, statements and locks of one are mixed with others'; \
+                       connect to the server itself, or through a pooler in session mode";
 
 /// The code of the server's error (SQLSTATE).
 fn code(error: &sqlx::Error) -> Option<&str> {
@@ -55,6 +64,28 @@ pub(super) fn is_of_lock(error: &sqlx::Error) -> bool {
     code(error) == Some("55P03")
 }
 
+/// Why there is no TLS with this server, where that is it.
+fn of_tls(broken: &std::io::Error) -> Option<&TlsError> {
+    broken.get_ref()?.downcast_ref()
+}
+
+/// What mends it.
+fn mends(refused: &TlsError) -> &'static str {
+    match refused {
+        TlsError::InvalidCertificate(
+            CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
+        ) => "name the server in outbox.database as its certificate does",
+        TlsError::InvalidCertificate(
+            CertificateError::Expired
+            | CertificateError::ExpiredContext { .. }
+            | CertificateError::NotValidYet
+            | CertificateError::NotValidYetContext { .. },
+        ) => "renew the server's certificate, or set this host's clock",
+        TlsError::AlertReceived(_) => "sslcert and sslkey in outbox.database are what we show to the server",
+        _ => "sslrootcert in outbox.database names who may sign the server's certificate",
+    }
+}
+
 /// What the error says: of the server's its message and its code.
 fn said(error: &sqlx::Error) -> String {
     match (error.as_database_error(), code(error)) {
@@ -67,7 +98,8 @@ fn said(error: &sqlx::Error) -> String {
 pub(super) fn store_error(error: &sqlx::Error) -> StoreError {
     let text = said(error);
     match (code(error), error) {
-        (Some("53100" | "53200"), _) => StoreError::Full(text),
+        // Not of this host.
+        (Some("53100" | "53200"), _) => StoreError::Full(format!("the database server says: {text}")),
         (Some("40001" | "40P01" | "55P03"), _) => StoreError::Busy(text),
         (Some("53300" | "25006" | "57014"), _)
         | (None, sqlx::Error::Io(_) | sqlx::Error::Tls(_) | sqlx::Error::Protocol(_)) => StoreError::Away(text),
@@ -84,6 +116,9 @@ pub(super) fn open_error(place: &str, error: &sqlx::Error) -> OpenError {
         (Some("28P01" | "28000"), _) => mend(
             "give the right password ($CREDENTIALS_DIRECTORY/outbox-password, outbox.password_file or PGPASSFILE) and role; pg_hba.conf says who may connect how",
         ),
+        // Two of ours met in one session.
+        (Some("42P05" | "26000"), _) => mend(&format!("before the server is a pooler in transaction mode; {PAST_IT}")),
+        (Some("08P01"), _) if text.contains("pooling mode") => mend(PAST_IT),
         (Some("3D000"), _) => mend("create the database, or name another one in outbox.database"),
         (Some("3F000"), _) => mend("`reten-outbox check-config --sql` prints what an administrator creates"),
         (Some("42501"), _) => {
@@ -92,9 +127,13 @@ pub(super) fn open_error(place: &str, error: &sqlx::Error) -> OpenError {
         (Some(code), _) if !code.starts_with("57P") && !code.starts_with("08") && !code.starts_with("53") => {
             OpenError::Unusable(text)
         }
-        (None, sqlx::Error::Tls(_)) => {
-            mend("sslrootcert in outbox.database names who may sign the server's certificate")
-        }
+        (None, sqlx::Error::Tls(_)) => mend(
+            "set ssl = on and a certificate on the server where it offers no TLS; sslrootcert in outbox.database names who may sign it",
+        ),
+        (None, sqlx::Error::Io(broken)) => match of_tls(broken) {
+            Some(refused) => mend(mends(refused)),
+            None => OpenError::Busy(text),
+        },
         (None, sqlx::Error::Configuration(_) | sqlx::Error::Decode(_) | sqlx::Error::ColumnDecode { .. }) => {
             OpenError::Unusable(text)
         }
