@@ -15,8 +15,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::task::JoinSet;
-use tokio::time::timeout;
+use tokio::time::{Instant, sleep, timeout};
 
+use crate::store::StoreError;
 use crate::telemetry::liveness::lively;
 
 mod attempt;
@@ -38,14 +39,38 @@ mod tests;
 pub use dispatcher::{Dispatcher, StartError, Step, key_scope};
 pub use links::Links;
 pub use meters::Meters;
+use store_retry::StoreRetry;
 
 /// How long the end waits for the last pulse, which is a convenience.
 const LAST_PULSE_MAX: Duration = Duration::from_secs(1);
 
+/// The dispatcher, once the outbox has said how the gate was left; `None` where the end comes first. A server that is
+/// away in this very moment is waited for, as it is in every later one: it ends no daemon.
+async fn begun(context: &Links) -> Result<Option<Dispatcher>, StartError> {
+    let mut shutdown = context.shutdown.clone();
+    let mut hindered = StoreRetry::new(context.meters.hindrances());
+    loop {
+        let error = match Dispatcher::new(context.clone()).await {
+            Err(StartError::Store(error @ StoreError::Away(_))) => error,
+            outcome => {
+                hindered.worked();
+                return outcome.map(Some);
+            }
+        };
+        let pause = hindered.failed("recall", &error, Instant::now());
+        tokio::select! {
+            () = sleep(pause) => {}
+            _ = shutdown.wait_for(|end| *end) => return Ok(None),
+        }
+    }
+}
+
 /// Delivers until `shutdown`. When it returns, every outcome is stored, but for those that the outbox refused to the
 /// end; what was still on the wire stays `sending`, and the next start recovers it.
 pub async fn run(context: Links) -> Result<(), StartError> {
-    let mut dispatcher = Dispatcher::new(context.clone()).await?;
+    let Some(mut dispatcher) = lively(&context.progress, context.turn_max, begun(&context)).await? else {
+        return Ok(());
+    };
     let mut beside = JoinSet::new();
     beside.spawn(catalogue::keep(context.clone()));
     beside.spawn(pulse::keep(context.outbox.clone(), Arc::clone(&context.meters)));
