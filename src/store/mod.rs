@@ -32,17 +32,13 @@ pub use minutes::{Minute, MinuteCursor, Standing};
 pub use moving::{Moved, move_outbox};
 pub use nodes::{NodeEvent, NodeState, NodeView, Tenure};
 pub use outbox::Outbox;
+pub use postgres::statements_of_a_turn;
 pub use rules::marks::Marks;
 pub use sending::{ClaimOrder, ClaimRequest, Claimed, Leap, Relations, Settled, Settlement, SourceCursor, Stretch};
 pub use sqlite::{Backup, BackupFile, Holder, Restored, Way, free_bytes, holder, restore};
 pub use touch::Touch;
 pub use views::{Content, DeadLetter, Event, Filter, Finished, Listed, Miscount, Pace, Producer, Story, Tally};
 pub use wreck::{Found, Wreck};
-
-/// See [`postgres::turn`].
-pub fn statements_of_a_turn() -> [(&'static str, &'static str); 9] {
-    postgres::turn()
-}
 
 /// Who opens the outbox, and so what it may do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -105,12 +105,12 @@ fn script(node: i64) -> String {
     add(statement("let_go", &[now, "64"]), ";");
     // Where it looks from: the beginning.
     let first = "'-9223372036854775808'::bigint";
-    let (due, to_come, none, name) = (now, "1900000600000::bigint", "'{}'::bigint[]", "'gate'::text");
+    let (due, in_ten_minutes, none, name) = (now, "1900000600000::bigint", "'{}'::bigint[]", "'gate'::text");
     let claim = statement(
         "claim",
         &[
             due,
-            to_come,
+            in_ten_minutes,
             "64::bigint",
             "32::bigint",
             &node,

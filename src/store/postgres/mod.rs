@@ -150,7 +150,7 @@ impl Writers {
 
 /// What a turn of the sending writer asks of the server, by name: for the benchmark that asks the same without the
 /// program.
-pub(in crate::store) fn turn() -> [(&'static str, &'static str); 9] {
+pub fn statements_of_a_turn() -> [(&'static str, &'static str); 9] {
     [
         ("lanes_of", settle::LANES_OF),
         ("lock", lanes::LOCK),
