@@ -105,7 +105,7 @@ fn script(node: i64) -> String {
     add(statement("let_go", &[now, "64"]), ";");
     // Where it looks from: the beginning.
     let first = "'-9223372036854775808'::bigint";
-    let (due, in_ten_minutes, none, name) = (now, "1900000600000::bigint", "'{}'::bigint[]", "'gate'::text");
+    let (due, in_ten_minutes, nobody, name) = (now, "1900000600000::bigint", "'{}'::bigint[]", "'gate'::text");
     let claim = statement(
         "claim",
         &[
@@ -116,7 +116,7 @@ fn script(node: i64) -> String {
             &node,
             "0::bigint",
             "0::bigint",
-            none,
+            nobody,
             name,
             "false",
             "''::text",
