@@ -1,6 +1,6 @@
 //! The API as a process of its own: `hyper`, one thread, each body read to its end, one small answer. It judges nothing
-//! and keeps nothing, so that it is never the limit. `serve MILLISECONDS CERTIFICATE KEY`: the same over TLS, each
-//! answer so much later.
+//! and keeps nothing, so that it is never the limit. `serve MILLISECONDS`: each answer so much later; `serve MILLISECONDS
+//! CERTIFICATE KEY`: over TLS, too.
 //!
 //! It prints its address, then takes orders on standard input, a line each:
 //! - `expect N`: say `first NANOSECONDS` at the next request, and `last NANOSECONDS` at the Nth from now (of the
@@ -52,11 +52,12 @@ struct Way {
 
 impl Way {
     fn new(arguments: &[String]) -> Self {
-        let [milliseconds, certificate, key] = arguments else {
-            return Self {
-                latency: Duration::ZERO,
-                tls: None,
-            };
+        let latency = arguments
+            .first()
+            .map_or(0, |milliseconds| milliseconds.parse().unwrap());
+        let latency = Duration::from_millis(latency);
+        let [_, certificate, key] = arguments else {
+            return Self { latency, tls: None };
         };
         let _ = rustls::crypto::ring::default_provider().install_default();
         let certificate = CertificateDer::from_pem_file(certificate).unwrap();
@@ -64,7 +65,7 @@ impl Way {
         let tls = ServerConfig::builder().with_no_client_auth();
         let tls = tls.with_single_cert(vec![certificate], key).unwrap();
         Self {
-            latency: Duration::from_millis(milliseconds.parse().unwrap()),
+            latency,
             tls: Some(Arc::new(tls).into()),
         }
     }

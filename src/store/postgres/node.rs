@@ -323,11 +323,12 @@ impl Beat {
             return self.begin_anew(conn).await.map(|()| Vec::new());
         }
         self.own.beaten(began);
-        self.own.worked();
+        self.own.met();
         let remembered: String = row.try_get("remembered")?;
         let due: Option<i64> = row.try_get("due")?;
         let is_due = due.is_some_and(|due| due <= watching.now.millis());
-        if remembered != watching.remembered || due != watching.due || is_due {
+        watching.is_busy = row.try_get("is_busy")?;
+        if remembered != watching.remembered || due != watching.due || is_due || watching.is_busy {
             self.own.others_wrote();
         }
         (watching.remembered, watching.due) = (remembered, due);
@@ -335,7 +336,6 @@ impl Beat {
         let beats: Vec<(i64, i64)> = ids.into_iter().zip(beats).collect();
         self.own.shared_by(beats.len());
         watching.is_lowest = beats.first().is_some_and(|(id, _)| *id == mine);
-        watching.is_busy = row.try_get("is_busy")?;
         let now = Instant::now();
         let sound = watching.sound.unwrap_or(now);
         Ok(observe(&mut watching.seen, &beats, mine, sound, now))

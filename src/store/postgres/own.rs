@@ -195,6 +195,13 @@ impl Own {
         self.stirred.notify_one();
     }
 
+    /// The server is there. A sign of life is no news for who shows the counts: it comes once a second.
+    pub(super) fn met(&self) {
+        if lock(&self.failing_since).take().is_some() {
+            self.stirred.notify_one();
+        }
+    }
+
     pub(super) fn failed(&self) {
         lock(&self.failing_since).get_or_insert_with(Instant::now);
         self.stirred.notify_one();
