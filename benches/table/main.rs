@@ -99,7 +99,7 @@ const ROWS: &[Row] = &[
     ),
     (
         "shared-nodes",
-        "drain by two and four daemons, the API 20 ms away, against one",
+        "drain by two and four daemons, the API 60 ms away, against one",
         shared::nodes,
     ),
     (

@@ -10,8 +10,8 @@ use crate::fill::Activities;
 use crate::server::{self, Server};
 use crate::sizes::Sizes;
 
-/// How far the API is, so that neither processors nor database are the limit.
-const LATENCY_MS: &str = "20";
+/// How far the API is: so far that neither two processors nor the database are the limit of four.
+const LATENCY_MS: &str = "60";
 /// Until it has claimed as much as it sends at once.
 const UNDER_WAY: Duration = Duration::from_secs(2);
 
