@@ -44,6 +44,8 @@ struct Seen {
     taken_over: AtomicU32,
     stale: AtomicU32,
     handed_out: Mutex<HashSet<(i64, u32)>>,
+    /// Incarnations of which everything was put back.
+    fenced: Mutex<HashSet<i64>>,
     /// Outcomes of which the store said that they are stored.
     done: Mutex<HashMap<(i64, u32), EndingName>>,
 }
@@ -219,8 +221,12 @@ async fn claim(node: &Database, limit: u32, seen: &Seen) -> Vec<crate::store::Cl
 
 async fn settle(node: &Database, claimed: &crate::store::Claimed, ending: Ending, seen: &Seen) {
     let settlement = std::sync::Arc::new(settlement(claimed, ending));
+    let is_late = seen.fenced.lock().unwrap().contains(&claimed.incarnation);
     for _ in 0..TRIES {
         match node.settle_all(vec![(settlement.clone(), NOW)], None).await.as_deref() {
+            Ok([Settled::Done]) if is_late => {
+                panic!("a late outcome was stored: {} of {}", claimed.attempt.0, claimed.id.0)
+            }
             Ok([Settled::Done]) if ending == Ending::Released => return,
             Ok([Settled::Done]) => {
                 let attempt = (claimed.id.0, claimed.attempt.0);
@@ -267,6 +273,7 @@ async fn take_over(node: &Database, seen: &Seen) {
     let schema = &node.inner.connector.schema;
     let count = recover::take_over(&mut conn, schema, id, None, Timestamp::default()).await;
     let count = count.unwrap().unwrap_or_default();
+    seen.fenced.lock().unwrap().insert(id);
     seen.taken_over
         .fetch_add(u32::try_from(count).unwrap(), Ordering::Relaxed);
     while own.node() == id {
