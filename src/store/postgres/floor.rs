@@ -19,42 +19,53 @@ pub(super) type Place = (i64, i64);
 pub(super) const BEGINNING: Place = (i64::MIN, i64::MIN);
 
 /// What is remembered from one claim to the next.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Floor {
-    /// The last one claimed; `None`: the next claim begins at the beginning.
-    last: Option<Place>,
-    /// When a claim last did.
+    /// The last one claimed.
+    last: Place,
+    /// Where something was put back since the last claim began: it may not have seen that.
+    lowered: Option<Place>,
+    /// When a claim last began at the beginning.
     began: Option<Instant>,
 }
 
+impl Default for Floor {
+    fn default() -> Self {
+        Self {
+            last: BEGINNING,
+            lowered: None,
+            began: None,
+        }
+    }
+}
+
 impl Floor {
-    /// Where the next claim begins.
+    /// Where the claim begins that begins now.
     pub(super) fn place(&mut self, now: Instant) -> Place {
         let is_time = self
             .began
             .is_none_or(|began| now.duration_since(began) >= FROM_THE_BEGINNING_EVERY);
-        match self.last {
-            Some(last) if !is_time => last,
-            Some(_) | None => {
-                self.began = Some(now);
-                BEGINNING
-            }
+        let lowered = self.lowered.take().unwrap_or(self.last);
+        self.last = if is_time { BEGINNING } else { self.last.min(lowered) };
+        if self.last == BEGINNING {
+            self.began = Some(now);
         }
+        self.last
     }
 
     /// A claim that began there has come so far. One that found nothing leaves it where it was.
     pub(super) fn claimed(&mut self, up_to: Option<Place>) {
-        self.last = up_to.or(self.last);
+        self.last = up_to.unwrap_or(self.last);
     }
 
-    /// Something is due there.
+    /// Something may be due there: the next claim sees it, also where one is under way.
     pub(super) fn lower_to(&mut self, place: Place) {
-        self.last = self.last.map(|last| last.min(place));
+        self.lowered = Some(self.lowered.map_or(place, |lowered| lowered.min(place)));
     }
 
-    /// What was claimed last was not: its transaction failed.
+    /// Something may be due anywhere, or what was claimed last was not.
     pub(super) fn forget(&mut self) {
-        self.last = None;
+        self.lower_to(BEGINNING);
     }
 }
 
@@ -94,6 +105,20 @@ mod tests {
         floor.lower_to((3, 8));
         assert_eq!(floor.place(now), (3, 8));
         floor.forget();
+        assert_eq!(floor.place(now), BEGINNING);
+    }
+
+    #[test]
+    fn what_comes_back_while_a_claim_is_under_way_is_seen_by_the_next_one() {
+        let (mut floor, now) = (Floor::default(), Instant::now());
+        floor.place(now);
+        floor.claimed(Some((10, 5)));
+        floor.place(now);
+        floor.lower_to((8, 1));
+        floor.claimed(Some((20, 7)));
+        assert_eq!(floor.place(now), (8, 1));
+        floor.forget();
+        floor.claimed(Some((30, 9)));
         assert_eq!(floor.place(now), BEGINNING);
     }
 }
