@@ -392,7 +392,8 @@ impl Beat {
         if watching.looked.is_none_or(|looked| looked.elapsed() >= HELD_EVERY) {
             watching.looked = Some(Instant::now());
             recover::forget_old(conn).await?;
-            if let Some(by) = schema::held_by(conn, HELD_FOR).await? {
+            // Advice: that a role may not ask for it is no trouble of the beat.
+            if let Ok(Some(by)) = schema::held_by(conn, HELD_FOR).await {
                 self.own.note(NodeEvent::VacuumHeld(by));
             }
         }

@@ -127,9 +127,10 @@ pub(super) async fn warnings(conn: &mut PgConnection) -> Result<Vec<NodeEvent>, 
 /// slot that nobody reads. Not what it asked: that may hold anything. Of another role's sessions only a role that may look
 /// (`pg_monitor`) is told.
 const HELD_BY: &str = "SELECT by FROM ( \
-     SELECT xact_start AS since, 'the session ' || pid || ' of ' || coalesce(usename, '?') || ' (' || application_name || '), in a transaction since ' \
+     SELECT xact_start AS since, 'the session ' || pid || ' of ' || coalesce(usename, '?') || ' (' || coalesce(application_name, '') || '), in a transaction since ' \
             || to_char(xact_start, 'YYYY-MM-DD HH24:MI:SS') || ' UTC: end it, or SELECT pg_terminate_backend(' || pid || ')' AS by \
-       FROM pg_stat_activity WHERE datname = current_database() AND (backend_xmin IS NOT NULL OR backend_xid IS NOT NULL) AND pid <> pg_backend_pid() \
+       FROM pg_stat_activity WHERE datname = current_database() AND xact_start IS NOT NULL \
+            AND (backend_xmin IS NOT NULL OR backend_xid IS NOT NULL) AND pid <> pg_backend_pid() \
      UNION ALL SELECT prepared, 'the prepared transaction ' || quote_literal(gid) || ' of ' || owner || ': COMMIT PREPARED or ROLLBACK PREPARED it' \
        FROM pg_prepared_xacts WHERE database = current_database() \
      UNION ALL SELECT NULL, 'the replication slot ' || slot_name || ', which nobody reads: start its reader, or SELECT pg_drop_replication_slot(' \
