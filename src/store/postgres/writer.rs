@@ -249,7 +249,7 @@ enum Locks {
     Nothing,
     /// One statement for all outcomes of a group.
     WithOutcomes,
-    /// A statement of its own.
+    /// By statements of its own.
     Alone,
 }
 
@@ -263,12 +263,13 @@ fn locks(operation: &Operation) -> Locks {
         | Operation::OpenGate(_)
         | Operation::Revive(_)
         | Operation::Sweep(_)
-        | Operation::PutInOrder(_) => Locks::Alone,
+        | Operation::PutInOrder(_)
+        // No lanes, but rows that all nodes add to.
+        | Operation::Record(_) => Locks::Alone,
         Operation::Claim(_)
         | Operation::Forget(_)
         | Operation::Remember(_)
         | Operation::Recount(_)
-        | Operation::Record(_)
         | Operation::Recover(_) => Locks::Nothing,
     }
 }
