@@ -12,7 +12,7 @@ use super::context::{Context, Global};
 use super::draft_file::DraftFile;
 use super::exit::{CliError, Exit};
 use super::owner;
-use super::status::Status;
+use super::status;
 use page::Measured;
 
 /// Readable for everybody: the collector runs as another user, and there is nothing of a result in it.
@@ -52,15 +52,20 @@ pub async fn run(args: Args, global: &Global, out: &mut dyn Write) -> anyhow::Re
 
 /// Everything that is shown. Where the outbox cannot be read nothing is: zeros would be taken for an empty queue.
 async fn measure(context: &Context) -> anyhow::Result<Measured> {
-    let status = Status::see(context).await?;
-    let totals = match context.open_to_read().await? {
+    let outbox = context.open_to_read().await?;
+    let (status, failed) = Box::pin(status::seen(context, outbox.as_ref(), None, 1)).await;
+    let totals = match outbox {
         Some(outbox) => {
             let totals = outbox.totals().await;
             outbox.close().await;
-            totals?
+            totals
         }
-        None => Figures::default(),
+        None => Ok(Figures::default()),
     };
+    if let Some(failed) = failed {
+        return Err(failed);
+    }
+    let totals = totals?;
     let config = &context.config;
     let length = |path: PathBuf| std::fs::metadata(path).map_or(0, |file| file.len());
     let (outbox_bytes, wal_bytes, outbox_free) = match &config.outbox.database {

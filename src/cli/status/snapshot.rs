@@ -135,12 +135,6 @@ impl StateCounts {
 }
 
 impl Status {
-    /// All of it, or why it cannot be told. Before the first start everything is zero.
-    pub async fn see(context: &Context) -> anyhow::Result<Self> {
-        let (status, failed) = Box::pin(snapshot(context)).await;
-        failed.map_or(Ok(status), Err)
-    }
-
     /// Whether a daemon of this host runs.
     pub fn is_running(&self) -> bool {
         self.daemon == RUNNING
